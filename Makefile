@@ -1,0 +1,37 @@
+# The three things to do here. `make demo ARGS="--users 500"` passes options on; `make PYTHON=python3.12 …` picks a Python.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+
+.PHONY: demo test bench
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by itself
+	$(BIN)/foreshock demo $(ARGS)
+
+test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+bench: $(VENV)/installed  ## measure events per second and latency on the embedded stack
+	$(BIN)/foreshock bench $(ARGS)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Foreshock needs Python 3.11 or newer and $(PYTHON) is not: try make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# setuptools first and no build isolation: the build, too, uses the pinned version.
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e '.[train,dev]'
+	@touch $@ $(VENV)/installed

@@ -1,0 +1,140 @@
+"""From typed events to the columns that a model's step graph takes: the one definition that training and serving share.
+
+Raw values only: scaling, logarithms and masks live inside the exported graph. A missing value is NaN.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.types import Event, Kind
+
+TIME_COLUMNS: tuple[str, ...] = ("gap_days", "day_of_month", "day_of_year")
+"""Appended after the numeric columns of every kind. `gap_days` is the time since the user's previous event of the
+same kind, clipped at zero and NaN for the first; the others place the event in the month (1–31) and year (1–366)."""
+
+DAY_MS = 86_400_000
+MISSING_CODE = 0
+UNSEEN_CODE = 1
+FIRST_CATEGORY_CODE = 2
+_EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which fields of a kind feed the model, in graph order."""
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    derived: tuple[str, ...] = ()
+
+    @property
+    def numeric_inputs(self) -> tuple[str, ...]:
+        """Names of all float inputs of the step graph, in order: fields, derived columns, time columns."""
+        return (*self.numeric, *self.derived, *TIME_COLUMNS)
+
+
+PROTECTED_FIELDS: frozenset[str] = frozenset({"age_band", "sex"})
+"""Profile fields that no model takes unless a training run names them explicitly."""
+
+COLUMNS: dict[Kind, Columns] = {
+    "repayments": Columns(
+        numeric=("amount_due", "amount_paid", "days_past_due", "balance"),
+        categorical=("kind",),
+        derived=("days_after_due_date",),
+    ),
+    "transactions": Columns(
+        numeric=("amount", "balance_after", "credit_limit"),
+        categorical=("category", "channel", "counterparty_type"),
+    ),
+    "activity": Columns(numeric=("count", "duration_s"), categorical=("kind",)),
+    "profiles": Columns(
+        numeric=(
+            "income",
+            "tenure_months",
+            "credit_limit",
+            "origination_pd",
+            "bureau_score",
+            "interest_rate",
+            "payment_to_income",
+            "loan_to_value",
+            "term_months",
+        ),
+        categorical=("employment", "education", "marital_status", "region", "product", "age_band", "sex"),
+    ),
+}
+
+Vocabulary = Mapping[str, int]
+"""Category string to code. `MISSING_CODE` and `UNSEEN_CODE` are implied and never listed."""
+
+_NUMERIC_GETTERS = {kind: attrgetter(*columns.numeric) for kind, columns in COLUMNS.items()}
+
+
+def occurred_ms(events: Sequence[Event]) -> NDArray[np.int64]:
+    """Event times in milliseconds since 1970-01-01 UTC, int64 `[n]`."""
+    return np.array([round(event.occurred_at.timestamp() * 1000) for event in events], dtype=np.int64)
+
+
+def due_ms(due_date: dt.date) -> int:
+    """Start of the due date (UTC) in milliseconds since 1970-01-01."""
+    return (due_date.toordinal() - _EPOCH_ORDINAL) * DAY_MS
+
+
+def numeric_columns(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Raw numeric inputs without `TIME_COLUMNS`, float32 `[n, numeric + derived]`, NaN where a field is missing.
+
+    `events` are all of `kind`; `times_ms` are their `occurred_ms`.
+    """
+    columns = COLUMNS[kind]
+    width = len(columns.numeric)
+    values = np.empty((len(events), width + len(columns.derived)), dtype=np.float32)
+    if not events:
+        return values
+    values[:, :width] = np.array([_NUMERIC_GETTERS[kind](event) for event in events], dtype=np.float64)
+    if columns.derived:
+        due = np.array([np.nan if e.due_date is None else due_ms(e.due_date) for e in events], dtype=np.float64)
+        values[:, width] = (times_ms - due) / DAY_MS
+    return values
+
+
+def time_columns(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """`TIME_COLUMNS` as float32 `[n, 3]`.
+
+    `previous_ms` is the time of the user's latest earlier event of the same kind, or -1 when there is none. The
+    difference is taken in int64: a float32 epoch would be off by minutes.
+    """
+    values = np.empty((len(times_ms), len(TIME_COLUMNS)), dtype=np.float32)
+    gap = np.maximum(times_ms - previous_ms, 0) / DAY_MS
+    values[:, 0] = np.where(previous_ms < 0, np.nan, gap)
+    moments = times_ms.astype("datetime64[ms]")
+    days = moments.astype("datetime64[D]")
+    values[:, 1] = (days - moments.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    values[:, 2] = (days - moments.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64) + 1
+    return values
+
+
+def categorical_columns(
+    kind: Kind, events: Sequence[Any], vocabularies: Mapping[str, Vocabulary]
+) -> NDArray[np.int64]:
+    """Category codes, int64 `[n, categorical]`.
+
+    A missing value is `MISSING_CODE`; a value that the vocabulary of its field does not list is `UNSEEN_CODE`; a field
+    without a vocabulary is no input of this model and always `MISSING_CODE`.
+    """
+    names = COLUMNS[kind].categorical
+    codes = np.zeros((len(events), len(names)), dtype=np.int64)
+    for position, name in enumerate(names):
+        vocabulary = vocabularies.get(name)
+        if vocabulary is None:
+            continue
+        lookup = {**vocabulary, None: MISSING_CODE}
+        get_field = attrgetter(name)
+        codes[:, position] = [lookup.get(get_field(event), UNSEEN_CODE) for event in events]
+    return codes

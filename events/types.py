@@ -1,0 +1,123 @@
+"""The events that lenders publish: one typed definition for decoding, validation and the published JSON Schema.
+
+Both `stream` (which runs) and `model` (which learns) read this package; it must import neither of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+AMOUNT_LIMIT = 1e12
+"""Largest absolute amount, in the account's currency, that an event may carry."""
+
+Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+Label: TypeAlias = Annotated[str, Meta(max_length=64)]
+Amount: TypeAlias = Annotated[float, Meta(ge=-AMOUNT_LIMIT, le=AMOUNT_LIMIT)]
+NonNegativeAmount: TypeAlias = Annotated[float, Meta(ge=0, le=AMOUNT_LIMIT)]
+Days: TypeAlias = Annotated[float, Meta(ge=-36_500, le=36_500)]
+Timestamp: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
+
+Kind: TypeAlias = Literal["repayments", "transactions", "activity", "profiles"]
+"""The four kinds of event. A kind is also the last part of its topic's name."""
+
+KINDS: tuple[Kind, ...] = ("repayments", "transactions", "activity", "profiles")
+"""Every kind, in the order of the per-kind columns of a state row (`KINDS.index(kind)`)."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What every event carries.
+
+    `occurred_at` is event time with a UTC offset (RFC 3339). `None` in any optional field means "not known", never zero.
+    """
+
+    event_id: Identifier
+    user_id: Identifier
+    occurred_at: Timestamp
+
+    KIND: ClassVar[Kind]
+
+
+class Repayment(Event, frozen=True, kw_only=True, gc=False):
+    """An instalment fell due, was paid (in full or in part), was missed, or a payment was reversed.
+
+    `days_past_due` (DPD) counts days at `occurred_at`; a negative number is a payment ahead of its due date.
+    """
+
+    KIND: ClassVar[Kind] = "repayments"
+
+    kind: Literal["due", "paid", "missed", "reversed"]
+    amount_due: NonNegativeAmount | None = None
+    amount_paid: NonNegativeAmount | None = None
+    days_past_due: Days | None = None
+    balance: Amount | None = None
+    instalment_no: Annotated[int, Meta(ge=0, le=2_000_000_000)] | None = None
+    due_date: dt.date | None = None
+
+
+class Transaction(Event, frozen=True, kw_only=True, gc=False):
+    """A card or account movement. `amount` is signed: negative is money out, positive is money in."""
+
+    KIND: ClassVar[Kind] = "transactions"
+
+    amount: Amount
+    category: Label | None = None
+    channel: Label | None = None
+    balance_after: Amount | None = None
+    credit_limit: NonNegativeAmount | None = None
+    counterparty_type: Label | None = None
+
+
+class Activity(Event, frozen=True, kw_only=True, gc=False):
+    """Something the user did apart from money: an app session, a credit inquiry, a change of device."""
+
+    KIND: ClassVar[Kind] = "activity"
+
+    kind: Literal["session", "inquiry", "device_change"]
+    count: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    duration_s: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+
+
+class Profile(Event, frozen=True, kw_only=True, gc=False):
+    """Static and slow facts about the borrower and the contract; a new profile replaces the one before.
+
+    `origination_pd` is the probability of default estimated at origination; `rate` fields are fractions, not percent.
+    `age_band` and `sex` are carried for reporting and are no model input unless a training run asks for them.
+    """
+
+    KIND: ClassVar[Kind] = "profiles"
+
+    age_band: Label | None = None
+    sex: Label | None = None
+    income: NonNegativeAmount | None = None
+    employment: Label | None = None
+    education: Label | None = None
+    marital_status: Label | None = None
+    region: Label | None = None
+    product: Label | None = None
+    tenure_months: Annotated[float, Meta(ge=0, le=1_200)] | None = None
+    credit_limit: NonNegativeAmount | None = None
+    origination_pd: Annotated[float, Meta(ge=0, le=1)] | None = None
+    bureau_score: Annotated[float, Meta(ge=0, le=2_000)] | None = None
+    interest_rate: Annotated[float, Meta(ge=0, le=10)] | None = None
+    payment_to_income: Annotated[float, Meta(ge=0, le=100)] | None = None
+    loan_to_value: Annotated[float, Meta(ge=0, le=100)] | None = None
+    term_months: Annotated[float, Meta(ge=0, le=1_200)] | None = None
+
+
+EVENT_TYPES: dict[Kind, type[Event]] = {
+    "repayments": Repayment,
+    "transactions": Transaction,
+    "activity": Activity,
+    "profiles": Profile,
+}
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_event(event: Event) -> bytes:
+    """JSON bytes of an event, as producers publish it."""
+    return _ENCODER.encode(event)

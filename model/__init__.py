@@ -1,0 +1,1 @@
+"""Model: what learns, and the bundle that carries what was learnt. Imports `events`, never `stream`."""

@@ -1,0 +1,83 @@
+"""Padded tensors of some users' histories, as `model.networks` takes them. Pads at the end, where causality ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from events.types import KINDS, Kind
+from model.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Histories of B users, and the events of theirs that are to be scored.
+
+    `numeric[k]` float `[B, T_k, inputs]`, `categorical[k]` int64 `[B, T_k, categories]`, `latest` int64
+    `[events, 1 + kinds]` as `RiskModel.readouts` takes it, `rows` int64 `[events]`: where those events stand in the merged
+    arrays of the sequences.
+    """
+
+    numeric: dict[Kind, Tensor]
+    categorical: dict[Kind, Tensor]
+    latest: Tensor
+    rows: NDArray[np.int64]
+
+
+def pad(
+    sequences: Sequences,
+    users: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    skip: NDArray[np.int64] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """The first `counts[i]` events of each of `users`; all but the first `skip[i]` of them are to be scored."""
+    skipped = np.zeros_like(counts) if skip is None else np.minimum(skip, counts)
+    starts = sequences.merged_starts[users]
+    last = np.maximum(starts + counts - 1, 0)
+    numeric, categorical = {}, {}
+    for position, kind in enumerate(KINDS):
+        lengths = np.where(counts > 0, sequences.latest[last, position], 0)
+        numeric[kind], categorical[kind] = _pad_kind(sequences, kind, sequences.starts[kind][users], lengths, dtype)
+    scored = counts - skipped
+    within = np.arange(int(scored.sum())) - np.repeat(np.cumsum(scored) - scored, scored)
+    rows = np.repeat(starts + skipped, scored) + within
+    owner = np.repeat(np.arange(len(users)), scored)
+    latest = np.concatenate([owner[:, None], sequences.latest[rows]], axis=1)
+    return Batch(numeric, categorical, torch.from_numpy(latest), rows)
+
+
+def _pad_kind(
+    sequences: Sequences, kind: Kind, begin: NDArray[np.int64], lengths: NDArray[np.int64], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    steps = np.arange(max(1, int(lengths.max(initial=0))))
+    present = steps < lengths[:, None]
+    rows = (begin[:, None] + steps)[present]
+    values, codes = sequences.numeric[kind], sequences.categorical[kind]
+    numeric = np.zeros((*present.shape, values.shape[1]), dtype=np.float32)
+    categorical = np.zeros((*present.shape, codes.shape[1]), dtype=np.int64)
+    numeric[present] = values[rows]
+    categorical[present] = codes[rows]
+    return torch.from_numpy(numeric).to(dtype), torch.from_numpy(categorical)
+
+
+def by_length(
+    users: NDArray[np.int64], counts: NDArray[np.int64], batch_users: int, random: np.random.Generator | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Positions into `users` in batches of similar length, so that little of a batch is padding.
+
+    With `random`, lengths are blurred by a tenth and batches come in random order: no two epochs see the same batches.
+    """
+    lengths = counts.astype(np.float64)
+    if random is not None:
+        lengths = lengths * random.uniform(0.9, 1.1, len(counts))
+    order = np.argsort(lengths, kind="stable")
+    order = order[counts[order] > 0]
+    batches = [order[start : start + batch_users] for start in range(0, len(order), batch_users)]
+    for position in random.permutation(len(batches)) if random is not None else range(len(batches)):
+        yield batches[position]

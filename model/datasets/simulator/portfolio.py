@@ -1,0 +1,125 @@
+"""Portfolio: what is fixed about each simulated borrower, drawn once per block of borrowers. Knows nothing of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+PRODUCTS = ("card", "personal_loan", "auto_loan", "point_of_sale")
+EMPLOYMENTS = ("employed", "self_employed", "contract", "retired", "student", "unemployed")
+EDUCATIONS = ("primary", "secondary", "vocational", "university")
+MARITAL_STATUSES = ("single", "married", "divorced", "widowed")
+REGIONS = tuple(f"region_{number:02d}" for number in range(1, 13))
+AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
+SEXES = ("female", "male")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Arrays of one length, a row per borrower."""
+
+    def take(self, rows: Ints) -> Self:
+        """The same columns for a selection of rows, copied; a row may be named more than once."""
+        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Traits(Columns):
+    """Fixed facts and dispositions, arrays `[n]`. Money is in the account's currency, days are whole days."""
+
+    join_share: Floats  # when the borrower joins, as a share of the period; 0 is from the start
+    frailty: Floats  # multiplies the rate of leaving the stable regime
+    severity: Floats  # how deep a decline goes
+    visibility: Floats  # how much of the stress shows outside repayments; 0 shows nothing
+    style: Floats  # constant habits that look like stress
+    seasonal: Flags  # income that falls in winter
+    festive: Flags  # spends much in December, harmlessly
+    forgetful: Flags  # pays late, harmlessly
+    pay_delay_days: Floats  # usual days from due date to payment
+    bill_dom: Ints  # day of month of the bill, 1-28
+    payday_dom: Ints  # day of month of the salary, 1-28
+    income: Floats  # per month
+    instalment: Floats
+    principal: Floats  # owed on the loan at the start
+    credit_limit: Floats  # of the credit line; 0 is no line
+    base_utilisation: Floats
+    spending_rate: Floats  # visible movements per week
+    digital_rate: Floats  # sessions per week
+    reports_missed: Flags  # the lender publishes `missed`
+    reports_balance: Flags
+    has_transactions: Flags
+    has_activity: Flags
+    has_profile: Flags
+    first_instalment: Ints
+    product: Ints
+    employment: Ints
+    education: Ints
+    marital_status: Ints
+    region: Ints
+    age_band: Ints
+    sex: Ints
+    tenure_months: Floats
+    term_months: Floats
+    interest_rate: Floats
+    origination_pd: Floats
+    bureau_score: Floats
+
+
+def draw_traits(rng: np.random.Generator, count: int) -> Traits:
+    """Traits of `count` borrowers. Frailty shows, with noise, in the origination PD and the bureau score only."""
+    log_frailty = rng.normal(-0.3, 0.75, count)
+    employment = rng.choice(len(EMPLOYMENTS), count, p=(0.62, 0.12, 0.1, 0.08, 0.04, 0.04))
+    log_frailty += np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])[employment]
+    seen = 0.6 * log_frailty + rng.normal(0.0, 0.5, count)
+    income = np.exp(rng.normal(7.75, 0.45, count)) * np.array([1.0, 1.1, 0.9, 0.7, 0.45, 0.45])[employment]
+    product = rng.choice(len(PRODUCTS), count, p=(0.35, 0.35, 0.2, 0.1))
+    burden = np.clip(rng.lognormal(-2.3, 0.45, count), 0.02, 0.5)
+    instalment = np.round(income * burden, 2)
+    term = np.array([36.0, 48.0, 60.0, 18.0])[product]
+    forgetful = rng.random(count) < 0.12
+    limit = np.round(income * rng.lognormal(0.4, 0.5, count), -2)
+    return Traits(
+        join_share=np.where(rng.random(count) < 0.6, 0.0, rng.random(count) / 3),
+        frailty=np.exp(log_frailty),
+        severity=np.clip(rng.lognormal(-0.05, 0.35, count), 0.35, 2.2),
+        visibility=np.where(rng.random(count) < 0.2, 0.0, rng.uniform(0.3, 1.3, count)),
+        style=rng.normal(0.0, 0.8, count),
+        seasonal=rng.random(count) < 0.1,
+        festive=rng.random(count) < 0.4,
+        forgetful=forgetful,
+        pay_delay_days=rng.normal(-2.0, 1.5, count) + np.where(forgetful, 6.5, 0.0),
+        bill_dom=rng.integers(1, 29, count),
+        payday_dom=rng.integers(1, 29, count),
+        income=income,
+        instalment=instalment,
+        principal=np.round(instalment * term * rng.uniform(0.3, 0.85, count), 2),
+        credit_limit=np.where(rng.random(count) < 0.1, 0.0, limit),
+        base_utilisation=rng.beta(1.6, 2.4, count),
+        spending_rate=rng.gamma(4.0, 0.21, count),
+        digital_rate=rng.gamma(1.5, 0.3, count),
+        reports_missed=rng.random(count) >= 0.15,
+        reports_balance=rng.random(count) >= 0.15,
+        has_transactions=rng.random(count) >= 0.1,
+        has_activity=rng.random(count) >= 0.15,
+        has_profile=rng.random(count) >= 0.05,
+        first_instalment=rng.integers(0, 24, count),
+        product=product,
+        employment=employment,
+        education=rng.choice(len(EDUCATIONS), count, p=(0.1, 0.4, 0.25, 0.25)),
+        marital_status=rng.choice(len(MARITAL_STATUSES), count, p=(0.4, 0.42, 0.13, 0.05)),
+        region=rng.integers(0, len(REGIONS), count),
+        age_band=rng.choice(len(AGE_BANDS), count, p=(0.1, 0.25, 0.25, 0.2, 0.13, 0.07)),
+        sex=rng.integers(0, 2, count),
+        tenure_months=np.floor(rng.exponential(30.0, count)),
+        term_months=term,
+        interest_rate=np.round(np.clip(0.07 + 0.025 * seen + rng.normal(0, 0.015, count), 0.01, 0.35), 4),
+        origination_pd=np.round(np.clip(1 / (1 + np.exp(3.1 - 0.9 * seen)), 0.001, 0.6), 4),
+        bureau_score=np.round(np.clip(660 - 55 * seen + rng.normal(0, 25, count), 300, 850)),
+    )

@@ -1,0 +1,204 @@
+"""From raw columns to what a network sees: the one arithmetic that training and the exported graphs share.
+
+Every constant (winsor bounds, scales) is a buffer set from training data, never a number in code. Reads no events.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE
+from events.types import Kind
+
+CALENDAR_COLUMNS = ("day_of_month", "day_of_year")
+RATIO_LIMIT = 4.0
+"""Ratios are clipped here: beyond four times the credit limit or the amount due, more is not more information."""
+EMBEDDING_WIDTH = 6
+SMALLEST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is made of a kind's numeric inputs: signed logarithms, plain values, and ratios (numerator, denominator)."""
+
+    logarithms: tuple[str, ...]
+    linears: tuple[str, ...]
+    ratios: tuple[tuple[str, str], ...]
+    norms: bool
+    """Whether the values are also given as deviations from the user's own running mean."""
+
+    @property
+    def width(self) -> int:
+        """How many values a row has."""
+        return len(self.logarithms) + len(self.linears) + len(self.ratios)
+
+
+PLANS: dict[Kind, Plan] = {
+    "repayments": Plan(
+        logarithms=("amount_due", "amount_paid", "balance", "days_past_due", "days_after_due_date", "gap_days"),
+        linears=("days_past_due", "days_after_due_date"),
+        ratios=(("amount_paid", "amount_due"), ("amount_paid", "balance")),
+        norms=True,
+    ),
+    "transactions": Plan(
+        logarithms=("amount", "balance_after", "credit_limit", "gap_days"),
+        linears=(),
+        ratios=(("balance_after", "credit_limit"), ("amount", "credit_limit")),
+        norms=True,
+    ),
+    "activity": Plan(logarithms=("count", "duration_s", "gap_days"), linears=(), ratios=(), norms=True),
+    "profiles": Plan(
+        logarithms=("income", "credit_limit"),
+        linears=(
+            "tenure_months",
+            "origination_pd",
+            "bureau_score",
+            "interest_rate",
+            "payment_to_income",
+            "loan_to_value",
+            "term_months",
+        ),
+        ratios=(("credit_limit", "income"),),
+        norms=False,
+    ),
+}
+
+
+class Features(nn.Module):
+    """Features of one kind of event.
+
+    A row of features holds, in this order: standardised values (0 where missing), one flag per input that may be missing,
+    deviations of the values from the user's running mean (where the plan has norms), calendar position, embeddings.
+    `vocabulary_sizes` counts the listed categories per categorical field, without the codes for missing and unseen.
+    """
+
+    low: Tensor
+    high: Tensor
+    mean: Tensor
+    scale: Tensor
+    season: Tensor
+    gathered: Tensor
+    flagged: Tensor
+    offsets: Tensor
+
+    def __init__(self, kind: Kind, vocabulary_sizes: list[int]) -> None:
+        super().__init__()
+        self.kind: Kind = kind
+        self.plan = PLANS[kind]
+        names = COLUMNS[kind].numeric_inputs
+        self.inputs = len(names)
+        self.values = self.plan.width
+        self.day_of_month, self.day_of_year = (names.index(name) for name in CALENDAR_COLUMNS)
+        ratios = self.plan.ratios
+        gathered = (*self.plan.logarithms, *self.plan.linears, *(top for top, _ in ratios), *(base for _, base in ratios))
+        flagged = tuple(name for name in names if name not in CALENDAR_COLUMNS)
+        sizes = [size + FIRST_CATEGORY_CODE for size in vocabulary_sizes]
+        self.register_buffer("low", torch.full((self.inputs,), -3e38))
+        self.register_buffer("high", torch.full((self.inputs,), 3e38))
+        self.register_buffer("mean", torch.zeros(self.values))
+        self.register_buffer("scale", torch.ones(self.values))
+        self.register_buffer("season", torch.ones(1))
+        self.register_buffer("gathered", torch.tensor([names.index(name) for name in gathered]), persistent=False)
+        self.register_buffer("flagged", torch.tensor([names.index(name) for name in flagged]), persistent=False)
+        self.register_buffer("offsets", torch.tensor(np.cumsum([0, *sizes[:-1]])), persistent=False)
+        self.embedding = nn.Embedding(sum(sizes), EMBEDDING_WIDTH)
+        nn.init.normal_(self.embedding.weight, std=0.3)
+        self.embedded_width = len(sizes) * EMBEDDING_WIDTH
+        self.norms_width = 2 * self.values if self.plan.norms else 0
+        self.width = self.values + len(flagged) + self.norms_width // 2 + 4 + self.embedded_width
+
+    def set_bounds(self, numeric: NDArray[np.float32], tail: float, *, seasonal: bool) -> None:
+        """Take winsor bounds and scales from training rows, float32 `[n, numeric inputs]` with NaN for missing.
+
+        `tail` is the share of known values clipped at either end. Without `seasonal` the day of the year is no
+        input: a model that has seen less than about two years would take the date for a cause.
+        """
+        names = COLUMNS[self.kind].numeric_inputs
+        for position, name in enumerate(names):
+            known = numeric[:, position][~np.isnan(numeric[:, position])]
+            if name in CALENDAR_COLUMNS or not len(known):
+                continue
+            low, high = np.quantile(known, [tail, 1 - tail])
+            self.low[position] = float(low)
+            self.high[position] = float(high)
+        with torch.no_grad():
+            values, valid = self.raw_values(torch.from_numpy(numeric))
+            values, valid = values.double(), valid.double()
+            count = valid.sum(0).clamp(min=1)
+            mean = (values * valid).sum(0) / count
+            spread = (((values - mean) ** 2 * valid).sum(0) / count).sqrt()
+        self.mean.copy_(mean)
+        # A value that never varied in training carries nothing; scale 0 silences it whatever it becomes in serving.
+        self.scale.copy_(torch.where(spread > SMALLEST_SPREAD, 1 / spread.clamp(min=SMALLEST_SPREAD), 0.0))
+        self.season.fill_(1.0 if seasonal else 0.0)
+
+    def raw_values(self, numeric: Tensor) -> tuple[Tensor, Tensor]:
+        """Values before scaling, and 1.0 where they are known; both `[..., values]`."""
+        known = torch.logical_not(torch.isnan(numeric))
+        clean = torch.where(known, numeric, torch.zeros_like(numeric))
+        clean = torch.minimum(torch.maximum(clean, self.low), self.high).index_select(-1, self.gathered)
+        known = known.to(numeric.dtype).index_select(-1, self.gathered)
+        logs, linears, ratios = len(self.plan.logarithms), len(self.plan.linears), len(self.plan.ratios)
+        logarithms = clean[..., :logs]
+        parts = [torch.sign(logarithms) * torch.log(torch.abs(logarithms) + 1.0)]
+        valid = [known[..., : logs + linears]]
+        if linears:
+            parts.append(clean[..., logs : logs + linears])
+        if ratios:
+            start = logs + linears
+            base = clean[..., start + ratios :]
+            ratio = clean[..., start : start + ratios] / torch.clamp(base, min=1e-3)
+            parts.append(torch.clamp(ratio, -RATIO_LIMIT, RATIO_LIMIT))
+            positive = (base > 0).to(numeric.dtype)
+            valid.append(known[..., start : start + ratios] * known[..., start + ratios :] * positive)
+        return torch.cat(parts, -1), torch.cat(valid, -1)
+
+    def _pointwise(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Standardised values, their validity, missing flags, and calendar plus embeddings."""
+        values, valid = self.raw_values(numeric)
+        values = (values - self.mean) * self.scale * valid
+        flags = torch.isnan(numeric.index_select(-1, self.flagged)).to(numeric.dtype)
+        month = numeric[..., self.day_of_month : self.day_of_month + 1] * (2 * math.pi / 31)
+        year = numeric[..., self.day_of_year : self.day_of_year + 1] * (2 * math.pi / 366)
+        angles = torch.cat([month, month + math.pi / 2, year, year + math.pi / 2], -1)
+        waves = torch.sin(angles)
+        seasons = torch.cat([torch.ones_like(self.season).expand(2), self.season.expand(2)])
+        embedded = self.embedding(categorical + self.offsets)
+        tail = torch.cat([waves * seasons, embedded.reshape(*numeric.shape[:-1], self.embedded_width)], -1)
+        return values, valid, flags, tail
+
+    def sequence(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """Features of whole histories: `[users, events, inputs]` and `[users, events, categories]` to `[…, width]`.
+
+        Events beyond a user's last may be anything: nothing earlier depends on them.
+        """
+        values, valid, flags, tail = self._pointwise(numeric, categorical)
+        if not self.plan.norms:
+            return torch.cat([values, flags, tail], -1)
+        # float64: a float32 running sum over thousands of events would drift away from the running mean of `step`.
+        count = valid.cumsum(-2, dtype=torch.float64) - valid
+        total = values.cumsum(-2, dtype=torch.float64) - values
+        mean = (total / count.clamp(min=1)).to(values.dtype)
+        deviations = (values - mean) * valid * count.clamp(max=1).to(values.dtype)
+        return torch.cat([values, flags, deviations, tail], -1)
+
+    def step(self, numeric: Tensor, categorical: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of one event per row and the running means after it.
+
+        `norms` `[n, norms_width]` holds counts, then means. Returns features `[n, width]` and new `norms`.
+        """
+        values, valid, flags, tail = self._pointwise(numeric, categorical)
+        if not self.plan.norms:
+            return torch.cat([values, flags, tail], -1), norms
+        count, mean = norms[:, : self.values], norms[:, self.values :]
+        difference = (values - mean) * valid
+        new_count = count + valid
+        new_mean = mean + difference / torch.clamp(new_count, min=1.0)
+        deviations = difference * torch.clamp(count, max=1.0)
+        return torch.cat([values, flags, deviations, tail], -1), torch.cat([new_count, new_mean], -1)

@@ -1,0 +1,64 @@
+"""Measures of scores against what came true: ranking, precision and calibration, in numpy alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 15
+
+
+def roc_auc(happened: NDArray[np.bool_], score: NDArray[Any]) -> float | None:
+    """Area under the ROC curve, ties counted half (Mann-Whitney U); None unless both outcomes occur."""
+    positives = int(happened.sum())
+    negatives = len(happened) - positives
+    if not positives or not negatives:
+        return None
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    last_rank = np.cumsum(counts)
+    mean_rank = last_rank - (counts - 1) / 2
+    rank_sum = float(mean_rank[inverse][happened].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def pr_auc(happened: NDArray[np.bool_], score: NDArray[Any]) -> float | None:
+    """Average precision: the mean, over positives, of the precision at their score; None without a positive."""
+    positives = int(happened.sum())
+    if not positives:
+        return None
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    hits = np.cumsum(happened[order])
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    precision = hits[last_of_tie] / (np.flatnonzero(last_of_tie) + 1)
+    gained = np.diff(hits[last_of_tie], prepend=0)
+    return float((precision * gained).sum() / positives)
+
+
+def brier(happened: NDArray[np.bool_], probability: NDArray[Any]) -> float | None:
+    """Mean squared difference between probability and outcome; None without examples."""
+    return float(np.mean((probability.astype(np.float64) - happened) ** 2)) if len(happened) else None
+
+
+def calibration_error(happened: NDArray[np.bool_], probability: NDArray[Any], bins: int = BINS) -> float | None:
+    """Expected calibration error over `bins` groups of equal size (most scores are small, so equal width would put
+    nearly all of them into one group); None without examples."""
+    if not len(happened):
+        return None
+    groups = np.array_split(np.argsort(probability, kind="stable"), min(bins, len(happened)))
+    gaps = [abs(float(probability[group].mean()) - float(happened[group].mean())) * len(group) for group in groups]
+    return sum(gaps) / len(happened)
+
+
+def summary(happened: NDArray[np.bool_], probability: NDArray[Any]) -> dict[str, float | int | None]:
+    """All measures of one horizon, rounded to 5 digits, with the counts that they rest on."""
+    measures: dict[str, float | None] = {
+        "auc": roc_auc(happened, probability),
+        "pr_auc": pr_auc(happened, probability),
+        "brier": brier(happened, probability),
+        "ece": calibration_error(happened, probability),
+    }
+    rounded = {name: None if value is None else round(value, 5) for name, value in measures.items()}
+    return {**rounded, "examples": len(happened), "positives": int(happened.sum())}

@@ -1,0 +1,151 @@
+"""The order in which a worker makes its work durable, and nothing else.
+
+    1. scores, alerts and dead letters are produced and acknowledged;
+    2. then the rows that changed are produced to the changelog and acknowledged;
+    3. then the source offsets are advanced and committed.
+
+What a crash leaves, by the last step that was completed:
+
+    | completed | after the restart                                                                               |
+    | --------- | ----------------------------------------------------------------------------------------------- |
+    | none      | the events are read again and give the same outputs with the same ids                           |
+    | 1         | the same; the outputs stand twice, with equal ids and bytes                                     |
+    | part of 2 | rows that are there skip what they hold (their own offsets); the others are computed again      |
+    | 2         | the events are read again and skipped                                                           |
+    | 3         | nothing is read again                                                                           |
+
+Outputs are sent as they come; steps 2 and 3 run once an interval for all that was scored since, so a user who is seen
+often costs one changelog record per interval, not per event. Scoring goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from faust.types import TP
+
+from stream.outputs import DeadLetter, encode_output
+from stream.scorer import Scored
+from stream.state import Slab
+from stream.topics import Topics
+
+UNACKNOWLEDGED_BATCHES = 2
+"""How many scored batches may wait for the broker before scoring waits too."""
+
+KeyedValue = tuple[bytes | None, bytes]
+
+
+class Durable(Protocol):
+    """What a checkpoint needs of the world around it."""
+
+    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+        """Queue records of one partition in order; each awaitable returned is done when a part is acknowledged."""
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+        """Publish rows by partition to the changelog; returns when they are acknowledged."""
+
+    async def commit(self, offsets: Mapping[TP, int]) -> None:
+        """Advance to and commit the next offsets to read."""
+
+
+class Snapshot(NamedTuple):
+    """What one checkpoint covers: outputs sent, rows by partition, next offsets."""
+
+    sent: Sequence[asyncio.Future[Any]]
+    rows: Mapping[int, Sequence[tuple[bytes, bytes]]]
+    offsets: Mapping[TP, int]
+
+
+class Checkpoints:
+    """Takes what was scored and makes it durable in order."""
+
+    def __init__(
+        self,
+        durable: Durable,
+        slab: Slab,
+        topics: Topics,
+        *,
+        interval_s: float,
+        monotonic: Callable[[], float],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._durable = durable
+        self._slab = slab
+        self._topics = topics
+        self._interval_s = interval_s
+        self._monotonic = monotonic
+        self._on_failure = on_failure
+        self._unacknowledged: deque[asyncio.Future[Any]] = deque()
+        self._sent: list[asyncio.Future[Any]] = []
+        self._touched: dict[int, tuple[int, bytes]] = {}
+        self._offsets: dict[TP, int] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._last_s = monotonic()
+
+    async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> None:
+        """Begin step 1 for a batch: queue its outputs and remember its rows."""
+        outputs: list[tuple[str, int, Sequence[KeyedValue]]] = []
+        for topic, by_partition in ((self._topics.scores, scored.scores), (self._topics.alerts, scored.alerts)):
+            outputs += [(topic, partition, records) for partition, records in by_partition.items()]
+        refused: dict[int, list[KeyedValue]] = {}
+        for letter in (*scored.dead_letters, *dead_letters):
+            refused.setdefault(letter.partition, []).append((None, encode_output(letter)))
+        outputs += [(self._topics.dead_letters, partition, records) for partition, records in refused.items()]
+        self._touched.update(scored.touched)
+        if not outputs:
+            return
+        while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
+            await self._unacknowledged.popleft()
+        queued = await asyncio.gather(*(self._durable.send(*output) for output in outputs))
+        acknowledged = asyncio.gather(*(ack for acks in queued for ack in acks))
+        self._unacknowledged.append(acknowledged)
+        self._sent.append(acknowledged)
+
+    def reached(self, offsets: Mapping[TP, int]) -> None:
+        """All records before these next offsets have been scored or refused, and published."""
+        self._offsets.update(offsets)
+
+    def tick(self) -> None:
+        """Begin steps 2 and 3 if an interval has passed and the last ones are done."""
+        if self._running is None and self._monotonic() - self._last_s >= self._interval_s and self._offsets:
+            self._last_s = self._monotonic()
+            self._running = asyncio.create_task(self._complete(self._snapshot()), name="checkpoint")
+            self._running.add_done_callback(self._done)
+
+    async def flush(self) -> None:
+        """Make everything so far durable; returns when it is committed."""
+        if self._running is not None:
+            await asyncio.shield(self._running)
+        await self._complete(self._snapshot())
+
+    def forget(self) -> None:
+        """Drop what is not durable: its offsets will be read again."""
+        self._unacknowledged.clear()
+        self._sent, self._touched, self._offsets = [], {}, {}
+
+    def _snapshot(self) -> Snapshot:
+        """What this checkpoint covers, as it is now: scoring goes on, and the rows with it, while it is on its way."""
+        rows: dict[int, list[tuple[bytes, bytes]]] = {}
+        contents = self._slab.row_bytes(list(self._touched))
+        for (partition, key), content in zip(self._touched.values(), contents, strict=True):
+            rows.setdefault(partition, []).append((key, content))
+        snapshot = Snapshot(self._sent, rows, self._offsets)
+        self._sent, self._touched, self._offsets = [], {}, {}
+        return snapshot
+
+    async def _complete(self, snapshot: Snapshot) -> None:
+        for acknowledged in snapshot.sent:
+            await acknowledged
+        if snapshot.rows:
+            await self._durable.publish_rows(snapshot.rows)
+        if snapshot.offsets:
+            await self._durable.commit(snapshot.offsets)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_failure(error)

@@ -1,0 +1,175 @@
+"""The `demo` command: everything from nothing, measured, and everything stopped again."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from model.bundle import Bundle, BundleError
+from model.datasets import DatasetError, Source, open_dataset
+from stream.cli.options import BootstrapServers, BundlePath, Config, DatabaseUrl, Report, console, fail, settings_of
+from stream.database import migration
+from stream.database.errors import DatabaseError
+from stream.database.summary import Summary
+from stream.demo import Demo, DemoError, DemoReport
+from stream.embedded.server import EmbeddedError
+from stream.embedded.stack import EmbeddedStack
+from stream.provisioning import ProvisioningError, create_topics
+from stream.settings import Settings
+
+STAGES = {"publish": "events published", "score": "events scored", "store": "outputs stored"}
+
+
+def demo(
+    users: Annotated[int, typer.Option(min=1, help="Simulated borrowers.")] = 2_000,
+    months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    source: Annotated[Source, typer.Option(help="Where the borrowers come from.")] = "simulator",
+    path: Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    report: Report = None,
+    config: Config = None,
+    bootstrap_servers: BootstrapServers = None,
+    database_url: DatabaseUrl = None,
+    bundle: BundlePath = None,
+) -> None:
+    """Run the real thing on a portfolio of borrowers and show what it catches; stops all that it starts.
+
+    Without --bootstrap-servers and --database-url it starts an embedded Kafka and PostgreSQL in a temporary folder. With
+    your own, it uses topics and a consumer group of its own, named demo-<time>, and leaves them.
+    """
+    started_s = time.monotonic()
+    options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
+    try:
+        dataset = open_dataset(source, path, **options)
+        settings = settings_of(
+            config, bootstrap_servers=bootstrap_servers, database_url=database_url, bundle=bundle
+        )
+        Bundle.load(settings.bundle)
+    except (DatasetError, BundleError) as error:
+        fail(str(error))
+    with ExitStack() as cleanup:
+        cleanup.enter_context(_sigterm_as_interrupt())
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foreshock-demo-")))
+        try:
+            servers, url, settings = _stack(cleanup, settings, folder)
+            create_topics(servers, settings)
+            migration.upgrade(url)
+            with _progress() as bars:
+                tasks = {stage: bars.add_task(text, total=None) for stage, text in STAGES.items()}
+                run = Demo(
+                    settings,
+                    servers,
+                    url,
+                    dataset,
+                    workers=workers,
+                    logs=folder,
+                    progress=lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total),
+                )
+                figures = run.run()
+                bars.update(tasks["publish"], total=figures.events_published, completed=figures.events_published)
+        except (EmbeddedError, ProvisioningError, DatabaseError, DemoError) as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            console.print("interrupted; stopping what was started")
+            raise typer.Exit(130) from None
+        figures.seconds_total = round(time.monotonic() - started_s, 1)
+        assert run.summary is not None
+        _show(figures, run.summary, own=settings.bootstrap_servers is not None, prefix=settings.topic_prefix)
+    if report is not None:
+        report.write_bytes(figures.as_json())
+        console.print(f"figures are in {report}")
+
+
+def _stack(cleanup: ExitStack, settings: Settings, folder: Path) -> tuple[str, str, Settings]:
+    """Addresses to run on; starts an embedded server for what the user has not named."""
+    servers, url = settings.bootstrap_servers, settings.database_url
+    name = f"demo-{int(time.time())}"
+    if servers is not None:
+        settings = settings.model_copy(update={"topic_prefix": f"{name}.", "application_id": name})
+    if servers is None or url is None:
+        with console.status("starting Kafka and PostgreSQL …") as status:
+            stack = EmbeddedStack(
+                folder / "stack", progress=lambda server, doing: status.update(f"{server}: {doing} …")
+            )
+            cleanup.enter_context(stack)
+        servers, url = servers or stack.bootstrap_servers, url or stack.database_url
+    return servers, url, settings
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that everything is stopped either way."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = [
+        ("events published", f"{figures.events_published:,}"),
+        ("events scored", f"{figures.events_scored:,} of {figures.users:,} users"),
+        ("events per second", f"{figures.events_per_second:,.0f} from the first published to the last scored"),
+        ("dead letters", f"{figures.dead_letters:,}"),
+        ("alerts", ", ".join(f"{count:,} {level}" for level, count in figures.alerts_by_level.items() if count) or "none"),
+    ]
+    if figures.deteriorations is not None:
+        caught = f"{figures.deteriorations_caught:,} of {figures.deteriorations:,}"
+        lead = "" if figures.median_lead_days is None else f", half of them {figures.median_lead_days:.0f} days ahead or more"
+        rows.append(("deteriorations caught", caught + lead))
+    if figures.auc is not None:
+        rows.append(("AUC", f"{figures.auc:.4f} ({figures.auc_of})"))
+    rows.append(("seconds in all", f"{figures.seconds_total:.0f}"))
+    for row in rows:
+        table.add_row(*row)
+    console.print(Panel(table, title=f"foreshock on {figures.source}", title_align="left"))
+    _show_worrying(summary)
+    if own:
+        console.print(f"topics {prefix}scores, {prefix}alerts; tables user_scores, score_history, alerts, alert_events")
+    else:
+        console.print("everything has been stopped; `foreshock up` starts a stack that stays")
+
+
+def _show_worrying(summary: Summary) -> None:
+    worrying = Table(title="the most worrying users", title_justify="left", pad_edge=False)
+    for heading in ("user", "level", "score", "baseline", "days past due", "alert since", "reasons"):
+        worrying.add_column(heading, justify="right" if heading in ("score", "baseline", "days past due") else "left")
+    for user in summary.most_worrying:
+        worrying.add_row(
+            user.user_id,
+            user.level,
+            f"{user.score:.3f}",
+            f"{user.baseline:.3f}",
+            "" if user.days_past_due is None else f"{user.days_past_due:.0f}",
+            f"{user.opened_at:%Y-%m-%d}",
+            "; ".join(reason.text for reason in user.reasons),
+        )
+    console.print(worrying)

@@ -1,0 +1,76 @@
+"""What can go wrong with the database, sorted by what the caller should do about it. Connects to nothing.
+
+| error | meaning | what the caller does |
+| --- | --- | --- |
+| `DatabaseUnavailable` | lost, refused, starting, full, deadlocked | try the same batch again later |
+| `DatabaseOutdated` | a table or column is missing | stop; someone runs `foreshock db upgrade` |
+| any other `psycopg.Error` | our mistake, e.g. a value outside a constraint | stop and show it |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as sql_errors
+
+
+class DatabaseError(RuntimeError):
+    """Something about the database that a person can put right; the message says how."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot take the work now; the same work may succeed later, and repeating it is safe."""
+
+
+class DatabaseOutdated(DatabaseError):
+    """The database lacks a table or column that this release needs, or has none of them yet."""
+
+
+TRANSIENT_CLASSES: frozenset[str] = frozenset({"08", "40", "53", "57", "58"})
+"""SQLSTATE classes that pass by themselves or with an operator's help: connection exception, transaction rollback
+(deadlock, serialization failure), insufficient resources, operator intervention (shutdown, start), system error."""
+
+TRANSIENT_STATES: frozenset[str] = frozenset({"25006", "25P03", "25P04", "55P03"})
+"""Single SQLSTATEs of the same nature: a read-only server after a failover; timeouts of idling, transaction, lock."""
+
+_MISSING = (
+    sql_errors.UndefinedTable,
+    sql_errors.UndefinedColumn,
+    sql_errors.UndefinedObject,
+    sql_errors.InvalidSchemaName,
+)
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Whether the same statements may succeed on a later try.
+
+    An `OperationalError` or `InterfaceError` without SQLSTATE comes from the client library: the server could not be
+    reached or went away.
+    """
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate[:2] in TRANSIENT_CLASSES or error.sqlstate in TRANSIENT_STATES
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Turn errors of psycopg into `DatabaseUnavailable` or `DatabaseOutdated` where they are that; others pass through.
+
+    `address` names the database in messages and must hold no password.
+    """
+    try:
+        yield
+    except _MISSING as error:
+        raise DatabaseOutdated(
+            f"database {address} does not fit this release: {_said(error)}; run `foreshock db upgrade`"
+        ) from error
+    except psycopg.Error as error:
+        if not is_transient(error):
+            raise
+        raise DatabaseUnavailable(f"database {address} is not available: {_said(error)}") from error
+
+
+def _said(error: psycopg.Error) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,90 @@
+"""Bring a database's schema up or down and say where it stands. The steps themselves are in package `migrations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from stream.database.connection import address_of, open_engine
+from stream.database.errors import DatabaseError, translated
+
+SCRIPTS = Path(migrations.__file__).parent
+_LOCK_KEY = 0x666F_7265_0002
+"""Advisory lock under which one migration runs at a time."""
+
+
+def is_managed(name: str | None, kind: str, _parents: Any) -> bool:
+    """Whether a table is made by a migration: all are but the month partitions of `score_history`, which sinks make.
+    In the form of Alembic's `include_name`.
+    """
+    return not (kind == "table" and name is not None and name.startswith("score_history_"))
+
+
+def head() -> str:
+    """The revision that this release needs."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None  # there is at least the first one
+    return revision
+
+
+def current(url: str) -> str | None:
+    """The revision a database is at; None for one that was never upgraded. Raises `DatabaseUnavailable`."""
+    with _transaction(url) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema up to `revision`, in one transaction: all or nothing. Safe to run twice or at once.
+
+    Raises `DatabaseUnavailable`, or `DatabaseError` when the database is at a revision that this release does not know.
+    """
+    _migrate(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the schema back to `revision` (`"base"` for none), in one transaction. Drops what later revisions made, with
+    its data. Raises as `upgrade` does."""
+    _migrate(url, lambda config: command.downgrade(config, revision))
+
+
+def _migrate(url: str, run: Callable[[Config], None]) -> None:
+    with _transaction(url) as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        config = _config()
+        config.attributes["connection"] = connection
+        try:
+            run(config)
+        except CommandError as error:
+            raise DatabaseError(
+                f"database {address_of(url)}: {error}; "
+                "use the release that made its schema or newer, or start with an empty database"
+            ) from error
+
+
+@contextmanager
+def _transaction(url: str) -> Iterator[Connection]:
+    with translated(address_of(url)):
+        try:
+            with open_engine(url, "foreshock-db").begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if error.orig is None:
+                raise
+            raise error.orig from error
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config

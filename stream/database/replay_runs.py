@@ -1,0 +1,59 @@
+"""The record of replays: which ran, over what range, under which model, and how they ended. Runs none."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from stream.database.connection import address_of, connect
+from stream.database.errors import translated
+
+_START = """
+INSERT INTO replay_runs (name, from_at, to_at, users, model, status) VALUES (%s, %s, %s, %s, %s, 'running')
+ON CONFLICT (name) DO UPDATE SET from_at = EXCLUDED.from_at, to_at = EXCLUDED.to_at, users = EXCLUDED.users,
+    model = EXCLUDED.model, status = 'running', started_at = now(), finished_at = NULL, counts = '{}'
+"""
+_FINISH = "UPDATE replay_runs SET status = %s, finished_at = now(), counts = %s WHERE name = %s"
+_FIND = "SELECT from_at, to_at, users, model, status, counts FROM replay_runs WHERE name = %s"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What is on record of a replay. `users` empty means all."""
+
+    from_at: dt.datetime
+    to_at: dt.datetime
+    users: list[str]
+    model: str
+    status: Literal["running", "finished", "failed"]
+    counts: dict[str, int]
+
+
+def record_start(
+    url: str, name: str, from_at: dt.datetime, to_at: dt.datetime, model: str, users: Sequence[str] = ()
+) -> None:
+    """Record that replay `name` runs; a name used before starts over. Raises `DatabaseUnavailable`."""
+    with translated(address_of(url)), connect(url, "foreshock-replay") as connection:
+        connection.execute(_START, (name, from_at, to_at, list(users), model))
+
+
+def find(url: str, name: str) -> RecordedRun | None:
+    """The run of that name, or None. Raises `DatabaseUnavailable`."""
+    with (
+        translated(address_of(url)),
+        connect(url, "foreshock-replay") as connection,
+        connection.cursor(row_factory=class_row(RecordedRun)) as cursor,
+    ):
+        return cursor.execute(_FIND, (name,)).fetchone()
+
+
+def record_end(url: str, name: str, status: Literal["finished", "failed"], counts: Mapping[str, int]) -> None:
+    """Record how replay `name` ended. Raises `KeyError` when it was never started, `DatabaseUnavailable`."""
+    with translated(address_of(url)), connect(url, "foreshock-replay") as connection:
+        if connection.execute(_FINISH, (status, Jsonb(dict(counts)), name)).rowcount == 0:
+            raise KeyError(f"replay_runs has no run named {name!r}; record_start comes first")

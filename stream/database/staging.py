@@ -1,0 +1,205 @@
+"""Staging: the temporary tables that a batch is copied into, and how an output becomes a row of one. No decisions here.
+
+Rows go over in binary COPY, which took 4 µs a score where text took 10 and JSON parameters 11 to 15.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from stream.database.connection import Connection
+from stream.outputs import Alert, DeadLetter, Score
+
+Row = tuple[Any, ...]
+
+_encode = msgspec.json.Encoder().encode
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A temporary table of this connection, empty at the start of every transaction."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.columns)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(sql_type for _, sql_type in self.columns)
+
+    def create(self, connection: Connection) -> None:
+        columns = ", ".join(f'"{name}" {sql_type}' for name, sql_type in self.columns)
+        connection.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.name} ({columns}) ON COMMIT DELETE ROWS")
+
+    def fill(self, connection: Connection, rows: Iterable[Row]) -> None:
+        """COPY `rows`, each in the order of `columns`. Must run inside a transaction."""
+        with connection.cursor() as cursor, cursor.copy(f"COPY {self.name} FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(self.types)
+            for row in rows:
+                copy.write_row(row)
+
+
+SCORES = Staging(
+    "staged_scores",
+    (
+        ("score_id", "text"),
+        ("event_id", "text"),
+        ("user_id", "text"),
+        ("occurred_at", "timestamptz"),
+        ("sequence", "int8"),
+        ("score", "float8"),
+        ("horizons", "jsonb"),
+        ("level", "text"),
+        ("baseline", "float8"),
+        ("delta", "float8"),
+        ("days_past_due", "float8"),
+        ("model", "text"),
+        ("is_latest", "bool"),
+    ),
+)
+
+ALERTS = Staging(
+    "staged_alerts",
+    (
+        ("transition_id", "text"),
+        ("alert_id", "text"),
+        ("user_id", "text"),
+        ("kind", "text"),
+        ("occurred_at", "timestamptz"),
+        ("opened_at", "timestamptz"),
+        ("level_from", "text"),
+        ("level_to", "text"),
+        ("score", "float8"),
+        ("baseline", "float8"),
+        ("delta", "float8"),
+        ("reference_pd", "float8"),
+        ("days_past_due", "float8"),
+        ("triggers", "text[]"),
+        ("reasons", "jsonb"),
+        ("weighed_most", "jsonb"),
+        ("sequence", "int8"),
+        ("source_topic", "text"),
+        ("source_partition", "int4"),
+        ("source_offset", "int8"),
+        ("policy", "text"),
+        ("model", "text"),
+    ),
+)
+
+DEAD_LETTERS = Staging(
+    "staged_dead_letters",
+    (
+        ("dead_letter_id", "text"),
+        ("reason", "text"),
+        ("message", "text"),
+        ("topic", "text"),
+        ("partition", "int4"),
+        ("offset", "int8"),
+        ("recorded_at", "timestamptz"),
+        ("key", "bytea"),
+        ("value", "bytea"),
+    ),
+)
+
+ALL: tuple[Staging, ...] = (SCORES, ALERTS, DEAD_LETTERS)
+
+
+def without_nul(text: str) -> str:
+    """`text` with U+0000, which PostgreSQL cannot hold, shown as U+2400 (␀): one such id must not stop a sink."""
+    return text.replace("\x00", "\u2400") if "\x00" in text else text
+
+
+def score_rows(scores: Sequence[Score]) -> list[Row]:
+    """Rows of `SCORES`; `is_latest` marks each user's score of the highest sequence, the first of equals."""
+    users = [without_nul(score.user_id) for score in scores]
+    latest: dict[str, int] = {}
+    for position, (user_id, score) in enumerate(zip(users, scores, strict=True)):
+        known = latest.setdefault(user_id, position)
+        if score.sequence > scores[known].sequence:
+            latest[user_id] = position
+    return [
+        (
+            score.score_id,
+            without_nul(score.event_id),
+            user_id,
+            score.occurred_at,
+            score.sequence,
+            score.score,
+            Jsonb(score.horizons, dumps=_encode),
+            score.level,
+            score.baseline,
+            score.delta,
+            score.days_past_due,
+            score.model,
+            latest[user_id] == position,
+        )
+        for position, (user_id, score) in enumerate(zip(users, scores, strict=True))
+    ]
+
+
+def alert_row(alert: Alert) -> Row:
+    """Row of `ALERTS`."""
+    return (
+        alert.transition_id,
+        alert.alert_id,
+        without_nul(alert.user_id),
+        alert.kind,
+        alert.occurred_at,
+        alert.opened_at,
+        alert.level_from,
+        alert.level_to,
+        alert.score,
+        alert.baseline,
+        alert.delta,
+        alert.reference_pd,
+        alert.days_past_due,
+        list(alert.triggers),
+        Jsonb(alert.reasons, dumps=_encode_without_nul),
+        Jsonb(alert.weighed_most, dumps=_encode),
+        alert.sequence,
+        alert.source_topic,
+        alert.source_partition,
+        alert.source_offset,
+        alert.policy,
+        alert.model,
+    )
+
+
+def dead_letter_row(letter: DeadLetter) -> Row:
+    """Row of `DEAD_LETTERS`: base64 back to bytes. Whatever the refused record held, this must not fail on it."""
+    return (
+        letter.dead_letter_id,
+        letter.reason,
+        without_nul(letter.message),
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        record_time(letter.timestamp_ms),
+        None if letter.key_base64 is None else base64.b64decode(letter.key_base64),
+        None if letter.value_base64 is None else base64.b64decode(letter.value_base64),
+    )
+
+
+def record_time(timestamp_ms: int) -> dt.datetime | None:
+    """Time of a Kafka record; None for -1 (no timestamp) and for what lies outside the calendar, years 1970 to 9999."""
+    if timestamp_ms < 0:
+        return None
+    try:
+        return _EPOCH + dt.timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return None
+
+
+def _encode_without_nul(reasons: Any) -> bytes:
+    return _encode([msgspec.structs.replace(reason, text=without_nul(reason.text)) for reason in reasons])

@@ -1,0 +1,134 @@
+"""What people ask of the tables first: how many, how severe, and who is the most worrying. Reads only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
+
+from stream.database.connection import address_of, open_engine
+from stream.database.errors import translated
+from stream.database.tables import AlertEvent, AlertState, RefusedInput, ScoreHistory, UserScore
+from stream.outputs import LEVELS, Level, Reason, Trigger
+
+
+@dataclass(frozen=True)
+class WorryingUser:
+    """A user with an open alert. `score` is the latest, `score_at_alert` that of the alert's latest transition."""
+
+    user_id: str
+    alert_id: str
+    level: Level
+    score: float
+    score_at_alert: float
+    baseline: float
+    days_past_due: float | None
+    opened_at: dt.datetime
+    triggers: tuple[Trigger, ...]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The tables at one moment.
+
+    `alerts` counts alerts, `alert_events` their transitions (as many as records in the topic); `alerts_by_level` every
+    alert by the highest level it reached, `open_by_level` the open ones by their level now.
+    """
+
+    users: int
+    scores: int
+    alerts: int
+    alert_events: int
+    dead_letters: int
+    alerts_by_level: dict[Level, int]
+    open_by_level: dict[Level, int]
+    most_worrying: tuple[WorryingUser, ...]
+
+
+def summarise(url: str, most_worrying: int = 10) -> Summary:
+    """Counts and the `most_worrying` users with open alerts, by level, then latest score. One consistent snapshot.
+
+    Raises `DatabaseUnavailable` or `DatabaseOutdated`.
+    """
+    with _snapshot(url) as connection:
+        by_level = _by_level(connection, is_open=False)
+        return Summary(
+            users=_count(connection, UserScore),
+            scores=_count(connection, ScoreHistory),
+            alerts=sum(by_level.values()),
+            alert_events=_count(connection, AlertEvent),
+            dead_letters=_count(connection, RefusedInput),
+            alerts_by_level=by_level,
+            open_by_level=_by_level(connection, is_open=True),
+            most_worrying=tuple(_most_worrying(connection, most_worrying)),
+        )
+
+
+def first_alerts(url: str, least_level: Level = "MEDIUM") -> dict[str, dt.datetime]:
+    """When each user first had an alert of `least_level` or above (event time): the start of a lead time.
+
+    Raises `DatabaseUnavailable` or `DatabaseOutdated`.
+    """
+    reached = (
+        select(AlertEvent.user_id, func.min(AlertEvent.occurred_at))
+        .where(AlertEvent.level_to >= least_level, AlertEvent.kind != "cleared")
+        .group_by(AlertEvent.user_id)
+    )
+    with _snapshot(url) as connection:
+        return {row[0]: row[1] for row in connection.execute(reached)}
+
+
+@contextmanager
+def _snapshot(url: str) -> Iterator[Connection]:
+    with translated(address_of(url)):
+        try:
+            with open_engine(url, "foreshock-summary").connect() as connection:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                yield connection
+        except DBAPIError as error:
+            if error.orig is None:
+                raise
+            raise error.orig from error
+
+
+def _count(connection: Connection, table: type[UserScore | ScoreHistory | AlertEvent | RefusedInput]) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _by_level(connection: Connection, *, is_open: bool) -> dict[Level, int]:
+    level = AlertState.level if is_open else AlertState.highest_level
+    query = select(level, func.count()).group_by(level)
+    if is_open:
+        query = query.where(AlertState.cleared_at.is_(None))
+    counted = {row[0]: row[1] for row in connection.execute(query)}
+    return {name: counted.get(name, 0) for name in LEVELS}
+
+
+def _most_worrying(connection: Connection, limit: int) -> Iterator[WorryingUser]:
+    score = func.coalesce(UserScore.score, AlertState.score)
+    query = (
+        select(AlertState, score.label("latest_score"), UserScore.days_past_due.label("latest_days_past_due"))
+        .outerjoin(UserScore, UserScore.user_id == AlertState.user_id)
+        .where(AlertState.cleared_at.is_(None))
+        .order_by(AlertState.level.desc(), score.desc(), AlertState.user_id)
+        .limit(limit)
+    )
+    for row in connection.execute(query):
+        yield WorryingUser(
+            user_id=row.user_id,
+            alert_id=row.alert_id,
+            level=row.level,
+            score=row.latest_score,
+            score_at_alert=row.score,
+            baseline=row.baseline,
+            days_past_due=row.days_past_due if row.latest_days_past_due is None else row.latest_days_past_due,
+            opened_at=row.opened_at,
+            triggers=tuple(row.triggers),
+            reasons=tuple(msgspec.convert(row.reasons, list[Reason])),
+        )

@@ -1,0 +1,210 @@
+"""The tables as SQLAlchemy models: what migrations must match and queries are typed by. Executes nothing.
+
+Ids are the strings of the topics, so a row and its Kafka record can be joined without a cast. A score's source topic,
+partition and offset are its `score_id`, so they are not stored a second time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, Index, Integer, MetaData, Text, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from stream.outputs import ALERT_KINDS, LEVELS, AlertKind, Level
+
+RISK_LEVEL = Enum(*LEVELS, name="risk_level")
+"""A PostgreSQL enum, so that levels sort by severity: LOW < MEDIUM < HIGH."""
+
+ReplayStatus = Literal["running", "finished", "failed"]
+REPLAY_STATUSES: tuple[ReplayStatus, ...] = ("running", "finished", "failed")
+
+_Moment = DateTime(timezone=True)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        }
+    )
+
+
+class ScoreColumns:
+    """What `user_scores` and `score_history` keep of a score."""
+
+    event_id: Mapped[str] = mapped_column(Text)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    score: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    horizons: Mapped[dict[str, float]] = mapped_column(JSONB)
+    level: Mapped[Level] = mapped_column(RISK_LEVEL)
+    baseline: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    delta: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    days_past_due: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    model: Mapped[str] = mapped_column(Text)
+
+
+class UserScore(ScoreColumns, Base):
+    """The latest score of each user, by `sequence`."""
+
+    __tablename__ = "user_scores"
+
+    user_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    score_id: Mapped[str] = mapped_column(Text)
+    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint("score >= 0 AND score <= 1", name="score"),
+        CheckConstraint("sequence >= 1", name="sequence"),
+        # Rows change all the time and no index covers what changes: room on the page keeps updates in place (HOT).
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+
+class ScoreHistory(ScoreColumns, Base):
+    """Every score, partitioned by the month of `occurred_at` (see `stream.database.partitions`)."""
+
+    __tablename__ = "score_history"
+
+    score_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment, primary_key=True)
+    user_id: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("score >= 0 AND score <= 1", name="score"),
+        CheckConstraint("sequence >= 1", name="sequence"),
+        Index(None, "user_id", "occurred_at"),
+        {"postgresql_partition_by": "RANGE (occurred_at)"},
+    )
+
+
+class AlertColumns:
+    """What `alerts` and `alert_events` keep of an alert's transition."""
+
+    alert_id: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[str] = mapped_column(Text)
+    kind: Mapped[AlertKind] = mapped_column(Text)
+    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    opened_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    score: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    baseline: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    delta: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    reference_pd: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    days_past_due: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    triggers: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    reasons: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    weighed_most: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    policy: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+
+
+class AlertEvent(AlertColumns, Base):
+    """Every transition of every alert; rows are only ever added."""
+
+    __tablename__ = "alert_events"
+
+    transition_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    level_from: Mapped[Level] = mapped_column(RISK_LEVEL)
+    level_to: Mapped[Level] = mapped_column(RISK_LEVEL)
+    source_topic: Mapped[str] = mapped_column(Text)
+    source_partition: Mapped[int] = mapped_column(Integer)
+    source_offset: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", ALERT_KINDS), name="kind"),
+        CheckConstraint("score >= 0 AND score <= 1", name="score"),
+        CheckConstraint("sequence >= 1", name="sequence"),
+        Index(None, "alert_id", "sequence"),
+        Index(None, "user_id", "occurred_at"),
+    )
+
+
+class AlertState(AlertColumns, Base):
+    """Each alert as it stands, derived from `alert_events`.
+
+    `kind`, `level`, `score` and the like are those of the latest transition; `triggers`, `reasons` and `weighed_most`
+    those of the latest that raised it, so that a cleared alert still says why it was open. Open means `cleared_at` is
+    null.
+    """
+
+    __tablename__ = "alerts"
+
+    alert_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    transition_id: Mapped[str] = mapped_column(Text)
+    level: Mapped[Level] = mapped_column(RISK_LEVEL)
+    highest_level: Mapped[Level] = mapped_column(RISK_LEVEL)
+    escalated_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
+    cleared_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
+    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", ALERT_KINDS), name="kind"),
+        CheckConstraint("score >= 0 AND score <= 1", name="score"),
+        CheckConstraint("sequence >= 1", name="sequence"),
+        Index("alerts_open_idx", text("level DESC"), text("score DESC"), postgresql_where=text("cleared_at IS NULL")),
+        Index(None, "user_id", "opened_at"),
+    )
+
+
+class RefusedInput(Base):
+    """Every input that was not used, with its original bytes."""
+
+    __tablename__ = "dead_letters"
+
+    dead_letter_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
+    topic: Mapped[str] = mapped_column(Text)
+    partition: Mapped[int] = mapped_column(Integer)
+    offset: Mapped[int] = mapped_column(BigInteger)
+    recorded_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
+    """The Kafka record's own timestamp; null where it has none or one that no calendar holds."""
+    key: Mapped[bytes | None] = mapped_column(BYTEA)
+    value: Mapped[bytes | None] = mapped_column(BYTEA)
+    received_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (Index(None, "reason", "received_at"), Index(None, "topic", "partition", "offset"))
+
+
+class ModelVersion(Base):
+    """Every model that has scored here. `manifest` stays null until someone who holds the bundle registers it."""
+
+    __tablename__ = "model_versions"
+
+    fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
+    first_seen: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class ReplayRun(Base):
+    """Every replay by name: its range of event time, its users (none named is all), its model, how it ended and what it
+    counted."""
+
+    __tablename__ = "replay_runs"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    from_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    to_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    users: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
+    model: Mapped[str] = mapped_column(Text)
+    status: Mapped[ReplayStatus] = mapped_column(Text)
+    started_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    finished_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
+    counts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+
+    __table_args__ = (
+        CheckConstraint(_one_of("status", REPLAY_STATUSES), name="status"),
+        CheckConstraint("from_at <= to_at", name="range"),
+        CheckConstraint("(finished_at IS NULL) = (status = 'running')", name="finished"),
+    )

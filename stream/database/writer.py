@@ -1,0 +1,274 @@
+"""The sink's store: batches of scores, alerts and dead letters into PostgreSQL, each once however often it is written.
+
+One batch is one transaction, so a caller that commits its Kafka offsets after `write` returns loses nothing and, by the
+primary keys, doubles nothing:
+
+1. partitions of months not seen before are made, each in a transaction of its own;
+2. the batch is copied into temporary tables and merged from there into the real ones;
+3. the transaction commits; only now may the offsets be committed.
+
+| it stops | what the tables hold | writing the batch again |
+| --- | --- | --- |
+| before 3 | nothing of the batch | writes it |
+| during 3, answer lost | all or nothing of it | writes what is missing: nothing or all |
+| after 3 | all of it | changes nothing |
+
+Scores of replays are not written here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from stream.database import staging
+from stream.database.connection import Connection, address_of, connect
+from stream.database.errors import is_transient, translated
+from stream.database.partitions import LOCK_TIMEOUT_MS, ensure_months, month_of
+from stream.outputs import Alert, DeadLetter, Score
+
+Result = TypeVar("Result")
+
+PARTITION_RETRY_S = 60.0
+"""Pause before a month is tried again whose partition could not be made because of a long reader."""
+
+
+def _casting(names: Sequence[str], levels: Sequence[str]) -> str:
+    return ", ".join(f"{name}::risk_level" if name in levels else f'"{name}"' for name in names)
+
+
+_SCORE_NAMES = staging.SCORES.names[:-1]
+_SCORE_LIST = ", ".join(_SCORE_NAMES)
+_SCORE_SELECT = f"SELECT {_casting(_SCORE_NAMES, ('level',))} FROM {staging.SCORES.name}"
+
+_INSERT_HISTORY = f"""
+INSERT INTO score_history ({_SCORE_LIST}) {_SCORE_SELECT} ON CONFLICT (score_id, occurred_at) DO NOTHING
+"""
+
+# Ordered, so that two sinks that overlap during a rebalance lock rows in the same order.
+_UPSERT_USERS = f"""
+INSERT INTO user_scores ({_SCORE_LIST}) {_SCORE_SELECT} WHERE is_latest ORDER BY user_id
+ON CONFLICT (user_id) DO UPDATE
+SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _SCORE_NAMES if name != "user_id")}, updated_at = now()
+WHERE user_scores.sequence < EXCLUDED.sequence
+"""
+
+_INSERT_TRANSITIONS = f"""
+INSERT INTO alert_events ({", ".join(staging.ALERTS.names)})
+SELECT {_casting(staging.ALERTS.names, ("level_from", "level_to"))} FROM {staging.ALERTS.name}
+ON CONFLICT (transition_id) DO NOTHING
+"""
+
+_LATEST = (
+    "alert_id", "user_id", "transition_id", "kind", "occurred_at", "score", "baseline", "delta", "reference_pd",
+    "days_past_due", "sequence", "policy", "model",
+)  # fmt: skip
+_RAISED = ("triggers", "reasons", "weighed_most")
+_SPAN = ("opened_at", "highest_level", "escalated_at", "cleared_at")
+_ALERT_NAMES = (*_LATEST, "level", *_RAISED, *_SPAN)
+
+# The state is read off the history, not off the batch: whatever order transitions come in and however often, the same
+# set of them gives the same row. The guard on `sequence` only matters to a sink whose view of the history is behind.
+_UPSERT_ALERTS = f"""
+WITH history AS (SELECT * FROM alert_events WHERE alert_id = ANY(%s)),
+latest AS (SELECT DISTINCT ON (alert_id) * FROM history ORDER BY alert_id, sequence DESC, transition_id),
+raised AS (
+    SELECT DISTINCT ON (alert_id) * FROM history ORDER BY alert_id, kind = 'cleared', sequence DESC, transition_id
+),
+span AS (
+    SELECT alert_id, min(opened_at) AS opened_at, max(greatest(level_from, level_to)) AS highest_level,
+        max(occurred_at) FILTER (WHERE kind = 'escalated') AS escalated_at,
+        max(occurred_at) FILTER (WHERE kind = 'cleared') AS cleared_at
+    FROM history GROUP BY alert_id
+)
+INSERT INTO alerts ({", ".join(_ALERT_NAMES)})
+SELECT {", ".join(f"latest.{name}" for name in _LATEST)}, latest.level_to,
+    {", ".join(f"raised.{name}" for name in _RAISED)}, {", ".join(f"span.{name}" for name in _SPAN)}
+FROM latest JOIN raised USING (alert_id) JOIN span USING (alert_id) ORDER BY latest.alert_id
+ON CONFLICT (alert_id) DO UPDATE
+SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _ALERT_NAMES if name != "alert_id")}, updated_at = now()
+WHERE alerts.sequence <= EXCLUDED.sequence
+AND ({", ".join(f"alerts.{name}" for name in _ALERT_NAMES)})
+    IS DISTINCT FROM ({", ".join(f"EXCLUDED.{name}" for name in _ALERT_NAMES)})
+"""
+
+_LETTER_LIST = ", ".join(f'"{name}"' for name in staging.DEAD_LETTERS.names)
+_INSERT_LETTERS = f"""
+INSERT INTO dead_letters ({_LETTER_LIST}) SELECT {_LETTER_LIST} FROM {staging.DEAD_LETTERS.name}
+ON CONFLICT (dead_letter_id) DO NOTHING
+"""
+
+# With `off` a commit is answered before it is on disk, and a crash of the server then loses rows whose offsets are
+# committed. Other settings, such as waiting for a standby, are the operator's.
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+_INSERT_MODELS = """
+INSERT INTO model_versions (fingerprint) SELECT unnest(%s::text[]) ON CONFLICT (fingerprint) DO NOTHING
+"""
+_REGISTER_MODEL = """
+INSERT INTO model_versions (fingerprint, manifest) VALUES (%s, %s)
+ON CONFLICT (fingerprint) DO UPDATE SET manifest = EXCLUDED.manifest WHERE model_versions.manifest IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """How many rows a batch added or changed; all zero when it had been written before.
+
+    `users` are rows of `user_scores` that moved on, `scores` those added to `score_history` (always 0 without history).
+    """
+
+    scores: int = 0
+    users: int = 0
+    transitions: int = 0
+    dead_letters: int = 0
+
+
+class DatabaseWriter:
+    """Writes the sink's batches. Connects when first used and again after an outage; one caller at a time.
+
+    `score_history=False` keeps only each user's latest score. Every method raises `DatabaseUnavailable` when the same
+    call may succeed later, `DatabaseOutdated` when the schema is missing or too old, and `psycopg.Error` for data that
+    the tables refuse, after which nothing of the batch is written.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        score_history: bool = True,
+        partition_lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._address = address_of(url)
+        self._score_history = score_history
+        self._partition_lock_timeout_ms = partition_lock_timeout_ms
+        self._clock = clock
+        self._connection: Connection | None = None
+        self._months: set[dt.date] = set()
+        self._months_blocked_until: dict[dt.date, float] = {}
+        self._models: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        connection, self._connection = self._connection, None
+        # Another sink may have dropped, or a restore undone, what an earlier connection knew to be there.
+        self._months.clear()
+        self._months_blocked_until.clear()
+        self._models.clear()
+        if connection is not None:
+            connection.close()
+
+    def write_scores(self, scores: Sequence[Score]) -> Written:
+        """`write` for scores alone."""
+        return self.write(scores=scores)
+
+    def write_alerts(self, alerts: Sequence[Alert]) -> Written:
+        """`write` for alerts alone."""
+        return self.write(alerts=alerts)
+
+    def write_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> Written:
+        """`write` for dead letters alone."""
+        return self.write(dead_letters=dead_letters)
+
+    def write(
+        self,
+        scores: Sequence[Score] = (),
+        alerts: Sequence[Alert] = (),
+        dead_letters: Sequence[DeadLetter] = (),
+    ) -> Written:
+        """Write a whole batch in one transaction. Repeats and any order of batches leave the tables the same."""
+        if not (scores or alerts or dead_letters):
+            return Written()
+        return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters))
+
+    def register_model(self, fingerprint: str, manifest: Mapping[str, Any]) -> None:
+        """Keep a model's manifest. A fingerprint is the hash of its manifest, so one that is there stays as it is."""
+        self._run(lambda connection: connection.execute(_REGISTER_MODEL, (fingerprint, Jsonb(dict(manifest)))))
+
+    def _run(self, work: Callable[[Connection], Result]) -> Result:
+        with translated(self._address):
+            try:
+                return work(self._connected())
+            except psycopg.Error as error:
+                if is_transient(error):
+                    self.close()
+                raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self.close()
+            connection = connect(self._url, "foreshock-sink")
+            try:
+                connection.execute(_DURABLE)
+                for table in staging.ALL:
+                    table.create(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _write(
+        self,
+        connection: Connection,
+        scores: Sequence[Score],
+        alerts: Sequence[Alert],
+        dead_letters: Sequence[DeadLetter],
+    ) -> Written:
+        if scores and self._score_history:
+            self._make_partitions(connection, {month_of(score.occurred_at) for score in scores})
+        models = ({score.model for score in scores} | {alert.model for alert in alerts}) - self._models
+        with connection.transaction():
+            if models:
+                connection.execute(_INSERT_MODELS, (sorted(models),))
+            added_scores, moved_users = self._merge_scores(connection, scores) if scores else (0, 0)
+            transitions = self._merge_alerts(connection, alerts) if alerts else 0
+            letters = self._merge_dead_letters(connection, dead_letters) if dead_letters else 0
+        self._models |= models
+        return Written(added_scores, moved_users, transitions, letters)
+
+    def _merge_scores(self, connection: Connection, scores: Sequence[Score]) -> tuple[int, int]:
+        staging.SCORES.fill(connection, staging.score_rows(scores))
+        added = connection.execute(_INSERT_HISTORY).rowcount if self._score_history else 0
+        return added, connection.execute(_UPSERT_USERS).rowcount
+
+    @staticmethod
+    def _merge_alerts(connection: Connection, alerts: Sequence[Alert]) -> int:
+        staging.ALERTS.fill(connection, map(staging.alert_row, alerts))
+        added = connection.execute(_INSERT_TRANSITIONS).rowcount
+        connection.execute(_UPSERT_ALERTS, (sorted({alert.alert_id for alert in alerts}),))
+        return added
+
+    @staticmethod
+    def _merge_dead_letters(connection: Connection, dead_letters: Sequence[DeadLetter]) -> int:
+        staging.DEAD_LETTERS.fill(connection, map(staging.dead_letter_row, dead_letters))
+        return connection.execute(_INSERT_LETTERS).rowcount
+
+    def _make_partitions(self, connection: Connection, months: set[dt.date]) -> None:
+        now = self._clock()
+        wanted = {month for month in months - self._months if self._months_blocked_until.get(month, now) <= now}
+        if not wanted:
+            return
+        ready = ensure_months(connection, wanted, lock_timeout_ms=self._partition_lock_timeout_ms)
+        self._months |= ready
+        for month in wanted - ready:
+            self._months_blocked_until[month] = now + PARTITION_RETRY_S

@@ -1,0 +1,329 @@
+"""The demonstration: the real thing end to end on a portfolio of borrowers, measured against what truly happened.
+
+Starts nothing itself except worker and sink processes; which broker, database and data set it runs on is the caller's.
+The truth about the borrowers is read after the fact, and only here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+from numpy.typing import NDArray
+
+from events.columns import DAY_MS
+from events.types import encode_event
+from model.bundle import Bundle
+from model.datasets import Dataset, Outcome
+from model.metrics import roc_auc
+from stream.database.summary import Summary, summarise
+from stream.embedded.server import ServerProcess
+from stream.outputs import Alert, Score
+from stream.publisher import keyed, open_publisher
+from stream.replay import TopicReader
+from stream.settings import Settings
+from stream.sink import sink_group
+
+LONGEST_LEAD_DAYS = 180
+"""An alert opened longer than this before the onset is not counted as its warning."""
+
+STALLED_S = 120.0
+POLL_S = 0.5
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage (`publish`, `score`, `store`), what is done of it, and how much it is in all, None if unknown."""
+
+
+class DemoError(RuntimeError):
+    """The demonstration cannot go on; the message says what happened and where to look."""
+
+
+@dataclass
+class DemoReport:
+    """Figures of a demonstration; the keys of `--report`."""
+
+    source: str
+    events_published: int = 0
+    events_scored: int = 0
+    dead_letters: int = 0
+    users: int = 0
+    scores_in_topic: int = 0
+    alerts_in_topic: int = 0
+    alerts_in_postgres: int = 0
+    users_in_postgres: int = 0
+    events_per_second: float = 0.0
+    alerts_by_level: dict[str, int] = field(default_factory=dict)
+    deteriorations: int | None = None
+    deteriorations_caught: int | None = None
+    median_lead_days: float | None = None
+    auc: float | None = None
+    auc_of: str | None = None
+    seconds_total: float = 0.0
+
+    def as_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+class Demo:
+    """One run: workers and a sink over a data set's events."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        database_url: str,
+        dataset: Dataset,
+        *,
+        workers: int,
+        logs: Path,
+        progress: Progress,
+    ) -> None:
+        self._settings = settings
+        self._servers = bootstrap_servers
+        self._database_url = database_url
+        self._dataset = dataset
+        self._workers = workers
+        self._logs = logs
+        self._progress = progress
+        self._processes: list[ServerProcess] = []
+        self._topics = settings.topics
+        self.summary: Summary | None = None
+
+    def run(self) -> DemoReport:
+        """Publish, wait until everything is scored and stored, and measure. Topics and schema must exist.
+
+        Raises `DemoError` when a process ends or nothing moves any more.
+        """
+        report = DemoReport(self._dataset.name)
+        with ExitStack() as running:
+            running.enter_context(self._processes_running())
+            started_s = time.monotonic()
+            asyncio.run(self._publish())
+            lag = running.enter_context(_Lag.open(self._servers))
+            self._wait(lag, "score", self._topics.inputs, self._settings.application_id)
+            scored_s = time.monotonic() - started_s
+            outputs = (self._topics.scores, self._topics.alerts, self._topics.dead_letters)
+            self._wait(lag, "store", outputs, sink_group(self._settings.application_id))
+            report.events_published = lag.size(self._topics.inputs)
+        self._read_topics(report)
+        report.events_per_second = report.events_scored / scored_s
+        self.summary = summarise(self._database_url)
+        report.alerts_in_postgres = self.summary.alert_events
+        report.users_in_postgres = self.summary.users
+        report.alerts_by_level = dict(self.summary.alerts_by_level)
+        return report
+
+    @contextmanager
+    def _processes_running(self) -> Iterator[None]:
+        settings = self._settings
+        environment = {
+            "FORESHOCK_BOOTSTRAP_SERVERS": self._servers,
+            "FORESHOCK_DATABASE_URL": self._database_url,
+            "FORESHOCK_TOPIC_PREFIX": settings.topic_prefix,
+            "FORESHOCK_APPLICATION_ID": settings.application_id,
+            "FORESHOCK_PARTITIONS": str(settings.partitions),
+            "FORESHOCK_BUNDLE": str(settings.bundle.resolve()),
+        }
+        os.environ.update(environment)
+        names = [*(f"worker-{number}" for number in range(1, self._workers + 1)), "sink"]
+        try:
+            for name in names:
+                command = [sys.executable, "-m", "stream.cli", name.partition("-")[0]]
+                process = ServerProcess(name, command, self._logs / f"{name}.log")
+                self._processes.append(process)
+                process.start()
+            yield
+        finally:
+            for process in reversed(self._processes):
+                process.stop()
+            for key in environment:
+                os.environ.pop(key, None)
+
+    async def _publish(self) -> None:
+        async with open_publisher(self._servers, self._topics) as publisher:
+            await publisher.publish(
+                keyed(self._dataset.events(), encode_event), lambda sent, _: self._progress("publish", sent, None)
+            )
+
+    def _wait(self, lag: _Lag, stage: str, topics: Sequence[str], group: str) -> None:
+        """Until `group` has committed everything in `topics`; more may be added meanwhile (the watchdog does)."""
+        moved_s, last, calm = time.monotonic(), -1, 0
+        while True:
+            done, total = lag.committed(group, topics), lag.size(topics)
+            self._progress(stage, done, total)
+            # Twice in a row: the last events may yet make the watchdog publish.
+            calm = calm + 1 if done == total else 0
+            if calm == 4:
+                return
+            if done != last:
+                moved_s, last = time.monotonic(), done
+            for process in self._processes:
+                if not process.alive:
+                    raise DemoError(f"{process.name} has ended; its log {process.log} ends with:\n{process.log_tail()}")
+            if time.monotonic() - moved_s > STALLED_S:
+                raise DemoError(
+                    f"{stage}: {done:,} of {total:,} done, and nothing has moved for {STALLED_S:.0f} s; see {self._logs}"
+                )
+            time.sleep(POLL_S)
+
+    def _read_topics(self, report: DemoReport) -> None:
+        scores: dict[str, _Trace] = {}
+        seen: set[str] = set()
+        alerts: list[Alert] = []
+        decode_score, decode_alert = msgspec.json.Decoder(Score).decode, msgspec.json.Decoder(Alert).decode
+        with TopicReader(self._servers) as reader:
+            for partition in range(reader.partitions(self._topics.scores)):
+                for value in reader.values(self._topics.scores, partition):
+                    score = decode_score(value)
+                    report.scores_in_topic += 1
+                    if score.score_id not in seen:
+                        seen.add(score.score_id)
+                        scores.setdefault(score.user_id, _Trace()).add(score)
+                alerts += [decode_alert(value) for value in reader.values(self._topics.alerts, partition)]
+            report.dead_letters = reader.size([self._topics.dead_letters])
+        report.events_scored = len(seen)
+        report.users = len(scores)
+        report.alerts_in_topic = len(alerts)
+        _measure(report, self._dataset, Bundle.load(self._settings.bundle), scores, alerts)
+
+
+@dataclass
+class _Trace:
+    """A user's scores over time: milliseconds and probabilities."""
+
+    occurred_ms: list[int] = field(default_factory=list)
+    score: list[float] = field(default_factory=list)
+
+    def add(self, score: Score) -> None:
+        self.occurred_ms.append(round(score.occurred_at.timestamp() * 1000))
+        self.score.append(score.score)
+
+
+def _measure(
+    report: DemoReport, dataset: Dataset, bundle: Bundle, traces: Mapping[str, _Trace], alerts: Sequence[Alert]
+) -> None:
+    """Compare scores and alerts with what truly happened."""
+    outcomes = dataset.outcomes()
+    labelled = {user_id: outcome for user_id, outcome in outcomes.items() if outcome.label is not None}
+    if labelled:
+        held_out = [user_id for user_id in labelled if user_id in traces and dataset.held_out(user_id)]
+        report.auc_of = f"last score of each of {len(held_out):,} held-out clients against the label"
+        report.auc = roc_auc(
+            np.array([labelled[user_id].label == 1 for user_id in held_out], dtype=np.bool_),
+            np.array([traces[user_id].score[-1] for user_id in held_out]),
+        )
+    else:
+        horizon_days = bundle.horizons_days[bundle.headline]
+        labels, scores = _at_risk(outcomes, traces, horizon_days * DAY_MS)
+        report.auc_of = f"{len(labels):,} scores of users at risk against onset within {horizon_days} days"
+        report.auc = roc_auc(labels, scores)
+    if any(outcome.onset_ms is not None for outcome in outcomes.values()) and not labelled:
+        leads = lead_days(outcomes, traces, alerts)
+        report.deteriorations = len(leads)
+        caught = [lead for lead in leads.values() if lead is not None]
+        report.deteriorations_caught = len(caught)
+        report.median_lead_days = statistics.median(caught) if caught else None
+
+
+def _at_risk(
+    outcomes: Mapping[str, Outcome], traces: Mapping[str, _Trace], horizon_ms: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Labels and scores of every score before the user's onset whose horizon was observed in full."""
+    labels: list[bool] = []
+    scores: list[float] = []
+    for user_id, trace in traces.items():
+        outcome = outcomes[user_id]
+        for at_ms, score in zip(trace.occurred_ms, trace.score, strict=True):
+            until_onset = None if outcome.onset_ms is None else outcome.onset_ms - at_ms
+            if until_onset is not None and 0 < until_onset <= horizon_ms:
+                labels.append(True)
+            elif (until_onset is None or until_onset > 0) and at_ms + horizon_ms <= outcome.observed_until_ms:
+                labels.append(False)
+            else:
+                continue
+            scores.append(score)
+    return np.array(labels, dtype=np.bool_), np.array(scores, dtype=np.float64)
+
+
+def lead_days(
+    outcomes: Mapping[str, Outcome], traces: Mapping[str, Any], alerts: Sequence[Alert]
+) -> dict[str, float | None]:
+    """Days from the first warning to the onset by user who truly deteriorated; None for who was not warned.
+
+    A warning is an alert that was open at some time in the `LONGEST_LEAD_DAYS` before the onset and had opened by then;
+    the lead counts from its opening, at most that long.
+    """
+    opened: dict[str, dict[str, int]] = {}
+    cleared: dict[str, int] = {}
+    for alert in alerts:
+        if alert.kind == "opened":
+            opened.setdefault(alert.user_id, {})[alert.alert_id] = round(alert.opened_at.timestamp() * 1000)
+        elif alert.kind == "cleared":
+            cleared[alert.alert_id] = round(alert.occurred_at.timestamp() * 1000)
+    leads: dict[str, float | None] = {}
+    for user_id in traces:
+        onset_ms = outcomes[user_id].onset_ms
+        if onset_ms is None:
+            continue
+        warned = [
+            min((onset_ms - opened_ms) / DAY_MS, float(LONGEST_LEAD_DAYS))
+            for alert_id, opened_ms in opened.get(user_id, {}).items()
+            if opened_ms < onset_ms and cleared.get(alert_id, onset_ms) >= onset_ms - LONGEST_LEAD_DAYS * DAY_MS
+        ]
+        leads[user_id] = max(warned, default=None)
+    return leads
+
+
+class _Lag:
+    """How far consumer groups have come, by the broker."""
+
+    def __init__(self, servers: list[str]) -> None:
+        self._admin: Any = KafkaAdminClient(bootstrap_servers=servers)
+        self._consumer: Any = KafkaConsumer(bootstrap_servers=servers)
+        self._partitions: dict[str, list[TopicPartition]] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, bootstrap_servers: str) -> Iterator[_Lag]:
+        lag = cls(bootstrap_servers.split(","))
+        try:
+            yield lag
+        finally:
+            lag._admin.close()
+            lag._consumer.close()
+
+    def _tps(self, topics: Sequence[str]) -> list[TopicPartition]:
+        for topic in topics:
+            if topic not in self._partitions:
+                numbers = self._consumer.partitions_for_topic(topic) or ()
+                self._partitions[topic] = [TopicPartition(topic, number) for number in sorted(numbers)]
+        return [tp for topic in topics for tp in self._partitions[topic]]
+
+    def size(self, topics: Sequence[str]) -> int:
+        """Records ever added to the topics."""
+        return int(sum(self._consumer.end_offsets(self._tps(topics)).values()))
+
+    def committed(self, group: str, topics: Sequence[str]) -> int:
+        """Records that the group has finished with."""
+        try:
+            offsets: Mapping[Any, Any] = self._admin.list_group_offsets({group: None})[group]
+        except (KafkaError, KeyError):
+            return 0  # the group has not formed yet
+        wanted = set(topics)
+        return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic in wanted)
+
+

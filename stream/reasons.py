@@ -1,0 +1,354 @@
+"""Why an alert was raised, in words that a collector can say aloud.
+
+The contribution of each branch of the model says how much of the score it explains; the user's running facts
+(`stream.facts`) say what happened lately on that side. No I/O, and nothing here decides whether an alert is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.types import KINDS, Kind
+from stream.facts import FACTS, RECENT, SLOW, Marks, initial_facts, update_facts
+from stream.outputs import Reason
+
+__all__ = ["CATALOGUE", "FACTS", "Catalogued", "Marks", "initial_facts", "reasons_of", "update_facts"]
+
+MOST_REASONS = 4
+LEAST_CONTRIBUTION = 0.05
+"""Log-odds below which a branch is not named: 0.05 moves a probability by about a twentieth of itself at most."""
+
+SURE_AFTER_DAYS = 60
+"""Days of history before "usual" means anything."""
+
+
+@dataclass(frozen=True)
+class Catalogued:
+    """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
+
+    `text` is what is said, with its numbers in braces; `when` and `strength` are for the documentation and say what
+    `reasons_of` does.
+    """
+
+    code: str
+    kind: Kind | None
+    text: str
+    when: str
+    strength: str = "-"
+
+
+def _catalogue(*entries: Catalogued) -> dict[str, Catalogued]:
+    return {entry.code: entry for entry in entries}
+
+
+CATALOGUE: dict[str, Catalogued] = _catalogue(
+    Catalogued(
+        "overdue",
+        "repayments",
+        "a payment is {days} past due",
+        "at least 1 day past due, as last reported; always named, with 0 where its branch adds nothing",
+        "days / 30",
+    ),
+    Catalogued(
+        "paying_later",
+        "repayments",
+        "payments are getting later: {last} late now, {usual} on average",
+        "the latest payment was later than the one before and 2 days later than the average",
+        "days above the average / 10",
+    ),
+    Catalogued(
+        "missed_payments",
+        "repayments",
+        "{what} missed recently",
+        "decayed count of missed payments of 0.5 or more",
+        "count / 2",
+    ),
+    Catalogued(
+        "part_payments",
+        "repayments",
+        "only part of what is due is being paid, about {percent} %",
+        "recent payments cover less than 90 % of the amount due",
+        "share not covered",
+    ),
+    Catalogued(
+        "reversed_payment",
+        "repayments",
+        "a payment was reversed recently",
+        "decayed count of reversed payments of 0.5 or more",
+        "count",
+    ),
+    Catalogued(
+        "no_payment",
+        "repayments",
+        "no payment has come in for {days}",
+        "45 days since the latest payment",
+        "days over 30 / 60",
+    ),
+    Catalogued(
+        "repayment_pattern",
+        "repayments",
+        "the repayment history as a whole points to trouble",
+        "the branch contributes and no fact above applies",
+    ),
+    Catalogued(
+        "near_limit",
+        "transactions",
+        "the balance has been close to the credit limit for {time}",
+        "balance at 90 % of the credit limit or more, and since then not below 80 %",
+        "0.5, rising to 1 over 4 weeks",
+    ),
+    Catalogued(
+        "cash_out",
+        "transactions",
+        "cash withdrawals are {times} times their usual level",
+        "cash at 1.5 times its usual level and a tenth of all spending",
+        "(times - 1) / 2",
+    ),
+    Catalogued(
+        "income_down",
+        "transactions",
+        "money coming in has fallen to about {percent} % of its usual level",
+        "money in at 60 % of its usual level or less",
+        "share lost",
+    ),
+    Catalogued(
+        "spending_up",
+        "transactions",
+        "spending is {times} times its usual level",
+        "money out at 1.5 times its usual level",
+        "(times - 1) / 2",
+    ),
+    Catalogued(
+        "spending_down",
+        "transactions",
+        "spending has fallen to about {percent} % of its usual level",
+        "money out at 40 % of its usual level or less",
+        "share lost / 2",
+    ),
+    Catalogued(
+        "spending_pattern",
+        "transactions",
+        "account movements as a whole point to trouble",
+        "the branch contributes and no fact above applies",
+    ),
+    Catalogued(
+        "credit_inquiries",
+        "activity",
+        "the borrower asked for credit several times recently",
+        "decayed count of credit inquiries of 1.5 or more",
+        "count / 4",
+    ),
+    Catalogued(
+        "device_change",
+        "activity",
+        "the app was used from a new device recently",
+        "decayed count of device changes of 0.5 or more",
+        "count",
+    ),
+    Catalogued(
+        "sessions_up",
+        "activity",
+        "the app is opened {times} times as often as usual",
+        "sessions at twice their usual level",
+        "(times - 1) / 2",
+    ),
+    Catalogued(
+        "sessions_down",
+        "activity",
+        "the app is opened much less than usual",
+        "sessions at 40 % of their usual level or less",
+        "share lost / 2",
+    ),
+    Catalogued(
+        "activity_pattern",
+        "activity",
+        "inquiries and use of the app as a whole point to trouble",
+        "the branch contributes and no fact above applies",
+    ),
+    Catalogued(
+        "profile_risk",
+        "profiles",
+        "what is known from the application points to a higher risk",
+        "the branch contributes",
+    ),
+    Catalogued(
+        "combination",
+        None,
+        "several small signs add up",
+        "no branch contributes enough on its own and no payment is overdue; its contribution is 0",
+    ),
+)
+"""Every reason code. The order breaks ties of equal contributions. `docs/alerts.md` lists it."""
+
+_ORDER = {code: number for number, code in enumerate(CATALOGUE)}
+_GENERAL: dict[Kind, str] = {
+    "repayments": "repayment_pattern",
+    "transactions": "spending_pattern",
+    "activity": "activity_pattern",
+    "profiles": "profile_risk",
+}
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """A fact that applies: its code, how strongly (above 0, at most 1), and its sentence."""
+
+    code: str
+    strength: float
+    text: str
+
+
+def reasons_of(contributions: NDArray[np.float32], facts: NDArray[np.void]) -> list[list[Reason]]:
+    """At most four reasons for each of `n` alerts, largest contribution first.
+
+    `contributions` float32 `[n, 4]`, kinds in the order of KINDS: log-odds of the score minus its log-odds with that
+    branch's readout at zero. `facts` FACTS `[n]` right after the event that raised the alert. A branch's contribution
+    is shared among its facts that apply, in proportion to their strengths; without one it goes to the branch's general
+    code. Meant for the few rows whose alert opened or escalated: this loops over rows.
+    """
+    return [_reasons(parts, _Snapshot(row)) for parts, row in zip(contributions.tolist(), facts, strict=True)]
+
+
+def _reasons(contributions: list[float], snapshot: _Snapshot) -> list[Reason]:
+    named: list[Reason] = []
+    overdue: Reason | None = None
+    for kind, contribution in zip(KINDS, contributions, strict=True):
+        findings = list(_FINDERS[kind](snapshot))
+        share = _share(kind, findings, contribution)
+        named += share
+        if findings and findings[0].code == "overdue":
+            overdue = share[0] if share else Reason(code="overdue", text=findings[0].text, contribution=0.0)
+    named.sort(key=lambda reason: (-reason.contribution, _ORDER[reason.code]))
+    named = named[:MOST_REASONS]
+    if overdue is not None and overdue not in named:
+        named = [*named[: MOST_REASONS - 1], overdue]
+    return named or [Reason(code="combination", text=CATALOGUE["combination"].text, contribution=0.0)]
+
+
+def _share(kind: Kind, findings: list[_Finding], contribution: float) -> list[Reason]:
+    if not contribution >= LEAST_CONTRIBUTION:
+        return []
+    if not findings:
+        findings = [_Finding(_GENERAL[kind], 1.0, CATALOGUE[_GENERAL[kind]].text)]
+    whole = sum(finding.strength for finding in findings)
+    return [
+        Reason(code=found.code, text=found.text, contribution=round(contribution * found.strength / whole, 4))
+        for found in findings
+    ]
+
+
+class _Snapshot:
+    """One user's facts as numbers, decayed to the day of the user's latest event."""
+
+    def __init__(self, row: np.void) -> None:
+        self._row = row
+        latest = row["latest_day"].tolist()
+        first = row["first_day"].tolist()
+        self.today: int = max(latest)
+        self._idle = {kind: self.today - day for kind, day in zip(KINDS, latest, strict=False)}
+        self._age = {kind: self.today - day if day else -1 for kind, day in zip(KINDS, first, strict=False)}
+
+    def number(self, name: str) -> float:
+        """A fact as it is; NaN where nothing is known."""
+        return float(self._row[name])
+
+    def days_since(self, name: str) -> int | None:
+        """Days from the day that `name` holds to today, None when it holds none."""
+        day = int(self._row[name])
+        return self.today - day if day else None
+
+    def recent(self, kind: Kind, name: str) -> float:
+        """A recent sum or count, decayed to today."""
+        return float(self._row[name]) * RECENT.over(self._idle[kind])
+
+    def times_usual(self, kind: Kind, name: str) -> float:
+        """How many times its usual level the recent level of `name` is; NaN when too little is known.
+
+        Both levels are sums divided by what a steady one unit a day would have come to since the first event, so that
+        a short history is not mistaken for a rise.
+        """
+        age = self._age[kind]
+        if age < SURE_AFTER_DAYS:
+            return float("nan")
+        recent = self.recent(kind, f"{name}_recent") / RECENT.of_steady(age)
+        usual = float(self._row[f"{name}_slow"]) * SLOW.over(self._idle[kind]) / SLOW.of_steady(age)
+        return recent / usual if usual > 0 else float("nan")
+
+
+def _found(code: str, strength: float, **values: object) -> _Finding:
+    return _Finding(code, min(max(strength, 0.01), 1.0), CATALOGUE[code].text.format(**values))
+
+
+def _count(number: float, noun: str) -> str:
+    whole = round(number)
+    return f"{whole} {noun}" if whole == 1 else f"{whole} {noun}s"
+
+
+def _repayment_findings(user: _Snapshot) -> Iterator[_Finding]:
+    past_due = user.number("days_past_due")
+    if past_due >= 1:
+        yield _found("overdue", past_due / 30, days=_count(past_due, "day"))
+    last, usual = user.number("late_last"), user.number("late_slow")
+    if last > user.number("late_previous") and last >= usual + 2:
+        yield _found("paying_later", (last - usual) / 10, last=_count(last, "day"), usual=_count(usual, "day"))
+    missed = user.recent("repayments", "missed")
+    if missed >= 0.5:
+        yield _found("missed_payments", missed / 2, what="a payment was" if missed < 1.5 else "several payments were")
+    covered = user.number("paid_share")
+    if covered < 0.9:
+        yield _found("part_payments", 1 - covered, percent=round(100 * covered))
+    returned = user.recent("repayments", "reversed")
+    if returned >= 0.5:
+        yield _found("reversed_payment", returned)
+    silent = user.days_since("paid_day")
+    if silent is not None and silent >= 45:
+        yield _found("no_payment", (silent - 30) / 60, days=_count(silent, "day"))
+
+
+def _transaction_findings(user: _Snapshot) -> Iterator[_Finding]:
+    near = user.days_since("near_limit_day")
+    if near is not None:
+        time = "a few days" if near < 7 else _count(near // 7, "week")
+        yield _found("near_limit", 0.5 + near / 56, time=time)
+    cash, spent = user.times_usual("transactions", "cash"), user.times_usual("transactions", "spent")
+    of_spending = 0.1 * user.recent("transactions", "spent_recent")
+    if cash >= 1.5 and user.recent("transactions", "cash_recent") >= of_spending:
+        yield _found("cash_out", (cash - 1) / 2, times=f"{cash:.1f}")
+    income = user.times_usual("transactions", "income")
+    if income <= 0.6:
+        yield _found("income_down", 1 - income, percent=round(100 * income))
+    if spent >= 1.5:
+        yield _found("spending_up", (spent - 1) / 2, times=f"{spent:.1f}")
+    elif spent <= 0.4:
+        yield _found("spending_down", (1 - spent) / 2, percent=round(100 * spent))
+
+
+def _activity_findings(user: _Snapshot) -> Iterator[_Finding]:
+    inquiries = user.recent("activity", "inquiries")
+    if inquiries >= 1.5:
+        yield _found("credit_inquiries", inquiries / 4)
+    devices = user.recent("activity", "device_changes")
+    if devices >= 0.5:
+        yield _found("device_change", devices)
+    sessions = user.times_usual("activity", "sessions")
+    if sessions >= 2:
+        yield _found("sessions_up", (sessions - 1) / 2, times=f"{sessions:.1f}")
+    elif sessions <= 0.4:
+        yield _found("sessions_down", (1 - sessions) / 2)
+
+
+def _no_findings(_: _Snapshot) -> Iterator[_Finding]:
+    return chain()
+
+
+_FINDERS: dict[Kind, Callable[[_Snapshot], Iterator[_Finding]]] = {
+    "repayments": _repayment_findings,
+    "transactions": _transaction_findings,
+    "activity": _activity_findings,
+    "profiles": _no_findings,
+}

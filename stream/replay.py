@@ -1,0 +1,265 @@
+"""Replay: score a range of the past again, under the same or another bundle, beside what was published live.
+
+Reads the input topics from their beginning, so that every state is what it was, and publishes only what falls into the
+range, to `scores.replay.<name>` and `alerts.replay.<name>`. Live topics, states and offsets are untouched.
+
+Events are taken in the order in which the live workers took them: the live `scores` topic is the journal of that order.
+What was never scored live, because it was refused or came later, is skipped or taken in event-time order, in turn.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from events.types import KINDS
+from model.bundle import Bundle
+from stream.intake import Intake, RawRecord, Taken
+from stream.merge import PartitionMerge
+from stream.policy import AlertPolicy
+from stream.provisioning import create_topics, replay_specifications
+from stream.scorer import KeyedValues, Scorer
+from stream.settings import Settings
+from stream.state import Slab, blank_row, row_dtype
+from stream.topics import Topics
+
+POLL_MS = 1_000
+POLL_RECORDS = 10_000
+DELETE_TIMEOUT_S = 30.0
+STALLED_POLLS = 30
+"""Empty polls in a row, before the end of a topic, after which the broker is taken to be gone."""
+
+_AFTER_LIVE = 1 << 60
+
+
+class ReplayError(RuntimeError):
+    """A replay or comparison cannot be done; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ReplayRange:
+    """Event time from `from_at` up to but not including `to_at`; only some `users`, or all if None."""
+
+    name: str
+    from_at: dt.datetime
+    to_at: dt.datetime
+    users: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.from_at >= self.to_at:
+            raise ReplayError(f"--from {self.from_at.isoformat()} is not before --to {self.to_at.isoformat()}")
+
+    def covers(self, occurred_at: dt.datetime) -> bool:
+        return self.from_at <= occurred_at < self.to_at
+
+    def wants(self, key: bytes) -> bool:
+        return self.users is None or key.decode(errors="replace") in self.users
+
+
+class _Source(msgspec.Struct, gc=False):
+    """Of a score, only which event it is of."""
+
+    source_topic: str
+    source_offset: int
+
+
+class _Dated(msgspec.Struct, gc=False):
+    occurred_at: dt.datetime
+
+
+@dataclass
+class LiveOrder:
+    """The order in which a partition's events were scored live. A repeat after a crash counts where it stands last."""
+
+    rank: dict[tuple[int, int], int] = field(default_factory=dict)
+    last_offset: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, values: Iterator[bytes], inputs: Sequence[str]) -> LiveOrder:
+        """From the values of the live `scores` topic's partition, in order."""
+        order = cls()
+        decode = msgspec.json.Decoder(_Source).decode
+        kind_no_of = {topic: no for no, topic in enumerate(inputs)}
+        for number, value in enumerate(values):
+            source = decode(value)
+            kind_no = kind_no_of[source.source_topic]
+            order.rank[kind_no, source.source_offset] = number
+            order.last_offset[kind_no] = max(order.last_offset.get(kind_no, -1), source.source_offset)
+        return order
+
+    def was_refused(self, item: Taken) -> bool:
+        """Whether the live workers passed the event without scoring it."""
+        return (
+            item.offset <= self.last_offset.get(item.kind_no, -1) and (item.kind_no, item.offset) not in self.rank
+        )
+
+    def place(self, item: Taken) -> int:
+        """The event's place: its live rank, or after all of those by event time."""
+        return self.rank.get((item.kind_no, item.offset), _AFTER_LIVE + item.occurred_ms)
+
+
+def prepare_topics(bootstrap_servers: str, settings: Settings, name: str, *, overwrite: bool) -> None:
+    """Create the empty topics of a replay, with as many partitions as the inputs have.
+
+    Raises `ReplayError` when they exist and `overwrite` is not set, or when the input topics do not exist.
+    """
+    with TopicReader(bootstrap_servers) as reader:
+        partitions = reader.partitions(settings.topics.inputs[0])
+    wanted = replay_specifications(settings.model_copy(update={"partitions": partitions}), name)
+    admin: Any = KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(","))
+    try:
+        present = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
+        if present and not overwrite:
+            raise ReplayError(f"{' and '.join(present)} exist from an earlier run; choose another --name or --overwrite")
+        if present:
+            admin.delete_topics(present)
+            deadline_s = time.monotonic() + DELETE_TIMEOUT_S
+            while set(present) & set(admin.list_topics()):
+                if time.monotonic() > deadline_s:
+                    raise ReplayError(f"{bootstrap_servers} has not deleted {present} after {DELETE_TIMEOUT_S:.0f} s")
+                time.sleep(0.2)
+    finally:
+        admin.close()
+    create_topics(bootstrap_servers, settings, wanted)
+
+
+class TopicReader:
+    """Reads topics from their first to their last record, as it was when the reading of a partition began."""
+
+    def __init__(self, bootstrap_servers: str, group_id: str | None = None) -> None:
+        self._servers = bootstrap_servers
+        self._consumer: Any = KafkaConsumer(
+            bootstrap_servers=bootstrap_servers.split(","),
+            group_id=group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=POLL_RECORDS,
+            fetch_max_bytes=64 * 1024 * 1024,
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> int:
+        """Number of partitions; raises `ReplayError` when there is no such topic."""
+        found = self._consumer.partitions_for_topic(topic)
+        if not found:
+            raise ReplayError(f"topic {topic!r} does not exist on {self._servers}; `foreshock topics check` tells more")
+        return len(found)
+
+    def records(self, topics: Sequence[str], partition: int) -> Iterator[tuple[Mapping[str, list[Any]], set[str]]]:
+        """Records by topic as they come, each time with the topics of which more is to come."""
+        tps = {topic: TopicPartition(topic, partition) for topic in topics}
+        self._consumer.assign(list(tps.values()))
+        self._consumer.seek_to_beginning(*tps.values())
+        ends = self._consumer.end_offsets(list(tps.values()))
+        silent = 0
+        while True:
+            unfinished = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
+            if not unfinished:
+                return
+            batches = self._consumer.poll(timeout_ms=POLL_MS)
+            silent = 0 if batches else silent + 1
+            if silent >= STALLED_POLLS:
+                raise ReplayError(f"no record of {sorted(unfinished)} for {silent} s, though more exist; is the broker up?")
+            found = {
+                tp.topic: [record for record in records if record.offset < ends[tp]] for tp, records in batches.items()
+            }
+            behind = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
+            yield found, behind
+
+    def values(self, topic: str, partition: int) -> Iterator[bytes]:
+        """Values of one partition, in order."""
+        for found, _ in self.records([topic], partition):
+            for record in found.get(topic, []):
+                yield record.value
+
+    def size(self, topics: Sequence[str]) -> int:
+        """Records that the topics hold."""
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(self.partitions(topic))]
+        ends, begins = self._consumer.end_offsets(tps), self._consumer.beginning_offsets(tps)
+        return int(sum(ends[tp] - begins[tp] for tp in tps))
+
+
+class Replay:
+    """One run over one range."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, bundle: Bundle, replayed: ReplayRange) -> None:
+        self._settings = settings
+        self._servers = bootstrap_servers
+        self._bundle = bundle
+        self._range = replayed
+        self._topics: Topics = settings.topics
+        self._intakes = [Intake(kind) for kind in KINDS]
+        self._decode_date = msgspec.json.Decoder(_Dated).decode
+        self.counts: Counter[str] = Counter()
+
+    def run(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> Counter[str]:
+        """Read, score and publish; the replay's topics must exist. Returns counts.
+
+        Raises `ReplayError` when a topic is missing or the broker stays silent.
+        """
+        group = f"{self._settings.application_id}-replay-{self._range.name}"
+        producer: Any = KafkaProducer(bootstrap_servers=self._servers.split(","), acks="all", linger_ms=20)
+        try:
+            with TopicReader(self._servers, group) as reader, TopicReader(self._servers) as journal:
+                total = reader.size(self._topics.inputs)
+                for partition in range(reader.partitions(self._topics.inputs[0])):
+                    order = LiveOrder.read(journal.values(self._topics.scores, partition), self._topics.inputs)
+                    for done in self._partition(reader, partition, order, producer):
+                        self.counts["read"] += done
+                        on_progress(self.counts["read"], total)
+            producer.flush()
+        finally:
+            producer.close()
+        return self.counts
+
+    def _partition(self, reader: TopicReader, partition: int, order: LiveOrder, producer: Any) -> Iterator[int]:
+        """Replay one partition on a slab of its own; yields how many records were read at a time."""
+        slab = Slab(blank_row(row_dtype(self._bundle.state_width), self._bundle.fingerprint))
+        policy = AlertPolicy.from_settings(self._settings, self._bundle.thresholds)
+        scorer = Scorer(self._bundle, policy, slab, self._topics)
+        merge = PartitionMerge(order.place)
+        for found, behind in reader.records(self._topics.inputs, partition):
+            for kind_no, topic in enumerate(self._topics.inputs):
+                merge.push(kind_no, self._take(kind_no, topic, partition, found.get(topic, []), order))
+            ready = merge.release([no for no, topic in enumerate(self._topics.inputs) if topic in behind])
+            size = self._settings.batch_max_records
+            for start in range(0, len(ready), size):
+                scored = scorer.score(ready[start : start + size])
+                self.counts.update(scored.counts)
+                self._publish(producer, "scores", self._topics.replay_scores(self._range.name), scored.scores)
+                self._publish(producer, "alerts", self._topics.replay_alerts(self._range.name), scored.alerts)
+            yield sum(len(records) for records in found.values())
+
+    def _take(
+        self, kind_no: int, topic: str, partition: int, records: Sequence[Any], order: LiveOrder
+    ) -> Iterator[Taken]:
+        now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+        for record in records:
+            if record.key is not None and not self._range.wants(record.key):
+                continue
+            raw = RawRecord(topic, partition, record.offset, record.timestamp, record.key, record.value)
+            outcome = self._intakes[kind_no].take(raw, now_ms)
+            if not isinstance(outcome, Taken) or order.was_refused(outcome):
+                self.counts["refused"] += 1
+            else:
+                yield outcome
+
+    def _publish(self, producer: Any, what: str, topic: str, by_partition: Mapping[int, KeyedValues]) -> None:
+        for partition, records in by_partition.items():
+            for key, value in records:
+                if self._range.covers(self._decode_date(value).occurred_at):
+                    producer.send(topic, value=value, key=key, partition=partition)
+                    self.counts[f"published_{what}"] += 1

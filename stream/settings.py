@@ -1,0 +1,114 @@
+"""Every setting, once: from flags, `FORESHOCK_*` variables, `foreshock.toml` and the defaults here, in that order.
+
+Reads configuration only; connects to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from stream.topics import Topics
+
+PRETRAINED_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "pretrained"
+
+
+class SettingsError(ValueError):
+    """A setting has a wrong value; the message names its key, the value and what is expected."""
+
+
+class Settings(BaseSettings):
+    """All settings. The name of a field is its key in `foreshock.toml`; `FORESHOCK_<NAME>` is its variable."""
+
+    model_config = SettingsConfigDict(env_prefix="FORESHOCK_", extra="forbid", frozen=True)
+
+    bootstrap_servers: str | None = Field(
+        None, description="Kafka brokers, `host:port,…`; unset means the embedded stack that `foreshock up` started."
+    )
+    database_url: str | None = Field(
+        None, description="PostgreSQL, `postgresql://user:password@host:port/name`; unset means the embedded stack."
+    )
+    stack_dir: Path = Field(Path(".foreshock"), description="Folder of the embedded stack: data, logs and addresses.")
+    topic_prefix: str = Field("", description="Put before every topic name, e.g. `risk.` for `risk.scores`.")
+    partitions: int = Field(4, ge=1, le=10_000, description="Partitions of every topic that `topics create` makes.")
+    replication_factor: int = Field(1, ge=1, le=9, description="Replicas of every topic that `topics create` makes.")
+    application_id: str = Field("foreshock", min_length=1, description="Consumer group of the workers; names the changelog.")
+    bundle: Path = Field(PRETRAINED_BUNDLE, description="Model bundle folder.")
+
+    batch_max_records: int = Field(4_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer.")
+    merge_idle_ms: int = Field(
+        2_000, ge=0, le=60_000, description="Longest wait for a lagging topic before event-time merging goes on without it."
+    )
+    commit_interval_s: float = Field(1.0, gt=0, le=60, description="How often consumed offsets are committed.")
+    session_timeout_s: float = Field(
+        10.0, ge=1, le=300, description="After this silence the group gives a dead worker's partitions to others."
+    )
+    heartbeat_interval_s: float = Field(2.0, gt=0, le=100, description="How often a worker tells the group it is alive.")
+    standby_replicas: int = Field(0, ge=0, le=8, description="Workers that keep a warm copy of each partition's state.")
+
+    watchdog: bool = Field(True, description="Publish a `missed` repayment when an instalment stays unpaid past its grace.")
+    grace_days: float = Field(3.0, ge=0, le=90, description="Days after the due date before an unpaid instalment is missed.")
+    watchdog_clock: Literal["event", "wall"] = Field(
+        "event", description="Time that the grace runs on: event time of the partition, or also wall time once caught up."
+    )
+
+    alert_relative_rise: float = Field(
+        1.0, ge=0, description="Deterioration: score at least this share above the user's baseline (1.0 is double)."
+    )
+    alert_absolute_rise: float = Field(
+        0.02, ge=0, le=1, description="Deterioration: score at least this far above the user's baseline, in probability."
+    )
+    alert_sticky_events: int = Field(2, ge=1, le=255, description="Consecutive events that a rise must hold for.")
+    alert_extreme_score: float = Field(0.5, gt=0, le=1, description="A score this high needs no confirmation.")
+    alert_cure_days: float = Field(30.0, ge=0, le=3_650, description="Days of calm before an open alert is cleared.")
+    alert_cooldown_days: float = Field(14.0, ge=0, le=3_650, description="Days after clearing before a new alert opens.")
+    alert_dpd_backstop: float = Field(30.0, gt=0, le=3_650, description="Days past due that always open an alert.")
+    baseline_half_life_events: float = Field(50.0, gt=0, description="Events after which a score's weight in the baseline halves.")
+
+    sink_retry_s: float = Field(1.0, gt=0, le=300, description="First pause before the sink tries a failed database again.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+
+    @property
+    def topics(self) -> Topics:
+        """Topic names under `topic_prefix`."""
+        return Topics(self.topic_prefix)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get("FORESHOCK_CONFIG", "foreshock.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
+    """Settings from `flags` (those that are not None), the environment, and the TOML file.
+
+    Raises `SettingsError` naming the key when a value is wrong or `config` does not exist.
+    """
+    if config is not None:
+        if not config.is_file():
+            raise SettingsError(f"config: {config} is not a file; name an existing TOML file")
+        os.environ["FORESHOCK_CONFIG"] = str(config.resolve())  # for the processes that this one starts, too
+    try:
+        return Settings(**{key: value for key, value in flags.items() if value is not None})
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise SettingsError("; ".join(problems)) from None

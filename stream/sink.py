@@ -1,0 +1,118 @@
+"""The sink: scores, alerts and dead letters from their topics into PostgreSQL.
+
+A consumer group of its own, so a database outage delays the tables and nothing else: what is not written is not
+committed, and the topics hold it until the sink catches up. Does not score.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from faust.types import TP
+
+from stream.app import faust_app
+from stream.database.errors import DatabaseUnavailable
+from stream.database.writer import DatabaseWriter
+from stream.outputs import Alert, DeadLetter, Score
+from stream.settings import Settings
+from stream.transport import Poll, PollSchema, Record, consumer_of
+
+LONGEST_RETRY_S = 30.0
+
+logger = logging.getLogger("foreshock.sink")
+
+
+def sink_group(application_id: str) -> str:
+    """The sink's consumer group."""
+    return f"{application_id}-sink"
+
+
+@dataclass
+class Rows:
+    """A poll's records as typed rows."""
+
+    scores: list[Score] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+
+class SinkApp:
+    """The Faust app of a sink and the writer behind its agent."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, database_url: str) -> None:
+        self._settings = settings
+        self._writer = DatabaseWriter(database_url)
+        self._decoders: dict[str, tuple[msgspec.json.Decoder[Any], str]] = {
+            settings.topics.scores: (msgspec.json.Decoder(Score), "scores"),
+            settings.topics.alerts: (msgspec.json.Decoder(Alert), "alerts"),
+            settings.topics.dead_letters: (msgspec.json.Decoder(DeadLetter), "dead_letters"),
+        }
+        self.app = faust_app(
+            settings, bootstrap_servers, sink_group(settings.application_id), store="memory://", table_standby_replicas=0
+        )
+        schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        self.app.agent(self.app.topic(*self._decoders, schema=schema, maxsize=1), name="write", concurrency=1)(self._write)
+        self._given_up = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self.failure: BaseException | None = None
+        self.skipped = 0
+
+    async def _write(self, polls: Any) -> None:
+        consumer = consumer_of(self.app)
+        consumer.drain = self.drain
+        async for poll in polls:
+            if not isinstance(poll, Poll) or not poll.records or self.failure is not None:
+                continue
+            try:
+                async with self._turn:
+                    rows = self._decode(poll)
+                    if await self._write_until_done(rows):
+                        consumer.advance({tp: batch[-1].offset + 1 for tp, batch in poll.records.items()})
+            except Exception as error:
+                self.failure = error
+                logger.critical("sink stops: %s: %s", type(error).__name__, error)
+                await self.app.crash(error)
+                return
+
+    async def drain(self) -> None:
+        """Stop retrying: partitions are about to move, and what is not written will be read again."""
+        self._given_up.set()
+        async with self._turn:
+            self._given_up.clear()
+
+    async def _write_until_done(self, rows: Rows) -> bool:
+        """Write rows, again and again while the database is unavailable; False when told to give up."""
+        pause_s = self._settings.sink_retry_s
+        while not self._given_up.is_set():
+            try:
+                await asyncio.to_thread(self._writer.write, rows.scores, rows.alerts, rows.dead_letters)
+                return True
+            except DatabaseUnavailable as error:
+                logger.warning("%s; trying again in %.0f s", error, pause_s)
+            try:
+                await asyncio.wait_for(self._given_up.wait(), pause_s)
+            except TimeoutError:
+                pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+        return False
+
+    def _decode(self, poll: Poll) -> Rows:
+        rows = Rows()
+        for tp, records in poll.records.items():
+            decoder, name = self._decoders[tp.topic]
+            getattr(rows, name).extend(self._rows_of(tp, records, decoder))
+        return rows
+
+    def _rows_of(self, tp: TP, records: Sequence[Record], decoder: msgspec.json.Decoder[Any]) -> list[Any]:
+        rows = []
+        for record in records:
+            try:
+                rows.append(decoder.decode(record.value or b""))
+            except msgspec.MsgspecError as error:
+                self.skipped += 1
+                logger.error("%s:%d:%d is none of ours and is skipped: %s", tp.topic, tp.partition, record.offset, error)
+        return rows

@@ -1,0 +1,208 @@
+"""The state of every user: one row of a numpy structured array, and the slab that holds the rows.
+
+A row's bytes are the value of its changelog record, so a row is all that a worker knows of a user. No I/O here, and
+nothing here knows what a network's state means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.instalments import SLOTS
+from events.types import KINDS
+from stream.alerts import ALERT_STATE, initial_state
+from stream.reasons import FACTS, initial_facts
+
+RECENT_IDS = 32
+"""How many event ids a user remembers: a repeated id is recognised among the last this many scored events."""
+
+WEIGHED_EVENTS = 8
+"""How many recent events a user remembers with the attention they drew."""
+
+NO_OFFSET = -1
+NO_TIME = -1
+
+WEIGHED_EVENT = np.dtype([("occurred_ms", "i8"), ("offset", "i8"), ("attention", "f4"), ("kind", "i4")], align=True)
+OPEN_INSTALMENT = np.dtype(
+    [("due_ms", "i8"), ("instalment_no", "i8"), ("amount_due", "f8"), ("amount_paid", "f8")], align=True
+)
+
+Row = np.void
+Rows = NDArray[np.void]
+
+
+class StateMismatch(RuntimeError):
+    """State that this worker cannot use: written by another model, or by another layout of the row."""
+
+
+def row_dtype(network_width: int) -> np.dtype[np.void]:
+    """Layout of a user's row for a network state of `network_width` float32 numbers.
+
+    - `model`: fingerprint of the bundle that wrote the row.
+    - `sequence`: scored events so far.
+    - `consumed_offset`, `latest_ms`: per kind in the order of `KINDS`, -1 for none. `latest_ms` never goes back.
+    - `recent_ids`: hashes of the last `RECENT_IDS` event ids, a ring written at `sequence % RECENT_IDS`; 0 is empty.
+    - `weighed`: the last `WEIGHED_EVENTS` events with their attention logits, a ring likewise.
+    - `instalments`: unpaid instalments by due date; `due_ms` is -1 in an empty slot, `amount_due` NaN when not known.
+      `settled_no`: highest number that was paid ahead of its bill, -1 for none. See `stream.watchdog`.
+    - `reference_pd`: the probability of default estimated at origination, NaN for unknown.
+    - `alert`, `facts`: see `stream.alerts` and `stream.reasons`.
+    - `network`: the opaque state that the bundle's graphs read and write.
+    """
+    kinds = len(KINDS)
+    return np.dtype(
+        [
+            ("model", "u8"),
+            ("sequence", "i8"),
+            ("consumed_offset", "i8", (kinds,)),
+            ("latest_ms", "i8", (kinds,)),
+            ("recent_ids", "u8", (RECENT_IDS,)),
+            ("weighed", WEIGHED_EVENT, (WEIGHED_EVENTS,)),
+            ("instalments", OPEN_INSTALMENT, (SLOTS,)),
+            ("settled_no", "i8"),
+            ("reference_pd", "f4"),
+            ("alert", ALERT_STATE),
+            ("facts", FACTS),
+            ("network", "f4", (network_width,)),
+        ],
+        align=True,
+    )
+
+
+def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
+    """A new user's row, `[1]`, under the bundle with fingerprint `model`."""
+    row = np.zeros(1, dtype=dtype)
+    row["model"] = model
+    row["consumed_offset"] = NO_OFFSET
+    row["latest_ms"] = NO_TIME
+    row["weighed"]["occurred_ms"] = NO_TIME
+    row["instalments"]["due_ms"] = NO_TIME
+    row["settled_no"] = -1
+    row["reference_pd"] = np.nan
+    row["alert"] = initial_state(1)
+    row["facts"] = initial_facts(1)
+    return row
+
+
+class Slab:
+    """Rows of users by partition and key, in one array that grows by doubling.
+
+    The same key on two partitions is two users: a partition is never computed from a key. Rows of a dropped partition
+    are used again.
+    """
+
+    def __init__(self, blank: Rows, capacity: int = 1024) -> None:
+        self._blank = blank
+        self._rows = np.zeros(capacity, dtype=blank.dtype)
+        self._index: dict[int, dict[bytes, int]] = {}
+        self._used = 0
+        self._free: list[int] = []
+
+    @property
+    def dtype(self) -> np.dtype[np.void]:
+        return self._rows.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array, used or not."""
+        return int(self._rows.nbytes)
+
+    def __len__(self) -> int:
+        return self._used - len(self._free)
+
+    def partitions(self) -> list[int]:
+        return list(self._index)
+
+    def locate(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row."""
+        index = self._index.setdefault(partition, {})
+        found = np.empty(len(keys), dtype=np.int64)
+        for position, key in enumerate(keys):
+            row = index.get(key)
+            found[position] = self._add(index, key) if row is None else row
+        return found
+
+    def gather(self, rows: NDArray[np.int64]) -> Rows:
+        """A copy of rows."""
+        return self._rows[rows]
+
+    def scatter(self, rows: NDArray[np.int64], values: Rows) -> None:
+        """Write rows back; `rows` must not repeat."""
+        self._rows[rows] = values
+
+    def row_bytes(self, rows: Sequence[int]) -> list[bytes]:
+        """Bytes of rows, one string each."""
+        size = self._rows.dtype.itemsize
+        content = self._rows[np.asarray(rows, dtype=np.int64)].tobytes()
+        return [content[start : start + size] for start in range(0, len(content), size)]
+
+    def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[np.generic]]:
+        """Keys of a partition and a copy of one field of their rows, in the same order."""
+        index = self._index.get(partition, {})
+        return list(index), self._rows[field][np.fromiter(index.values(), dtype=np.int64, count=len(index))]
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """Bytes of a user's row, or None."""
+        row = self._index.get(partition, {}).get(key)
+        return None if row is None else self._rows[row].tobytes()
+
+    def put(self, partition: int, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """Write rows from their bytes and return how many; the last one of a key wins.
+
+        Raises `StateMismatch` when a value has the wrong size or was written by another model.
+        """
+        latest = dict(items)
+        if not latest:
+            return 0
+        size, expected = self._rows.dtype.itemsize, int(self._blank["model"][0])
+        for key, value in latest.items():
+            if len(value) != size:
+                raise StateMismatch(
+                    f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have {size}: "
+                    "it was written by another version or model. Replay under this model, then hand over"
+                )
+        rows = np.frombuffer(b"".join(latest.values()), dtype=self._rows.dtype)
+        strange = rows["model"] != expected
+        if strange.any():
+            raise StateMismatch(
+                f"partition {partition} holds state of model {int(rows['model'][strange][0]):016x}, this worker runs "
+                f"{expected:016x}. Replay under the new model with another application_id, then hand over"
+            )
+        self.scatter(self.locate(partition, list(latest)), rows)
+        return len(latest)
+
+    def remove(self, partition: int, key: bytes) -> None:
+        row = self._index.get(partition, {}).pop(key, None)
+        if row is not None:
+            self._free.append(row)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget every user of a partition."""
+        self._free.extend(self._index.pop(partition, {}).values())
+
+    def clear(self) -> None:
+        for partition in self.partitions():
+            self.drop_partition(partition)
+
+    def items(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, key and row bytes of every user."""
+        for partition, index in self._index.items():
+            for key, row in index.items():
+                yield partition, key, self._rows[row].tobytes()
+
+    def _add(self, index: dict[bytes, int], key: bytes) -> int:
+        if self._free:
+            row = self._free.pop()
+        else:
+            if self._used == len(self._rows):
+                grown = np.zeros(2 * len(self._rows), dtype=self._rows.dtype)
+                grown[: self._used] = self._rows
+                self._rows = grown
+            row = self._used
+            self._used += 1
+        self._rows[row] = self._blank[0]
+        index[key] = row
+        return row

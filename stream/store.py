@@ -1,0 +1,133 @@
+"""Faust's store and table over the slab: recovery writes rows in, checkpoints publish rows out.
+
+The store is selected by the URL `slab://`. Rows live in the `Slab` that the app passes in the table's options; this
+module moves their bytes and keeps count of changelog offsets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import faust
+from faust.stores.base import SerializedStore
+from faust.types import TP
+
+from stream.state import Slab, StateMismatch
+from stream.transport import PollSchema, Producer
+
+
+class SlabStore(SerializedStore):  # type: ignore[misc]
+    """A table's data in a `Slab`, keyed by partition and key.
+
+    `options` of the table: `slab`, and `on_failure`, called with the exception when a changelog holds what this worker
+    cannot use. (Raising would not do: Faust's recovery logs an exception as a warning and goes on with an empty table.)
+    """
+
+    def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
+        super().__init__(url, app, table, **kwargs)
+        self._slab: Slab = self.options["slab"]
+        self._on_failure: Callable[[Exception], None] = self.options["on_failure"]
+        self._offsets: dict[TP, int] = {}
+        self.restored_rows = 0
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Offset of the last changelog record that the slab holds; None makes recovery read from the beginning."""
+        return self._offsets.get(tp)
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        self._offsets[tp] = offset
+
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002
+        """Write changelog records into the slab; each event's value is a list of records of one partition."""
+        for event in batch:
+            tp, records = event.message.tp, event.message.value
+            try:
+                self.restored_rows += self._slab.put(
+                    tp.partition, [(record.key, record.value) for record in records if record.value is not None]
+                )
+            except StateMismatch as error:
+                self._on_failure(error)
+                return
+            self._offsets[tp] = records[-1].offset
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Forget partitions that belong to others now."""
+        kept = {tp.partition for tp in active_tps | standby_tps}
+        for partition in self._slab.partitions():
+            if partition not in kept:
+                self._slab.drop_partition(partition)
+        for tp in [tp for tp in self._offsets if tp.partition not in kept]:
+            del self._offsets[tp]
+
+    def reset_state(self) -> None:
+        self._slab.clear()
+        self._offsets.clear()
+
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
+        """Nothing: the changelog is the backup."""
+
+    def restore_backup(self, *_: Any, **__: Any) -> None:
+        """Nothing, see `backup_partition`."""
+
+    def _get(self, key: bytes) -> bytes | None:
+        found = (self._slab.get(partition, key) for partition in self._slab.partitions())
+        return next((row for row in found if row is not None), None)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        raise TypeError(f"user {key!r}: rows are written by the scorer, with their partition, not through the table")
+
+    def _del(self, key: bytes) -> None:
+        for partition in self._slab.partitions():
+            self._slab.remove(partition, key)
+
+    def _iterkeys(self) -> Iterator[bytes]:
+        return (key for _, key, _ in self._slab.items())
+
+    def _itervalues(self) -> Iterator[bytes | None]:
+        return (row for _, _, row in self._slab.items())
+
+    def _iteritems(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((key, row) for _, key, row in self._slab.items())
+
+    def _size(self) -> int:
+        return len(self._slab)
+
+    def _contains(self, key: bytes) -> bool:
+        return self._get(key) is not None
+
+    def _clear(self) -> None:
+        self._slab.clear()
+
+
+class StateTable(faust.Table):  # type: ignore[misc]
+    """The changelog-backed table of user rows. Written a checkpoint at a time by `publish_rows`."""
+
+    def _new_changelog_topic(self, **_: Any) -> Any:
+        return self.app.topic(
+            self._changelog_topic_name(),
+            schema=PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"),
+            partitions=self.partitions,
+            compacting=True,
+            deleting=False,
+            acks=False,
+            internal=True,
+            maxsize=8,
+            allow_empty=True,
+        )
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+        """Publish key–row pairs by partition; returns when all replicas have them."""
+        producer: Producer = self.app.producer
+        topic = self.changelog_topic_name
+        pending = {
+            partition: (await producer.send_records(topic, partition, pairs), pairs)
+            for partition, pairs in rows.items()
+            if pairs
+        }
+        for partition, (acks, _) in pending.items():
+            metadata = await asyncio.gather(*acks)
+            # The batch's own offset is that of its first record; having less on record than the slab holds is safe:
+            # a later recovery reads the difference again and writes the same rows.
+            self.data.set_persisted_offset(TP(topic, partition), metadata[-1].offset)

@@ -1,0 +1,50 @@
+"""Topic names: the one place that knows them. Creating and checking topics on a broker is `stream.provisioning`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from events.types import KINDS, Kind
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names under an optional prefix, e.g. `Topics("risk.").scores == "risk.scores"`."""
+
+    prefix: str = ""
+
+    def of_kind(self, kind: Kind) -> str:
+        """Input topic of an event kind."""
+        return f"{self.prefix}{kind}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The four input topics, in the order of `KINDS`."""
+        return tuple(self.of_kind(kind) for kind in KINDS)
+
+    @property
+    def scores(self) -> str:
+        return f"{self.prefix}scores"
+
+    @property
+    def alerts(self) -> str:
+        return f"{self.prefix}alerts"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.prefix}dead-letters"
+
+    def replay_scores(self, name: str) -> str:
+        return f"{self.scores}.replay.{name}"
+
+    def replay_alerts(self, name: str) -> str:
+        return f"{self.alerts}.replay.{name}"
+
+    def changelog(self, application_id: str) -> str:
+        """Changelog of the workers' state table; Faust's own naming."""
+        return f"{application_id}-user_state-changelog"
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every topic that is created up front, without changelogs and replays."""
+        return (*self.inputs, self.scores, self.alerts, self.dead_letters)

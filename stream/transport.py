@@ -1,0 +1,218 @@
+"""Faust's transport driver for batches: a poll of the broker travels through Faust as one message.
+
+Faust's machinery costs per message, so a message here carries all records of a poll, and offsets are moved by the code
+that has made an event's effects durable, through `Consumer.advance`, not by Faust's count of finished messages. Selected
+by the broker URL `foreshock://host:port`. Knows nothing of what the records mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+import aiokafka
+from aiokafka.structs import ConsumerRecord
+from faust import Schema
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage, Message
+from mode.utils.futures import notify
+
+from stream.record_batches import send_records
+
+IDLE_POLL_S = 0.1
+"""A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
+
+FETCH_MAX_WAIT_MS = 100
+"""Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide for that long how far a topic reaches."""
+
+Record = ConsumerRecord[bytes | None, bytes | None]
+
+
+@dataclass(frozen=True)
+class Poll:
+    """What one poll brought, by topic and partition.
+
+    `lagging` are the assigned partitions of which the broker is known, or not yet known not, to hold more.
+    """
+
+    records: Mapping[TP, Sequence[Record]] = field(default_factory=dict)
+    lagging: frozenset[TP] = frozenset()
+
+
+class PollSchema(Schema):  # type: ignore[misc]
+    """Hands a message's key and value on as they are: the value is a `Poll` or a list of records."""
+
+    def loads_key(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002
+        return message.key
+
+    def loads_value(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002
+        return message.value
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with a shorter long poll and a view of each partition's lag."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
+
+    def is_lagging(self, tp: TP) -> bool:
+        """Whether the broker holds records of `tp` after the last one polled; True while that is not known."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
+            return True
+        state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
+        if state is None or not state.has_valid_position or state.highwater is None:
+            return True
+        return bool(state.position < state.highwater)
+
+
+class Consumer(driver.Consumer):
+    """Delivers one message per poll; commits the offsets that `advance` has been told."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._advanced: dict[TP, int] = {}
+        self.held: frozenset[TP] = frozenset()
+        """Partitions to leave out of the next polls."""
+        self.drain: Callable[[], Awaitable[None]] | None = None
+        """Awaited before partitions are given up and before stopping: makes everything under way durable."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def advance(self, offsets: Mapping[TP, int]) -> None:
+        """Everything before `offsets` (the next ones to read) is durable and may be committed."""
+        for tp, offset in offsets.items():
+            if offset > self._advanced.get(tp, -1):
+                self._advanced[tp] = offset
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[Any, Sequence[Record]]:
+        wanted = None if active_partitions is None else active_partitions - self.held
+        if wanted is not None and not wanted:
+            await self.sleep(timeout)
+            return {}
+        return cast(Mapping[Any, Sequence[Record]], await super()._getmany(wanted, timeout))
+
+    def ack(self, message: Message) -> bool:
+        """Faust has finished with a message. Moves no offset: see `advance`."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._advanced) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._advanced.get(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._advanced.pop(tp, None)
+
+    async def wait_empty(self) -> None:
+        """Called by Faust before a rebalance takes partitions away, and when stopping."""
+        if self.drain is not None:
+            await self.drain()
+        self._unacked_messages.clear()
+        await self.commit_and_end_transactions()
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: `_drain_messages` waits for room itself, so no partition needs to be taken out of fetching."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing, see `on_buffer_full`."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Poll and deliver until stopped. Replaces a loop that makes four asyncio tasks per record."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self.sleep(0)
+                generation = self.app.consumer_generation_id
+                records, _ = await self._wait_next_records(IDLE_POLL_S)
+                if self.should_stop or fetcher.should_stop:
+                    return
+                if not self.flow_active:
+                    await self._seek_back()
+                elif records is not None and generation == self.app.consumer_generation_id:
+                    await self._deliver(records)
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    async def _seek_back(self) -> None:
+        try:
+            await self.perform_seek()
+        except Exception as error:
+            self.log.warning("could not seek to committed offsets while the flow is stopped: %r", error)
+
+    async def _deliver(self, records: Mapping[Any, Sequence[Record]]) -> None:
+        """One message per changelog partition, then one for all partitions of input topics."""
+        inputs: dict[TP, Sequence[Record]] = {}
+        for aiokafka_tp, batch in records.items():
+            tp = driver.TP(aiokafka_tp.topic, aiokafka_tp.partition) if not isinstance(aiokafka_tp, TP) else aiokafka_tp
+            if self._is_changelog_tp(tp):
+                await self._pass_on(tp, batch[-1].offset, batch)
+            else:
+                inputs[tp] = batch
+        assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
+        if assigned:
+            lagging = frozenset(tp for tp in assigned if self._thread.is_lagging(tp))
+            await self._pass_on(assigned[0], -1, Poll(inputs, lagging))
+
+    async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:
+        message = ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            offset,
+            0.0,
+            0,
+            [],
+            None,
+            value,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+
+class Producer(driver.Producer):
+    """Adds sending many records of one partition as record batches."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"enable_idempotence": True}
+
+    async def send_records(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
+    ) -> list[Awaitable[Any]]:
+        """Queue key–value pairs for one partition; see `stream.record_batches`."""
+        return await send_records(self._ensure_producer(), topic, partition, records)
+
+
+class Transport(driver.Transport):
+    """`foreshock://` broker URLs."""
+
+    Consumer: ClassVar[type[Any]] = Consumer
+    Producer: ClassVar[type[Any]] = Producer
+    driver_version = f"foreshock on aiokafka={aiokafka.__version__}"
+
+
+def consumer_of(app: Any) -> Consumer:
+    """The app's consumer, typed."""
+    return cast(Consumer, app.consumer)

@@ -1,0 +1,149 @@
+"""Unpaid instalments in the state rows, and the `missed` events that their silence becomes.
+
+The rule itself is `events.instalments`; here it runs on rows, many users at once. Pure: it neither reads a clock nor
+publishes. An instalment leaves a row only by an event, so the row is a function of the events alone: a watchdog that
+publishes twice (after a crash, say) publishes the same event id, which is scored once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import DAY_MS, due_ms
+from events.instalments import PAID_IN_FULL, missed_event
+from events.types import Repayment
+from stream.state import NO_TIME, Rows, Slab
+
+DUE, PAID, MISSED, REVERSED = range(4)
+_CODES = {"due": DUE, "paid": PAID, "missed": MISSED, "reversed": REVERSED}
+_EPOCH = dt.date(1970, 1, 1)
+
+WATERMARK_EVENTS = 33
+"""A partition's watermark is the median time of its last events: one misdated event does not move it."""
+
+
+class InstalmentColumns(NamedTuple):
+    """What repayment events say of instalments, arrays `[n]`; -1 and NaN stand for missing."""
+
+    code: NDArray[np.int8]
+    instalment_no: NDArray[np.int64]
+    due_ms: NDArray[np.int64]
+    amount_due: NDArray[np.float64]
+    amount_paid: NDArray[np.float64]
+
+    def at(self, positions: NDArray[np.int64]) -> InstalmentColumns:
+        return InstalmentColumns(*(column[positions] for column in self))
+
+
+def instalment_columns(events: Sequence[Any]) -> InstalmentColumns:
+    """Columns of repayment events."""
+    return InstalmentColumns(
+        code=np.array([_CODES[event.kind] for event in events], dtype=np.int8),
+        instalment_no=np.array([-1 if e.instalment_no is None else e.instalment_no for e in events], dtype=np.int64),
+        due_ms=np.array([NO_TIME if e.due_date is None else due_ms(e.due_date) for e in events], dtype=np.int64),
+        amount_due=np.array([event.amount_due for event in events], dtype=np.float64),
+        amount_paid=np.array([event.amount_paid for event in events], dtype=np.float64),
+    )
+
+
+def apply_repayments(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> None:
+    """Take one repayment event for each of different `users` (positions in `rows`, `[n]`) into `rows`, in place."""
+    billed = np.flatnonzero(columns.code == DUE)
+    if billed.size:
+        _open(rows, users[billed], columns.at(billed))
+    settled = np.flatnonzero((columns.code == PAID) | (columns.code == MISSED))
+    if settled.size:
+        _settle(rows, users[settled], columns.at(settled))
+
+
+def _find(slots: Rows, instalment_no: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether each user has the instalment open, and its slot; without a number the oldest open one."""
+    is_open = slots["due_ms"] != NO_TIME
+    matches = is_open & ((slots["instalment_no"] == instalment_no[:, None]) | (instalment_no < 0)[:, None])
+    return matches.any(axis=1), matches.argmax(axis=1)
+
+
+def _open(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> None:
+    named = (columns.instalment_no > rows["settled_no"][users]) & (columns.due_ms != NO_TIME)
+    users, columns = users[named], columns.at(np.flatnonzero(named))
+    slots = rows["instalments"][users]
+    found, slot = _find(slots, columns.instalment_no)
+    known = np.flatnonzero(found)
+    extended = np.zeros((len(users), slots.shape[1] + 1), dtype=slots.dtype)
+    extended[:, :-1] = slots
+    extended["due_ms"][:, -1] = columns.due_ms
+    extended["instalment_no"][:, -1] = columns.instalment_no
+    extended["amount_due"][:, -1] = columns.amount_due
+    extended["amount_paid"][known, -1] = slots["amount_paid"][known, slot[known]]
+    extended["due_ms"][known, slot[known]] = NO_TIME
+    # Empty slots (-1) sort first, so leaving out the first one drops an empty slot or else the earliest instalment.
+    order = np.lexsort((extended["instalment_no"], extended["due_ms"]), axis=-1)
+    rows["instalments"][users] = np.take_along_axis(extended, order, axis=1)[:, 1:]
+
+
+def _settle(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> None:
+    slots = rows["instalments"][users]
+    found, slot = _find(slots, columns.instalment_no)
+    paying = columns.code == PAID
+    known = np.flatnonzero(found)
+    at = (known, slot[known])
+    paid = slots["amount_paid"][at] + np.where(paying, np.nan_to_num(columns.amount_paid), 0.0)[known]
+    slots["amount_paid"][at] = paid
+    amount_due = slots["amount_due"][at]
+    closed = ~paying[known] | np.isnan(columns.amount_paid[known]) | np.isnan(amount_due)
+    closed |= paid >= PAID_IN_FULL * amount_due
+    slots["due_ms"][known[closed], slot[known][closed]] = NO_TIME
+    rows["instalments"][users] = slots
+
+    in_full = np.isnan(columns.amount_paid) | np.isnan(columns.amount_due)
+    in_full |= columns.amount_paid >= PAID_IN_FULL * columns.amount_due
+    ahead = users[paying & ~found & in_full & (columns.instalment_no >= 0)]
+    numbers = columns.instalment_no[paying & ~found & in_full & (columns.instalment_no >= 0)]
+    rows["settled_no"][ahead] = np.maximum(rows["settled_no"][ahead], numbers)
+
+
+def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:
+    """The `missed` events of a partition whose deadlines `clock_ms` has reached, in the order of their deadlines."""
+    keys, slots = slab.column(partition, "instalments")
+    if not keys:
+        return []
+    deadline_ms = slots["due_ms"] + DAY_MS + round(grace_days * DAY_MS)
+    overdue = (slots["due_ms"] != NO_TIME) & (deadline_ms <= clock_ms)
+    events = [
+        missed_event(
+            keys[user].decode(),
+            int(slots["instalment_no"][user, slot]),
+            _EPOCH + dt.timedelta(milliseconds=int(slots["due_ms"][user, slot])),
+            None if np.isnan(slots["amount_due"][user, slot]) else float(slots["amount_due"][user, slot]),
+            grace_days,
+        )
+        for user, slot in np.argwhere(overdue)
+    ]
+    return sorted(events, key=lambda event: (event.occurred_at, event.user_id))
+
+
+class Watermark:
+    """How far event time has come on a partition."""
+
+    def __init__(self) -> None:
+        self._recent = np.full(WATERMARK_EVENTS, NO_TIME, dtype=np.int64)
+        self._seen = 0
+        self._clock_ms = NO_TIME
+
+    @property
+    def clock_ms(self) -> int:
+        """Event time in milliseconds, never going back; -1 until `WATERMARK_EVENTS` events were seen."""
+        return self._clock_ms
+
+    def observe(self, occurred_ms: NDArray[np.int64]) -> None:
+        """Take the times of a run of events into account, in their order."""
+        latest = occurred_ms[-WATERMARK_EVENTS:]
+        self._recent = np.concatenate((self._recent[len(latest) :], latest))
+        self._seen += len(latest)
+        if self._seen >= WATERMARK_EVENTS:
+            self._clock_ms = max(self._clock_ms, int(np.median(self._recent)))

@@ -1,0 +1,64 @@
+"""The embedded stack as fixtures: one broker and one database server per session, started when a test first asks.
+
+Names are what keeps tests apart: `topic_prefix` for topics and groups, `database` for a database of one's own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from stream.embedded.kafka import EmbeddedKafka
+from stream.embedded.postgres import EmbeddedPostgres
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own `FORESHOCK_*` variables or `foreshock.toml` must not decide what a test sees."""
+    for name in [name for name in os.environ if name.startswith("FORESHOCK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FORESHOCK_CONFIG", str(Path(__file__).with_name("no-such-file.toml")))
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a real broker."""
+    broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an empty database on a real server. Tests that write take `database` instead."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that no other test of this session uses, e.g. for `Settings.topic_prefix` and group names."""
+    return f"test{next(_NUMBERS)}."
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[str]:
+    """URL of a fresh, empty database that is dropped afterwards, whoever is still connected."""
+    name = f"test{next(_NUMBERS)}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield f"{database_url.rsplit('/', 1)[0]}/{name}"
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

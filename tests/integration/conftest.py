@@ -1,0 +1,146 @@
+"""A deployment of one's own per test: topics, consumer group, worker and sink processes on the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+
+from events.types import KINDS, Event, Kind, encode_event
+from stream.embedded.server import ServerProcess
+from stream.intake import Intake, RawRecord, Taken
+from stream.merge import PartitionMerge
+from stream.provisioning import create_topics
+from stream.publisher import keyed, open_publisher
+from stream.replay import TopicReader
+from stream.settings import Settings, load_settings
+from stream.topics import Topics
+
+
+class Deployment:
+    """Topics under a prefix and the processes that work on them."""
+
+    def __init__(self, kafka: str, prefix: str, folder: Path, **settings: Any) -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.options: dict[str, Any] = {
+            "topic_prefix": prefix,
+            "application_id": prefix.rstrip("."),
+            "commit_interval_s": 0.3,
+            "session_timeout_s": 6.0,
+            **settings,
+        }
+        self.settings: Settings = load_settings(bootstrap_servers=kafka, **self.options)
+        create_topics(kafka, self.settings)
+
+    @property
+    def topics(self) -> Topics:
+        return self.settings.topics
+
+    def publish(self, events: Iterable[Event]) -> int:
+        async def send() -> int:
+            async with open_publisher(self.kafka, self.topics) as publisher:
+                return await publisher.publish(keyed(iter(events), encode_event))
+
+        return asyncio.run(send())
+
+    def send_raw(self, kind: Kind, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0) -> None:
+        producer = KafkaProducer(bootstrap_servers=self.kafka, max_request_size=8 * 1024 * 1024)
+        for key, value in records:
+            producer.send(self.topics.of_kind(kind), key=key, value=value, partition=partition)
+        producer.flush()
+        producer.close()
+
+    @contextmanager
+    def running(self, command: str, name: str | None = None, **options: Any) -> Iterator[ServerProcess]:
+        """A `foreshock worker` or `sink` process with the deployment's settings."""
+        process = ServerProcess(
+            name or command, [sys.executable, "-m", "stream.cli", command], self.folder / f"{name or command}.log"
+        )
+        environment = {f"FORESHOCK_{key.upper()}": str(value) for key, value in {**self.options, **options}.items()}
+        environment["FORESHOCK_BOOTSTRAP_SERVERS"] = self.kafka
+        saved = {key: os.environ.get(key) for key in environment}
+        os.environ.update(environment)
+        try:
+            process.start()
+        finally:
+            for key, value in saved.items():
+                if value is None:
+                    os.environ.pop(key)
+                else:
+                    os.environ[key] = value
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    def kill(self, process: ServerProcess) -> None:
+        os.kill(process.identity.pid, signal.SIGKILL)
+
+    def size(self, *topics: str) -> int:
+        with TopicReader(self.kafka) as reader:
+            return reader.size(topics)
+
+    def committed(self, group: str, topics: Iterable[str]) -> int:
+        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
+        try:
+            offsets = admin.list_group_offsets({group: None}).get(group, {})
+            return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic in set(topics))
+        finally:
+            admin.close()
+
+    def wait(self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 90) -> None:
+        deadline_s = time.monotonic() + seconds
+        while not done():
+            assert process is None or process.alive, f"{what}: the process ended:\n{process.log_tail(40)}"
+            tail = "" if process is None else process.log_tail(40)
+            assert time.monotonic() < deadline_s, f"{what}: not after {seconds} s\n{tail}"
+            time.sleep(0.2)
+
+    def wait_until_scored(self, process: ServerProcess, seconds: float = 120) -> None:
+        """Until the workers have committed all that the input topics hold."""
+        group, inputs = self.settings.application_id, self.topics.inputs
+        self.wait(lambda: self.committed(group, inputs) == self.size(*inputs), "scoring", process, seconds)
+
+    def records(self, topic: str) -> list[Any]:
+        """All records of a topic, partition by partition."""
+        found: list[Any] = []
+        with TopicReader(self.kafka) as reader:
+            for partition in range(reader.partitions(topic)):
+                for batches, _ in reader.records([topic], partition):
+                    found += batches.get(topic, [])
+        return found
+
+    def in_event_time_order(self) -> Iterator[list[Taken]]:
+        """Valid events of each partition in the order in which a backlog is scored."""
+        intakes = [Intake(kind) for kind in KINDS]
+        now_ms = time.time_ns() // 1_000_000
+        with TopicReader(self.kafka) as reader:
+            for partition in range(self.settings.partitions):
+                merge = PartitionMerge()
+                for batches, _ in reader.records(self.topics.inputs, partition):
+                    for kind_no, topic in enumerate(self.topics.inputs):
+                        raws = [
+                            RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value)
+                            for r in batches.get(topic, [])
+                        ]
+                        outcomes = [intakes[kind_no].take(raw, now_ms) for raw in raws]
+                        merge.push(kind_no, [outcome for outcome in outcomes if isinstance(outcome, Taken)])
+                yield merge.release()
+
+
+@pytest.fixture
+def deploy(kafka: str, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
+    """Makes a deployment with the settings given."""
+    return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
+
+

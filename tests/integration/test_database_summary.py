@@ -1,0 +1,204 @@
+"""What the demo shows of the tables, and the record of replays."""
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from stream.database.connection import connect
+from stream.database.errors import DatabaseOutdated, DatabaseUnavailable
+from stream.database.migration import upgrade
+from stream.database.replay_runs import RecordedRun, find, record_end, record_start
+from stream.database.summary import first_alerts, summarise
+from stream.database.writer import DatabaseWriter
+from stream.outputs import Alert, AlertKind, DeadLetter, Level, Reason, Score
+
+START = dt.datetime(2023, 3, 1, tzinfo=dt.UTC)
+
+
+def a_score(user_id: str, score: float, days_past_due: float | None = None) -> Score:
+    return Score(
+        score_id=f"transactions:0:{user_id}",
+        event_id="e",
+        user_id=user_id,
+        occurred_at=START,
+        sequence=1,
+        score=score,
+        horizons={"90": score},
+        level="LOW",
+        baseline=0.125,
+        delta=score - 0.125,
+        days_past_due=days_past_due,
+        source_topic="transactions",
+        source_partition=0,
+        source_offset=1,
+        model="m",
+    )
+
+
+def an_alert(user_id: str, kind: AlertKind, level_from: Level, level_to: Level, day: int, score: float = 0.5) -> Alert:
+    return Alert(
+        transition_id=f"{user_id}-{day}",
+        alert_id=f"alert-of-{user_id}",
+        user_id=user_id,
+        kind=kind,
+        occurred_at=START + dt.timedelta(days=day),
+        opened_at=START,
+        level_from=level_from,
+        level_to=level_to,
+        score=score,
+        baseline=0.125,
+        delta=0.25,
+        reference_pd=None,
+        days_past_due=5.0,
+        triggers=["level"],
+        reasons=[Reason(code="paying_later", text="payments are getting later", contribution=1.25)],
+        weighed_most=[],
+        sequence=day,
+        source_topic="repayments",
+        source_partition=0,
+        source_offset=day,
+        policy="p",
+        model="m",
+    )
+
+
+ALERTS = [
+    an_alert("mild", "opened", "LOW", "MEDIUM", 1, 0.9),
+    an_alert("grave", "opened", "LOW", "MEDIUM", 1),
+    an_alert("grave", "escalated", "MEDIUM", "HIGH", 4),
+    an_alert("graver", "opened", "LOW", "HIGH", 2),
+    an_alert("unscored", "opened", "LOW", "HIGH", 3, 0.625),
+    an_alert("well", "opened", "LOW", "HIGH", 1),
+    an_alert("well", "cleared", "HIGH", "LOW", 9),
+]
+SCORES = [a_score("grave", 0.25, 45.0), a_score("graver", 0.75), a_score("mild", 0.9), a_score("well", 0.01)]
+LETTER = DeadLetter(
+    dead_letter_id="d",
+    reason="not_json",
+    message="m",
+    topic="t",
+    partition=0,
+    offset=0,
+    timestamp_ms=0,
+    key_base64=None,
+    value_base64=None,
+)
+
+
+@pytest.fixture
+def url(database: str) -> str:
+    upgrade(database)
+    return database
+
+
+@pytest.fixture
+def filled(url: str) -> str:
+    with DatabaseWriter(url) as writer:
+        writer.write(SCORES, ALERTS, [LETTER])
+    return url
+
+
+def test_counts(filled: str) -> None:
+    summary = summarise(filled)
+
+    assert (summary.users, summary.scores, summary.dead_letters) == (4, 4, 1)
+    assert (summary.alerts, summary.alert_events) == (5, 7)
+    assert summary.alerts_by_level == {"LOW": 0, "MEDIUM": 1, "HIGH": 4}
+    assert summary.open_by_level == {"LOW": 0, "MEDIUM": 1, "HIGH": 3}
+
+
+def test_the_most_worrying_come_by_level_then_latest_score(filled: str) -> None:
+    assert [user.user_id for user in summarise(filled).most_worrying] == ["graver", "unscored", "grave", "mild"]
+    assert [user.user_id for user in summarise(filled, most_worrying=2).most_worrying] == ["graver", "unscored"]
+
+
+def test_a_worrying_user_field_by_field(filled: str) -> None:
+    grave = summarise(filled).most_worrying[2]
+
+    assert (grave.level, grave.score, grave.score_at_alert, grave.baseline) == ("HIGH", 0.25, 0.5, 0.125)
+    assert (grave.days_past_due, grave.opened_at, grave.alert_id) == (45.0, START, "alert-of-grave")
+    assert grave.triggers == ("level",)
+    assert grave.reasons == (Reason(code="paying_later", text="payments are getting later", contribution=1.25),)
+
+
+def test_an_empty_database_is_counted_as_nothing(url: str) -> None:
+    summary = summarise(url)
+
+    assert (summary.users, summary.alerts, summary.most_worrying) == (0, 0, ())
+    assert summary.alerts_by_level == {"LOW": 0, "MEDIUM": 0, "HIGH": 0}
+
+
+def test_first_alerts(filled: str) -> None:
+    def day(number: int) -> dt.datetime:
+        return START + dt.timedelta(days=number)
+
+    assert first_alerts(filled) == {
+        "mild": day(1),
+        "grave": day(1),
+        "graver": day(2),
+        "unscored": day(3),
+        "well": day(1),
+    }
+    assert first_alerts(filled, "HIGH") == {"grave": day(4), "graver": day(2), "unscored": day(3), "well": day(1)}
+
+
+def test_errors_say_what_to_do(database: str) -> None:
+    with pytest.raises(DatabaseOutdated, match="run `foreshock db upgrade`"):
+        summarise(database)
+    with pytest.raises(DatabaseUnavailable):
+        summarise("postgresql://ann@127.0.0.1:1/d")
+
+
+def replays(url: str) -> list[dict[str, Any]]:
+    with connect(url) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        return cursor.execute("SELECT * FROM replay_runs").fetchall()
+
+
+def test_a_replay_from_start_to_end_and_over_again(url: str) -> None:
+    until = START + dt.timedelta(days=30)
+    record_start(url, "march", START, until, "m1")
+    (running,) = replays(url)
+    assert (running["status"], running["finished_at"], running["counts"]) == ("running", None, {})
+    assert (running["from_at"], running["to_at"], running["model"]) == (START, until, "m1")
+
+    record_end(url, "march", "finished", {"scores": 12, "alerts": 1})
+    (finished,) = replays(url)
+    assert (finished["status"], finished["counts"]) == ("finished", {"scores": 12, "alerts": 1})
+    assert finished["finished_at"] >= finished["started_at"]
+
+    record_start(url, "march", START, START, "m2", ["ann", "bob"])
+    record_end(url, "march", "failed", {})
+    (again,) = replays(url)
+    assert (again["status"], again["model"], again["to_at"]) == ("failed", "m2", START)
+
+
+def test_a_replay_is_found_by_name(url: str) -> None:
+    assert find(url, "march") is None
+
+    record_start(url, "march", START, START, "m", ["ann", "bob"])
+    record_end(url, "march", "finished", {"scores": 12})
+    assert find(url, "march") == RecordedRun(START, START, ["ann", "bob"], "m", "finished", {"scores": 12})
+
+    record_start(url, "march", START, START, "m")
+    assert find(url, "march") == RecordedRun(START, START, [], "m", "running", {})
+
+
+def test_a_replay_that_never_started_cannot_end(url: str) -> None:
+    with pytest.raises(KeyError, match="record_start comes first"):
+        record_end(url, "march", "finished", {})
+
+
+def test_a_replay_backwards_is_refused(url: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        record_start(url, "march", START, START - dt.timedelta(days=1), "m")
+
+
+def test_reasons_survive_as_they_were(url: str) -> None:
+    reasons = [Reason(code=f"code_{n}", text='é « 𝄞 » \\ "quoted"', contribution=-n / 7) for n in range(4)]
+    with DatabaseWriter(url) as writer:
+        writer.write_alerts([msgspec.structs.replace(ALERTS[0], reasons=reasons)])
+
+    assert summarise(url).most_worrying[0].reasons == tuple(reasons)

@@ -1,0 +1,62 @@
+"""The doctor on real servers: from nothing at all to a deployment in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stream.database import migration
+from stream.doctor import examine
+from stream.provisioning import Finding, create_topics
+from stream.settings import Settings
+
+
+@pytest.fixture
+def settings(topic_prefix: str) -> Settings:
+    return Settings(topic_prefix=topic_prefix, application_id=f"{topic_prefix}app", partitions=2)
+
+
+def problems(findings: Iterator[Finding]) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in findings if finding.level != "ok"}
+
+
+def test_without_addresses(settings: Settings) -> None:
+    found = problems(examine(settings, None, None))
+    assert {"broker", "database"} <= set(found)
+    assert all("foreshock up" in found[subject].remedy for subject in ("broker", "database"))
+
+
+def test_unreachable(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.provisioning.BROKER_TIMEOUT_MS", 300)
+    found = problems(examine(settings, "127.0.0.1:1", "postgresql://postgres:secret@127.0.0.1:1/none"))
+    assert "127.0.0.1:1" in found["broker"].message
+    assert "127.0.0.1:1/none" in found["database"].message
+    assert "secret" not in found["database"].message
+
+
+def test_from_empty_servers_to_order(kafka: str, database: str, settings: Settings) -> None:
+    found = problems(examine(settings, kafka, database))
+    assert found["database"].remedy == "run `foreshock db upgrade`"
+    assert f"topic {settings.topics.scores}" in found
+
+    create_topics(kafka, settings)
+    migration.upgrade(database)
+    assert set(problems(examine(settings, kafka, database))) <= {"bundle"}
+
+
+def test_database_of_a_newer_release(database: str, settings: Settings) -> None:
+    migration.upgrade(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'r9999'")
+    found = problems(examine(settings, None, database))
+    assert "r9999, which this release" in found["database"].message
+    assert "newer" in found["database"].remedy
+
+
+def test_bundle_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    found = problems(examine(settings.model_copy(update={"bundle": tmp_path / "none"}), None, None))
+    assert str(tmp_path / "none") in found["bundle"].message
+    assert "foreshock train" in found["bundle"].remedy

@@ -1,0 +1,246 @@
+"""The embedded stack itself: starts, keeps its data, is found again, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import psutil
+import psycopg
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from stream.embedded.kafka import EmbeddedKafka
+from stream.embedded.server import EmbeddedError, Identity, StartCancelled, free_ports
+from stream.embedded.stack import EmbeddedStack, StackAddress, down, running, up
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name the folder: what a stack there has left behind."""
+    left = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        command = " ".join(process.info["cmdline"] or [])
+        # Not of the test runner itself, whose command line may name a test and with it the folder.
+        if str(folder) in command and process.info["status"] != psutil.STATUS_ZOMBIE and "pytest" not in command[:200]:
+            left.append(command)
+    return left
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a stack; whatever a failed test leaves running there is ended."""
+    directory = tmp_path / "stack"
+    yield directory
+    present = running(directory)
+    if present is None or present.owner is None or present.owner.process() is None:
+        down(directory)
+
+
+def owner_process(folder: Path) -> subprocess.Popen[str]:
+    """Another Python that holds a stack in `folder` until it ends."""
+    code = (
+        "import sys, time; from pathlib import Path; from stream.embedded.stack import EmbeddedStack\n"
+        "with EmbeddedStack(Path(sys.argv[1])): print('up', flush=True); time.sleep(120)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "up\n"
+    return process
+
+
+def all_ended(address: StackAddress) -> bool:
+    return all(identity.process() is None for identity in address.processes.values())
+
+
+def test_data_and_address_survive_a_restart(folder: Path) -> None:
+    said: list[tuple[str, str]] = []
+    with EmbeddedStack(folder, progress=lambda server, doing: said.append((server, doing))) as stack:
+        first = stack.address
+        assert running(folder) == first
+        create_topic(stack.bootstrap_servers)
+        send(stack.bootstrap_servers, timestamp_ms=86_400_000)
+        with psycopg.connect(stack.database_url) as connection:
+            connection.execute("CREATE TABLE kept (word text)")
+            connection.execute("INSERT INTO kept VALUES ('still here')")
+    assert running(folder) is None
+    assert all_ended(first)
+    assert processes_of(folder) == []
+    assert {server for server, _ in said} == {"Kafka", "PostgreSQL"}
+
+    with EmbeddedStack(folder) as stack:
+        assert (stack.bootstrap_servers, stack.database_url) == (first.bootstrap_servers, first.database_url)
+        send(stack.bootstrap_servers, timestamp_ms=int((time.time() + 2 * 86_400) * 1000))
+        assert read(stack.bootstrap_servers) == [b"event", b"event"]
+        with psycopg.connect(stack.database_url) as connection:
+            assert connection.execute("SELECT word FROM kept").fetchall() == [("still here",)]
+    assert processes_of(folder) == []
+
+
+def create_topic(bootstrap_servers: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin.create_topics({"some": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.close()
+
+
+def send(bootstrap_servers: str, timestamp_ms: int) -> None:
+    """A record with an event time of long ago or of the day after tomorrow: neither may be refused or expire."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap_servers)
+    producer.send("some", value=b"event", timestamp_ms=timestamp_ms).get(timeout=20)
+    producer.close()
+
+
+def read(bootstrap_servers: str) -> list[bytes]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False)
+    partition = TopicPartition("some", 0)
+    consumer.assign([partition])
+    consumer.seek_to_beginning(partition)
+    end = consumer.end_offsets([partition])[partition]
+    values: list[bytes] = []
+    while len(values) < end:
+        values += [record.value for records in consumer.poll(timeout_ms=500).values() for record in records]
+    consumer.close()
+    return values
+
+
+def test_topics_are_not_made_by_accident(kafka: str, topic_prefix: str) -> None:
+    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id=None)
+    assert not consumer.partitions_for_topic(f"{topic_prefix}never-created")
+    assert f"{topic_prefix}never-created" not in consumer.topics()
+    consumer.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_servers_end_with_their_owner(folder: Path, how: signal.Signals) -> None:
+    owner = owner_process(folder)
+    address = running(folder)
+    assert address is not None
+    assert address.owner is not None
+    assert address.owner.pid == owner.pid
+    owner.send_signal(how)
+    owner.wait()
+    assert wait_until(lambda: all_ended(address))
+    assert wait_until(lambda: processes_of(folder) == [])
+    assert running(folder) is None
+
+
+def test_crashed_stack_starts_again(folder: Path) -> None:
+    """After SIGKILL of the servers themselves, the address file is stale and PostgreSQL's own lock file is left."""
+    stack = EmbeddedStack(folder)
+    address = stack.start()
+    for identity in address.processes.values():
+        process = identity.process()
+        assert process is not None
+        process.kill()
+    assert wait_until(lambda: all_ended(address))
+    stack.stop()
+    with EmbeddedStack(folder) as again, psycopg.connect(again.database_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_up_is_found_reused_and_taken_down(folder: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: up(folder), range(2))
+    assert first == second == running(folder)
+    assert first.owner is None
+    with pytest.raises(EmbeddedError, match=r"already runs in .*foreshock down"):
+        EmbeddedStack(folder).start()
+
+    postgres = first.processes["PostgreSQL"].process()
+    assert postgres is not None
+    postgres.kill()
+    assert wait_until(lambda: running(folder) is None)
+    healed = up(folder)
+    assert first.processes["Kafka"].process() is None
+    assert running(folder) == healed
+
+    assert down(folder)
+    assert all_ended(healed)
+    assert processes_of(folder) == []
+    assert not down(folder)
+
+
+def test_stack_of_a_running_command_is_left_alone(folder: Path) -> None:
+    owner = owner_process(folder)
+    try:
+        for act in (up, down, lambda directory: EmbeddedStack(directory).start()):
+            with pytest.raises(EmbeddedError, match=f"belongs to process {owner.pid}"):
+                act(folder)
+        assert running(folder) is not None
+    finally:
+        owner.send_signal(signal.SIGINT)
+        owner.wait()
+
+
+def test_failure_of_one_server_stops_the_other(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "kafka").write_text("in the way")
+    with pytest.raises(OSError, match="kafka"):
+        EmbeddedStack(folder).start()
+    assert processes_of(folder) == []
+    assert running(folder) is None
+
+
+def test_start_of_the_broker_can_be_cancelled(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path / "kafka")
+    cancelled = threading.Event()
+    with pytest.raises(StartCancelled):
+        broker.start(lambda doing: cancelled.set() if doing == "starting the broker" else None, cancelled)
+    assert processes_of(tmp_path) == []
+
+
+def test_port_taken_meanwhile_is_another_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: str) -> None:
+    """Between choosing a port and binding it, another program may take it: here, the session's broker has it."""
+    taken = int(kafka.rpartition(":")[2])
+    attempts: list[list[int]] = []
+
+    def choose(count: int, _preferred: Sequence[int] = ()) -> list[int]:
+        attempts.append([taken, *free_ports(1)] if not attempts else free_ports(count))
+        return attempts[-1]
+
+    monkeypatch.setattr("stream.embedded.kafka.free_ports", choose)
+    broker = EmbeddedKafka(tmp_path / "kafka")
+    try:
+        assert broker.start() == f"127.0.0.1:{attempts[1][0]}"
+    finally:
+        broker.stop()
+
+
+def test_no_room_on_the_disk_is_said_before_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.embedded.kafka.DISK_MIN_BYTES", 1 << 60)
+    with pytest.raises(EmbeddedError, match=r"MB free and Kafka needs .*--stack-dir"):
+        EmbeddedKafka(tmp_path / "kafka").start()
+
+
+def test_jars_that_cannot_be_fetched_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2_REPO", str(tmp_path / "empty"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(EmbeddedError, match=r"jars .* could not be fetched.*--bootstrap-servers"):
+        EmbeddedKafka(tmp_path / "kafka").start()
+
+
+def test_file_that_is_no_address_is_not_believed(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "stack.json").write_text("{half a fi")
+    assert running(folder) is None
+    assert not down(folder)
+    gone = Identity(pid=2**22 - 1, created_s=1.0)
+    address = StackAddress(bootstrap_servers="127.0.0.1:1", database_url="postgresql:///", processes={"Kafka": gone})
+    (folder / "stack.json").write_bytes(msgspec.json.encode(address))
+    assert running(folder) is None

@@ -1,0 +1,180 @@
+"""The worker on a real broker: exact scores, one per event, whatever happens to the process."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from events.types import Event
+from model.bundle import Bundle
+from model.datasets import open_dataset
+from stream.outputs import Alert, Score
+from stream.policy import AlertPolicy
+from stream.scorer import Scorer
+from stream.settings import PRETRAINED_BUNDLE
+from stream.state import Slab, blank_row, row_dtype
+
+Deploy = Callable[..., Any]
+PARITY = 1e-6
+
+
+def simulated(users: int, months: int, seed: int = 5) -> list[Event]:
+    return list(open_dataset("simulator", users=users, months=months, seed=seed).events())
+
+
+def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) -> None:
+    """2,000 users: what the worker published against PyTorch over each user's events in one pass."""
+    torch_scores = pytest.importorskip("model.sequences").score_histories
+    deployment = deploy()
+    deployment.publish(simulated(2_000, 6))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+
+    records = deployment.records(deployment.topics.scores)
+    scores = [msgspec.json.decode(record.value, type=Score) for record in records]
+    assert len({score.score_id for score in scores}) == len(scores) == deployment.size(*deployment.topics.inputs)
+    assert len({score.user_id for score in scores}) >= 2_000
+
+    published: dict[str, list[Score]] = defaultdict(list)
+    for score in scores:
+        published[score.user_id].append(score)
+    by_source = {
+        (taken.kind, taken.partition, taken.offset): taken.event
+        for partition in deployment.in_event_time_order()
+        for taken in partition
+    }
+    prefix = len(deployment.topics.prefix)
+    histories = {
+        user_id: [by_source[s.source_topic[prefix:], s.source_partition, s.source_offset] for s in own]
+        for user_id, own in published.items()
+    }
+    assert all([s.sequence for s in own] == list(range(1, len(own) + 1)) for own in published.values())
+    expected = torch_scores(PRETRAINED_BUNDLE, list(histories.values()))
+    worst = 0.0
+    for own, rows in zip(published.values(), expected, strict=True):
+        found = np.array([list(score.horizons.values()) for score in own])
+        worst = max(worst, float(np.abs(found - rows).max()))
+    assert worst <= PARITY
+
+
+def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
+    """Killed twice in the middle: final states bit for bit those of a run in one piece, every score there."""
+    deployment = deploy(watchdog=False, batch_max_records=500)
+    published = deployment.publish(simulated(400, 8))
+    for share in (0.2, 0.6):
+        with deployment.running("worker") as worker:
+            deployment.wait(
+                lambda share=share: deployment.size(deployment.topics.scores) > share * published, "first scores", worker
+            )
+            deployment.kill(worker)
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+
+    scorer, slab = reference(deployment)
+    expected_scores: dict[str, bytes] = {}
+    expected_alerts: dict[str, bytes] = {}
+    for taken in deployment.in_event_time_order():
+        scored = scorer.score(taken)
+        for values in scored.scores.values():
+            expected_scores |= {msgspec.json.decode(value, type=Score).score_id: value for _, value in values}
+        for values in scored.alerts.values():
+            expected_alerts |= {msgspec.json.decode(value, type=Alert).transition_id: value for _, value in values}
+
+    changelog = deployment.topics.changelog(deployment.settings.application_id)
+    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
+    assert final == {(partition, key): row for partition, key, row in slab.items()}
+
+    scores = [record.value for record in deployment.records(deployment.topics.scores)]
+    by_id = {msgspec.json.decode(value, type=Score).score_id: value for value in scores}
+    assert by_id == expected_scores
+    assert set(scores) == set(expected_scores.values()), "a repeated score must have the same bytes"
+    alerts = {record.value for record in deployment.records(deployment.topics.alerts)}
+    assert alerts == set(expected_alerts.values())
+
+
+def reference(deployment: Any) -> tuple[Scorer, Slab]:
+    bundle = Bundle.load(PRETRAINED_BUNDLE)
+    slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
+    policy = AlertPolicy.from_settings(deployment.settings, bundle.thresholds)
+    return Scorer(bundle, policy, slab, deployment.topics), slab
+
+
+def test_two_workers_share_the_partitions(deploy: Deploy) -> None:
+    """A second worker joins in the middle and the first leaves: every event is scored, each user's in order."""
+    deployment = deploy(watchdog=False, batch_max_records=500)
+    events = simulated(300, 8)
+    half = len(events) // 2
+    deployment.publish(events[:half])
+    with deployment.running("worker", "first") as first:
+        deployment.wait(lambda: deployment.size(deployment.topics.scores) > half // 4, "first scores", first)
+        with deployment.running("worker", "second") as second:
+            deployment.publish(events[half:])
+            deployment.wait(lambda: deployment.size(deployment.topics.scores) > half, "more scores", second)
+            first.stop()
+            deployment.wait_until_scored(second)
+    scores = [msgspec.json.decode(r.value, type=Score) for r in deployment.records(deployment.topics.scores)]
+    assert len({score.score_id for score in scores}) == len(events)
+    sequences: dict[str, set[int]] = defaultdict(set)
+    for score in scores:
+        sequences[score.user_id].add(score.sequence)
+    counts = Counter(event.user_id for event in events)
+    assert {user: len(found) for user, found in sequences.items()} == counts
+    assert all(max(found) == counts[user] for user, found in sequences.items())
+
+
+def test_state_of_another_model_stops_the_worker(deploy: Deploy) -> None:
+    deployment = deploy(watchdog=False)
+    events = simulated(20, 3)
+    deployment.publish(events)
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    changelog = deployment.topics.changelog(deployment.settings.application_id)
+    record = deployment.records(changelog)[0]
+    foreign = bytearray(record.value)
+    foreign[0] ^= 0xFF
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=deployment.kafka)
+    producer.send(changelog, key=record.key, value=bytes(foreign), partition=record.partition)
+    producer.flush()
+    producer.close()
+    with deployment.running("worker", "again") as again:
+        deployment.wait(lambda: not again.alive, "the worker's end", seconds=60)
+        assert "Replay under the new model" in again.log_tail(200)
+
+
+def test_an_unpaid_instalment_becomes_a_missed_event(deploy: Deploy) -> None:
+    """The watchdog publishes it once, to the user's partition, and it is scored."""
+    import datetime as dt
+
+    from events.types import Repayment, Transaction
+
+    deployment = deploy()
+    start = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
+    due = Repayment(
+        event_id="due", user_id="silent", occurred_at=start, kind="due", amount_due=80.0, instalment_no=7,
+        due_date=dt.date(2024, 3, 5),
+    )  # fmt: skip
+    others = [
+        Transaction(event_id=f"t{n}", user_id="silent", occurred_at=start + dt.timedelta(hours=6 * n), amount=-1.0)
+        for n in range(80)
+    ]
+    deployment.publish([due, *others])
+    topic = deployment.topics.of_kind("repayments")
+    with deployment.running("worker") as worker:
+        deployment.wait(lambda: deployment.size(topic) == 2, "the missed event", worker)
+        deployment.wait_until_scored(worker)
+    with deployment.running("worker", "again") as again:
+        deployment.wait(lambda: "users=" in again.log_tail(20), "the second worker's report", again)
+    found = [(record.partition, record.value) for record in deployment.records(topic)]
+    assert len(found) == 2
+    assert found[0][0] == found[1][0]
+    missed = msgspec.json.decode(found[1][1], type=Repayment)
+    assert (missed.kind, missed.instalment_no, missed.due_date) == ("missed", 7, dt.date(2024, 3, 5))
+    scores = [msgspec.json.decode(r.value, type=Score) for r in deployment.records(deployment.topics.scores)]
+    assert [score.event_id for score in scores].count(missed.event_id) == 1

@@ -1,0 +1,21 @@
+"""Generated documents are current, and the schemas describe what is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream.reference import reference
+from stream.settings import Settings
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+@pytest.mark.parametrize("path", reference(), ids=str)
+def test_committed_documents_are_current(path: Path) -> None:
+    assert (DOCS / path).read_text() == reference()[path], "run `foreshock docs write`"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

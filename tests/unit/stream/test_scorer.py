@@ -1,0 +1,170 @@
+"""The scorer gives the same bits however a stream is cut into batches, and remembers what it has seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.types import KINDS, Activity, Event, Profile, Transaction, encode_event
+from model.bundle import Bundle
+from model.datasets import open_dataset
+from stream.intake import Intake, RawRecord, Taken
+from stream.outputs import Alert, Score
+from stream.policy import AlertPolicy
+from stream.scorer import Scored, Scorer
+from stream.settings import PRETRAINED_BUNDLE, load_settings
+from stream.state import Slab, blank_row, row_dtype
+from stream.topics import Topics
+
+START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+@functools.cache
+def bundle() -> Bundle:
+    return Bundle.load(PRETRAINED_BUNDLE)
+
+
+def new_scorer() -> tuple[Scorer, Slab]:
+    slab = Slab(blank_row(row_dtype(bundle().state_width), bundle().fingerprint))
+    policy = AlertPolicy.from_settings(load_settings(), bundle().thresholds)
+    return Scorer(bundle(), policy, slab, Topics()), slab
+
+
+def take(events: Sequence[Event], partitions: int = 2) -> list[Taken]:
+    offsets = dict.fromkeys(((kind, p) for kind in KINDS for p in range(partitions)), 0)
+    taken = []
+    for event in events:
+        partition = sum(event.user_id.encode()) % partitions
+        offset = offsets[event.KIND, partition]
+        offsets[event.KIND, partition] += 1
+        record = RawRecord(event.KIND, partition, offset, 0, event.user_id.encode(), encode_event(event))
+        outcome = Intake(event.KIND).take(record, 10**15)
+        assert isinstance(outcome, Taken)
+        taken.append(outcome)
+    return taken
+
+
+@functools.cache
+def portfolio() -> tuple[Taken, ...]:
+    return tuple(take(list(open_dataset("simulator", users=60, months=6, seed=3).events())))
+
+
+def outputs(parts: Sequence[Scored]) -> tuple[list[bytes], list[bytes]]:
+    scores = [value for part in parts for _, values in sorted(part.scores.items()) for _, value in values]
+    alerts = [value for part in parts for _, values in sorted(part.alerts.items()) for _, value in values]
+    return sorted(scores), sorted(alerts)
+
+
+@functools.cache
+def in_one_batch() -> tuple[tuple[list[bytes], list[bytes]], dict[tuple[int, bytes], bytes]]:
+    scorer, slab = new_scorer()
+    found = outputs([scorer.score(portfolio())])
+    return found, {(partition, key): row for partition, key, row in slab.items()}
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=8))
+def test_any_split_into_batches_gives_the_same_bits(sizes: list[int]) -> None:
+    scorer, slab = new_scorer()
+    parts = []
+    start = 0
+    while start < len(portfolio()):
+        size = sizes[len(parts) % len(sizes)]
+        parts.append(scorer.score(portfolio()[start : start + size]))
+        start += size
+    expected, rows = in_one_batch()
+    assert outputs(parts) == expected
+    assert {(partition, key): row for partition, key, row in slab.items()} == rows
+
+
+def test_scores_stand_in_the_order_of_the_events() -> None:
+    scorer, _ = new_scorer()
+    scored = scorer.score(portfolio()[:500])
+    for partition, values in scored.scores.items():
+        found = [msgspec.json.decode(value, type=Score).score_id for _, value in values]
+        expected = [f"{t.kind}:{t.partition}:{t.offset}" for t in portfolio()[:500] if t.partition == partition]
+        assert found == expected
+        assert [key for key, _ in values] == [t.key for t in portfolio()[:500] if t.partition == partition]
+
+
+def test_what_the_state_holds_is_not_scored_again() -> None:
+    scorer, slab = new_scorer()
+    scorer.score(portfolio()[:300])
+    rows = dict(((p, k), row) for p, k, row in slab.items())
+    again = scorer.score(portfolio()[100:300])
+    assert again.scores == {}
+    assert again.counts["already_scored"] == 200
+    assert dict(((p, k), row) for p, k, row in slab.items()) == rows
+
+
+def test_a_repeated_event_id_is_refused_and_counted_once() -> None:
+    event = Activity(event_id="same", user_id="u", occurred_at=START, kind="session")
+    scorer, _ = new_scorer()
+    scored = scorer.score(take([event, event, event]))
+    assert scored.counts["scored"] == 1
+    assert [letter.reason for letter in scored.dead_letters] == ["duplicate_event_id"] * 2
+    assert [letter.offset for letter in scored.dead_letters] == [1, 2]
+
+
+def test_an_unknown_category_is_scored() -> None:
+    scorer, _ = new_scorer()
+    strange = Transaction(event_id="t", user_id="u", occurred_at=START, amount=-9.0, category="quidditch")
+    scored = scorer.score(take([strange]))
+    score = msgspec.json.decode(scored.scores[117 % 2][0][1], type=Score)
+    assert 0 <= score.score <= 1
+
+
+def test_a_late_event_is_applied_and_counted() -> None:
+    late = Activity(event_id="b", user_id="u", occurred_at=START - dt.timedelta(days=2), kind="session")
+    scorer, slab = new_scorer()
+    scored = scorer.score(take([Activity(event_id="a", user_id="u", occurred_at=START, kind="session"), late]))
+    assert scored.counts["late"] == 1
+    assert scored.counts["scored"] == 2
+    assert slab.column(1, "latest_ms")[1].max() == int(START.timestamp() * 1000)
+
+
+def test_a_failing_batch_leaves_the_states_as_they_were() -> None:
+    class Broken(Bundle):
+        def score(self, readout: np.ndarray) -> np.ndarray:
+            raise RuntimeError("no scores today")
+
+    scorer, slab = new_scorer()
+    scorer.score(portfolio()[:50])
+    before = {(p, k): row for p, k, row in slab.items()}
+    broken = Broken.load(PRETRAINED_BUNDLE)
+    failing = Scorer(broken, AlertPolicy.from_settings(load_settings(), broken.thresholds), slab, Topics())
+    try:
+        failing.score(portfolio()[50:120])
+    except RuntimeError:
+        pass
+    after = {(p, k): row for p, k, row in slab.items() if (p, k) in before}
+    assert after == before
+
+
+def test_reference_pd_comes_from_the_latest_profile() -> None:
+    scorer, slab = new_scorer()
+    events = [
+        Profile(event_id="p1", user_id="u", occurred_at=START, origination_pd=0.02),
+        Profile(event_id="p2", user_id="u", occurred_at=START),
+    ]
+    scorer.score(take(events))
+    assert slab.column(1, "reference_pd")[1].tolist() == [np.float32(0.02)]
+
+
+def test_alerts_name_reasons_and_events() -> None:
+    (_, alerts), _ = in_one_batch()
+    raised = [alert for alert in (msgspec.json.decode(value, type=Alert) for value in alerts) if alert.kind != "cleared"]
+    assert raised, "the portfolio must raise some alert for this test to see anything"
+    for alert in raised:
+        assert alert.triggers
+        assert len(alert.reasons) <= 4
+        assert all(reason.contribution >= 0 and reason.text for reason in alert.reasons)
+        assert len(alert.weighed_most) <= 4
+        assert all(0 < event.weight <= 1 for event in alert.weighed_most)
+        assert all(event.occurred_at <= alert.occurred_at for event in alert.weighed_most)

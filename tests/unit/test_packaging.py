@@ -1,0 +1,73 @@
+"""What an installation consists of: pinned exactly, from no named place, and without torch unless asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+PINNED = {canonicalize_name(name) for name in PINS}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
+
+
+def test_constraints_are_exact_versions_and_nothing_else() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    odd = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.+!]*", line)]
+    assert odd == []
+    assert lines == sorted(lines, key=lambda line: canonicalize_name(line.split("==")[0]))
+
+
+@pytest.mark.parametrize("extra", [None, "train", "dev"])
+def test_every_dependency_is_pinned(extra: str | None) -> None:
+    wanted = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
+    assert names(wanted) - PINNED == set()
+
+
+def test_setuptools_which_builds_is_pinned() -> None:
+    assert "setuptools" in PINNED
+
+
+def test_running_needs_no_training_library() -> None:
+    assert names(PROJECT["dependencies"]) & {"torch", "onnx", "onnxscript", "lightgbm"} == set()
+
+
+def test_torch_is_the_version_that_the_pretrained_bundle_was_made_with() -> None:
+    assert "torch==2.13.0" in PROJECT["optional-dependencies"]["train"]
+    assert PINS["torch"] == "2.13.0"
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "Makefile", "Dockerfile", ".ci/run"])
+def test_no_file_names_a_registry(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert re.search(r"https?://|index-url|find-links|trusted-host", text) is None
+
+
+def test_continuous_integration_runs_the_tests_and_nothing_else() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    assert commands[0] == "set -euo pipefail"
+    assert commands[1].startswith("cd ")
+    assert commands[2:] == ["exec make test"]
+
+
+def test_make_offers_three_things() -> None:
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert targets is not None
+    assert targets[1].split() == ["demo", "test", "bench"]
+
+
+def test_packages_are_found() -> None:
+    for package in ("events", "stream", "stream/embedded", "stream/cli", "stream/database", "model", "migrations"):
+        assert (ROOT / package / "__init__.py").is_file(), package
