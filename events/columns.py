@@ -120,9 +120,7 @@ def time_columns(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) ->
     return values
 
 
-def categorical_columns(
-    kind: Kind, events: Sequence[Any], vocabularies: Mapping[str, Vocabulary]
-) -> NDArray[np.int64]:
+def categorical_columns(kind: Kind, events: Sequence[Any], vocabularies: Mapping[str, Vocabulary]) -> NDArray[np.int64]:
     """Category codes, int64 `[n, categorical]`.
 
     A missing value is `MISSING_CODE`; a value that the vocabulary of its field does not list is `UNSEEN_CODE`; a field
@@ -134,7 +132,8 @@ def categorical_columns(
         vocabulary = vocabularies.get(name)
         if vocabulary is None:
             continue
-        lookup = {**vocabulary, None: MISSING_CODE}
+        lookup: dict[str | None, int] = {None: MISSING_CODE}
+        lookup.update(vocabulary)
         get_field = attrgetter(name)
         codes[:, position] = [lookup.get(get_field(event), UNSEEN_CODE) for event in events]
     return codes

@@ -1,5 +1,5 @@
 """Instalments: which are open and when an unpaid one counts as missed. The rule of the due-date watchdog, shared by
-serving (which publishes the `missed` events) and training (which inserts the same ones). No I/O and no clock of its own.
+serving (which publishes the `missed` events) and training (which inserts the same ones). No I/O, no clock of its own.
 
 The rule, per user:
 
@@ -11,8 +11,8 @@ The rule, per user:
   number, opens nothing (payment ahead of the bill, or records out of order).
 - `missed` closes its instalment (or the oldest open one if it has no number). `reversed` reopens nothing.
 - At most `SLOTS` are open; one more drops the one with the earliest due date.
-- An instalment still open when the clock reaches its deadline, the end of the due date plus the days of grace, is missed.
-  An event at that very millisecond is applied first.
+- An instalment still open when the clock reaches its deadline, the end of the due date plus the days of grace, is
+  missed. An event at that very millisecond is applied first.
 
 A `due` without number or due date is not watched: nothing could name it later.
 """
@@ -132,9 +132,9 @@ class OpenInstalments:
 def with_missed(events: Iterable[Repayment], grace_days: float, until_ms: int | None = None) -> Iterator[Repayment]:
     """One user's repayments with the `missed` events that the watchdog would have published among them.
 
-    `events` are in order of event time. A `missed` event stands where its deadline falls; one whose deadline had passed
-    before its `due` arrived follows that `due`. `until_ms` is how far the clock ran after the last event; without it the
-    clock stops there.
+    `events` are in order of event time. A `missed` event stands where its deadline falls; one whose deadline had
+    passed before its `due` arrived follows that `due`. `until_ms` is how far the clock ran after the last event;
+    without it the clock stops there.
     """
     watched = OpenInstalments()
     user_id = ""

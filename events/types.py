@@ -31,7 +31,7 @@ KINDS: tuple[Kind, ...] = ("repayments", "transactions", "activity", "profiles")
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every event carries.
 
-    `occurred_at` is event time with a UTC offset (RFC 3339). `None` in any optional field means "not known", never zero.
+    `occurred_at` is event time with a UTC offset (RFC 3339). `None` in an optional field means "not known", never zero.
     """
 
     event_id: Identifier

@@ -13,14 +13,17 @@ from torch import Tensor
 from events.types import KINDS, Kind
 from model.sequences import Sequences
 
+MOST_EVENTS = 40_000
+"""Padded events per batch that keep a training step of the default network below about 1 GB."""
+
 
 @dataclass(frozen=True)
 class Batch:
     """Histories of B users, and the events of theirs that are to be scored.
 
     `numeric[k]` float `[B, T_k, inputs]`, `categorical[k]` int64 `[B, T_k, categories]`, `latest` int64
-    `[events, 1 + kinds]` as `RiskModel.readouts` takes it, `rows` int64 `[events]`: where those events stand in the merged
-    arrays of the sequences.
+    `[events, 1 + kinds]` as `RiskModel.readouts` takes it, `rows` int64 `[events]`: where those events stand in the
+    merged arrays of the sequences.
     """
 
     numeric: dict[Kind, Tensor]
@@ -67,17 +70,28 @@ def _pad_kind(
 
 
 def by_length(
-    users: NDArray[np.int64], counts: NDArray[np.int64], batch_users: int, random: np.random.Generator | None = None
+    counts: NDArray[np.int64],
+    batch_users: int,
+    random: np.random.Generator | None = None,
+    most_events: int = MOST_EVENTS,
 ) -> Iterator[NDArray[np.int64]]:
-    """Positions into `users` in batches of similar length, so that little of a batch is padding.
+    """Positions into `counts` in batches of similar length, so that little of a batch is padding.
 
-    With `random`, lengths are blurred by a tenth and batches come in random order: no two epochs see the same batches.
+    A batch has at most `batch_users` users and, padded, about `most_events` events, or one user. With `random`, lengths
+    are blurred by a tenth and batches come in random order: no two epochs see the same batches.
     """
     lengths = counts.astype(np.float64)
     if random is not None:
         lengths = lengths * random.uniform(0.9, 1.1, len(counts))
     order = np.argsort(lengths, kind="stable")
     order = order[counts[order] > 0]
-    batches = [order[start : start + batch_users] for start in range(0, len(order), batch_users)]
-    for position in random.permutation(len(batches)) if random is not None else range(len(batches)):
-        yield batches[position]
+    ends, size = [], 0
+    for position, length in enumerate(counts[order]):
+        if size and (size == batch_users or (size + 1) * length > most_events):
+            ends.append(position)
+            size = 0
+        size += 1
+    batches = np.split(order, ends)
+    for index in random.permutation(len(batches)) if random is not None else range(len(batches)):
+        if len(batches[index]):
+            yield batches[index]

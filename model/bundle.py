@@ -23,8 +23,8 @@ MANIFEST_FILE = "manifest.json"
 SCORE_FILE = "score.onnx"
 WEIGHTS_FILE = "weights.npz"
 ROW_MULTIPLE = 32
-"""Every batch is padded to a multiple of this many rows. Vectorised kernels treat the rows left over after the last full
-vector differently; padding keeps each row's bits independent of the batch that it travels in."""
+"""Every batch is padded to a multiple of this many rows. Vectorised kernels treat the rows left over after the last
+full vector differently; padding keeps each row's bits independent of the batch that it travels in."""
 ROWS_PER_RUN = 512
 """Longer batches run in pieces of this many rows, so that the intermediate arrays stay in the processor's cache."""
 
@@ -161,7 +161,7 @@ class Bundle:
         `[n, width of state_slices[kind]]`. Returns the new state, same shape, and the attention logits float32 `[n]`.
         Rows are independent: each must belong to another user.
         """
-        inputs = {"numeric": numeric, "categorical": categorical, "state": state}
+        inputs: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical, "state": state}
         new_state, attention = _run_padded(self._encoders[kind], inputs, len(state))
         return new_state, attention
 
@@ -195,7 +195,8 @@ def _read_manifest(folder: Path) -> bytes:
         return (folder / MANIFEST_FILE).read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{folder / MANIFEST_FILE} cannot be read ({error.strerror}); name a folder that `foreshock train` has written"
+            f"{folder / MANIFEST_FILE} cannot be read ({error.strerror}); "
+            "name a folder that `foreshock train` has written"
         ) from None
 
 

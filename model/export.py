@@ -10,10 +10,11 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -59,14 +60,13 @@ class Description:
     thresholds: Thresholds
     training: Training
     delinquency_days: int = 60
-    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 def export_bundle(model: RiskModel, description: Description, out: Path) -> Bundle:
     """Write the bundle to the folder `out`, replacing a bundle that is there, and load it.
 
-    Everything is written beside `out` first, so a failure leaves the old bundle as it was. Raises `ExportError` when the
-    graphs yield anything that is not finite.
+    Everything is written beside `out` first, so a failure leaves the old bundle as it was. Raises `ExportError` when
+    the graphs yield anything that is not finite.
     """
     model.eval()
     _check_attention(model)
@@ -84,6 +84,14 @@ def export_bundle(model: RiskModel, description: Description, out: Path) -> Bund
         for name in (*files, MANIFEST_FILE):
             shutil.move(staging / name, out / name)
     return Bundle.load(out)
+
+
+def record_metrics(bundle: Bundle, metrics: Mapping[str, Any]) -> Bundle:
+    """Write metrics, measured on the exported graphs, into the manifest, and load the bundle under its new
+    fingerprint."""
+    manifest = msgspec.structs.replace(bundle.manifest, metrics=dict(metrics))
+    (bundle.path / MANIFEST_FILE).write_bytes(manifest_bytes(manifest))
+    return Bundle.load(bundle.path)
 
 
 def _manifest(model: RiskModel, description: Description, files: Mapping[str, str]) -> Manifest:
@@ -107,7 +115,7 @@ def _manifest(model: RiskModel, description: Description, files: Mapping[str, st
         calibration=Calibration(slope=fusion.slope.tolist(), intercept=fusion.intercept.tolist()),
         thresholds=description.thresholds,
         training=description.training,
-        metrics=dict(description.metrics),
+        metrics={},
         files=dict(files),
     )
 
@@ -207,7 +215,9 @@ def _check_finite(bundle: Bundle) -> None:
             categorical = random.integers(0, sizes, size=(rows, len(sizes)))
             state[:, part], attention = bundle.step(kind, numeric, categorical, np.ascontiguousarray(state[:, part]))
             if not (np.isfinite(state[:, part]).all() and np.isfinite(attention).all()):
-                raise ExportError(f"the graph of {kind} gives values that are not finite; train again with another seed")
+                raise ExportError(
+                    f"the graph of {kind} gives values that are not finite; train again with another seed"
+                )
     probabilities = bundle.score(bundle.readout_of(state))
     if not np.isfinite(probabilities).all() or (np.diff(probabilities, axis=1) < 0).any():
         raise ExportError("the score graph gives values that are not finite or decrease; train again with another seed")

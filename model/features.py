@@ -73,9 +73,10 @@ PLANS: dict[Kind, Plan] = {
 class Features(nn.Module):
     """Features of one kind of event.
 
-    A row of features holds, in this order: standardised values (0 where missing), one flag per input that may be missing,
-    deviations of the values from the user's running mean (where the plan has norms), calendar position, embeddings.
-    `vocabulary_sizes` counts the listed categories per categorical field, without the codes for missing and unseen.
+    A row of features holds, in this order: standardised values (0 where missing), one flag per input that may be
+    missing, deviations of the values from the user's running mean (where the plan has norms), calendar position,
+    embeddings. `vocabulary_sizes` counts the listed categories per categorical field, without the codes for missing and
+    unseen.
     """
 
     low: Tensor
@@ -96,7 +97,12 @@ class Features(nn.Module):
         self.values = self.plan.width
         self.day_of_month, self.day_of_year = (names.index(name) for name in CALENDAR_COLUMNS)
         ratios = self.plan.ratios
-        gathered = (*self.plan.logarithms, *self.plan.linears, *(top for top, _ in ratios), *(base for _, base in ratios))
+        gathered = (
+            *self.plan.logarithms,
+            *self.plan.linears,
+            *(top for top, _ in ratios),
+            *(base for _, base in ratios),
+        )
         flagged = tuple(name for name in names if name not in CALENDAR_COLUMNS)
         sizes = [size + FIRST_CATEGORY_CODE for size in vocabulary_sizes]
         self.register_buffer("low", torch.full((self.inputs,), -3e38))

@@ -68,7 +68,7 @@ def score_users(model: RiskModel, sequences: Sequences) -> NDArray[np.float64]:
     scores = np.zeros((len(sequences.kinds), len(model.architecture.horizons_days)))
     dtype = model.fusion.hidden.weight.dtype
     model.eval()
-    for users in by_length(np.arange(sequences.users), counts, USERS_PER_PASS):
+    for users in by_length(counts, USERS_PER_PASS):
         batch = pad(sequences, users, counts[users], dtype=dtype)
         scores[batch.rows] = cumulative(model(batch.numeric, batch.categorical, batch.latest)).double().numpy()
     return scores

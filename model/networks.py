@@ -54,7 +54,9 @@ class Architecture:
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Architecture:
         """The inverse of `as_manifest`."""
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
         fields.pop("family")
         return cls(**fields)
 
@@ -154,7 +156,9 @@ class RiskModel(nn.Module):
             if len(vocabulary_sizes[kind]) != expected:
                 raise ValueError(f"{kind} has {expected} categorical fields, got sizes {vocabulary_sizes[kind]}")
         self.architecture = architecture
-        self.repayments = RecurrentEncoder("repayments", vocabulary_sizes["repayments"], *architecture.of_kind("repayments"))
+        self.repayments = RecurrentEncoder(
+            "repayments", vocabulary_sizes["repayments"], *architecture.of_kind("repayments")
+        )
         self.transactions = RecurrentEncoder(
             "transactions", vocabulary_sizes["transactions"], *architecture.of_kind("transactions")
         )
@@ -176,13 +180,17 @@ class RiskModel(nn.Module):
         return encoders[kind]
 
     def readouts(
-        self, numeric: Mapping[Kind, Tensor], categorical: Mapping[Kind, Tensor], latest: Tensor, keep: Tensor | None = None
+        self,
+        numeric: Mapping[Kind, Tensor],
+        categorical: Mapping[Kind, Tensor],
+        latest: Tensor,
+        keep: Tensor | None = None,
     ) -> Tensor:
         """Readouts of all kinds after each selected event, `[selected, readout width]`.
 
         `numeric` and `categorical` are padded per kind, `[users, events of the kind, …]`. `latest` int64
-        `[selected, 1 + kinds]` holds a row in the batch and per kind how many of that user's events have arrived, in the
-        order of `KINDS`; none gives zeros. `keep` `[users, kinds]` blanks the kinds with 0, as if never seen.
+        `[selected, 1 + kinds]` holds a row in the batch and per kind how many of that user's events have arrived, in
+        the order of `KINDS`; none gives zeros. `keep` `[users, kinds]` blanks the kinds with 0, as if never seen.
         """
         parts = []
         for position, kind in enumerate(KINDS):
@@ -196,7 +204,11 @@ class RiskModel(nn.Module):
         return torch.cat(parts, -1)
 
     def forward(
-        self, numeric: Mapping[Kind, Tensor], categorical: Mapping[Kind, Tensor], latest: Tensor, keep: Tensor | None = None
+        self,
+        numeric: Mapping[Kind, Tensor],
+        categorical: Mapping[Kind, Tensor],
+        latest: Tensor,
+        keep: Tensor | None = None,
     ) -> Tensor:
         """Calibrated hazard logits `[selected, intervals]`; arguments as for `readouts`."""
         return self.fusion.logits(self.readouts(numeric, categorical, latest, keep))

@@ -1,4 +1,4 @@
-"""Histories of many users as flat arrays: events in, columns out, a few dozen bytes per event and no event objects kept.
+"""Histories of many users as flat arrays: events in, columns out, and no event objects kept.
 
 The order in which a user's events arrive is the order in which they are stored. Needs numpy alone; knows no truth.
 """
@@ -31,7 +31,8 @@ Vocabularies = dict[Kind, dict[str, dict[str, int]]]
 
 EVENTS_PER_CHUNK = 4_096
 LARGEST_VOCABULARY = 10_000
-"""Categories of one field beyond this many are not told apart: a field that has more is an identifier, not a category."""
+"""Categories of one field beyond this many are not told apart: a field that has more is an identifier, not a
+category."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Sequences:
 
     `numeric[k]` float32 `[N_k, numeric inputs]`, time columns included; `categorical[k]` int64 `[N_k, categories]`;
     user u's events of kind k are rows `starts[k][u]` to `starts[k][u + 1]`. Over all kinds, user u's events are rows
-    `merged_starts[u]` to `merged_starts[u + 1]` of `kinds` uint8 `[N]` (position in `KINDS`), `times_ms` int64 `[N]` and
-    `latest` int32 `[N, 4]`: how many of the user's events of each kind have arrived, this one included.
+    `merged_starts[u]` to `merged_starts[u + 1]` of `kinds` uint8 `[N]` (position in `KINDS`), `times_ms` int64 `[N]`
+    and `latest` int32 `[N, 4]`: how many of the user's events of each kind have arrived, this one included.
     """
 
     user_ids: list[str]
@@ -96,7 +97,9 @@ class Sequences:
         last = self.merged_starts[:-1] + np.maximum(counts, 1) - 1
         of_kind = np.where(has_any, self.latest[np.minimum(last, len(self.latest) - 1), position], 0)
         begin = self.starts[kind][:-1]
-        return np.concatenate([np.arange(b, b + n) for b, n in zip(begin, of_kind, strict=True)] or [np.zeros(0, np.int64)])
+        return np.concatenate(
+            [np.arange(b, b + n) for b, n in zip(begin, of_kind, strict=True)] or [np.zeros(0, np.int64)]
+        )
 
 
 @dataclass
@@ -222,7 +225,9 @@ class SequenceBuilder:
                     codes[category] = FIRST_CATEGORY_CODE + len(codes)
 
     def _columns(self, kind: Kind) -> tuple[Any, Any, Any, Any, Any]:
-        values, codes, times, owner, order = (np.concatenate(parts) for parts in zip(*self._buffers[kind].chunks, strict=True))
+        values, codes, times, owner, order = (
+            np.concatenate(parts) for parts in zip(*self._buffers[kind].chunks, strict=True)
+        )
         return values, codes, times, owner, order
 
 

@@ -1,8 +1,8 @@
 """One event at a time: the arithmetic of `model.networks` as step functions, in the form that is exported.
 
 State of a recurrent kind, float32, in this order: attention context, last hidden state of the top layer (together the
-readout), cell state of the top layer, then hidden and cell state of each lower layer, running maximum m and normaliser Z
-of the attention, counts and running means of the feature norms. All zeros is the state before the first event.
+readout), cell state of the top layer, then hidden and cell state of each lower layer, running maximum m and normaliser
+Z of the attention, counts and running means of the feature norms. All zeros is the state before the first event.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class RecurrentStep(nn.Module):
         weights, biases = [], []
         for layer in range(encoder.layers):
             names = [f"{part}_l{layer}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            input_weight, hidden_weight, input_bias, hidden_bias = (getattr(encoder.lstm, name).detach() for name in names)
+            input_weight, hidden_weight, input_bias, hidden_bias = (
+                getattr(encoder.lstm, name).detach() for name in names
+            )
             weights.append(torch.cat([input_weight, hidden_weight], 1)[order].contiguous())
             biases.append((input_bias + hidden_bias)[order].contiguous())
         self.weights = nn.ParameterList(weights)

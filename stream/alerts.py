@@ -141,9 +141,10 @@ def advance(
     changed = np.flatnonzero(transition)
     triggers = np.zeros(len(score), dtype=np.uint8)
     if changed.size:
-        triggers[changed] = _triggers(
-            level_from[changed], level[changed], deteriorated[changed], confirmed[changed], backstop[changed]
-        ) * rose[changed]
+        triggers[changed] = (
+            _triggers(level_from[changed], level[changed], deteriorated[changed], confirmed[changed], backstop[changed])
+            * rose[changed]
+        )
         opened = changed[transition[changed] == OPENED]
         after["opened_ms"][opened] = now[opened]
         after["opened_topic"][opened] = topic[opened]

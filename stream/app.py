@@ -26,7 +26,7 @@ from stream.scorer import Scorer
 from stream.settings import Settings
 from stream.state import Slab, blank_row, row_dtype
 from stream.store import StateTable
-from stream.transport import Poll, PollSchema, Producer, consumer_of
+from stream.transport import Poll, PollSchema, consumer_of, producer_of
 
 TABLE_NAME = "user_state"
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
@@ -119,8 +119,7 @@ class WorkerApp:
                     self.fail(error)
 
     async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
-        producer: Producer = self.app.producer
-        return await producer.send_records(topic, partition, records)
+        return await producer_of(self.app).send_records(topic, partition, records)
 
     async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
         await self.table.publish_rows(rows)

@@ -109,12 +109,12 @@ def _in_range(values: Iterator[bytes], kind: type[Any], replayed: ReplayRange) -
 def _compare_scores(
     reader: TopicReader, topics: Topics, replayed: ReplayRange, partition: int, result: Comparison
 ) -> None:
-    live = {score.score_id: value for score, value in _in_range(reader.values(topics.scores, partition), Score, replayed)}
+    live = {
+        score.score_id: value for score, value in _in_range(reader.values(topics.scores, partition), Score, replayed)
+    }
     decode = msgspec.json.Decoder(Score).decode
     moves = result.mean_move * result.moved
-    for score, value in _in_range(
-        reader.values(topics.replay_scores(replayed.name), partition), Score, replayed
-    ):
+    for score, value in _in_range(reader.values(topics.replay_scores(replayed.name), partition), Score, replayed):
         published = live.pop(score.score_id, None)
         if published is None:
             result.only_replayed += 1

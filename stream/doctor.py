@@ -19,7 +19,7 @@ from model.bundle import Bundle, BundleError
 from stream.database import migration
 from stream.database.connection import address_of
 from stream.database.errors import DatabaseError
-from stream.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics
+from stream.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, first_reachable
 from stream.settings import Settings
 
 SAMPLE_RECORDS = 20_000
@@ -64,7 +64,7 @@ def _broker_findings(settings: Settings, bootstrap_servers: str | None, sample_r
     yield from topics
     try:
         yield judge_places(places_of_users(bootstrap_servers, settings, sample_records))
-    except KafkaError as error:
+    except (KafkaError, ProvisioningError) as error:
         yield Finding(
             "warning",
             "users' partitions",
@@ -77,11 +77,11 @@ def places_of_users(bootstrap_servers: str, settings: Settings, sample_records: 
     """Where users' events lie, from the latest records of every partition of the input topics.
 
     Reads about `sample_records` records in all, for at most `SAMPLE_TIMEOUT_S`. Records without a usable key are
-    skipped: workers report those themselves. Raises `KafkaError`.
+    skipped: workers report those themselves. Raises `KafkaError`, `ProvisioningError`.
     """
     places: dict[str, set[tuple[str, int]]] = defaultdict(set)
     consumer: Any = KafkaConsumer(
-        bootstrap_servers=[server.strip() for server in bootstrap_servers.split(",")],
+        bootstrap_servers=first_reachable(bootstrap_servers),
         bootstrap_timeout_ms=BROKER_TIMEOUT_MS,
         group_id=None,
         enable_auto_commit=False,

@@ -1,7 +1,7 @@
 """The worker's loop body: polls in, durable scores out. Ties intake, merge, scorer, checkpoints and watchdog together.
 
-Runs inside a Faust agent (`stream.app`), on the event loop; never lets an exception reach Faust, which would acknowledge
-and go on, but ends the process instead: what is not durable is read again by its successor.
+Runs inside a Faust agent (`stream.app`), on the event loop. An exception ends the process (Faust would acknowledge and
+go on): what is not durable is read again by its successor.
 """
 
 from __future__ import annotations

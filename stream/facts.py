@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS
+from events.instalments import PAID_IN_FULL
 from events.types import KINDS, Kind
 
 _NONE_KNOWN = ("days_past_due", "late_last", "late_previous", "late_slow", "paid_share", "utilisation")
 
 FACTS = np.dtype(
     [
-        ("days_past_due", "<f4"),  # last known, NaN when never known
+        ("days_past_due", "<f4"),  # last reported of what is still unpaid, NaN when not known
         ("late_last", "<f4"),  # days past due, at least 0, of the latest payment or missed payment, NaN when none
         ("late_previous", "<f4"),  # of the one before it
         ("late_slow", "<f4"),  # their moving average
@@ -189,15 +190,18 @@ def _repay(
     today, days = _elapse(after, "repayments", occurred_ms)
     dpd = _column("repayments", numeric, "days_past_due")
     stated, paid, missed = ~np.isnan(dpd), marks == PAID, marks == MISSED
-    after["days_past_due"] = np.where(stated, dpd, after["days_past_due"])
+    covered = _share(
+        _column("repayments", numeric, "amount_paid"), _column("repayments", numeric, "amount_due"), most=1.0
+    )
+    # A payment in full says how late it was, and that this is over; what else is unpaid, the next report tells.
+    settled = paid & ~(covered < PAID_IN_FULL)
+    dpd_now = np.where(stated, dpd, after["days_past_due"])
+    after["days_past_due"] = np.where(settled, np.float32(np.nan), dpd_now)
     tells = stated & (paid | missed)  # of an instalment that has only just fallen due, nobody can be late
     late = np.maximum(dpd, np.float32(0))
     after["late_previous"] = np.where(tells, after["late_last"], after["late_previous"])
     after["late_last"] = np.where(tells, late, after["late_last"])
     _average(after, "late_slow", late, tells, _LATENESS_WEIGHT)
-    covered = _share(
-        _column("repayments", numeric, "amount_paid"), _column("repayments", numeric, "amount_due"), most=1.0
-    )
     _average(after, "paid_share", covered, paid & ~np.isnan(covered), _PAID_SHARE_WEIGHT)
     faded = RECENT.fade(days)
     after["missed"] = after["missed"] * faded + missed

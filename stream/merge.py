@@ -4,8 +4,8 @@ Pure: it holds events and hands them out; reading, and knowing which topic lags 
 
 Within a topic arrival order rules. Across the topics of a partition the one whose next event is the earliest goes first
 (as in Kafka Streams' tasks); at equal times profiles go before repayments, transactions and activity, so that a
-contract's facts precede its first movement. As long as the broker holds more of a topic, nothing goes past what has been
-read of it. So the order is a function of the topics' contents alone, whatever the sizes of the reads.
+contract's facts precede its first movement. As long as the broker holds more of a topic, nothing goes past what has
+been read of it. So the order is a function of the topics' contents alone, whatever the sizes of the reads.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One cause of an alert. `contribution` is in log-odds of the score: how much higher it is because of this cause."""
+    """One cause of an alert. `contribution` is in log-odds of the score: how much higher it is for this cause."""
 
     code: str
     text: str

@@ -5,6 +5,7 @@ Works on any broker; changes no topic that exists. Names come from `stream.topic
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -260,14 +261,15 @@ def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
 
 @contextmanager
 def _admin(bootstrap_servers: str) -> Iterator[Any]:
+    reachable = first_reachable(bootstrap_servers)
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=[server.strip() for server in bootstrap_servers.split(",")],
+            bootstrap_servers=reachable,
             bootstrap_timeout_ms=BROKER_TIMEOUT_MS,
         )
     except (KafkaError, OSError, ValueError) as error:
         raise ProvisioningError(
-            f"no Kafka broker answers at {bootstrap_servers} ({type(error).__name__}: {error}); "
+            f"no Kafka broker answers ({bootstrap_servers}: {type(error).__name__}: {error}); "
             "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
         ) from error
     try:
@@ -279,6 +281,27 @@ def _admin(bootstrap_servers: str) -> Iterator[Any]:
         ) from error
     finally:
         admin.close()
+
+
+def first_reachable(bootstrap_servers: str) -> str:
+    """The first of the servers that takes a connection; one is enough for a client to learn the others from.
+
+    Raises `ProvisioningError` at once and with the system's own reasons, where a client would try until its time is up.
+    """
+    reasons = []
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=BROKER_TIMEOUT_MS / 1000).close()
+            return server.strip()
+        except ValueError:
+            reasons.append(f"{server!r} is not host:port")
+        except OSError as error:
+            reasons.append(f"{server.strip()}: {error.strerror or error}")
+    raise ProvisioningError(
+        f"no Kafka broker answers ({'; '.join(reasons)}); "
+        "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
+    )
 
 
 def _refusal(topic: TopicSpecification, error: KafkaError) -> str:

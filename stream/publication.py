@@ -35,7 +35,7 @@ class Moment:
     """What is true right after each event of a batch, columns `[n]` in the batch's order.
 
     `attention` float32: the event's own logit. `readout` float32 `[n, readout_width]`. `facts` FACTS `[n]`.
-    `reference_pd` float32, NaN when not known. `sequence` int64: the user's count of scored events.
+    `reference_pd` and `days_past_due` float32, NaN when not known or not stated. `sequence` int64: the user's count of scored events.
     """
 
     taken: Sequence[Taken]
@@ -44,6 +44,7 @@ class Moment:
     readout: NDArray[np.float32]
     facts: NDArray[np.void]
     reference_pd: NDArray[np.float32]
+    days_past_due: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

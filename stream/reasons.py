@@ -23,6 +23,9 @@ MOST_REASONS = 4
 LEAST_CONTRIBUTION = 0.05
 """Log-odds below which a branch is not named: 0.05 moves a probability by about a twentieth of itself at most."""
 
+ALWAYS_NAMED = ("overdue", "late_payment")
+"""What the days-past-due backstop goes by: named even where the branch adds nothing. Never both, and found first."""
+
 SURE_AFTER_DAYS = 60
 """Days of history before "usual" means anything."""
 
@@ -51,8 +54,15 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "overdue",
         "repayments",
         "a payment is {days} past due",
-        "at least 1 day past due, as last reported; always named, with 0 where its branch adds nothing",
+        "at least 1 day past due, as last reported, and not paid in full since",
         "days / 30",
+    ),
+    Catalogued(
+        "late_payment",
+        "repayments",
+        "the last payment came {days} late",
+        "the latest payment was 15 days late or more, and nothing is known to be overdue",
+        "days / 60",
     ),
     Catalogued(
         "paying_later",
@@ -180,7 +190,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "combination",
         None,
         "several small signs add up",
-        "no branch contributes enough on its own and no payment is overdue; its contribution is 0",
+        "no branch contributes enough on its own and no payment is or was late; its contribution is 0",
     ),
 )
 """Every reason code. The order breaks ties of equal contributions. `docs/alerts.md` lists it."""
@@ -216,17 +226,17 @@ def reasons_of(contributions: NDArray[np.float32], facts: NDArray[np.void]) -> l
 
 def _reasons(contributions: list[float], snapshot: _Snapshot) -> list[Reason]:
     named: list[Reason] = []
-    overdue: Reason | None = None
+    must_hear: Reason | None = None
     for kind, contribution in zip(KINDS, contributions, strict=True):
         findings = list(_FINDERS[kind](snapshot))
         share = _share(kind, findings, contribution)
         named += share
-        if findings and findings[0].code == "overdue":
-            overdue = share[0] if share else Reason(code="overdue", text=findings[0].text, contribution=0.0)
+        if findings and findings[0].code in ALWAYS_NAMED:
+            must_hear = share[0] if share else Reason(code=findings[0].code, text=findings[0].text, contribution=0.0)
     named.sort(key=lambda reason: (-reason.contribution, _ORDER[reason.code]))
     named = named[:MOST_REASONS]
-    if overdue is not None and overdue not in named:
-        named = [*named[: MOST_REASONS - 1], overdue]
+    if must_hear is not None and must_hear not in named:
+        named = [*named[: MOST_REASONS - 1], must_hear]
     return named or [Reason(code="combination", text=CATALOGUE["combination"].text, contribution=0.0)]
 
 
@@ -294,6 +304,8 @@ def _repayment_findings(user: _Snapshot) -> Iterator[_Finding]:
     if past_due >= 1:
         yield _found("overdue", past_due / 30, days=_count(past_due, "day"))
     last, usual = user.number("late_last"), user.number("late_slow")
+    if last >= 15 and not past_due >= 1:
+        yield _found("late_payment", last / 60, days=_count(last, "day"))
     if last > user.number("late_previous") and last >= usual + 2:
         yield _found("paying_later", (last - usual) / 10, last=_count(last, "day"), usual=_count(usual, "day"))
     missed = user.recent("repayments", "missed")

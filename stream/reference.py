@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
-from click import Command, Context, Group
 from pydantic_core import PydanticUndefined
 
 from events.types import EVENT_TYPES
@@ -38,7 +38,7 @@ def write_reference(folder: Path) -> list[Path]:
 
 
 def _schemas() -> Iterator[tuple[str, str]]:
-    for topic, kind in {**EVENT_TYPES, **OUTPUT_TYPES}.items():
+    for topic, kind in (*EVENT_TYPES.items(), *OUTPUT_TYPES.items()):
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
         yield topic, msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
 
@@ -58,7 +58,9 @@ def settings_page() -> str:
         if field.default == PRETRAINED_BUNDLE:
             default = "the pretrained bundle"
         meaning = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `{name}` | `FORESHOCK_{name.upper()}` | {f'`{default}`' if default else 'unset'} | {meaning} |")
+        lines.append(
+            f"| `{name}` | `FORESHOCK_{name.upper()}` | {f'`{default}`' if default else 'unset'} | {meaning} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -70,15 +72,11 @@ def commands_page() -> str:
     return "# Commands\n\n" + NOTE + "\n".join(_command_pages(root, "foreshock"))
 
 
-def _command_pages(command: Command, path: str) -> Iterator[str]:
-    context = Context(command, info_name=path)
-    if isinstance(command, Group):
-        if path != "foreshock":
-            yield f"## `{path}`\n\n{command.help}\n"
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            if found is not None:
-                yield from _command_pages(found, f"{path} {name}")
+def _command_pages(command: Any, path: str) -> Iterator[str]:
+    subcommands = getattr(command, "commands", None)
+    if subcommands is not None:
+        for name, found in subcommands.items():
+            yield from _command_pages(found, f"{path} {name}")
         return
     yield f"## `{path}`\n\n{command.help}\n"
     for parameter in command.params:

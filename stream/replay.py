@@ -96,9 +96,7 @@ class LiveOrder:
 
     def was_refused(self, item: Taken) -> bool:
         """Whether the live workers passed the event without scoring it."""
-        return (
-            item.offset <= self.last_offset.get(item.kind_no, -1) and (item.kind_no, item.offset) not in self.rank
-        )
+        return item.offset <= self.last_offset.get(item.kind_no, -1) and (item.kind_no, item.offset) not in self.rank
 
     def place(self, item: Taken) -> int:
         """The event's place: its live rank, or after all of those by event time."""
@@ -117,7 +115,9 @@ def prepare_topics(bootstrap_servers: str, settings: Settings, name: str, *, ove
     try:
         present = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
         if present and not overwrite:
-            raise ReplayError(f"{' and '.join(present)} exist from an earlier run; choose another --name or --overwrite")
+            raise ReplayError(
+                f"{' and '.join(present)} exist from an earlier run; choose another --name or --overwrite"
+            )
         if present:
             admin.delete_topics(present)
             deadline_s = time.monotonic() + DELETE_TIMEOUT_S
@@ -172,18 +172,23 @@ class TopicReader:
             batches = self._consumer.poll(timeout_ms=POLL_MS)
             silent = 0 if batches else silent + 1
             if silent >= STALLED_POLLS:
-                raise ReplayError(f"no record of {sorted(unfinished)} for {silent} s, though more exist; is the broker up?")
+                raise ReplayError(
+                    f"no record of {sorted(unfinished)} for {silent} s, though more exist; is the broker up?"
+                )
             found = {
                 tp.topic: [record for record in records if record.offset < ends[tp]] for tp, records in batches.items()
             }
             behind = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
             yield found, behind
 
+    def each(self, topic: str, partition: int) -> Iterator[Any]:
+        """Records of one partition, in order."""
+        for found, _ in self.records([topic], partition):
+            yield from found.get(topic, [])
+
     def values(self, topic: str, partition: int) -> Iterator[bytes]:
         """Values of one partition, in order."""
-        for found, _ in self.records([topic], partition):
-            for record in found.get(topic, []):
-                yield record.value
+        return (record.value for record in self.each(topic, partition))
 
     def size(self, topics: Sequence[str]) -> int:
         """Records that the topics hold."""

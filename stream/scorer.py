@@ -26,7 +26,7 @@ from stream.publication import DecidedColumns, Moment, Publication
 from stream.reasons import FACTS, Marks, update_facts
 from stream.state import RECENT_IDS, WEIGHED_EVENTS, Rows, Slab
 from stream.topics import Topics
-from stream.watchdog import InstalmentColumns, apply_repayments, instalment_columns
+from stream.watchdog import InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.waves import wave_numbers, waves
 
 KeyedValues = list[tuple[bytes, bytes]]
@@ -109,7 +109,9 @@ class Scorer:
         partitions = np.array([item.partition for item in taken])
         for partition in np.unique(partitions):
             positions = np.flatnonzero(partitions == partition)
-            numbers[positions] = self._slab.locate(int(partition), [taken[position].key for position in positions])
+            numbers[positions] = self._slab.locate(
+                int(partition), [taken[position].key for position in positions.tolist()]
+            )
         return numbers
 
     def _admit(self, taken: Sequence[Taken], user: NDArray[np.int64], rows: Rows, scored: Scored) -> Batch:
@@ -128,7 +130,7 @@ class Scorer:
         np.maximum.at(rows["consumed_offset"], (batch.user, batch.kind_no), batch.offset)
         repeats = find_repeats(batch.user, batch.id_hash, rows["recent_ids"], rows["sequence"])
         if repeats.any():
-            scored.dead_letters += [_repeat(batch.taken[position]) for position in np.flatnonzero(repeats)]
+            scored.dead_letters += [_repeat(batch.taken[position]) for position in np.flatnonzero(repeats).tolist()]
             scored.counts["duplicates"] += int(repeats.sum())
             batch = batch.only(~repeats)
         return batch
@@ -145,9 +147,9 @@ class Scorer:
             readout=np.empty((size, self._bundle.readout_width), dtype=np.float32),
             facts=np.zeros(size, dtype=FACTS),
             reference_pd=np.empty(size, dtype=np.float32),
+            days_past_due=np.full(size, np.nan, dtype=np.float32),
         )
         inputs = self._inputs(batch)
-        days_past_due = self._days_past_due(batch, inputs)
         for wave in in_waves:
             self._step(batch, wave, inputs, rows, moment, scored)
         probabilities = self._bundle.score(moment.readout)
@@ -160,7 +162,7 @@ class Scorer:
                 self._policy,
                 rows["alert"][user],
                 headline[wave],
-                days_past_due[wave],
+                moment.days_past_due[wave],
                 batch.occurred_ms[wave],
                 topic=batch.kind_no[wave].astype(np.uint8),
                 partition=partition[wave],
@@ -178,7 +180,7 @@ class Scorer:
             found = np.flatnonzero(batch.kind_no == kind_no)
             if not found.size:
                 continue
-            events: list[Event] = [batch.taken[position].event for position in found]
+            events: list[Event] = [batch.taken[position].event for position in found.tolist()]
             position = np.empty(len(batch.taken), dtype=np.int64)
             position[found] = np.arange(len(found))
             inputs[kind] = KindInputs(
@@ -189,14 +191,6 @@ class Scorer:
                 position=position,
             )
         return inputs
-
-    def _days_past_due(self, batch: Batch, inputs: dict[Kind, KindInputs]) -> NDArray[np.float32]:
-        """Days past due as each event states them, float32 `[n]`, NaN where it does not."""
-        stated = np.full(len(batch.taken), np.nan, dtype=np.float32)
-        if "repayments" in inputs:
-            found = batch.kind_no == KINDS.index("repayments")
-            stated[found] = inputs["repayments"].numeric[:, COLUMNS["repayments"].numeric.index("days_past_due")]
-        return stated
 
     def _step(
         self,
@@ -212,7 +206,7 @@ class Scorer:
             kind_no = KINDS.index(kind)
             at = wave[batch.kind_no[wave] == kind_no]
             if at.size:
-                moment.attention[at] = self._step_kind(kind, batch, at, columns, rows, scored)
+                self._step_kind(kind, batch, at, columns, rows, moment, scored)
         user = batch.user[wave]
         network = rows["network"]
         for kind, readout in self._bundle.readout_slices.items():
@@ -231,15 +225,22 @@ class Scorer:
         rows["sequence"][user] = sequence + 1
 
     def _step_kind(
-        self, kind: Kind, batch: Batch, at: NDArray[np.int64], inputs: KindInputs, rows: Rows, scored: Scored
-    ) -> NDArray[np.float32]:
-        """One event of `kind` for each of different users; returns the attention logits."""
+        self,
+        kind: Kind,
+        batch: Batch,
+        at: NDArray[np.int64],
+        inputs: KindInputs,
+        rows: Rows,
+        moment: Moment,
+        scored: Scored,
+    ) -> None:
+        """One event of `kind` for each of different users."""
         user, occurred_ms, position = batch.user[at], batch.occurred_ms[at], inputs.position[at]
         kind_no = KINDS.index(kind)
         previous_ms = rows["latest_ms"][user, kind_no]
         numeric = np.concatenate((inputs.numeric[position], time_columns(occurred_ms, previous_ms)), axis=1)
         part = self._bundle.state_slices[kind]
-        state, attention = self._bundle.step(
+        state, moment.attention[at] = self._bundle.step(
             kind, numeric, inputs.categorical[position], np.ascontiguousarray(rows["network"][user, part])
         )
         rows["network"][user, part] = state
@@ -247,11 +248,13 @@ class Scorer:
         scored.counts["late"] += int((occurred_ms < previous_ms).sum())
         rows["facts"][user] = update_facts(kind, rows["facts"][user], numeric, inputs.marks[position], occurred_ms)
         if inputs.instalments is not None:
-            apply_repayments(rows, user, inputs.instalments.at(position))
+            columns = inputs.instalments.at(position)
+            apply_repayments(rows, user, columns)
+            stated = numeric[:, COLUMNS["repayments"].numeric.index("days_past_due")]
+            moment.days_past_due[at] = np.where(is_current(rows, user, columns, occurred_ms), 0, stated)
         if kind == "profiles":
-            stated = inputs.numeric[position, COLUMNS["profiles"].numeric.index("origination_pd")]
+            stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
             rows["reference_pd"][user] = np.where(np.isnan(stated), rows["reference_pd"][user], stated)
-        return attention
 
     def _note_alerts(
         self,

@@ -41,41 +41,66 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("", description="Put before every topic name, e.g. `risk.` for `risk.scores`.")
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of every topic that `topics create` makes.")
     replication_factor: int = Field(1, ge=1, le=9, description="Replicas of every topic that `topics create` makes.")
-    application_id: str = Field("foreshock", min_length=1, description="Consumer group of the workers; names the changelog.")
+    application_id: str = Field(
+        "foreshock", min_length=1, description="Consumer group of the workers; names the changelog."
+    )
     bundle: Path = Field(PRETRAINED_BUNDLE, description="Model bundle folder.")
 
-    batch_max_records: int = Field(4_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer.")
+    batch_max_records: int = Field(
+        4_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer."
+    )
     merge_idle_ms: int = Field(
-        2_000, ge=0, le=60_000, description="Longest wait for a lagging topic before event-time merging goes on without it."
+        2_000,
+        ge=0,
+        le=60_000,
+        description="Longest wait for a lagging topic before event-time merging goes on without it.",
     )
     commit_interval_s: float = Field(1.0, gt=0, le=60, description="How often consumed offsets are committed.")
     session_timeout_s: float = Field(
         10.0, ge=1, le=300, description="After this silence the group gives a dead worker's partitions to others."
     )
-    heartbeat_interval_s: float = Field(2.0, gt=0, le=100, description="How often a worker tells the group it is alive.")
+    heartbeat_interval_s: float = Field(
+        2.0, gt=0, le=100, description="How often a worker tells the group it is alive."
+    )
     standby_replicas: int = Field(0, ge=0, le=8, description="Workers that keep a warm copy of each partition's state.")
 
-    watchdog: bool = Field(True, description="Publish a `missed` repayment when an instalment stays unpaid past its grace.")
-    grace_days: float = Field(3.0, ge=0, le=90, description="Days after the due date before an unpaid instalment is missed.")
+    watchdog: bool = Field(
+        True, description="Publish a `missed` repayment when an instalment stays unpaid past its grace."
+    )
+    grace_days: float = Field(
+        3.0, ge=0, le=90, description="Days after the due date before an unpaid instalment is missed."
+    )
     watchdog_clock: Literal["event", "wall"] = Field(
-        "event", description="Time that the grace runs on: event time of the partition, or also wall time once caught up."
+        "event",
+        description="Time that the grace runs on: event time of the partition, or also wall time once caught up.",
     )
 
     alert_relative_rise: float = Field(
         1.0, ge=0, description="Deterioration: score at least this share above the user's baseline (1.0 is double)."
     )
     alert_absolute_rise: float = Field(
-        0.02, ge=0, le=1, description="Deterioration: score at least this far above the user's baseline, in probability."
+        0.02,
+        ge=0,
+        le=1,
+        description="Deterioration: score at least this far above the user's baseline, in probability.",
     )
     alert_sticky_events: int = Field(2, ge=1, le=255, description="Consecutive events that a rise must hold for.")
     alert_extreme_score: float = Field(0.5, gt=0, le=1, description="A score this high needs no confirmation.")
     alert_cure_days: float = Field(30.0, ge=0, le=3_650, description="Days of calm before an open alert is cleared.")
-    alert_cooldown_days: float = Field(14.0, ge=0, le=3_650, description="Days after clearing before a new alert opens.")
+    alert_cooldown_days: float = Field(
+        14.0, ge=0, le=3_650, description="Days after clearing before a new alert opens."
+    )
     alert_dpd_backstop: float = Field(30.0, gt=0, le=3_650, description="Days past due that always open an alert.")
-    baseline_half_life_events: float = Field(50.0, gt=0, description="Events after which a score's weight in the baseline halves.")
+    baseline_half_life_events: float = Field(
+        50.0, gt=0, description="Events after which a score's weight in the baseline halves."
+    )
 
-    sink_retry_s: float = Field(1.0, gt=0, le=300, description="First pause before the sink tries a failed database again.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+    sink_retry_s: float = Field(
+        1.0, gt=0, le=300, description="First pause before the sink tries a failed database again."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
 
     @property
     def topics(self) -> Topics:
@@ -88,8 +113,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = Path(os.environ.get("FORESHOCK_CONFIG", "foreshock.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)

@@ -53,10 +53,16 @@ class SinkApp:
             settings.topics.dead_letters: (msgspec.json.Decoder(DeadLetter), "dead_letters"),
         }
         self.app = faust_app(
-            settings, bootstrap_servers, sink_group(settings.application_id), store="memory://", table_standby_replicas=0
+            settings,
+            bootstrap_servers,
+            sink_group(settings.application_id),
+            store="memory://",
+            table_standby_replicas=0,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        self.app.agent(self.app.topic(*self._decoders, schema=schema, maxsize=1), name="write", concurrency=1)(self._write)
+        self.app.agent(self.app.topic(*self._decoders, schema=schema, maxsize=1), name="write", concurrency=1)(
+            self._write
+        )
         self._given_up = asyncio.Event()
         self._turn = asyncio.Lock()
         self.failure: BaseException | None = None
@@ -114,5 +120,7 @@ class SinkApp:
                 rows.append(decoder.decode(record.value or b""))
             except msgspec.MsgspecError as error:
                 self.skipped += 1
-                logger.error("%s:%d:%d is none of ours and is skipped: %s", tp.topic, tp.partition, record.offset, error)
+                logger.error(
+                    "%s:%d:%d is none of ours and is skipped: %s", tp.topic, tp.partition, record.offset, error
+                )
         return rows

@@ -7,6 +7,7 @@ nothing here knows what a network's state means.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +52,10 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
     - `reference_pd`: the probability of default estimated at origination, NaN for unknown.
     - `alert`, `facts`: see `stream.alerts` and `stream.reasons`.
     - `network`: the opaque state that the bundle's graphs read and write.
+    - `reserved`: always 0, where the size would not be a multiple of 8 otherwise.
     """
     kinds = len(KINDS)
-    return np.dtype(
+    dtype = np.dtype(
         [
             ("model", "u8"),
             ("sequence", "i8"),
@@ -63,13 +65,18 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
             ("weighed", WEIGHED_EVENT, (WEIGHED_EVENTS,)),
             ("instalments", OPEN_INSTALMENT, (SLOTS,)),
             ("settled_no", "i8"),
-            ("reference_pd", "f4"),
             ("alert", ALERT_STATE),
             ("facts", FACTS),
+            ("reference_pd", "f4"),
             ("network", "f4", (network_width,)),
+            *([] if network_width % 2 else [("reserved", "f4")]),
         ],
         align=True,
     )
+    # numpy leaves padding bytes as it finds them, and a row's bytes are compared and published.
+    if sum(field[0].itemsize for field in (dtype.fields or {}).values()) != dtype.itemsize:
+        raise ValueError(f"the row has hidden padding; order its fields by size: {dtype}")
+    return dtype
 
 
 def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
@@ -139,7 +146,7 @@ class Slab:
         content = self._rows[np.asarray(rows, dtype=np.int64)].tobytes()
         return [content[start : start + size] for start in range(0, len(content), size)]
 
-    def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[np.generic]]:
+    def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[Any]]:
         """Keys of a partition and a copy of one field of their rows, in the same order."""
         index = self._index.get(partition, {})
         return list(index), self._rows[field][np.fromiter(index.values(), dtype=np.int64, count=len(index))]
@@ -161,8 +168,8 @@ class Slab:
         for key, value in latest.items():
             if len(value) != size:
                 raise StateMismatch(
-                    f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have {size}: "
-                    "it was written by another version or model. Replay under this model, then hand over"
+                    f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have "
+                    f"{size}: it was written by another version or model. Replay under this model, then hand over"
                 )
         rows = np.frombuffer(b"".join(latest.values()), dtype=self._rows.dtype)
         strange = rows["model"] != expected

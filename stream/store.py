@@ -15,10 +15,10 @@ from faust.stores.base import SerializedStore
 from faust.types import TP
 
 from stream.state import Slab, StateMismatch
-from stream.transport import PollSchema, Producer
+from stream.transport import PollSchema, producer_of
 
 
-class SlabStore(SerializedStore):  # type: ignore[misc]
+class SlabStore(SerializedStore[bytes, bytes]):
     """A table's data in a `Slab`, keyed by partition and key.
 
     `options` of the table: `slab`, and `on_failure`, called with the exception when a changelog holds what this worker
@@ -27,8 +27,9 @@ class SlabStore(SerializedStore):  # type: ignore[misc]
 
     def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
         super().__init__(url, app, table, **kwargs)
-        self._slab: Slab = self.options["slab"]
-        self._on_failure: Callable[[Exception], None] = self.options["on_failure"]
+        options = self.options or {}
+        self._slab: Slab = options["slab"]
+        self._on_failure: Callable[[Exception], None] = options["on_failure"]
         self._offsets: dict[TP, int] = {}
         self.restored_rows = 0
 
@@ -75,7 +76,7 @@ class SlabStore(SerializedStore):  # type: ignore[misc]
         found = (self._slab.get(partition, key) for partition in self._slab.partitions())
         return next((row for row in found if row is not None), None)
 
-    def _set(self, key: bytes, value: bytes | None) -> None:
+    def _set(self, key: bytes, value: bytes | None) -> None:  # noqa: ARG002
         raise TypeError(f"user {key!r}: rows are written by the scorer, with their partition, not through the table")
 
     def _del(self, key: bytes) -> None:
@@ -101,7 +102,7 @@ class SlabStore(SerializedStore):  # type: ignore[misc]
         self._slab.clear()
 
 
-class StateTable(faust.Table):  # type: ignore[misc]
+class StateTable(faust.Table[bytes, bytes]):
     """The changelog-backed table of user rows. Written a checkpoint at a time by `publish_rows`."""
 
     def _new_changelog_topic(self, **_: Any) -> Any:
@@ -118,8 +119,8 @@ class StateTable(faust.Table):  # type: ignore[misc]
         )
 
     async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        """Publish key–row pairs by partition; returns when all replicas have them."""
-        producer: Producer = self.app.producer
+        """Publish pairs of key and row by partition; returns when all replicas have them."""
+        producer = producer_of(self.app)
         topic = self.changelog_topic_name
         pending = {
             partition: (await producer.send_records(topic, partition, pairs), pairs)

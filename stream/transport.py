@@ -1,8 +1,8 @@
 """Faust's transport driver for batches: a poll of the broker travels through Faust as one message.
 
-Faust's machinery costs per message, so a message here carries all records of a poll, and offsets are moved by the code
-that has made an event's effects durable, through `Consumer.advance`, not by Faust's count of finished messages. Selected
-by the broker URL `foreshock://host:port`. Knows nothing of what the records mean.
+Faust's machinery costs per message, so a message here carries all records of a poll, and offsets are moved by the
+code that has made an event's effects durable, through `Consumer.advance`, not by Faust's count of finished messages.
+Selected by the broker URL `foreshock://host:port`. Knows nothing of what the records mean.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import aiokafka
-from aiokafka.structs import ConsumerRecord
 from faust import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -25,9 +24,16 @@ IDLE_POLL_S = 0.1
 """A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
 
 FETCH_MAX_WAIT_MS = 100
-"""Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide for that long how far a topic reaches."""
+"""Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide as long how far a topic goes."""
 
-Record = ConsumerRecord[bytes | None, bytes | None]
+
+class Record(Protocol):
+    """A record as aiokafka hands it out."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Poll:
     lagging: frozenset[TP] = frozenset()
 
 
-class PollSchema(Schema):  # type: ignore[misc]
+class PollSchema(Schema[Any, Any]):
     """Hands a message's key and value on as they are: the value is a `Poll` or a list of records."""
 
     def loads_key(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002
@@ -93,12 +99,12 @@ class Consumer(driver.Consumer):
             if offset > self._advanced.get(tp, -1):
                 self._advanced[tp] = offset
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[Any, Sequence[Record]]:
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         wanted = None if active_partitions is None else active_partitions - self.held
         if wanted is not None and not wanted:
             await self.sleep(timeout)
             return {}
-        return cast(Mapping[Any, Sequence[Record]], await super()._getmany(wanted, timeout))
+        return await super()._getmany(wanted, timeout)
 
     def ack(self, message: Message) -> bool:
         """Faust has finished with a message. Moves no offset: see `advance`."""
@@ -163,7 +169,7 @@ class Consumer(driver.Consumer):
         """One message per changelog partition, then one for all partitions of input topics."""
         inputs: dict[TP, Sequence[Record]] = {}
         for aiokafka_tp, batch in records.items():
-            tp = driver.TP(aiokafka_tp.topic, aiokafka_tp.partition) if not isinstance(aiokafka_tp, TP) else aiokafka_tp
+            tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
             if self._is_changelog_tp(tp):
                 await self._pass_on(tp, batch[-1].offset, batch)
             else:
@@ -201,7 +207,7 @@ class Producer(driver.Producer):
     async def send_records(
         self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
     ) -> list[Awaitable[Any]]:
-        """Queue key–value pairs for one partition; see `stream.record_batches`."""
+        """Queue pairs of key and value for one partition; see `stream.record_batches`."""
         return await send_records(self._ensure_producer(), topic, partition, records)
 
 
@@ -216,3 +222,8 @@ class Transport(driver.Transport):
 def consumer_of(app: Any) -> Consumer:
     """The app's consumer, typed."""
     return cast(Consumer, app.consumer)
+
+
+def producer_of(app: Any) -> Producer:
+    """The app's producer, typed."""
+    return cast(Producer, app.producer)

@@ -36,8 +36,14 @@ class InstalmentColumns(NamedTuple):
     amount_due: NDArray[np.float64]
     amount_paid: NDArray[np.float64]
 
+    @property
+    def in_full(self) -> NDArray[np.bool_]:
+        """Which payments cover what the event says was due; one without amounts counts as such."""
+        covered = np.isnan(self.amount_paid) | np.isnan(self.amount_due)
+        return covered | (self.amount_paid >= PAID_IN_FULL * self.amount_due)
+
     def at(self, positions: NDArray[np.int64]) -> InstalmentColumns:
-        return InstalmentColumns(*(column[positions] for column in self))
+        return InstalmentColumns._make(column[positions] for column in self)
 
 
 def instalment_columns(events: Sequence[Any]) -> InstalmentColumns:
@@ -100,11 +106,20 @@ def _settle(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) ->
     slots["due_ms"][known[closed], slot[known][closed]] = NO_TIME
     rows["instalments"][users] = slots
 
-    in_full = np.isnan(columns.amount_paid) | np.isnan(columns.amount_due)
-    in_full |= columns.amount_paid >= PAID_IN_FULL * columns.amount_due
-    ahead = users[paying & ~found & in_full & (columns.instalment_no >= 0)]
-    numbers = columns.instalment_no[paying & ~found & in_full & (columns.instalment_no >= 0)]
-    rows["settled_no"][ahead] = np.maximum(rows["settled_no"][ahead], numbers)
+    ahead = paying & ~found & columns.in_full & (columns.instalment_no >= 0)
+    rows["settled_no"][users[ahead]] = np.maximum(rows["settled_no"][users[ahead]], columns.instalment_no[ahead])
+
+
+def is_current(
+    rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns, occurred_ms: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of `n` repayments, already applied, leave their user with nothing overdue: payments in full, bool `[n]`.
+
+    The days past due that such a payment states are how late it was; after it there are none.
+    """
+    due = rows["instalments"]["due_ms"][users]
+    overdue: NDArray[np.bool_] = ((due != NO_TIME) & (due + DAY_MS <= occurred_ms[:, None])).any(axis=1)
+    return (columns.code == PAID) & columns.in_full & ~overdue
 
 
 def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:

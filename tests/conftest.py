@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +30,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_folder() -> Iterator[Path]:
+    """Where servers keep their data. Not under pytest's own temporary folder: each session that starts takes that away
+    from other system users, and PostgreSQL, which refuses to run as root, may be one."""
+    with tempfile.TemporaryDirectory(prefix="foreshock-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def kafka(server_folder: Path) -> Iterator[str]:
     """Bootstrap address of a real broker."""
-    broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))
+    broker = EmbeddedKafka(server_folder / "kafka")
     try:
         yield broker.start()
     finally:
@@ -39,9 +48,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url(server_folder: Path) -> Iterator[str]:
     """URL of an empty database on a real server. Tests that write take `database` instead."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    server = EmbeddedPostgres(server_folder / "postgres")
     try:
         yield server.start()
     finally:

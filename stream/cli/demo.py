@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -45,16 +46,14 @@ def demo(
 ) -> None:
     """Run the real thing on a portfolio of borrowers and show what it catches; stops all that it starts.
 
-    Without --bootstrap-servers and --database-url it starts an embedded Kafka and PostgreSQL in a temporary folder. With
-    your own, it uses topics and a consumer group of its own, named demo-<time>, and leaves them.
+    Without --bootstrap-servers and --database-url it starts an embedded Kafka and PostgreSQL in a temporary folder.
+    With your own, it uses topics and a consumer group of its own, named demo-<time>, and leaves them.
     """
     started_s = time.monotonic()
     options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     try:
         dataset = open_dataset(source, path, **options)
-        settings = settings_of(
-            config, bootstrap_servers=bootstrap_servers, database_url=database_url, bundle=bundle
-        )
+        settings = settings_of(config, bootstrap_servers=bootstrap_servers, database_url=database_url, bundle=bundle)
         Bundle.load(settings.bundle)
     except (DatasetError, BundleError) as error:
         fail(str(error))
@@ -137,13 +136,20 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
     rows = [
         ("events published", f"{figures.events_published:,}"),
         ("events scored", f"{figures.events_scored:,} of {figures.users:,} users"),
-        ("events per second", f"{figures.events_per_second:,.0f} from the first published to the last scored"),
+        ("events per second", f"{figures.events_per_second:,.0f} from the first score to the last"),
         ("dead letters", f"{figures.dead_letters:,}"),
-        ("alerts", ", ".join(f"{count:,} {level}" for level, count in figures.alerts_by_level.items() if count) or "none"),
+        (
+            "alerts",
+            ", ".join(f"{count:,} {level}" for level, count in figures.alerts_by_level.items() if count) or "none",
+        ),
     ]
     if figures.deteriorations is not None:
         caught = f"{figures.deteriorations_caught:,} of {figures.deteriorations:,}"
-        lead = "" if figures.median_lead_days is None else f", half of them {figures.median_lead_days:.0f} days ahead or more"
+        lead = (
+            ""
+            if figures.median_lead_days is None
+            else f", half of them {figures.median_lead_days:.0f} days ahead or more"
+        )
         rows.append(("deteriorations caught", caught + lead))
     if figures.auc is not None:
         rows.append(("AUC", f"{figures.auc:.4f} ({figures.auc_of})"))
@@ -159,9 +165,11 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
 
 
 def _show_worrying(summary: Summary) -> None:
-    worrying = Table(title="the most worrying users", title_justify="left", pad_edge=False)
-    for heading in ("user", "level", "score", "baseline", "days past due", "alert since", "reasons"):
-        worrying.add_column(heading, justify="right" if heading in ("score", "baseline", "days past due") else "left")
+    worrying = Table(title="the most worrying users", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("user", "level", "score", "usual", "days late", "alert since"):
+        numeric = heading in ("score", "usual", "days late")
+        worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    worrying.add_column("because")
     for user in summary.most_worrying:
         worrying.add_row(
             user.user_id,
@@ -170,6 +178,6 @@ def _show_worrying(summary: Summary) -> None:
             f"{user.baseline:.3f}",
             "" if user.days_past_due is None else f"{user.days_past_due:.0f}",
             f"{user.opened_at:%Y-%m-%d}",
-            "; ".join(reason.text for reason in user.reasons),
+            "; ".join(reason.text for reason in user.reasons[:2]),
         )
     console.print(worrying)

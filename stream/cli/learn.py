@@ -28,19 +28,32 @@ def train(
     users: UsersOption = 4_000,
     months: MonthsOption = 24,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and of the training.")] = 1,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs; early stopping may end sooner.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs; early stopping may end sooner.")] = 20,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of PyTorch.")] = 1,
+    protected_input: Annotated[
+        list[str] | None, typer.Option(help="Also take this protected profile field (age_band, sex) as an input.")
+    ] = None,
 ) -> None:
     """Train a model and write its bundle. Needs the `train` extra (PyTorch)."""
     try:
-        from model.train import TrainingError, train as run_training
+        from model.export import ExportError
+        from model.train import TrainingError
+        from model.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
     dataset = _dataset(source, path, users, months, seed)
-    chosen: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
-        metrics = run_training(dataset, out, seed=seed, command=command, **chosen)
-    except (DatasetError, TrainingError) as error:
+        metrics = run_training(
+            dataset,
+            out,
+            seed=seed,
+            epochs=epochs,
+            threads=threads,
+            command=command,
+            protected_inputs=protected_input or (),
+        )
+    except (DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
     _show(metrics)
     console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}")
@@ -64,7 +77,7 @@ def evaluate(
         loaded = Bundle.load(settings.bundle)
         dataset = _dataset(source, path, users, months, seed)
         metrics = run_evaluation(loaded, dataset, held_out_only=source != "simulator")
-    except (BundleError, DatasetError) as error:
+    except (BundleError, DatasetError, ValueError) as error:
         fail(str(error))
     _show(metrics)
     if report is not None:

@@ -40,9 +40,7 @@ def up(config: Config = None, stack_dir: StackDir = None, partitions: Partitions
     settings = settings_of(config, stack_dir=stack_dir, partitions=partitions)
     try:
         with console.status("starting Kafka and PostgreSQL …") as status:
-            address = stack.up(
-                settings.stack_dir, progress=lambda server, doing: status.update(f"{server}: {doing} …")
-            )
+            address = stack.up(settings.stack_dir, progress=lambda server, doing: status.update(f"{server}: {doing} …"))
             status.update("creating topics and tables …")
             create_topics(address.bootstrap_servers, settings)
             migration.upgrade(address.database_url)
@@ -149,7 +147,7 @@ def doctor(
     bundle: BundlePath = None,
     stack_dir: StackDir = None,
 ) -> None:
-    """Look at broker, topics, users, database and bundle; say what is wrong and what to do. Exit code 1 if anything is."""
+    """Say what is wrong with broker, topics, users, database or bundle, and what to do. Exit code 1 if anything is."""
     settings = settings_of(
         config,
         bootstrap_servers=bootstrap_servers,
@@ -161,8 +159,8 @@ def doctor(
         stack_dir=stack_dir,
     )
     running = stack.running(settings.stack_dir)
-    servers = settings.bootstrap_servers or (running and running.bootstrap_servers)
-    url = settings.database_url or (running and running.database_url)
+    servers = settings.bootstrap_servers or (None if running is None else running.bootstrap_servers)
+    url = settings.database_url or (None if running is None else running.database_url)
     failed = False
     for finding in examine(settings, servers, url):
         _print(finding)
@@ -182,6 +180,8 @@ def write(
 
 
 def _print(finding: Finding) -> None:
-    console.print(f"[{_COLOURS[finding.level]}]{finding.level:<8}[/]{finding.subject}: {finding.message}", highlight=False)
+    console.print(
+        f"[{_COLOURS[finding.level]}]{finding.level:<8}[/]{finding.subject}: {finding.message}", highlight=False
+    )
     if finding.remedy:
         console.print(f"        → {finding.remedy}", highlight=False)

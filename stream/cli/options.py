@@ -14,12 +14,15 @@ from stream.settings import Settings, SettingsError, load_settings
 console = Console()
 errors = Console(stderr=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default="foreshock.toml")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings.", show_default="foreshock.toml")
+]
 BootstrapServers = Annotated[
     str | None, typer.Option("--bootstrap-servers", help="Your own Kafka, host:port,…", show_default="embedded stack")
 ]
 DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="Your own PostgreSQL, postgresql://…", show_default="embedded stack")
+    str | None,
+    typer.Option("--database-url", help="Your own PostgreSQL, postgresql://…", show_default="embedded stack"),
 ]
 TopicPrefix = Annotated[str | None, typer.Option("--topic-prefix", help="Put before every topic name.")]
 ApplicationId = Annotated[str | None, typer.Option("--application-id", help="Consumer group of the workers.")]
@@ -50,6 +53,8 @@ def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, s
         stack = running(settings.stack_dir)
         if stack is None:
             missing = "--bootstrap-servers" if servers is None else "--database-url"
-            fail(f"no {missing} given and no embedded stack runs in {settings.stack_dir}: give it, or run `foreshock up`")
+            fail(
+                f"no {missing} given and no embedded stack runs in {settings.stack_dir}: give it, or run `foreshock up`"
+            )
         servers, url = servers or stack.bootstrap_servers, url or stack.database_url
     return servers, url or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,7 @@ def run(
     application_id: ApplicationId = None,
     stack_dir: StackDir = None,
 ) -> None:
-    """Score a range of event time again into scores.replay.NAME and alerts.replay.NAME; live topics stay as they are."""
+    """Score a range of event time again into scores.replay.NAME and alerts.replay.NAME; live topics stay untouched."""
     settings = settings_of(
         config,
         bootstrap_servers=bootstrap_servers,
@@ -80,7 +81,7 @@ def run(
             url, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
         )
         status: str = "failed"
-        counts = {}
+        counts: Counter[str] = Counter()
         try:
             with event_progress("replaying") as progress:
                 task = progress.add_task("replaying", total=None)
@@ -129,7 +130,10 @@ def diff(
         with event_progress("comparing") as progress:
             task = progress.add_task("comparing partitions", total=None)
             result = compare(
-                servers, settings.topics, replayed, lambda done, total: progress.update(task, completed=done, total=total)
+                servers,
+                settings.topics,
+                replayed,
+                lambda done, total: progress.update(task, completed=done, total=total),
             )
     except (ReplayError, DatabaseError) as error:
         fail(str(error))

@@ -101,9 +101,7 @@ def simulate(
     stack_dir: StackDir = None,
 ) -> None:
     """Publish the events of a simulated portfolio to the input topics, in the order of event time."""
-    settings = settings_of(
-        config, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, stack_dir=stack_dir
-    )
+    settings = settings_of(config, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, stack_dir=stack_dir)
     try:
         dataset = open_dataset("simulator", None, users=users, months=months, seed=seed)
     except DatasetError as error:

@@ -30,7 +30,7 @@ from psycopg.types.json import Jsonb
 
 from stream.database import staging
 from stream.database.connection import Connection, address_of, connect
-from stream.database.errors import is_transient, translated
+from stream.database.errors import translated
 from stream.database.partitions import LOCK_TIMEOUT_MS, ensure_months, month_of
 from stream.outputs import Alert, DeadLetter, Score
 
@@ -208,9 +208,9 @@ class DatabaseWriter:
         with translated(self._address):
             try:
                 return work(self._connected())
-            except psycopg.Error as error:
-                if is_transient(error):
-                    self.close()
+            except psycopg.Error:
+                # Also forgets what it knew to be there, which may be what is wrong.
+                self.close()
                 raise
 
     def _connected(self) -> Connection:

@@ -103,8 +103,8 @@ class EmbeddedKafka:
                 self._launch([*command, "kafka.Kafka", self.directory / "server.properties"], cancelled)
                 return self.bootstrap_servers
             except EmbeddedError as error:
+                port_taken = self._server is not None and any(sign in self._server.log_text() for sign in _PORT_TAKEN)
                 self.stop()
-                port_taken = any(sign in str(error) for sign in _PORT_TAKEN)
                 if isinstance(error, StartCancelled) or not port_taken or attempt == _PORT_ATTEMPTS:
                     raise
                 ports = free_ports(2)

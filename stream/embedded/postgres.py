@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -28,6 +30,7 @@ DATABASE = "foreshock"
 USER = "postgres"
 DISK_MIN_BYTES = 256 * 1024 * 1024
 _PORT_ATTEMPTS = 3
+_ORPHANS_TIMEOUT_S = 15.0
 _PORT_TAKEN = "Address already in use"
 
 
@@ -76,8 +79,9 @@ class EmbeddedPostgres:
                 self._create_database()
                 return self.database_url
             except EmbeddedError as error:
+                port_taken = self._server is not None and _PORT_TAKEN in self._server.log_text()
                 self.stop()
-                if isinstance(error, StartCancelled) or _PORT_TAKEN not in str(error) or attempt == _PORT_ATTEMPTS:
+                if isinstance(error, StartCancelled) or not port_taken or attempt == _PORT_ATTEMPTS:
                     raise
                 ports = free_ports(1)
             except BaseException:
@@ -109,6 +113,7 @@ class EmbeddedPostgres:
                 f"PostgreSQL could not prepare {self.directory / 'data'}: {detail}; remove that folder if its data may "
                 "go, choose another with --stack-dir, or use your own server with --database-url"
             ) from error
+        _forget_dead_server(folder)
         return prepared
 
     def _launch(self, prepared: PostgresServer, port: int, cancelled: threading.Event) -> None:
@@ -165,6 +170,38 @@ def data_directory(database_url: str, timeout_s: int = 3) -> str | None:
     except psycopg.Error:
         return None
     return None if row is None else str(row[0])
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """Removes the lock file of a killed server whose exit status nobody has collected.
+
+    PostgreSQL sees through a lock file whose process is gone, but takes a zombie for alive, and where the first process
+    of a container collects no zombies it stays one. The dead server's own children leave by themselves; the lock goes
+    once they have, since it is what protects the data from a second server.
+    """
+    lock = folder / "postmaster.pid"
+    try:
+        if psutil.Process(int(lock.read_text().split()[0])).status() != psutil.STATUS_ZOMBIE:
+            return
+    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+        return
+    deadline = time.monotonic() + _ORPHANS_TIMEOUT_S
+    while _has_server_process(folder):
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"processes of a killed PostgreSQL server still work in {folder}; end them first")
+        time.sleep(0.1)
+    lock.unlink(missing_ok=True)
+
+
+def _has_server_process(folder: Path) -> bool:
+    """Whether any live process works in the folder, as every process of a PostgreSQL server does."""
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "postgres" and process.cwd() == str(folder):
+                return True
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return False
 
 
 def _check_disk(directory: Path) -> None:

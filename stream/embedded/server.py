@@ -139,12 +139,17 @@ class ServerProcess:
         return f"its log {self.log} ends with:\n{self.log_tail()}"
 
     def log_tail(self, lines: int = 12) -> str:
-        """The last lines that this start added to the log."""
+        """The last lines that this start added to the log, without the frames of Java's stack traces."""
+        told = [line for line in self.log_text().splitlines() if not line.startswith("\t")]
+        return "\n".join(told[-lines:]) or "(nothing)"
+
+    def log_text(self) -> str:
+        """All that this start added to the log."""
         if not self.log.exists():
-            return "(no log)"
+            return ""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+            return log.read().decode(errors="replace")
 
     def stop(self) -> None:
         """Stops the server and waits for its end. Calling it again does nothing."""

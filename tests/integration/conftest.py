@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import CoordinatorNotAvailableError
 
 from events.types import KINDS, Event, Kind, encode_event
 from stream.embedded.server import ServerProcess
@@ -93,12 +94,17 @@ class Deployment:
     def committed(self, group: str, topics: Iterable[str]) -> int:
         admin = KafkaAdminClient(bootstrap_servers=self.kafka)
         try:
-            offsets = admin.list_group_offsets({group: None}).get(group, {})
+            try:
+                offsets = admin.list_group_offsets({group: None}).get(group, {})
+            except CoordinatorNotAvailableError:  # a new broker has no groups yet
+                return 0
             return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic in set(topics))
         finally:
             admin.close()
 
-    def wait(self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 90) -> None:
+    def wait(
+        self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 90
+    ) -> None:
         deadline_s = time.monotonic() + seconds
         while not done():
             assert process is None or process.alive, f"{what}: the process ended:\n{process.log_tail(40)}"
@@ -142,5 +148,3 @@ class Deployment:
 def deploy(kafka: str, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
     """Makes a deployment with the settings given."""
     return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
-
-

@@ -55,7 +55,9 @@ def test_every_bad_record_is_kept_and_every_good_one_scored(deploy: Deploy) -> N
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
 
-    letters = [msgspec.json.decode(r.value, type=DeadLetter) for r in deployment.records(deployment.topics.dead_letters)]
+    letters = [
+        msgspec.json.decode(r.value, type=DeadLetter) for r in deployment.records(deployment.topics.dead_letters)
+    ]
     letters.sort(key=lambda letter: letter.offset)
     assert [letter.reason for letter in letters] == [*(reason for reason, _, _ in BAD), "duplicate_event_id"]
     for letter, (_, key, value) in zip(letters, [*BAD, ("", b"u", good[3])], strict=True):

@@ -1,6 +1,7 @@
 """Month partitions on a real server: made once by many, never in the way of writers, whatever lies in the default."""
 
 import datetime as dt
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -152,3 +153,25 @@ def test_a_new_month_does_not_wait_for_a_batch_in_another(url: str) -> None:
                 "VALUES ('t:0:1', '2023-01-05', 'ann', 'e', 1, 0.5, '{}', 'LOW', 0.5, 0, NULL, 'm')"
             )
             assert ensure_months(connection, [FEBRUARY], lock_timeout_ms=500) == {FEBRUARY}
+
+
+def test_a_row_on_its_way_into_the_default_partition_is_waited_for_and_moved(url: str) -> None:
+    with connect(url) as busy, connect(url, "partition-maker") as connection, ThreadPoolExecutor(1) as pool:
+        with busy.transaction():
+            busy.execute(
+                "INSERT INTO score_history "
+                "VALUES ('t:0:1', '2023-02-05', 'ann', 'e', 1, 0.5, '{}', 'LOW', 0.5, 0, NULL, 'm')"
+            )
+            made = pool.submit(ensure_months, connection, [FEBRUARY], lock_timeout_ms=20_000)
+            with connect(url) as observer:
+                for _ in range(400):
+                    if observer.execute(
+                        "SELECT 1 FROM pg_stat_activity "
+                        "WHERE application_name = 'partition-maker' AND wait_event_type = 'Lock'"
+                    ).fetchone():
+                        break
+                    time.sleep(0.01)
+                else:
+                    raise AssertionError("the maker of the partition never waited")
+        assert made.result(timeout=20) == {FEBRUARY}
+        assert partitions(connection) == {"score_history_2023_02": 1, "score_history_default": 0}

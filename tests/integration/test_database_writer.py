@@ -215,6 +215,17 @@ def test_a_cleared_alert_stays_cleared(writer: DatabaseWriter, url: str, late: A
     assert (row["kind"], row["level"], row["cleared_at"]) == ("cleared", "LOW", LIFE[2].occurred_at)
 
 
+def test_a_cleared_alert_stays_cleared_when_its_history_was_trimmed(writer: DatabaseWriter, url: str) -> None:
+    writer.write_alerts(LIFE)
+    with connect(url) as connection:
+        connection.execute("DELETE FROM alert_events")
+    before = rows(url, "alerts")
+
+    writer.write_alerts(LIFE[:1])
+
+    assert rows(url, "alerts") == before
+
+
 def test_without_history_only_the_latest_is_kept(url: str) -> None:
     with DatabaseWriter(url, score_history=False) as writer:
         assert writer.write_scores([a_score(sequence=n) for n in (1, 2)]) == Written(scores=0, users=1)

@@ -29,7 +29,7 @@ def simulated(users: int, months: int, seed: int = 5) -> list[Event]:
 
 def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) -> None:
     """2,000 users: what the worker published against PyTorch over each user's events in one pass."""
-    torch_scores = pytest.importorskip("model.sequences").score_histories
+    torch_scores = pytest.importorskip("model.history").score_histories
     deployment = deploy()
     deployment.publish(simulated(2_000, 6))
     with deployment.running("worker") as worker:
@@ -69,7 +69,9 @@ def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
     for share in (0.2, 0.6):
         with deployment.running("worker") as worker:
             deployment.wait(
-                lambda share=share: deployment.size(deployment.topics.scores) > share * published, "first scores", worker
+                lambda share=share: deployment.size(deployment.topics.scores) > share * published,
+                "first scores",
+                worker,
             )
             deployment.kill(worker)
     with deployment.running("worker") as worker:

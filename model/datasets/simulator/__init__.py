@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from events.types import KINDS, Event, Kind, encode_event
 from model.datasets import DatasetError, Outcome, in_held_out_share
@@ -21,7 +22,7 @@ from model.datasets.simulator import hazard, life
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
 from model.datasets.simulator.drafts import DAY_S
 from model.datasets.simulator.life import NEVER, Calendar, State, Week
-from model.datasets.simulator.portfolio import Floats, Ints, Traits, draw_traits
+from model.datasets.simulator.portfolio import Ints, Traits, draw_traits
 from model.datasets.simulator.repayments import draft_repayments
 
 SIMULATOR_OPTIONS = ("users", "months", "seed", "start")
@@ -67,7 +68,7 @@ class Simulator:
         self._end_day = int(month.astype("datetime64[D]").astype(np.int64)) + start.day - 1
         self._weeks = -(-(self._end_day - self._first_day) // 7)
         self._blocks = -(-users // BLOCK_USERS)
-        self._hazards = lru_cache(maxsize=256)(self._block_hazards)
+        self._futures = lru_cache(maxsize=256)(self._block_futures)
 
     def events(self) -> Iterator[Event]:
         """All events in order of event time, then of user; each call starts anew."""
@@ -109,16 +110,19 @@ class Simulator:
         return in_held_out_share(user_id)
 
     def true_hazard(self, user_id: str, at_ms: int, horizon_days: int = 90) -> float:
-        """Probability of onset within `horizon_days` of `at_ms`, given the latent state at the start of that week.
+        """Probability of onset within `horizon_days` of the day of `at_ms`, given no onset before that day.
 
-        A share of simulated futures of the same process, so it has sampling noise (see `hazard.FUTURES`). NaN when the
-        borrower has not joined, has left or has had the onset. Raises `DatasetError` for a user or time outside.
+        A share of simulated futures of the same process from the latent state at the start of that week, so it has
+        sampling noise (see `hazard.FUTURES`) and does not know what happened since. NaN when the borrower had not
+        joined, had left or had had the onset by then. Raises `DatasetError` for a user or time outside.
         """
         number = self._number(user_id)
-        week = (at_ms // DAY_MS - self._first_day) // 7
+        week, day = divmod(at_ms // DAY_MS - self._first_day, 7)
         if not 0 <= week < self._weeks:
             raise DatasetError(f"simulator: {at_ms} ms is outside the simulated {self.months} months from {self.start}")
-        return float(self._hazards(number // BLOCK_USERS, int(week), horizon_days)[number % BLOCK_USERS])
+        weeks = -(-(horizon_days + 6) // 7)
+        offsets = self._futures(number // BLOCK_USERS, int(week), weeks)
+        return hazard.onset_share(offsets[number % BLOCK_USERS], int(day), horizon_days)
 
     def user_ids(self) -> list[str]:
         """Every borrower's id, in order."""
@@ -127,7 +131,7 @@ class Simulator:
     def _number(self, user_id: str) -> int:
         number = int(user_id[1:]) if user_id[:1] == "u" and user_id[1:].isdigit() else -1
         if not 0 <= number < self.users or user_id != _user_id(number):
-            raise DatasetError(f"simulator: no user {user_id!r}; ids run from {_user_id(0)} to {_user_id(self.users - 1)}")
+            raise DatasetError(f"simulator: no user {user_id!r}; ids run to {_user_id(self.users - 1)}")
         return number
 
     def _user_ids(self, block: int) -> list[str]:
@@ -191,15 +195,11 @@ class Simulator:
                 [event for kind, draft in enumerate(kept) for event in draft.events(user_ids, f"{prefix}{kind}")],
             )
 
-    def _block_hazards(self, block: int, week: int, horizon_days: int) -> Floats:
-        """`true_hazard` of a block's borrowers at the start of a week, float64 `[BLOCK_USERS]`."""
-        for number, (before, _) in enumerate(self._lives(block)):
-            if number == week:
-                seed = np.random.SeedSequence((self.seed, block, week, horizon_days))
-                return hazard.onset_shares(
-                    self._traits(block), before, self._first_day + 7 * week, horizon_days, np.random.default_rng(seed)
-                )
-        raise AssertionError("the week was checked by the caller")
+    def _block_futures(self, block: int, week: int, weeks: int) -> NDArray[np.int16]:
+        """Onsets in futures of a block's borrowers from the start of a week, int16 `[BLOCK_USERS, FUTURES]`."""
+        before, _ = next(islice(self._lives(block), week, None))
+        rng = np.random.default_rng(np.random.SeedSequence((self.seed, block, week, weeks)))
+        return hazard.onset_offsets(self._traits(block), before, self._first_day + 7 * week, weeks, rng)
 
 
 def _user_id(number: int) -> str:

@@ -6,12 +6,14 @@ The days past due are not read here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from events.types import Activity, Profile, Transaction
+from events.types import Activity, Event, Profile, Transaction
 from model.datasets.simulator import life
 from model.datasets.simulator import portfolio as names
 from model.datasets.simulator.drafts import DAY_S, Draft, money, named, with_gaps
@@ -103,7 +105,8 @@ def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     surface.utilisation += np.where(cashing, 0.4, 0.17) * (target - surface.utilisation) + 0.035 * noise
     np.clip(surface.utilisation, 0.0, 1.08, out=surface.utilisation)
     begins = (state.episode == life.INCOME_SWITCH) & (state.episode_weeks == 7)
-    surface.silent_weeks[:] = np.where(begins, 3 + (draws[0] * 4).astype(np.int64), np.maximum(surface.silent_weeks - 1, 0))
+    silence = 3 + (draws[0] * 4).astype(np.int64)
+    surface.silent_weeks[:] = np.where(begins, silence, np.maximum(surface.silent_weeks - 1, 0))
     surface.income[:] = np.where(begins, traits.income * (0.85 + 0.4 * draws[1]), surface.income)
 
 
@@ -122,7 +125,8 @@ def _transactions(
     acting = state.active & traits.has_transactions
     cashing, gone = state.regime == life.CASH_OUT, state.regime == life.GONE
     moving, festive = state.episode == life.MOVING, traits.festive & _is_december(week)
-    rate = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4) * np.select([gone, cashing, moving], [0.25, 2.0, 1.4], 1.0)
+    rate = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
+    rate = rate * np.select([gone, cashing, moving], [0.25, 2.0, 1.4], 1.0)
     spent = np.repeat(np.arange(len(shown)), rng.poisson(np.where(acting, rate * np.where(festive, 1.7, 1.0), 0.0)))
     draws = rng.random((7, len(spent)))
     noise = rng.standard_normal((2, len(spent)))
@@ -157,17 +161,17 @@ def _transactions(
     used = surface.utilisation[user] + 0.006 * (days_since_payday - 15) + 0.03 * rng.standard_normal(len(user))
     gaps = rng.random((3, len(user)))
     return Draft(
-        Transaction,
         user,
         time_s,
-        {
-            "amount": money(amount),
-            "category": _labels(category, CATEGORIES, gaps[0] < 0.03),
-            "channel": _labels(channel, CHANNELS, gaps[0] > 0.98),
-            "balance_after": with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), (limit == 0) | (gaps[1] < 0.05)),
-            "credit_limit": with_gaps(limit, (limit == 0) | (gaps[2] < 0.05)),
-            "counterparty_type": _labels(party, COUNTERPARTIES, gaps[2] > 0.92),
-        },
+        (
+            money(amount),
+            _labels(category, CATEGORIES, gaps[0] < 0.03),
+            _labels(channel, CHANNELS, gaps[0] > 0.98),
+            with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), (limit == 0) | (gaps[1] < 0.05)),
+            with_gaps(limit, (limit == 0) | (gaps[2] < 0.05)),
+            _labels(party, COUNTERPARTIES, gaps[2] > 0.92),
+        ),
+        _typed_transactions,
     )
 
 
@@ -202,21 +206,22 @@ def _activity(traits: Traits, week: Week, shown: Floats, rng: np.random.Generato
     times = 1 + np.floor(-np.log1p(-draws[0]) * (0.7 + 0.5 * np.minimum(shown[user], 2)))
     is_session = kind == 0
     return Draft(
-        Activity,
         user,
         week.calendar.first_day * DAY_S + _waking_second(draws[1], draws[2]),
-        {
-            "kind": named(kind, ACTIVITIES),
-            "count": np.where(is_session, times, 1.0).tolist(),
-            "duration_s": with_gaps(np.round(duration), ~is_session | (draws[0] > 0.9)),
-        },
+        (
+            named(kind, ACTIVITIES),
+            np.where(is_session, times, 1.0).tolist(),
+            with_gaps(np.round(duration), ~is_session | (draws[0] > 0.9)),
+        ),
+        _typed_activity,
     )
 
 
 def _profiles(traits: Traits, week: Week, surface: Surface, rng: np.random.Generator) -> Draft:
     """The first profile in a borrower's first week, an updated one now and then and after an income switch."""
     state = week.state
-    update = rng.random(len(traits.income)) < np.where((state.episode == life.INCOME_SWITCH) & (state.episode_weeks == 2), 0.5, 0.004)
+    settled_in = (state.episode == life.INCOME_SWITCH) & (state.episode_weeks == 2)
+    update = rng.random(len(traits.income)) < np.where(settled_in, 0.5, 0.004)
     first = ~surface.profiled
     wanted = state.active & traits.has_profile & (first | update)
     user = np.flatnonzero(wanted)
@@ -225,26 +230,26 @@ def _profiles(traits: Traits, week: Week, surface: Surface, rng: np.random.Gener
     gaps = rng.random((8, len(user))) < 0.08
     known = traits.take(user)
     return Draft(
-        Profile,
         user,
         week.calendar.first_day * DAY_S + second,
-        {
-            "age_band": named(known.age_band, names.AGE_BANDS),
-            "sex": named(known.sex, names.SEXES),
-            "income": with_gaps(np.round(surface.income[user], -1), gaps[0]),
-            "employment": _labels(known.employment, names.EMPLOYMENTS, gaps[1]),
-            "education": _labels(known.education, names.EDUCATIONS, gaps[2]),
-            "marital_status": _labels(known.marital_status, names.MARITAL_STATUSES, gaps[3]),
-            "region": named(known.region, names.REGIONS),
-            "product": named(known.product, names.PRODUCTS),
-            "tenure_months": with_gaps(known.tenure_months, gaps[4]),
-            "credit_limit": with_gaps(known.credit_limit, (known.credit_limit == 0) | gaps[5]),
-            "origination_pd": with_gaps(known.origination_pd, gaps[6]),
-            "bureau_score": with_gaps(known.bureau_score, gaps[7]),
-            "interest_rate": known.interest_rate.tolist(),
-            "payment_to_income": np.round(known.instalment / known.income, 4).tolist(),
-            "term_months": known.term_months.tolist(),
-        },
+        (
+            named(known.age_band, names.AGE_BANDS),
+            named(known.sex, names.SEXES),
+            with_gaps(np.round(surface.income[user], -1), gaps[0]),
+            _labels(known.employment, names.EMPLOYMENTS, gaps[1]),
+            _labels(known.education, names.EDUCATIONS, gaps[2]),
+            _labels(known.marital_status, names.MARITAL_STATUSES, gaps[3]),
+            named(known.region, names.REGIONS),
+            named(known.product, names.PRODUCTS),
+            with_gaps(known.tenure_months, gaps[4]),
+            with_gaps(known.credit_limit, (known.credit_limit == 0) | gaps[5]),
+            with_gaps(known.origination_pd, gaps[6]),
+            with_gaps(known.bureau_score, gaps[7]),
+            known.interest_rate.tolist(),
+            np.round(known.instalment / known.income, 4).tolist(),
+            known.term_months.tolist(),
+        ),
+        _typed_profiles,
     )
 
 
@@ -258,3 +263,89 @@ def _labels(codes: Ints, labels: tuple[str, ...], missing: NDArray[np.bool_]) ->
 def _waking_second(day_draw: Floats, hour_draw: Floats) -> Ints:
     """Seconds from the start of the week, between seven and midnight of any day."""
     return (np.floor(day_draw * 7) * DAY_S + (7 + 16.9 * hour_draw) * 3600).astype(np.int64)
+
+
+def _typed_transactions(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
+    return [
+        Transaction(
+            event_id=event_id,
+            user_id=user_id,
+            occurred_at=occurred_at,
+            amount=amount,
+            category=category,
+            channel=channel,
+            balance_after=balance_after,
+            credit_limit=credit_limit,
+            counterparty_type=counterparty_type,
+        )
+        for (
+            event_id,
+            user_id,
+            occurred_at,
+            amount,
+            category,
+            channel,
+            balance_after,
+            credit_limit,
+            counterparty_type,
+        ) in rows
+    ]
+
+
+def _typed_activity(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
+    return [
+        Activity(
+            event_id=event_id,
+            user_id=user_id,
+            occurred_at=occurred_at,
+            kind=kind,
+            count=count,
+            duration_s=duration_s,
+        )
+        for event_id, user_id, occurred_at, kind, count, duration_s in rows
+    ]
+
+
+def _typed_profiles(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
+    return [
+        Profile(
+            event_id=event_id,
+            user_id=user_id,
+            occurred_at=occurred_at,
+            age_band=age_band,
+            sex=sex,
+            income=income,
+            employment=employment,
+            education=education,
+            marital_status=marital_status,
+            region=region,
+            product=product,
+            tenure_months=tenure_months,
+            credit_limit=credit_limit,
+            origination_pd=origination_pd,
+            bureau_score=bureau_score,
+            interest_rate=interest_rate,
+            payment_to_income=payment_to_income,
+            term_months=term_months,
+        )
+        for (
+            event_id,
+            user_id,
+            occurred_at,
+            age_band,
+            sex,
+            income,
+            employment,
+            education,
+            marital_status,
+            region,
+            product,
+            tenure_months,
+            credit_limit,
+            origination_pd,
+            bureau_score,
+            interest_rate,
+            payment_to_income,
+            term_months,
+        ) in rows
+    ]

@@ -1,4 +1,4 @@
-"""Drafts: a block's events of one kind and week as columns, and how columns become event types.
+"""Drafts: a block's events of one kind and week as columns, on their way to typed events.
 
 Times are whole seconds since 1970-01-01 UTC.
 """
@@ -6,7 +6,7 @@ Times are whole seconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,60 +16,46 @@ from events.types import Event
 from model.datasets.simulator.portfolio import Flags, Floats, Ints
 
 DAY_S = 86_400
-_UTC = dt.UTC
 
 
 class Draft(NamedTuple):
-    """Events of one type, in no particular order: `user` is the row in the block `[n]`, the rest are its columns."""
+    """Events of one kind, in no particular order.
 
-    event_type: type[Event]
+    `user` is the row in the block and `time_s` the time, both `[n]`; `fields` are the other columns, which `typed`
+    takes after event id, user id and time. `drafted` are the places in the whole draft, None if all are there: an id
+    must not depend on which rows are left out.
+    """
+
     user: Ints
     time_s: Ints
-    fields: dict[str, Sequence[Any]]
+    fields: tuple[list[Any], ...]
+    typed: Callable[[Iterable[tuple[Any, ...]]], list[Event]]
+    drafted: Ints | None = None
 
     def where(self, kept: Flags) -> Draft:
         """The draft without the other rows."""
         if kept.all():
             return self
         rows = np.flatnonzero(kept)
+        drafted = rows if self.drafted is None else self.drafted[rows]
         chosen = rows.tolist()
-        fields = {name: [values[row] for row in chosen] for name, values in self.fields.items()}
-        return Draft(self.event_type, self.user[rows], self.time_s[rows], fields)
+        fields = tuple([values[row] for row in chosen] for values in self.fields)
+        return Draft(self.user[rows], self.time_s[rows], fields, self.typed, drafted)
 
     def events(self, user_ids: Sequence[str], prefix: str) -> list[Event]:
-        """The typed events; ids are `prefix` and the position in the draft."""
+        """The typed events; ids are `prefix` and the place in the whole draft."""
         rows = self.user.tolist()
-        fixed = [
-            [prefix + position for position in _positions(len(rows))],
-            list(map(user_ids.__getitem__, rows)),
-            [_moment(second, _UTC) for second in self.time_s.tolist()],
-        ]
-        names = ("event_id", "user_id", "occurred_at", *self.fields)
-        return _typed(self.event_type, names, [*fixed, *self.fields.values()])
+        if self.drafted is None:
+            ids = [prefix + place for place in _PLACES[: len(rows)]]
+            ids += [f"{prefix}-{place:x}" for place in range(len(_PLACES), len(rows))]
+        else:
+            ids = [f"{prefix}-{place:x}" for place in self.drafted.tolist()]
+        times = [_moment(second, dt.UTC) for second in self.time_s.tolist()]
+        return self.typed(zip(ids, map(user_ids.__getitem__, rows), times, *self.fields, strict=True))
 
 
-_POSITIONS: list[str] = []
-
-
-def _positions(count: int) -> list[str]:
-    """`-0`, `-1`, … in hexadecimal."""
-    _POSITIONS.extend(f"-{position:x}" for position in range(len(_POSITIONS), count))
-    return _POSITIONS[:count]
-
-
+_PLACES = tuple(f"-{place:x}" for place in range(4096))
 _moment = dt.datetime.fromtimestamp
-_BUILDERS: dict[tuple[type[Event], tuple[str, ...]], Any] = {}
-
-
-def _typed(event_type: type[Event], names: tuple[str, ...], columns: list[Sequence[Any]]) -> list[Event]:
-    """A list of structs from columns. The call with its keywords is compiled once per set of fields: twice as fast as `**`."""
-    builder = _BUILDERS.get((event_type, names))
-    if builder is None:
-        arguments = ", ".join(f"{name}={name}" for name in names)
-        source = f"lambda columns: [event_type({arguments}) for {', '.join(names)} in zip(*columns, strict=True)]"
-        builder = _BUILDERS[event_type, names] = eval(source, {"event_type": event_type})
-    built: list[Event] = builder(columns)
-    return built
 
 
 def money(values: Floats) -> list[Any]:

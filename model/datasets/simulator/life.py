@@ -1,13 +1,14 @@
 """Life: the latent process of each simulated borrower and the accounting of their instalments, one week at a time.
 
-The truth lives here. What others may see of it is `repayments` and `behaviour`; what it implies is `hazard`. A borrower's
-regime (stable, sliding, in shock, …) pulls their stress; stress decides whether and when bills are paid; days past due
-follow from what is unpaid, oldest first.
+The truth lives here. What others may see of it is `repayments` and `behaviour`; what it implies is `hazard`. A
+borrower's regime (stable, sliding, in shock, …) pulls their stress; stress decides whether and when bills are paid;
+days past due follow from what is unpaid, oldest first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class State(Columns):
 
 @dataclass(frozen=True)
 class Week:
-    """What happened in a week, for whoever writes events about it; arrays `[n]`, offsets are days in the week, -1 is no."""
+    """What happened in a week, for whoever writes events about it; arrays `[n]`, offsets are days, -1 is no."""
 
     calendar: Calendar
     state: State  # after the week
@@ -144,7 +145,8 @@ def fresh_state(traits: Traits) -> State:
 
 def replaced(state: State, fresh: State, rows: Flags, active: Flags) -> State:
     """`state` with some rows begun anew, and who is active set."""
-    merged = {field.name: np.where(rows, getattr(fresh, field.name), getattr(state, field.name)) for field in fields(state)}
+    names = [field.name for field in fields(state)]
+    merged = {name: np.where(rows, getattr(fresh, name), getattr(state, name)) for name in names}
     return State(**{**merged, "active": active})
 
 
@@ -155,7 +157,8 @@ def step(traits: Traits, state: State, rng: np.random.Generator, calendar: Calen
     regime, story = _next_regime(traits, state, draws[0])
     episode, episode_weeks, seen = _next_episode(state, draws[1])
     stress = _next_stress(traits, state, regime, episode, noise[0], calendar)
-    return _account(traits, state, calendar, draws, noise[1], (regime, story, episode, episode_weeks, seen, stress))
+    mind = _Mind(regime, story, episode, episode_weeks, seen, stress)
+    return _account(traits, state, calendar, draws, noise[1], mind)
 
 
 def _next_regime(traits: Traits, state: State, draw: Floats) -> tuple[Ints, Ints]:
@@ -189,116 +192,179 @@ def _logistic(values: Floats) -> Floats:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def _account(
-    traits: Traits,
-    state: State,
-    calendar: Calendar,
-    draws: Floats,
-    noise: Floats,
-    mind: tuple[Ints, Ints, Ints, Ints, Ints, Floats],
-) -> Week:
-    """The week's reversal, bill, payment and missed payment, in this order of cause, and what they leave."""
-    regime, story, episode, episode_weeks, seen, stress = mind
-    first_day, last_day = calendar.first_day, calendar.first_day + 6
-    active = state.active
+class _Mind(NamedTuple):
+    """The latent side of the week that the accounting of the same week follows."""
 
-    back = state.reversal & active & (state.part == 0)
-    reversed_no = np.where(back, state.instalment_no - state.unpaid, -1)
-    reversed_month = state.bill_month - state.unpaid
+    regime: Ints
+    story: Ints
+    episode: Ints
+    episode_weeks: Ints
+    episodes_seen: Ints
+    stress: Floats
+
+
+class _Bills(NamedTuple):
+    """This week's bills and reversals. `unpaid` and `due_of_oldest` hold before the bill, with the reversal."""
+
+    back: Flags
+    unpaid: Ints
+    due_of_oldest: Ints
+    offset: Ints
+    billed: Flags
+    day: Ints
+    days_past_due: Ints
+    instalment_no: Ints
+    month: Ints
+    pay_day: Ints
+
+
+class _Payments(NamedTuple):
+    """This week's payments; `unpaid_then` instalments were unpaid just before, `settles` of them are paid."""
+
+    pays: Flags
+    offset: Ints
+    day: Ints
+    bill_before: Flags
+    unpaid_then: Ints
+    settles: Ints
+    part: Floats
+    first_share: Floats
+    first_no: Ints
+    first_month: Ints
+    principal: Floats
+
+
+def _bill(
+    traits: Traits, state: State, calendar: Calendar, stress: Floats, draws: Floats, noise: Floats
+) -> _Bills:
+    """Last week's payment that comes back, the bill, and when a borrower without arrears means to pay it, if at all."""
+    back = state.reversal & state.active & (state.part == 0)
     unpaid = state.unpaid + back
     due_of_oldest = calendar.due_day(state.bill_month - unpaid + 1, traits.bill_dom)
-
-    # The bill, and whether and when a borrower without arrears means to pay it.
-    bill_offset = np.where(active, calendar.offset_of_dom[traits.bill_dom], -1)
-    billed = bill_offset >= 0
-    bill_day = first_day + bill_offset
-    bill_dpd = np.where(unpaid > 0, np.maximum(bill_day - due_of_oldest, 0), 0)
-    instalment_no = state.instalment_no + billed
-    bill_month = np.where(billed, calendar.month_of_dom[traits.bill_dom], state.bill_month)
-    means_to_pay = draws[2] >= _logistic(-4.8 + 1.75 * stress + 0.7 * traits.forgetful)
-    delay = np.clip(np.rint(traits.pay_delay_days + 1.5 * np.maximum(stress, 0) + 1.6 * noise), 1 - NOTICE_DAYS, 14)
+    offset = np.where(state.active, calendar.offset_of_dom[traits.bill_dom], -1)
+    billed = offset >= 0
+    day = calendar.first_day + offset
+    means_to_pay = draws >= _logistic(-4.8 + 1.75 * stress + 0.7 * traits.forgetful)
+    delay = np.rint(traits.pay_delay_days + 1.5 * np.maximum(stress, 0) + 1.6 * noise)
+    planned = day + NOTICE_DAYS + np.clip(delay, 1 - NOTICE_DAYS, 14).astype(np.int64)
     plans = billed & (unpaid == 0) & means_to_pay
-    pay_day = np.where(plans, bill_day + NOTICE_DAYS + delay.astype(np.int64), np.where(billed, NEVER, state.pay_day))
+    return _Bills(
+        back=back,
+        unpaid=unpaid,
+        due_of_oldest=due_of_oldest,
+        offset=offset,
+        billed=billed,
+        day=day,
+        days_past_due=np.where(unpaid > 0, np.maximum(day - due_of_oldest, 0), 0),
+        instalment_no=state.instalment_no + billed,
+        month=np.where(billed, calendar.month_of_dom[traits.bill_dom], state.bill_month),
+        pay_day=np.where(plans, planned, np.where(billed, NEVER, state.pay_day)),
+    )
 
-    # The payment: as planned, or a catch-up on arrears.
-    planned = (pay_day >= first_day) & (pay_day <= last_day)
-    late = active & (state.unpaid > 0) & (pay_day == NEVER) & (due_of_oldest < first_day)
-    catches_up = late & (draws[3] < 0.6 * _logistic(2.3 - 1.65 * stress))
-    pays = active & (planned | catches_up)
-    pay_offset = np.where(pays, np.where(planned, pay_day - first_day, (draws[4] * 7).astype(np.int64)), -1)
-    bill_before = billed & (bill_offset <= pay_offset)
-    unpaid_then = unpaid + bill_before
-    one_only = draws[5] < np.clip(0.25 + 0.2 * stress, 0.1, 0.85)
-    partly = catches_up & one_only & (draws[6] < 0.3) & (state.part < 0.6)
+
+def _pay(
+    traits: Traits, state: State, calendar: Calendar, stress: Floats, bills: _Bills, draws: Floats
+) -> _Payments:
+    """The payment that was planned for this week, or a catch-up on arrears: all, one instalment, or part of one."""
+    first_day = calendar.first_day
+    planned = (bills.pay_day >= first_day) & (bills.pay_day < first_day + 7)
+    late = state.active & (state.unpaid > 0) & (bills.pay_day == NEVER) & (bills.due_of_oldest < first_day)
+    catches_up = late & (draws[0] < 0.6 * _logistic(2.3 - 1.65 * stress))
+    pays = state.active & (planned | catches_up)
+    offset = np.where(pays, np.where(planned, bills.pay_day - first_day, (draws[1] * 7).astype(np.int64)), -1)
+    bill_before = bills.billed & (bills.offset <= offset)
+    unpaid_then = bills.unpaid + bill_before
+    one_only = draws[2] < np.clip(0.25 + 0.2 * stress, 0.1, 0.85)
+    partly = catches_up & one_only & (draws[3] < 0.3) & (state.part < 0.6)
     count = np.where(pays & ~partly, np.where(one_only, 1, unpaid_then), 0)
-    part = np.where(partly, state.part + 0.3, np.where(count > 0, 0.0, state.part))
-    first_share = np.where(partly, 0.3, 1.0 - state.part)
-    last_billed = state.bill_month + np.where(bill_before, bill_month - state.bill_month, 0)
-    first_no = state.instalment_no + bill_before - unpaid_then + 1
-    principal = np.maximum(state.principal - 0.82 * traits.instalment * np.where(partly, 0.3, count), 0.0)
-    unpaid_after = unpaid + billed - count
+    settled = 0.82 * traits.instalment * np.where(partly, 0.3, count)
+    return _Payments(
+        pays=pays,
+        offset=offset,
+        day=first_day + offset,
+        bill_before=bill_before,
+        unpaid_then=unpaid_then,
+        settles=count,
+        part=np.where(partly, state.part + 0.3, np.where(count > 0, 0.0, state.part)),
+        first_share=np.where(partly, 0.3, 1.0 - state.part),
+        first_no=state.instalment_no + bill_before - unpaid_then + 1,
+        first_month=np.where(bill_before, bills.month, state.bill_month) - unpaid_then + 1,
+        principal=np.maximum(state.principal - settled, 0.0),
+    )
 
-    # Sixty days past due: either before the payment or after it.
-    onset = np.where(unpaid > 0, np.maximum(due_of_oldest + DELINQUENCY_DAYS, first_day), last_day + 1)
-    onset = np.where(pays & (count > 0) & (onset > first_day + pay_offset), last_day + 1, onset)
-    due_after = calendar.due_day(bill_month - unpaid_after + 1, traits.bill_dom)
-    later = np.where(unpaid_after > 0, np.maximum(due_after + DELINQUENCY_DAYS, first_day), last_day + 1)
-    onset = np.minimum(onset, later)
-    onset_day = np.where((state.onset_day == NEVER) & active & (onset <= last_day), onset, state.onset_day)
 
-    # The lender notices the latest bill unpaid one to three days after its due date.
-    noticed = bill_day + NOTICE_DAYS + 1 + (draws[7] * 3).astype(np.int64)
-    missed_day = np.where(billed, noticed, state.missed_day)
-    looks = active & (missed_day >= first_day) & (missed_day <= last_day)
-    # Paid before the look: the notice comes at night, payments by day, so a payment of the same day is too late.
-    settled = pays & (count == unpaid_then) & (first_day + pay_offset < missed_day)
-    missed = looks & ((unpaid + billed) > 0) & ~settled
-    oldest_then = np.where(pays & (first_day + pay_offset < missed_day), due_after, due_of_oldest)
-    oldest_then = np.where(unpaid + bill_before > 0, oldest_then, calendar.due_day(bill_month, traits.bill_dom))
+def _onset(state: State, first_day: int, bills: _Bills, payments: _Payments, due_after: Ints, unpaid: Ints) -> Ints:
+    """First day at `DELINQUENCY_DAYS`, by what was unpaid before the week's payment or by what is unpaid after it."""
+    beyond = first_day + 7
+    before = np.where(bills.unpaid > 0, np.maximum(bills.due_of_oldest + DELINQUENCY_DAYS, first_day), beyond)
+    before = np.where((payments.settles > 0) & (before > payments.day), beyond, before)
+    after = np.where(unpaid > 0, np.maximum(due_after + DELINQUENCY_DAYS, first_day), beyond)
+    onset = np.minimum(before, after)
+    return np.where((state.onset_day == NEVER) & state.active & (onset < beyond), onset, state.onset_day)
+
+
+def _account(
+    traits: Traits, state: State, calendar: Calendar, draws: Floats, noise: Floats, mind: _Mind
+) -> Week:
+    """The week's reversal, bill, payment and missed payment, in this order of cause, and what they leave."""
+    first_day, last_day = calendar.first_day, calendar.first_day + 6
+    bills = _bill(traits, state, calendar, mind.stress, draws[2], noise)
+    payments = _pay(traits, state, calendar, mind.stress, bills, draws[3:7])
+    unpaid = bills.unpaid + bills.billed - payments.settles
+    due_after = calendar.due_day(bills.month - unpaid + 1, traits.bill_dom)
+
+    # The lender notices the latest bill unpaid one to three days after its due date. It looks at night and payments
+    # come by day, so a payment of the same day is too late.
+    noticed = bills.day + NOTICE_DAYS + 1 + (draws[7] * 3).astype(np.int64)
+    missed_day = np.where(bills.billed, noticed, state.missed_day)
+    looks = state.active & (missed_day >= first_day) & (missed_day <= last_day)
+    pays_first = payments.pays & (payments.day < missed_day)
+    missed = looks & (bills.unpaid + bills.billed > 0) & ~(pays_first & (payments.settles == payments.unpaid_then))
+    oldest = np.where(pays_first, due_after, bills.due_of_oldest)
 
     # Paid off and left, or charged off.
-    charged_off = (unpaid_after > 0) & (due_after + CHARGE_OFF_DAYS <= last_day)
-    leaves = (unpaid_after == 0) & (draws[8] < 0.0016) & (pay_offset < 0)
-    ends = active & (charged_off | leaves)
-    reversal = pays & (count > 0) & (part == 0) & (draws[9] < 0.002 + 0.004 * np.clip(stress, 0, 3))
+    charged_off = (unpaid > 0) & (due_after + CHARGE_OFF_DAYS <= last_day)
+    leaves = (unpaid == 0) & (draws[8] < 0.0016) & ~payments.pays
+    ends = state.active & (charged_off | leaves)
+    bounces = draws[9] < 0.002 + 0.004 * np.clip(mind.stress, 0, 3)
     after = State(
-        regime=np.where(active, regime, state.regime),
-        stress=stress,
-        story=np.where(active, story, state.story),
-        episode=episode,
-        episode_weeks=episode_weeks,
-        episodes_seen=np.where(active, seen, state.episodes_seen),
-        active=active & ~ends,
-        instalment_no=instalment_no,
-        bill_month=bill_month,
-        unpaid=unpaid_after,
-        part=part,
-        principal=principal,
-        pay_day=np.where(pays | (pay_day < first_day), NEVER, pay_day),
+        regime=np.where(state.active, mind.regime, state.regime),
+        stress=mind.stress,
+        story=np.where(state.active, mind.story, state.story),
+        episode=mind.episode,
+        episode_weeks=mind.episode_weeks,
+        episodes_seen=np.where(state.active, mind.episodes_seen, state.episodes_seen),
+        active=state.active & ~ends,
+        instalment_no=bills.instalment_no,
+        bill_month=bills.month,
+        unpaid=unpaid,
+        part=payments.part,
+        principal=payments.principal,
+        pay_day=np.where(payments.pays | (bills.pay_day < first_day), NEVER, bills.pay_day),
         missed_day=np.where(looks, NEVER, missed_day),
-        reversal=reversal,
-        onset_day=onset_day,
+        reversal=(payments.settles > 0) & (payments.part == 0) & bounces,
+        onset_day=_onset(state, first_day, bills, payments, due_after, unpaid),
         ended_day=np.where(ends, last_day + 1, state.ended_day),
     )
     return Week(
         calendar=calendar,
         state=after,
-        reversed_no=reversed_no,
-        reversed_month=reversed_month,
-        bill_offset=bill_offset,
-        bill_no=instalment_no,
-        bill_days_past_due=bill_dpd,
-        bill_principal=np.where(bill_before, state.principal, principal),
-        pay_offset=pay_offset,
-        pay_first_no=first_no,
-        pay_first_month=last_billed - unpaid_then + 1,
-        pay_count=count,
-        pay_first_share=first_share,
-        pay_principal=principal,
+        reversed_no=np.where(bills.back, state.instalment_no - state.unpaid, -1),
+        reversed_month=state.bill_month - state.unpaid,
+        bill_offset=bills.offset,
+        bill_no=bills.instalment_no,
+        bill_days_past_due=bills.days_past_due,
+        bill_principal=np.where(payments.bill_before, state.principal, payments.principal),
+        pay_offset=payments.offset,
+        pay_first_no=payments.first_no,
+        pay_first_month=payments.first_month,
+        pay_count=payments.settles,
+        pay_first_share=payments.first_share,
+        pay_principal=payments.principal,
         missed_offset=np.where(missed, missed_day - first_day, -1),
-        missed_no=instalment_no,
-        missed_month=bill_month,
-        missed_days_past_due=np.maximum(missed_day - oldest_then, 0),
+        missed_no=bills.instalment_no,
+        missed_month=bills.month,
+        missed_days_past_due=np.maximum(missed_day - oldest, 0),
     )
 
 

@@ -119,7 +119,11 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         sex=rng.integers(0, 2, count),
         tenure_months=np.floor(rng.exponential(30.0, count)),
         term_months=term,
-        interest_rate=np.round(np.clip(0.07 + 0.025 * seen + rng.normal(0, 0.015, count), 0.01, 0.35), 4),
-        origination_pd=np.round(np.clip(1 / (1 + np.exp(3.1 - 0.9 * seen)), 0.001, 0.6), 4),
-        bureau_score=np.round(np.clip(660 - 55 * seen + rng.normal(0, 25, count), 300, 850)),
+        interest_rate=_rounded(np.clip(0.07 + 0.025 * seen + rng.normal(0, 0.015, count), 0.01, 0.35), 4),
+        origination_pd=_rounded(np.clip(1 / (1 + np.exp(3.1 - 0.9 * seen)), 0.001, 0.6), 4),
+        bureau_score=_rounded(np.clip(660 - 55 * seen + rng.normal(0, 25, count), 300, 850), 0),
     )
+
+
+def _rounded(values: NDArray[np.floating], decimals: int) -> Floats:
+    return np.round(values, decimals)

@@ -5,10 +5,12 @@ only, never the latent regime or stress.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from events.types import Repayment
+from events.types import Event, Repayment
 from model.datasets.simulator.drafts import DAY_S, Draft, money, with_gaps
 from model.datasets.simulator.life import Week
 from model.datasets.simulator.portfolio import Floats, Ints, Traits
@@ -94,22 +96,22 @@ def _draft(
         )
     )
     return Draft(
-        Repayment,
         user,
         time_s,
-        {
-            "kind": kind,
-            "amount_due": money(instalment),
-            "amount_paid": with_gaps(
+        (
+            kind,
+            money(instalment),
+            with_gaps(
                 np.round(amount_paid, 2), (amount_paid == _NO_AMOUNT) | (is_payment & (gaps[0] < 0.004))
             ),
-            "days_past_due": with_gaps(
+            with_gaps(
                 past_due.astype(np.float64), (is_bill & ~traits.reports_missed[user]) | (gaps[1] < 0.02)
             ),
-            "balance": with_gaps(np.round(balance, 2), ~traits.reports_balance[user]),
-            "instalment_no": with_gaps(numbers, is_payment & (gaps[2] < 0.01)),
-            "due_date": [_date(day) for day in due_day.tolist()],
-        },
+            with_gaps(np.round(balance, 2), ~traits.reports_balance[user]),
+            with_gaps(numbers, is_payment & (gaps[2] < 0.01)),
+            [_date(day) for day in due_day.tolist()],
+        ),
+        _typed_repayments,
     )
 
 
@@ -128,3 +130,32 @@ def _date(day: int) -> dt.date:
     if date is None:
         date = _DATES[day] = dt.date(1970, 1, 1) + dt.timedelta(days=day)
     return date
+
+
+def _typed_repayments(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
+    return [
+        Repayment(
+            event_id=event_id,
+            user_id=user_id,
+            occurred_at=occurred_at,
+            kind=kind,
+            amount_due=amount_due,
+            amount_paid=amount_paid,
+            days_past_due=days_past_due,
+            balance=balance,
+            instalment_no=instalment_no,
+            due_date=due_date,
+        )
+        for (
+            event_id,
+            user_id,
+            occurred_at,
+            kind,
+            amount_due,
+            amount_paid,
+            days_past_due,
+            balance,
+            instalment_no,
+            due_date,
+        ) in rows
+    ]

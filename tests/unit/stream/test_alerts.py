@@ -418,6 +418,14 @@ def test_hovering_just_below_the_threshold_is_no_calm():
     assert set(transitions(follow(POLICY, [Seen(0.9, 0), *quiet(60, 0.13, start=1)]))[1:]) == {"-"}
 
 
+@pytest.mark.parametrize(("score", "cured"), [(0.095, False), (0.085, True)])
+def test_calm_after_a_deterioration_is_well_below_what_raised_it(score: float, cured: bool):
+    rise = [*quiet(20, 0.05), *quiet(2, 0.12, start=20)]
+    names = transitions(follow(POLICY, [*rise, *quiet(31, score, start=22)]))
+    assert names[21] == "opened 1"
+    assert names[-1] == ("cleared 0" if cured else "-")
+
+
 def test_nobody_is_cured_while_past_the_backstop():
     names = transitions(follow(POLICY, [Seen(0.01, 0, 31), *quiet(50, start=1), Seen(0.01, 51, 0), Seen(0.01, 81)]))
     assert set(names[1:-1]) == {"-"}
@@ -454,4 +462,6 @@ def test_cleared_alerts_still_name_the_event_that_opened_them():
 
 def test_streaks_do_not_wrap():
     policy = replace(POLICY, sticky_events=255)
-    assert transitions(follow(policy, quiet(600, 0.2))).index("opened 1") == 254
+    decisions = follow(policy, quiet(600, 0.2))
+    assert transitions(decisions).index("opened 1") == 254
+    assert int(decisions[-1].state[0]["held_medium"]) == 255

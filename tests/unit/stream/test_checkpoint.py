@@ -36,7 +36,7 @@ class Broker:
         if self._fails_at is not None and self._operations >= self._fails_at:
             raise ConnectionError("the broker is gone")
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+    async def send(self, topic: str, _: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
         async def acknowledge() -> None:
             await self._operate()
             self.log.append(("sent", topic))

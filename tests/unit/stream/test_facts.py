@@ -59,11 +59,24 @@ def test_lateness_is_told_by_payments_not_by_bills():
     )
     assert (facts["late_previous"], facts["late_last"]) == (0, 9)
     assert facts["late_slow"] == pytest.approx(3.2 + 0.2 * (9 - 3.2))
-    assert facts["days_past_due"] == 9
+
+
+def test_what_is_paid_in_full_is_no_longer_past_due():
+    missed = repayment(0, "missed", days_past_due=12.0)
+    assert follow(missed)["days_past_due"] == 12
+    full = follow(missed, repayment(3, days_past_due=15.0, amount_due=100.0, amount_paid=99.5))
+    assert np.isnan(full["days_past_due"])
+    assert full["late_last"] == 15
+    unstated = follow(missed, repayment(3, days_past_due=15.0))
+    assert np.isnan(unstated["days_past_due"]), "an unstated amount is the whole"
+    part = follow(missed, repayment(3, days_past_due=15.0, amount_due=100.0, amount_paid=50.0))
+    assert part["days_past_due"] == 15
 
 
 def test_days_past_due_are_those_last_reported_by_any_repayment():
-    assert follow(repayment(0, days_past_due=12.0), repayment(1, "due", days_past_due=0.0))["days_past_due"] == 0
+    missed, billed = repayment(0, "missed", days_past_due=12.0), repayment(1, "due", days_past_due=0.0)
+    assert follow(missed, billed)["days_past_due"] == 0
+    assert follow(missed, repayment(1, "due"), movement(2, -5.0))["days_past_due"] == 12
     assert np.isnan(follow(repayment(0), movement(1, -5.0))["days_past_due"])
 
 
@@ -76,6 +89,7 @@ def test_part_payments_move_the_share_that_is_paid():
         repayment(31, amount_due=0.0, amount_paid=10.0),
         repayment(32, amount_due=None, amount_paid=10.0),
         repayment(33, "missed", amount_due=100.0),
+        repayment(34, "reversed", amount_due=100.0, amount_paid=10.0),
     )
     assert facts["paid_share"] == pytest.approx(1 - 0.4 * 0.5)
 

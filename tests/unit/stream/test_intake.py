@@ -16,7 +16,7 @@ from stream.outputs import DeadLetter
 
 NOW_MS = int(dt.datetime(2025, 6, 1, tzinfo=dt.UTC).timestamp() * 1000)
 GOOD = {
-    "repayments": b'{"event_id":"e1","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z","kind":"paid","amount_paid":10}',
+    "repayments": b'{"event_id":"e1","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z","kind":"paid","amount_paid":10}',  # noqa: E501
     "transactions": b'{"event_id":"e1","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z","amount":-5.5}',
     "activity": b'{"event_id":"e1","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z","kind":"session"}',
     "profiles": b'{"event_id":"e1","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z"}',

@@ -42,6 +42,7 @@ def codes(facts: np.ndarray, **contributions: float) -> list[str]:
 EXAMPLES: list[tuple[Kind, dict[str, float], str, str]] = [
     ("repayments", {"days_past_due": 1}, "overdue", "a payment is 1 day past due"),
     ("repayments", {"days_past_due": 12.4}, "overdue", "a payment is 12 days past due"),
+    ("repayments", {"late_last": 35.0, "late_previous": 35.0}, "late_payment", "the last payment came 35 days late"),
     (
         "repayments",
         {"late_last": 9, "late_previous": 4, "late_slow": 5},
@@ -144,6 +145,17 @@ def test_a_short_history_of_steady_spending_is_no_rise(age: int, step: int):
     assert codes(facts, activity=1.0) == ["activity_pattern"]
 
 
+@pytest.mark.parametrize("age", [60, 90, 365, 2_000])
+def test_twice_as_much_is_twice_as_much_at_any_age(age: int):
+    facts = user()
+    facts["first_day"] = TODAY - age
+    for name in ("spent", "income", "cash", "sessions"):
+        facts[f"{name}_recent"] = sum(0.5 ** (day / 30) for day in range(age + 1))
+        facts[f"{name}_slow"] = sum(0.5 ** (day / 120) for day in range(age + 1))
+    facts["spent_recent"] *= 2
+    assert [reason.text for reason in reasons(facts, transactions=1.0)] == ["spending is 2.0 times its usual level"]
+
+
 def test_usual_means_nothing_in_the_first_two_months():
     facts = user(spent_recent=400.0)
     facts["first_day"] = TODAY - 59
@@ -182,9 +194,11 @@ def test_a_contribution_that_is_no_number_names_nothing():
     assert codes(user(), repayments=float("nan")) == ["combination"]
 
 
-def test_an_overdue_payment_is_always_named():
-    facts = user(days_past_due=31.0)
+def test_what_the_backstop_goes_by_is_always_named():
+    facts = user(days_past_due=31.0, late_last=31.0)
     assert [(reason.code, reason.contribution) for reason in reasons(facts, repayments=-1.0)] == [("overdue", 0.0)]
+    facts = user(late_last=31.0)
+    assert [(reason.code, reason.contribution) for reason in reasons(facts, repayments=-1.0)] == [("late_payment", 0.0)]
     crowded = user(days_past_due=1.0, missed=2.0, reversed=1.0, paid_share=0.1, paid_day=TODAY - 90, inquiries=4.0)
     named = reasons(crowded, repayments=1.0, activity=2.0)
     assert len(named) == MOST_REASONS
@@ -231,7 +245,10 @@ def test_what_holds_of_any_reasons(values: dict[str, float], parts: list[float])
             assert sum(ours) == 0
     for reason in named:
         assert not re.search(r"[{}]|nan|inf", reason.text)
-    assert (values["days_past_due"] >= 1) == ("overdue" in {reason.code for reason in named})
+    overdue, late = values["days_past_due"] >= 1, values["late_last"] >= 15
+    assert [code for code in ("overdue", "late_payment") if code in {reason.code for reason in named}] == (
+        ["overdue"] if overdue else ["late_payment"] if late else []
+    )
 
 
 def test_rows_are_explained_one_by_one():

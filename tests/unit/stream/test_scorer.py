@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.types import KINDS, Activity, Event, Profile, Transaction, encode_event
+from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from model.datasets import open_dataset
 from stream.intake import Intake, RawRecord, Taken
@@ -96,11 +97,11 @@ def test_scores_stand_in_the_order_of_the_events() -> None:
 def test_what_the_state_holds_is_not_scored_again() -> None:
     scorer, slab = new_scorer()
     scorer.score(portfolio()[:300])
-    rows = dict(((p, k), row) for p, k, row in slab.items())
+    rows = {(p, k): row for p, k, row in slab.items()}
     again = scorer.score(portfolio()[100:300])
     assert again.scores == {}
     assert again.counts["already_scored"] == 200
-    assert dict(((p, k), row) for p, k, row in slab.items()) == rows
+    assert {(p, k): row for p, k, row in slab.items()} == rows
 
 
 def test_a_repeated_event_id_is_refused_and_counted_once() -> None:
@@ -131,7 +132,7 @@ def test_a_late_event_is_applied_and_counted() -> None:
 
 def test_a_failing_batch_leaves_the_states_as_they_were() -> None:
     class Broken(Bundle):
-        def score(self, readout: np.ndarray) -> np.ndarray:
+        def score(self, _: np.ndarray) -> np.ndarray:
             raise RuntimeError("no scores today")
 
     scorer, slab = new_scorer()
@@ -139,10 +140,8 @@ def test_a_failing_batch_leaves_the_states_as_they_were() -> None:
     before = {(p, k): row for p, k, row in slab.items()}
     broken = Broken.load(PRETRAINED_BUNDLE)
     failing = Scorer(broken, AlertPolicy.from_settings(load_settings(), broken.thresholds), slab, Topics())
-    try:
+    with pytest.raises(RuntimeError, match="no scores today"):
         failing.score(portfolio()[50:120])
-    except RuntimeError:
-        pass
     after = {(p, k): row for p, k, row in slab.items() if (p, k) in before}
     assert after == before
 
@@ -157,9 +156,43 @@ def test_reference_pd_comes_from_the_latest_profile() -> None:
     assert slab.column(1, "reference_pd")[1].tolist() == [np.float32(0.02)]
 
 
+def test_a_late_payment_in_full_ends_the_days_past_due() -> None:
+    def repayment(
+        event_id: str, day: int, kind: str, no: int, days_past_due: float | None, paid: float | None
+    ) -> Event:
+        return msgspec.convert(
+            {
+                "event_id": event_id,
+                "user_id": "u",
+                "occurred_at": START + dt.timedelta(days=day),
+                "kind": kind,
+                "amount_due": 100.0,
+                "amount_paid": paid,
+                "days_past_due": days_past_due,
+                "instalment_no": no,
+                "due_date": dt.date(2024, 1, 1) + dt.timedelta(days=30 * no),
+            },
+            Repayment,
+        )
+
+    events = [
+        repayment("a", 0, "due", 0, 0.0, None),
+        repayment("b", 5, "missed", 0, 5.0, None),
+        repayment("c", 30, "due", 1, 30.0, None),
+        repayment("d", 33, "paid", 0, 33.0, 100.0),  # instalment 1 has been due for three days
+        repayment("e", 34, "paid", 1, 4.0, 100.0),
+    ]
+    scorer, _ = new_scorer()
+    scored = scorer.score(take(events))
+    found = [msgspec.json.decode(value, type=Score).days_past_due for _, value in scored.scores[1]]
+    assert found == [0.0, 5.0, 30.0, 33.0, 0.0]
+
+
 def test_alerts_name_reasons_and_events() -> None:
     (_, alerts), _ = in_one_batch()
-    raised = [alert for alert in (msgspec.json.decode(value, type=Alert) for value in alerts) if alert.kind != "cleared"]
+    raised = [
+        alert for alert in (msgspec.json.decode(value, type=Alert) for value in alerts) if alert.kind != "cleared"
+    ]
     assert raised, "the portfolio must raise some alert for this test to see anything"
     for alert in raised:
         assert alert.triggers

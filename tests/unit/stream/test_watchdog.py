@@ -35,7 +35,12 @@ def open_in(row: np.ndarray) -> list[tuple[int, int, float, float]]:
     slots = row["instalments"]
     occupied = slots[slots["due_ms"] >= 0]
     return [
-        (int(s["instalment_no"]), int(s["due_ms"]), float(np.nan_to_num(s["amount_due"], nan=-1)), float(s["amount_paid"]))
+        (
+            int(s["instalment_no"]),
+            int(s["due_ms"]),
+            float(np.nan_to_num(s["amount_due"], nan=-1)),
+            float(s["amount_paid"]),
+        )
         for s in occupied
     ]
 
@@ -68,13 +73,19 @@ def test_missed_now_names_what_is_overdue() -> None:
     slab = Slab(BLANK)
     located = slab.locate(2, [b"late", b"early"])
     rows = slab.gather(located)
-    due = [
-        Repayment(event_id="a", user_id="late", occurred_at=START, kind="due", instalment_no=4, due_date=dt.date(2024, 1, 9)),
-        Repayment(
-            event_id="b", user_id="early", occurred_at=START, kind="due", amount_due=50.0, instalment_no=1,
-            due_date=dt.date(2024, 1, 5),
-        ),
-    ]  # fmt: skip
+
+    def bill(user_id: str, instalment_no: int, day: int, amount_due: float | None) -> Repayment:
+        return Repayment(
+            event_id=user_id,
+            user_id=user_id,
+            occurred_at=START,
+            kind="due",
+            amount_due=amount_due,
+            instalment_no=instalment_no,
+            due_date=dt.date(2024, 1, day),
+        )
+
+    due = [bill("late", 4, 9, None), bill("early", 1, 5, 50.0)]
     apply_repayments(rows, np.arange(2), instalment_columns(due))
     slab.scatter(located, rows)
     deadline = dt.datetime(2024, 1, 9, tzinfo=dt.UTC)  # 5 January ends, then three days of grace

@@ -1,0 +1,62 @@
+"""The demonstration as a user runs it: figures that agree with one another, and nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+
+def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def start(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FORESHOCK_")}
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "stream.cli", "demo", *arguments],
+            stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+        )  # fmt: skip
+
+
+def test_figures_agree(tmp_path: Path) -> None:
+    report, log = tmp_path / "report.json", tmp_path / "log"
+    process = start("--users", "150", "--months", "8", "--workers", "2", "--report", str(report), log=log)
+    assert process.wait(240) == 0, log.read_text()
+    figures = json.loads(report.read_text())
+    assert figures["events_published"] == figures["events_scored"] > 5_000
+    assert figures["scores_in_topic"] >= figures["events_scored"]
+    assert figures["dead_letters"] == 0
+    assert figures["users"] == figures["users_in_postgres"] == 150
+    assert figures["alerts_in_topic"] >= figures["alerts_in_postgres"] > 0
+    assert figures["events_per_second"] > 0
+    assert set(figures["alerts_by_level"]) == {"LOW", "MEDIUM", "HIGH"}
+    assert 0 <= figures["deteriorations_caught"] <= figures["deteriorations"]
+    shown = log.read_text()
+    assert "the most worrying users" in shown
+    assert "deteriorations caught" in shown
+
+
+def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = start("--users", "2000", log=log)
+    started: dict[int, psutil.Process] = {}
+    deadline_s = time.monotonic() + 60
+    while not any("worker" in " ".join(child.cmdline()) for child in started.values() if child.is_running()):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline_s
+        started |= {child.pid: child for child in descendants(process)}
+        time.sleep(0.3)
+    time.sleep(2)
+    started |= {child.pid: child for child in descendants(process)}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130, log.read_text()
+    _, alive = psutil.wait_procs(started.values(), timeout=20)
+    assert not alive, [child.cmdline() for child in alive]

@@ -1,0 +1,91 @@
+"""Replay of what was scored live: nothing differs under the same bundle, and what differs is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.datasets import open_dataset
+from stream.database import migration
+from stream.database.replay_runs import find
+
+Deploy = Callable[..., Any]
+
+
+def foreshock(deployment: Any, database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable, "-m", "stream.cli", *arguments,
+            "--bootstrap-servers", deployment.kafka, "--database-url", database,
+            "--topic-prefix", deployment.topics.prefix,
+        ],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def live(deploy: Deploy, database: str) -> Any:
+    """A portfolio published while a worker with the watchdog runs, so that topics interleave as they come."""
+    migration.upgrade(database)
+    deployment = deploy(batch_max_records=400)
+    events = list(open_dataset("simulator", users=120, months=8, seed=21).events())
+    with deployment.running("worker") as worker:
+        for start in range(0, len(events), 1_500):
+            deployment.publish(events[start : start + 1_500])
+        deployment.wait_until_scored(worker)
+        deployment.wait_until_scored(worker)
+    return deployment
+
+
+def test_the_same_bundle_differs_in_nothing(live: Any, database: str, tmp_path: Path) -> None:
+    """Over the whole history, over a part of it, and for a few users."""
+    before = {topic: live.size(topic) for topic in live.topics.all}
+    ranges = {
+        "whole": ("2000-01-01", "2100-01-01", []),
+        "part": ("2023-03-01", "2023-05-15", []),
+        "few": ("2023-02-01", "2100-01-01", ["--users", "u0000003,u0000007,u0000044"]),
+    }
+    for name, (since, until, users) in ranges.items():
+        run = foreshock(live, database, "replay", "run", "--name", name, "--from", since, "--to", until, *users)
+        assert run.returncode == 0, run.stdout + run.stderr
+        report = tmp_path / f"{name}.json"
+        diff = foreshock(live, database, "replay", "diff", name, "--report", str(report))
+        assert diff.returncode == 0, diff.stdout + diff.stderr
+        figures = json.loads(report.read_text())
+        assert figures["differs"] is False
+        assert figures["compared_scores"] == figures["identical_scores"] > 0
+    assert json.loads((tmp_path / "whole.json").read_text())["compared_scores"] == before[live.topics.scores]
+    assert {topic: live.size(topic) for topic in live.topics.all} == before, "live topics must stay as they are"
+    recorded = find(database, "few")
+    assert recorded is not None
+    assert (recorded.status, len(recorded.users)) == ("finished", 3)
+
+
+def test_another_policy_is_told_apart(
+    live: Any, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORESHOCK_ALERT_DPD_BACKSTOP", "3")
+    arguments = ("replay", "run", "--name", "strict", "--from", "2023-01-01", "--to", "2100-01-01")
+    assert foreshock(live, database, *arguments).returncode == 0
+    report = tmp_path / "strict.json"
+    diff = foreshock(live, database, "replay", "diff", "strict", "--report", str(report))
+    assert diff.returncode == 3, diff.stdout + diff.stderr
+    figures = json.loads(report.read_text())
+    assert figures["moved"] == 0, "the policy does not change scores"
+    assert figures["alerts_gained"] or figures["alerts_earlier"]
+    again = foreshock(live, database, *arguments)
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr
+    assert foreshock(live, database, *arguments, "--overwrite").returncode == 0
+
+
+def test_a_run_that_is_not_on_record_is_named(live: Any, database: str) -> None:
+    diff = foreshock(live, database, "replay", "diff", "nobody")
+    assert diff.returncode == 1
+    assert "nobody" in diff.stderr

@@ -1,0 +1,74 @@
+"""The sink on the real broker and database: every alert once, latest scores, through an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import sql
+
+from model.datasets import open_dataset
+from stream.database import migration
+from stream.database.summary import summarise
+from stream.outputs import Alert, Score
+from stream.sink import sink_group
+
+Deploy = Callable[..., Any]
+
+
+def stored(deployment: Any) -> bool:
+    outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+    group = sink_group(deployment.settings.application_id)
+    return bool(deployment.committed(group, outputs) == deployment.size(*outputs))
+
+
+def scored(deploy: Deploy, database: str, **settings: Any) -> Any:
+    deployment = deploy(database_url=database, watchdog=False, **settings)
+    deployment.publish(open_dataset("simulator", users=150, months=8, seed=11).events())
+    deployment.send_raw("activity", [(b"u", b"not an event")])
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    return deployment
+
+
+def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: str) -> None:
+    deployment = scored(deploy, database)
+    migration.upgrade(database)
+    with deployment.running("sink") as sink:
+        deployment.wait(lambda: stored(deployment), "storing", sink)
+
+    summary = summarise(database)
+    scores = [msgspec.json.decode(r.value, type=Score) for r in deployment.records(deployment.topics.scores)]
+    alerts = [msgspec.json.decode(r.value, type=Alert) for r in deployment.records(deployment.topics.alerts)]
+    assert alerts, "the portfolio must raise some alert for this test to see anything"
+    assert summary.scores == len({score.score_id for score in scores})
+    assert summary.users == len({score.user_id for score in scores})
+    assert summary.alert_events == len({alert.transition_id for alert in alerts}) == len(alerts)
+    assert summary.alerts == len({alert.alert_id for alert in alerts})
+    assert summary.dead_letters == 1
+    latest = {score.user_id: score for score in sorted(scores, key=lambda score: score.sequence)}
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT user_id, sequence, score FROM user_scores").fetchall()
+    assert {(user, sequence) for user, sequence, _ in rows} == {(s.user_id, s.sequence) for s in latest.values()}
+    assert all(score == pytest.approx(latest[user].score, abs=1e-9) for user, _, score in rows)
+
+
+def test_an_outage_delays_and_loses_nothing(deploy: Deploy, database: str, database_url: str) -> None:
+    """The database refuses connections while the sink runs, then takes them again."""
+    deployment = scored(deploy, database, sink_retry_s=0.2)
+    migration.upgrade(database)
+    name = sql.Identifier(database.rsplit("/", 1)[1])
+    with psycopg.connect(database_url, autocommit=True) as operator:
+        operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        try:
+            with deployment.running("sink") as sink:
+                deployment.wait(lambda: "trying again" in sink.log_tail(50), "the outage to be noticed", sink)
+                assert deployment.committed(sink_group(deployment.settings.application_id), deployment.topics.all) == 0
+                operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+                deployment.wait(lambda: stored(deployment), "storing", sink)
+        finally:
+            operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    assert summarise(database).scores == deployment.size(deployment.topics.scores)

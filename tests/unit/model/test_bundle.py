@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE
+from events.types import KINDS, Kind
+from model.bundle import ROWS_PER_RUN, Bundle, BundleError
+
+ROWS = 1_100
+
+
+def _inputs(bundle: Bundle, kind: Kind, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    columns = COLUMNS[kind]
+    numeric = random.lognormal(4, 2, size=(rows, len(columns.numeric_inputs))).astype(np.float32)
+    numeric[random.random(numeric.shape) < 0.2] = np.nan
+    numeric[:, -2:] = random.integers(1, 32, size=(rows, 2))
+    sizes = [len(bundle.vocabularies[kind].get(name, {})) + FIRST_CATEGORY_CODE for name in columns.categorical]
+    categorical = random.integers(0, sizes, size=(rows, len(sizes)))
+    state = random.uniform(0, 1, size=(rows, bundle.manifest.state_widths[kind])).astype(np.float32)
+    return numeric, categorical, state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, ROWS - 1), max_size=12, unique=True), seed=st.integers(0, 3))
+def test_any_split_into_batches_gives_the_same_bits(
+    random_bundle: Bundle, kind: Kind, cuts: list[int], seed: int
+) -> None:
+    inputs = _inputs(random_bundle, kind, ROWS, seed)
+    whole = random_bundle.step(kind, *inputs)
+    bounds = [0, *sorted(cuts), ROWS]
+    pieces = [
+        random_bundle.step(kind, *(part[a:b] for part in inputs)) for a, b in zip(bounds, bounds[1:], strict=False)
+    ]
+    for position in range(2):
+        assert np.concatenate([piece[position] for piece in pieces]).tobytes() == whole[position].tobytes()
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, ROWS - 1), max_size=12, unique=True))
+def test_any_split_of_scoring_gives_the_same_bits(random_bundle: Bundle, cuts: list[int]) -> None:
+    readout = np.random.default_rng(0).normal(size=(ROWS, random_bundle.readout_width)).astype(np.float32)
+    bounds = [0, *sorted(cuts), ROWS]
+    pieces = [random_bundle.score(readout[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    assert np.concatenate(pieces).tobytes() == random_bundle.score(readout).tobytes()
+
+
+def test_probabilities_never_decrease_with_the_horizon(random_bundle: Bundle) -> None:
+    readout = np.random.default_rng(1).normal(size=(3_000, random_bundle.readout_width)).astype(np.float32)
+    scores = random_bundle.score(readout * np.float32(20))
+    assert (np.diff(scores, axis=1) >= 0).all()
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+    assert scores[:, 2].std() > 0.05
+
+
+@pytest.mark.parametrize("rows", [0, 1, 31, ROWS_PER_RUN, ROWS_PER_RUN + 1])
+def test_shapes_for_every_number_of_rows(random_bundle: Bundle, rows: int) -> None:
+    inputs = _inputs(random_bundle, "activity", rows, 0)
+    state, attention = random_bundle.step("activity", *inputs)
+    assert state.shape == inputs[2].shape
+    assert attention.shape == (rows,)
+    assert random_bundle.score(np.zeros((rows, random_bundle.readout_width), np.float32)).shape == (rows, 4)
+
+
+def test_slices_tile_state_and_readout(random_bundle: Bundle) -> None:
+    for slices, width in (
+        (random_bundle.state_slices, random_bundle.state_width),
+        (random_bundle.readout_slices, random_bundle.readout_width),
+    ):
+        covered = [position for kind in KINDS for position in range(width)[slices[kind]]]
+        assert covered == list(range(width))
+    state = np.arange(random_bundle.state_width, dtype=np.float32)[None]
+    readout = random_bundle.readout_of(state)[0]
+    for kind in KINDS:
+        start = random_bundle.state_slices[kind].start
+        width = random_bundle.readout_widths[kind]
+        assert readout[random_bundle.readout_slices[kind]].tolist() == list(range(start, start + width))
+
+
+def test_fingerprint_is_of_the_manifest(random_bundle: Bundle) -> None:
+    digest = hashlib.sha256((random_bundle.path / "manifest.json").read_bytes()).hexdigest()
+    assert random_bundle.fingerprint_hex == digest[:16]
+    assert random_bundle.fingerprint == int(digest[:16], 16)
+    assert random_bundle.horizons_days[random_bundle.headline] == 90
+
+
+def test_runs_without_torch(random_bundle: Bundle) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import model.evaluate\n"
+        "from model.bundle import Bundle\n"
+        f"print(Bundle.load({str(random_bundle.path)!r}).fingerprint_hex)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == random_bundle.fingerprint_hex
+
+
+@pytest.fixture
+def copied(random_bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(random_bundle.path, tmp_path / "copy"))
+
+
+def _change_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"manifest\.json cannot be read .* foreshock train"):
+        Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["score.onnx", "transactions.onnx", "weights.npz"])
+def test_a_missing_file_is_named(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        Bundle.load(copied)
+
+
+def test_an_altered_file_is_named(copied: Path) -> None:
+    content = bytearray((copied / "repayments.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / "repayments.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=r"repayments\.onnx .*SHA-256"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "format version 2, expected 1"),
+        ({"headline_horizon_days": 45}, "headline horizon 45"),
+        ({"numeric_inputs": {kind: ["amount"] for kind in KINDS}}, "inputs of repayments"),
+        ({"files": {}}, "does not list repayments.onnx"),
+        ({"horizons_days": "soon"}, "not a valid manifest"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(copied: Path, changes: dict[str, object], message: str) -> None:
+    _change_manifest(copied, **changes)
+    with pytest.raises(BundleError, match=message):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{"])
+def test_a_manifest_that_is_no_manifest_is_refused(copied: Path, content: bytes) -> None:
+    (copied / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        Bundle.load(copied)
