@@ -17,8 +17,8 @@ from model.datasets import Dataset
 from model.labels import NEVER_MS, Truth, known_by
 from model.sequences import Sequences
 
-TRAIN_UNTIL = 0.55
-VALIDATE_UNTIL = 0.8
+TRAIN_UNTIL = 0.5
+VALIDATE_UNTIL = 0.72
 """T1 and T2 as shares of the time between the first and the last event."""
 VALIDATION_SHARE = 0.15
 """Share of the clients that are not held out, where the split is by client."""

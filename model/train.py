@@ -51,6 +51,14 @@ BOUND_ROWS = 500_000
 SELECTION_USERS = 1_500
 """Users that early stopping looks at; calibration and thresholds use all of the validation part."""
 
+EPOCHS = 30
+ALERT_BUDGET = (40.0, 15.0)
+"""Alerts per 1,000 users and 30 days, (medium, high). In the simulated portfolio about 12 of 1,000 reach 60 days past due
+each month: high is a little above that, medium is what a team can look at for a glance each."""
+MOST_BATCH_USERS = 64
+LEAST_BATCHES = 50
+"""Small data sets get smaller batches, so that an epoch has about this many steps."""
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to do."""
@@ -60,10 +68,10 @@ class TrainingError(RuntimeError):
 class Schedule:
     """How long and in what portions to train. Stops early after `patience` epochs without a better validation score."""
 
-    epochs: int = 20
+    epochs: int = EPOCHS
     patience: int = 4
     batch_users: int = 64
-    alert_budget: tuple[float, float] = (5.0, 1.5)
+    alert_budget: tuple[float, float] = ALERT_BUDGET
 
 
 def train(
@@ -71,21 +79,22 @@ def train(
     out: Path,
     *,
     seed: int = 1,
-    epochs: int = 20,
+    epochs: int = EPOCHS,
     command: str = "",
     max_users: int | None = None,
     protected_inputs: Iterable[str] = (),
-    alert_budget: tuple[float, float] = (5.0, 1.5),
+    alert_budget: tuple[float, float] = ALERT_BUDGET,
     grace_days: float = GRACE_DAYS,
     threads: int = 1,
-    batch_users: int = 64,
+    batch_users: int | None = None,
     architecture: Architecture | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train on `dataset`, write the bundle to `out`, and return the metrics that stand in its manifest.
 
     `command` is recorded as the way to make the bundle again. `protected_inputs` names protected profile fields to use.
-    `alert_budget` is (medium, high) alerts per 1,000 users and 30 days. Equal arguments on the same machine give equal
+    `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size of
+    the training part. Equal arguments on the same machine give equal
     weights. Raises `TrainingError` when the data hold nothing to learn from, `ExportError` when the result must not be
     served, `ValueError` for a protected input that does not exist.
     """
@@ -100,7 +109,6 @@ def train(
         raise TrainingError(
             f"{dataset.name}'s horizon of {dataset.headline_horizon_days} days is none of {architecture.horizons_days}"
         )
-    schedule = Schedule(epochs=epochs, batch_users=batch_users, alert_budget=alert_budget)
     with progress_bars(progress) as bars:
         provisional = load_sequences(dataset, bars, max_users=max_users, grace_days=grace_days)
         if not provisional.users:
@@ -108,6 +116,9 @@ def train(
         outcomes = dataset.outcomes()
         truth = truth_of(provisional, outcomes)
         parts = split(provisional, dataset, truth)
+        if batch_users is None:
+            batch_users = int(np.clip(len(parts.train.users) // LEAST_BATCHES, 8, MOST_BATCH_USERS))
+        schedule = Schedule(epochs=epochs, batch_users=batch_users, alert_budget=alert_budget)
         model, sequences = _prepare(provisional, parts, architecture, protected_inputs)
         labels = _labels(sequences, outcomes)
         trainer = Trainer(model, sequences, parts, labels, schedule, seed, dataset.headline_horizon_days)

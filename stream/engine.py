@@ -18,13 +18,13 @@ from faust.types import TP
 
 from events.types import KINDS, Repayment, encode_event
 from stream.checkpoint import Checkpoints
-from stream.intake import Intake, RawRecord, Taken
+from stream.intake import Intake, Record, Taken
 from stream.merge import PartitionMerge
 from stream.outputs import DeadLetter
 from stream.scorer import Scored, Scorer
 from stream.settings import Settings
 from stream.state import Slab
-from stream.transport import Poll, Record
+from stream.transport import Poll
 from stream.watchdog import Watermark, missed_now
 
 WATCHDOG_INTERVAL_S = 1.0
@@ -110,8 +110,8 @@ class Engine:
         for tp, batch in records.items():
             take = self._intakes[tp.topic].take
             good: list[Taken] = []
-            for r in batch:
-                outcome = take(RawRecord(tp.topic, tp.partition, r.offset, r.timestamp, r.key, r.value), now_ms)
+            for record in batch:
+                outcome = take(record, now_ms)
                 if isinstance(outcome, Taken):
                     good.append(outcome)
                 else:

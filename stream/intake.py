@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,20 +23,43 @@ FUTURE_TOLERANCE_MS = DAY_MS
 """How far ahead of the clock an event may be dated."""
 
 
+class Record(Protocol):
+    """A record as the client libraries hand it out; aiokafka's and kafka-python's both fit."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970-01-01."""
+        ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+
 class RawRecord(NamedTuple):
-    """A record as it stood on the broker."""
+    """A record that no client library made."""
 
     topic: str
     partition: int
     offset: int
-    timestamp_ms: int
+    timestamp: int
     key: bytes | None
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A valid event with where it came from."""
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """A valid event with where it came from. A struct and not a dataclass: one is made for every event."""
 
     kind: Kind
     kind_no: int
@@ -46,7 +68,7 @@ class Taken:
     key: bytes
     occurred_ms: int
     event: Event
-    record: RawRecord
+    record: Any
 
 
 class Refused(Exception):
@@ -57,7 +79,7 @@ class Refused(Exception):
         self.reason: ReasonCode = reason
 
 
-def dead_letter(record: RawRecord, reason: ReasonCode, message: str) -> DeadLetter:
+def dead_letter(record: Record, reason: ReasonCode, message: str) -> DeadLetter:
     """The dead letter of a record; the same record gives the same bytes."""
     return DeadLetter(
         dead_letter_id=caused_id("dead-letter", coordinate(record.topic, record.partition, record.offset)),
@@ -66,7 +88,7 @@ def dead_letter(record: RawRecord, reason: ReasonCode, message: str) -> DeadLett
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        timestamp_ms=record.timestamp_ms,
+        timestamp_ms=record.timestamp,
         key_base64=None if record.key is None else base64.b64encode(record.key).decode(),
         value_base64=None if record.value is None else base64.b64encode(record.value).decode(),
     )
@@ -80,14 +102,14 @@ class Intake:
         self._kind_no = KINDS.index(kind)
         self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
 
-    def take(self, record: RawRecord, now_ms: int) -> Taken | DeadLetter:
+    def take(self, record: Record, now_ms: int) -> Taken | DeadLetter:
         """The event of a record, or its dead letter. `now_ms` is wall time."""
         try:
             return self._take(record, now_ms)
         except Refused as refusal:
             return dead_letter(record, refusal.reason, str(refusal))
 
-    def _take(self, record: RawRecord, now_ms: int) -> Taken:
+    def _take(self, record: Record, now_ms: int) -> Taken:
         key, value = record.key, record.value
         if key is None:
             raise Refused("null_key", "the record has no key; the key must be the user_id")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -35,7 +37,8 @@ class Moment:
     """What is true right after each event of a batch, columns `[n]` in the batch's order.
 
     `attention` float32: the event's own logit. `readout` float32 `[n, readout_width]`. `facts` FACTS `[n]`.
-    `reference_pd` and `days_past_due` float32, NaN when not known or not stated. `sequence` int64: the user's count of scored events.
+    `reference_pd` and `days_past_due` float32, NaN when not known or not stated. `sequence` int64: the user's count of
+    scored events.
     """
 
     taken: Sequence[Taken]
@@ -55,16 +58,70 @@ class Explanation:
     weighed_most: list[WeighedEvent]
 
 
+class ScoreText:
+    """Scores as JSON, a column at a time: the bytes that encoding `Score` objects one by one would give, faster.
+
+    One score is published for every event, so this is the hottest text in the house. Numbers of a column are encoded in
+    one call and cut at the commas, which numbers and dates cannot contain; the columns are then put together row by row
+    by one template made from the fields of `Score`. A test compares the result with the encoded objects.
+    """
+
+    def __init__(self, horizons_days: Sequence[int], model: str) -> None:
+        fields = Score.__struct_fields__
+        self._fields = fields
+        self._row = b"{" + b",".join(b'"%b":%%b' % name.encode() for name in fields) + b"}"
+        self._horizons = b"{" + b",".join(b'"%d":%%b' % days for days in horizons_days) + b"}"
+        self._levels = [b'"%b"' % level.encode() for level in LEVELS]
+        self._model = b'"%b"' % model.encode()
+        self._encode = msgspec.json.Encoder().encode
+
+    def rows(
+        self,
+        moment: Moment,
+        topics: Sequence[bytes],
+        probabilities: NDArray[np.float32],
+        headline: int,
+        decided: DecidedColumns,
+    ) -> list[bytes]:
+        """JSON of each event's score. `topics` are the input topics' names by kind number."""
+        taken, cut, encode = moment.taken, self._cut, self._encode
+        source_topic = [topics[item.kind_no] for item in taken]
+        partition = [b"%d" % item.partition for item in taken]
+        offset = [b"%d" % item.offset for item in taken]
+        by_horizon = [cut(column) for column in probabilities.T.tolist()]
+        columns: dict[str, Iterable[bytes]] = {
+            "score_id": map(b'"%b:%b:%b"'.__mod__, zip(source_topic, partition, offset, strict=True)),
+            "event_id": [encode(item.event.event_id) for item in taken],
+            "user_id": [encode(item.event.user_id) for item in taken],
+            "occurred_at": cut([utc(item.event.occurred_at) for item in taken]),
+            "sequence": cut(moment.sequence.tolist()),
+            "score": by_horizon[headline],
+            "horizons": map(self._horizons.__mod__, zip(*by_horizon, strict=True)),
+            "level": map(self._levels.__getitem__, decided.level.tolist()),
+            "baseline": cut(decided.baseline.tolist()),
+            "delta": cut(decided.delta.tolist()),
+            "days_past_due": cut(decided.days_past_due.tolist()),  # NaN is encoded as null
+            "source_topic": map(b'"%b"'.__mod__, source_topic),
+            "source_partition": partition,
+            "source_offset": offset,
+            "model": itertools.repeat(self._model, len(taken)),
+        }
+        return list(map(self._row.__mod__, zip(*(columns[name] for name in self._fields), strict=True)))
+
+    def _cut(self, values: list[Any]) -> list[bytes]:
+        return self._encode(values)[1:-1].split(b",")
+
+
 class Publication:
     """Writes scores and alerts for one bundle and policy."""
 
     def __init__(self, bundle: Bundle, policy: AlertPolicy, topics: Topics) -> None:
-        self._horizons = [str(days) for days in bundle.horizons_days]
         self._headline = bundle.headline
         self._model = bundle.fingerprint_hex
         self._policy = policy.version
         self._inputs = topics.inputs
-        self._encode = msgspec.json.Encoder().encode
+        self._input_bytes = [topic.encode() for topic in topics.inputs]
+        self._score_text = ScoreText(bundle.horizons_days, bundle.fingerprint_hex)
 
     def write_scores(
         self,
@@ -74,38 +131,9 @@ class Publication:
         scores: dict[int, list[tuple[bytes, bytes]]],
     ) -> None:
         """Append each event's score to its partition's list."""
-        encode, horizons, headline, model, inputs = (
-            self._encode, self._horizons, self._headline, self._model, self._inputs,
-        )  # fmt: skip
-        for item, sequence, row, level, baseline, delta, days_past_due in zip(
-            moment.taken,
-            moment.sequence.tolist(),
-            probabilities.tolist(),
-            decided.level.tolist(),
-            decided.baseline.tolist(),
-            decided.delta.tolist(),
-            decided.days_past_due.tolist(),
-            strict=True,
-        ):
-            topic = inputs[item.kind_no]
-            score = Score(
-                score_id=coordinate(topic, item.partition, item.offset),
-                event_id=item.event.event_id,
-                user_id=item.event.user_id,
-                occurred_at=item.event.occurred_at.astimezone(dt.UTC),
-                sequence=sequence,
-                score=row[headline],
-                horizons=dict(zip(horizons, row, strict=True)),
-                level=LEVELS[level],
-                baseline=baseline,
-                delta=delta,
-                days_past_due=known(days_past_due),
-                source_topic=topic,
-                source_partition=item.partition,
-                source_offset=item.offset,
-                model=model,
-            )
-            scores.setdefault(item.partition, []).append((item.key, encode(score)))
+        values = self._score_text.rows(moment, self._input_bytes, probabilities, self._headline, decided)
+        for item, value in zip(moment.taken, values, strict=True):
+            scores.setdefault(item.partition, []).append((item.key, value))
 
     def write_alert(
         self,
@@ -174,6 +202,11 @@ class DecidedColumns:
         self.baseline[wave] = decision.baseline
         self.delta[wave] = decision.delta
         self.days_past_due[wave] = decision.days_past_due
+
+
+def utc(moment: dt.datetime) -> dt.datetime:
+    """The same moment in UTC."""
+    return moment if moment.tzinfo is dt.UTC else moment.astimezone(dt.UTC)
 
 
 def known(value: float) -> float | None:

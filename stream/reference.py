@@ -5,6 +5,7 @@ A test compares them with what is committed, so they cannot go stale.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,18 @@ def write_reference(folder: Path) -> list[Path]:
 
 def _schemas() -> Iterator[tuple[str, str]]:
     for topic, kind in (*EVENT_TYPES.items(), *OUTPUT_TYPES.items()):
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_unindented(msgspec.json.schema(kind))}
         yield topic, msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+def _unindented(schema: Any) -> Any:
+    """The schema with its descriptions, which are docstrings, freed of the source's indentation."""
+    if isinstance(schema, dict):
+        return {
+            name: inspect.cleandoc(part) if name == "description" and isinstance(part, str) else _unindented(part)
+            for name, part in schema.items()
+        }
+    return [_unindented(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def settings_page() -> str:
@@ -82,5 +93,8 @@ def _command_pages(command: Any, path: str) -> Iterator[str]:
     for parameter in command.params:
         names = ", ".join((*parameter.opts, *parameter.secondary_opts))
         required = " (required)" if parameter.required else ""
-        yield f"- `{names}`{required}: {getattr(parameter, 'help', None) or parameter.name}"
+        default = getattr(parameter, "show_default", None)
+        default = default if isinstance(default, str) else parameter.default
+        shown = "" if default in (None, False, ()) or parameter.required else f" Default: {default}."
+        yield f"- `{names}`{required}: {getattr(parameter, 'help', None) or parameter.name}{shown}"
     yield ""

@@ -21,7 +21,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from events.types import KINDS
 from model.bundle import Bundle
-from stream.intake import Intake, RawRecord, Taken
+from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.policy import AlertPolicy
 from stream.provisioning import create_topics, replay_specifications
@@ -238,7 +238,7 @@ class Replay:
         merge = PartitionMerge(order.place)
         for found, behind in reader.records(self._topics.inputs, partition):
             for kind_no, topic in enumerate(self._topics.inputs):
-                merge.push(kind_no, self._take(kind_no, topic, partition, found.get(topic, []), order))
+                merge.push(kind_no, self._take(kind_no, found.get(topic, []), order))
             ready = merge.release([no for no, topic in enumerate(self._topics.inputs) if topic in behind])
             size = self._settings.batch_max_records
             for start in range(0, len(ready), size):
@@ -248,15 +248,12 @@ class Replay:
                 self._publish(producer, "alerts", self._topics.replay_alerts(self._range.name), scored.alerts)
             yield sum(len(records) for records in found.values())
 
-    def _take(
-        self, kind_no: int, topic: str, partition: int, records: Sequence[Any], order: LiveOrder
-    ) -> Iterator[Taken]:
+    def _take(self, kind_no: int, records: Sequence[Any], order: LiveOrder) -> Iterator[Taken]:
         now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
         for record in records:
             if record.key is not None and not self._range.wants(record.key):
                 continue
-            raw = RawRecord(topic, partition, record.offset, record.timestamp, record.key, record.value)
-            outcome = self._intakes[kind_no].take(raw, now_ms)
+            outcome = self._intakes[kind_no].take(record, now_ms)
             if not isinstance(outcome, Taken) or order.was_refused(outcome):
                 self.counts["refused"] += 1
             else:

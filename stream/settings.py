@@ -95,6 +95,7 @@ class Settings(BaseSettings):
         50.0, gt=0, description="Events after which a score's weight in the baseline halves."
     )
 
+    score_history: bool = Field(True, description="Keep every score in PostgreSQL, not only each user's latest.")
     sink_retry_s: float = Field(
         1.0, gt=0, le=300, description="First pause before the sink tries a failed database again."
     )

@@ -15,12 +15,14 @@ from typing import Any
 import msgspec
 from faust.types import TP
 
+from model.bundle import Bundle, BundleError
 from stream.app import faust_app
 from stream.database.errors import DatabaseUnavailable
 from stream.database.writer import DatabaseWriter
+from stream.intake import Record
 from stream.outputs import Alert, DeadLetter, Score
 from stream.settings import Settings
-from stream.transport import Poll, PollSchema, Record, consumer_of
+from stream.transport import Poll, PollSchema, consumer_of
 
 LONGEST_RETRY_S = 30.0
 
@@ -46,7 +48,8 @@ class SinkApp:
 
     def __init__(self, settings: Settings, bootstrap_servers: str, database_url: str) -> None:
         self._settings = settings
-        self._writer = DatabaseWriter(database_url)
+        self._writer = DatabaseWriter(database_url, score_history=settings.score_history)
+        self._registered = False
         self._decoders: dict[str, tuple[msgspec.json.Decoder[Any], str]] = {
             settings.topics.scores: (msgspec.json.Decoder(Score), "scores"),
             settings.topics.alerts: (msgspec.json.Decoder(Alert), "alerts"),
@@ -96,7 +99,7 @@ class SinkApp:
         pause_s = self._settings.sink_retry_s
         while not self._given_up.is_set():
             try:
-                await asyncio.to_thread(self._writer.write, rows.scores, rows.alerts, rows.dead_letters)
+                await asyncio.to_thread(self._write_once, rows)
                 return True
             except DatabaseUnavailable as error:
                 logger.warning("%s; trying again in %.0f s", error, pause_s)
@@ -105,6 +108,21 @@ class SinkApp:
             except TimeoutError:
                 pause_s = min(2 * pause_s, LONGEST_RETRY_S)
         return False
+
+    def _write_once(self, rows: Rows) -> None:
+        if not self._registered:
+            self._register_model()
+            self._registered = True
+        self._writer.write(rows.scores, rows.alerts, rows.dead_letters)
+
+    def _register_model(self) -> None:
+        """Keep the manifest of the configured bundle; scores of other models are taken without one."""
+        try:
+            bundle = Bundle.load(self._settings.bundle)
+        except BundleError as error:
+            logger.warning("no manifest is kept of the model: %s", error)
+            return
+        self._writer.register_model(bundle.fingerprint_hex, msgspec.to_builtins(bundle.manifest))
 
     def _decode(self, poll: Poll) -> Rows:
         rows = Rows()

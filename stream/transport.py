@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, cast
 
 import aiokafka
 from faust import Schema
@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
+from stream.intake import Record
 from stream.record_batches import send_records
 
 IDLE_POLL_S = 0.1
@@ -25,15 +26,6 @@ IDLE_POLL_S = 0.1
 
 FETCH_MAX_WAIT_MS = 100
 """Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide as long how far a topic goes."""
-
-
-class Record(Protocol):
-    """A record as aiokafka hands it out."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 @dataclass(frozen=True)

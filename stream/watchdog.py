@@ -119,7 +119,8 @@ def is_current(
     """
     due = rows["instalments"]["due_ms"][users]
     overdue: NDArray[np.bool_] = ((due != NO_TIME) & (due + DAY_MS <= occurred_ms[:, None])).any(axis=1)
-    return (columns.code == PAID) & columns.in_full & ~overdue
+    paid: NDArray[np.bool_] = columns.code == PAID
+    return paid & columns.in_full & ~overdue
 
 
 def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:

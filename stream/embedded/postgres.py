@@ -126,8 +126,6 @@ class EmbeddedPostgres:
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            # The sink's commits are repeatable from the topics, so a commit need not wait for the disk.
-            "synchronous_commit": "off",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._server = ServerProcess(

@@ -18,7 +18,7 @@ from kafka.errors import CoordinatorNotAvailableError
 
 from events.types import KINDS, Event, Kind, encode_event
 from stream.embedded.server import ServerProcess
-from stream.intake import Intake, RawRecord, Taken
+from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.provisioning import create_topics
 from stream.publisher import keyed, open_publisher
@@ -135,11 +135,7 @@ class Deployment:
                 merge = PartitionMerge()
                 for batches, _ in reader.records(self.topics.inputs, partition):
                     for kind_no, topic in enumerate(self.topics.inputs):
-                        raws = [
-                            RawRecord(topic, partition, r.offset, r.timestamp, r.key, r.value)
-                            for r in batches.get(topic, [])
-                        ]
-                        outcomes = [intakes[kind_no].take(raw, now_ms) for raw in raws]
+                        outcomes = [intakes[kind_no].take(record, now_ms) for record in batches.get(topic, [])]
                         merge.push(kind_no, [outcome for outcome in outcomes if isinstance(outcome, Taken)])
                 yield merge.release()
 

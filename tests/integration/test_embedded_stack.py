@@ -43,9 +43,9 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(server_folder: Path, tmp_path: Path) -> Iterator[Path]:
     """A folder for a stack; whatever a failed test leaves running there is ended."""
-    directory = tmp_path / "stack"
+    directory = server_folder / tmp_path.name
     yield directory
     present = running(directory)
     if present is None or present.owner is None or present.owner.process() is None:

@@ -73,7 +73,7 @@ class Traits(Columns):
 
 
 def draw_traits(rng: np.random.Generator, count: int) -> Traits:
-    """Traits of `count` borrowers. Frailty shows, with noise, in the origination PD and the bureau score only."""
+    """Traits of `count` borrowers. Frailty shows, with noise, in employment, origination PD, bureau score and rate."""
     log_frailty = rng.normal(-0.3, 0.75, count)
     employment = rng.choice(len(EMPLOYMENTS), count, p=(0.62, 0.12, 0.1, 0.08, 0.04, 0.04))
     log_frailty += np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])[employment]

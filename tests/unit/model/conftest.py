@@ -99,7 +99,7 @@ def _random_event(random: np.random.Generator, user_id: str, number: int, moment
     if kind == "repayments":
         return Repayment(
             **common,
-            kind=random.choice(["due", "paid", "missed", "reversed"]),
+            kind=str(random.choice(["due", "paid", "missed", "reversed"])),
             amount_due=amount(5),
             amount_paid=amount(5),
             days_past_due=float(random.integers(-5, 90)),

@@ -118,7 +118,7 @@ def _change_manifest(folder: Path, **changes: object) -> None:
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"manifest\.json cannot be read .* foreshock train"):
+    with pytest.raises(BundleError, match=r"manifest\.json cannot be read .*`foreshock train`"):
         Bundle.load(tmp_path)
 
 
