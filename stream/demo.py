@@ -26,14 +26,13 @@ from kafka.errors import KafkaError
 from numpy.typing import NDArray
 
 from events.columns import DAY_MS
-from events.types import encode_event
 from model.bundle import Bundle
 from model.datasets import Dataset, Outcome
 from model.metrics import roc_auc
 from stream.database.summary import Summary, summarise
 from stream.embedded.server import ServerProcess
 from stream.outputs import Alert, Level, Score
-from stream.publisher import keyed, open_publisher
+from stream.publisher import keyed_events_of, open_publisher
 from stream.replay import TopicReader
 from stream.settings import Settings
 from stream.sink import sink_group
@@ -156,7 +155,7 @@ class Demo:
     async def _publish(self) -> None:
         async with open_publisher(self._servers, self._topics) as publisher:
             await publisher.publish(
-                keyed(self._dataset.events(), encode_event), lambda sent, _: self._progress("publish", sent, None)
+                keyed_events_of(self._dataset), lambda sent, _: self._progress("publish", sent, None)
             )
 
     def _wait(self, lag: _Lag, stage: str, topics: Sequence[str], group: str) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
-from events.types import Kind
+from events.types import Event, Kind, encode_event
+from model.datasets import Dataset
+from model.datasets.simulator import Simulator
 from stream.record_batches import BATCH_BYTES, send_records
 from stream.topics import Topics
 
@@ -88,7 +90,12 @@ async def open_publisher(bootstrap_servers: str, topics: Topics) -> AsyncIterato
         await producer.stop()
 
 
-def keyed(events: Iterator[Any], encode: Callable[[Any], bytes]) -> Iterator[KeyedEvent]:
+def keyed(events: Iterable[Event]) -> Iterator[KeyedEvent]:
     """Typed events as they are published."""
     for event in events:
-        yield event.KIND, event.user_id.encode(), encode(event), round(event.occurred_at.timestamp() * 1000)
+        yield event.KIND, event.user_id.encode(), encode_event(event), round(event.occurred_at.timestamp() * 1000)
+
+
+def keyed_events_of(dataset: Dataset) -> Iterator[KeyedEvent]:
+    """A data set's events as they are published. The simulator writes its bytes without making objects first."""
+    return dataset.records() if isinstance(dataset, Simulator) else keyed(dataset.events())

@@ -11,7 +11,6 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from events.types import encode_event
 from model.bundle import Bundle, BundleError
 from model.datasets import DatasetError, open_dataset
 from stream.cli.options import (
@@ -28,7 +27,7 @@ from stream.cli.options import (
     settings_of,
     with_addresses,
 )
-from stream.publisher import keyed, open_publisher
+from stream.publisher import keyed_events_of, open_publisher
 
 
 def worker(
@@ -106,7 +105,7 @@ def simulate(
         dataset = open_dataset("simulator", None, users=users, months=months, seed=seed)
     except DatasetError as error:
         fail(str(error))
-    events = itertools.islice(keyed(dataset.events(), encode_event), limit)
+    events = itertools.islice(keyed_events_of(dataset), limit)
     if out is not None:
         with out.open("wb") as file, event_progress("writing") as progress:
             task = progress.add_task("writing", total=limit)

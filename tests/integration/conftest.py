@@ -16,7 +16,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorNotAvailableError
 
-from events.types import KINDS, Event, Kind, encode_event
+from events.types import KINDS, Event, Kind
 from stream.embedded.server import ServerProcess
 from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
@@ -50,7 +50,7 @@ class Deployment:
     def publish(self, events: Iterable[Event]) -> int:
         async def send() -> int:
             async with open_publisher(self.kafka, self.topics) as publisher:
-                return await publisher.publish(keyed(iter(events), encode_event))
+                return await publisher.publish(keyed(events))
 
         return asyncio.run(send())
 

@@ -71,6 +71,17 @@ def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(random_model(), description(), tmp_path_factory.mktemp("random") / "bundle")
 
 
+@pytest.fixture
+def model() -> RiskModel:
+    """The network of `random_bundle`, free to be broken."""
+    return random_model()
+
+
+@pytest.fixture
+def random_description() -> Description:
+    return description()
+
+
 @pytest.fixture(scope="session")
 def make_history() -> Callable[..., list[Event]]:
     return random_history

@@ -1,25 +1,15 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import onnx
 import pytest
 import torch
 
 from model.bundle import Bundle
-from model.export import ExportError, export_bundle, record_metrics
+from model.export import Description, ExportError, export_bundle, record_metrics
 from model.history import load_model
-
-
-def _fixtures() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("model_fixtures", Path(__file__).with_name("conftest.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from model.networks import RiskModel
 
 
 def test_graphs_take_any_number_of_rows_and_name_no_machine(random_bundle: Bundle) -> None:
@@ -36,8 +26,8 @@ def test_the_bundle_is_small(random_bundle: Bundle) -> None:
     assert sum(path.stat().st_size for path in random_bundle.path.iterdir()) < 3_000_000
 
 
-def test_weights_survive_the_round_trip(random_bundle: Bundle) -> None:
-    original = _fixtures().random_model().state_dict()
+def test_weights_survive_the_round_trip(random_bundle: Bundle, model: RiskModel) -> None:
+    original = model.state_dict()
     loaded = load_model(random_bundle, torch.float32).state_dict()
     assert original.keys() == loaded.keys()
     assert all(torch.equal(original[name], loaded[name]) for name in original)
@@ -54,26 +44,20 @@ def test_metrics_change_the_fingerprint_and_nothing_else(random_bundle: Bundle, 
     assert found.manifest.files == random_bundle.manifest.files
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("activity.query.weight", 10.0, "attention logits of activity may reach"),
-        ("activity.query.weight", float("nan"), "attention logits of activity may reach"),
-    ],
-)
-def test_attention_that_could_overflow_is_refused(tmp_path: Path, name: str, value: float, message: str) -> None:
-    fixtures = _fixtures()
-    model = fixtures.random_model()
-    model.state_dict()[name].fill_(value)
-    with pytest.raises(ExportError, match=message):
-        export_bundle(model, fixtures.description(), tmp_path / "bundle")
+@pytest.mark.parametrize("value", [10.0, float("nan")])
+def test_attention_that_could_overflow_is_refused(
+    tmp_path: Path, model: RiskModel, random_description: Description, value: float
+) -> None:
+    model.state_dict()["activity.query.weight"].fill_(value)
+    with pytest.raises(ExportError, match="attention logits of activity may reach"):
+        export_bundle(model, random_description, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    fixtures = _fixtures()
-    model = fixtures.random_model()
+def test_weights_that_are_not_finite_are_refused(
+    tmp_path: Path, model: RiskModel, random_description: Description
+) -> None:
     model.state_dict()["fusion.hidden.bias"].fill_(float("nan"))
     with pytest.raises(ExportError, match="not finite"):
-        export_bundle(model, fixtures.description(), tmp_path / "bundle")
+        export_bundle(model, random_description, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

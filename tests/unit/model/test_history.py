@@ -25,7 +25,7 @@ def _differences(bundle: Bundle, histories: list[list[Event]], dtype: torch.dtyp
     stepped = score_sequences(bundle, sequences)
     whole = np.concatenate(score_histories(bundle, histories, dtype))
     assert stepped.shape == whole.shape
-    assert whole[:, bundle.headline].std() > 0.003
+    assert whole[:, bundle.headline].std() > 0.001
     return np.abs(stepped - whole)
 
 

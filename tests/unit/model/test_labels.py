@@ -23,9 +23,7 @@ def _truth(onset_day: float | None, until_day: float) -> Truth:
 
 
 @settings(deadline=None, max_examples=300)
-@given(
-    day=st.integers(0, 300), onset=st.one_of(st.none(), st.integers(0, 400)), until=st.integers(0, 500)
-)
+@given(day=st.integers(0, 300), onset=st.one_of(st.none(), st.integers(0, 400)), until=st.integers(0, 500))
 def test_targets_against_their_definition(day: int, onset: int | None, until: int) -> None:
     found = targets(np.array([day * DAY]), np.array([0]), _truth(onset, until), HORIZONS)
     low = 0

@@ -32,9 +32,7 @@ def truth(histories: Sequences) -> Truth:
 
 def _rows(sequences: Sequences, part: Part) -> np.ndarray:
     starts = sequences.merged_starts[part.users]
-    return np.concatenate(
-        [np.arange(a + s, a + c) for a, s, c in zip(starts, part.skips, part.counts, strict=True)]
-    )
+    return np.concatenate([np.arange(a + s, a + c) for a, s, c in zip(starts, part.skips, part.counts, strict=True)])
 
 
 def test_no_event_serves_two_purposes(histories: Sequences, truth: Truth) -> None:

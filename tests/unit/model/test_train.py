@@ -1,0 +1,144 @@
+"""The whole of training and evaluation, small: that it runs, what it writes, and what it must never look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from events.types import Event
+from model.bundle import Bundle
+from model.datasets import Dataset, Outcome, open_dataset
+from model.evaluate import evaluate, load_sequences, progress_bars
+from model.history import score_users
+from model.labels import truth_of
+from model.networks import Architecture
+from model.splits import split
+from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
+
+SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
+COMMAND = "foreshock train --source simulator --users 150 --months 14 --seed 3 --out B"
+
+
+class Altered:
+    """A data set with other outcomes for some users."""
+
+    def __init__(self, dataset: Dataset, outcomes: dict[str, Outcome]) -> None:
+        self._dataset = dataset
+        self._outcomes = outcomes
+        self.name = dataset.name
+        self.headline_horizon_days = dataset.headline_horizon_days
+
+    def events(self) -> Iterator[Event]:
+        return self._dataset.events()
+
+    def outcomes(self) -> dict[str, Outcome]:
+        return self._outcomes
+
+    def held_out(self, user_id: str) -> bool:
+        return self._dataset.held_out(user_id)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return open_dataset("simulator", users=150, months=14, seed=3)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("trained") / "bundle"
+    metrics = train(dataset, out, seed=3, epochs=2, command=COMMAND, progress=False)
+    return Bundle.load(out), metrics
+
+
+def test_the_manifest_says_how_to_make_the_bundle_again(trained: tuple[Bundle, dict[str, Any]]) -> None:
+    bundle, metrics = trained
+    manifest = bundle.manifest
+    assert (manifest.training.command, manifest.training.seed, manifest.training.source) == (COMMAND, 3, "simulator")
+    assert re.fullmatch("[0-9a-f]{64}", manifest.training.data_fingerprint)
+    assert manifest.training.users == 150
+    assert manifest.metrics == metrics
+    assert len(metrics["history"]) == 2
+    assert set(metrics["test"]["horizons"]) == {"30", "60", "90", "180"}
+    assert manifest.architecture["hidden"] == [64, 64, 32]
+    assert 0 < manifest.thresholds.medium <= manifest.thresholds.high <= 1
+    assert "groceries" in str(manifest.vocabularies) or manifest.vocabularies["transactions"]
+
+
+def test_protected_fields_are_no_input_unless_named(trained: tuple[Bundle, dict[str, Any]], dataset: Dataset) -> None:
+    assert not {"age_band", "sex"} & trained[0].vocabularies["profiles"].keys()
+    assert trained[0].vocabularies["profiles"]
+    trainer = _trainer(dataset, protected=("sex",))
+    assert "sex" in trainer.sequences.vocabularies["profiles"]
+    assert "age_band" not in trainer.sequences.vocabularies["profiles"]
+
+
+def test_evaluation_measures_what_is_served(trained: tuple[Bundle, dict[str, Any]], dataset: Dataset) -> None:
+    bundle, _ = trained
+    everyone = evaluate(bundle, dataset, held_out_only=False, progress=False)
+    held_out = evaluate(bundle.path, dataset, progress=False)
+    assert everyone["users"] == 150
+    assert 0 < held_out["users"] < 60
+    horizon = everyone["horizons"]["90"]
+    assert horizon["positives"] > 0
+    assert 0 <= horizon["brier"] <= 1
+    assert 0 < everyone["early_warning"]["medium"]["onsets"] <= 150
+    assert "label" not in everyone
+
+
+def _trainer(dataset: Dataset, seed: int = 1, protected: tuple[str, ...] = ()) -> Trainer:
+    torch.manual_seed(seed)
+    with progress_bars(False) as bars:
+        provisional = load_sequences(dataset, bars)
+    outcomes = dataset.outcomes()
+    parts = split(provisional, dataset, truth_of(provisional, outcomes))
+    model, sequences = _prepare(provisional, parts, SMALL, protected)
+    schedule = Schedule(epochs=3, batch_users=16)
+    return Trainer(model, sequences, parts, _labels(sequences, outcomes), schedule, seed, 90)
+
+
+def _weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    with progress_bars(False) as bars:
+        trainer.fit(bars)
+    trainer.calibrate()
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def test_held_out_clients_and_later_truths_change_nothing(dataset: Dataset) -> None:
+    """Weights, calibration and all are equal when what must not be known is different."""
+    outcomes = dataset.outcomes()
+    until_ms = _trainer(dataset).parts.until_ms
+    changed = {}
+    for user_id, outcome in outcomes.items():
+        later = outcome.onset_ms is not None and outcome.onset_ms >= until_ms
+        onset = None if later or dataset.held_out(user_id) else outcome.onset_ms
+        changed[user_id] = replace(outcome, onset_ms=onset)
+    assert sum(changed[user_id] != outcomes[user_id] for user_id in outcomes) > 3
+    original, altered = _weights(_trainer(dataset)), _weights(_trainer(Altered(dataset, changed)))
+    assert all(torch.equal(original[name], altered[name]) for name in original)
+    other_seed = _weights(_trainer(dataset, seed=2))
+    assert not all(torch.equal(original[name], other_seed[name]) for name in original)
+
+
+def test_training_learns(dataset: Dataset) -> None:
+    trainer = _trainer(dataset)
+    with progress_bars(False) as bars:
+        history = trainer.fit(bars)
+    losses = [record["loss"] for record in history]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(score_users(trainer.model, trainer.sequences)).all()
+
+
+def test_nothing_to_learn_is_said(dataset: Dataset, tmp_path: Path) -> None:
+    calm = {user_id: replace(outcome, onset_ms=None) for user_id, outcome in dataset.outcomes().items()}
+    with pytest.raises(TrainingError, match="no onset is known in the training part"):
+        train(Altered(dataset, calm), tmp_path / "bundle", progress=False)
+    with pytest.raises(ValueError, match="protected_inputs"):
+        train(dataset, tmp_path / "bundle", protected_inputs=["income"], progress=False)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,38 @@
+"""Contributions are what the score loses without a branch, and the events named are the user's recent ones."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from events.types import KINDS
+from model.bundle import Bundle
+from stream.explanation import Explainer
+from stream.settings import PRETRAINED_BUNDLE
+from stream.topics import Topics
+
+
+@functools.cache
+def bundle() -> Bundle:
+    return Bundle.load(PRETRAINED_BUNDLE)
+
+
+def log_odds(readout: np.ndarray) -> np.ndarray:
+    probability = bundle().score(readout)[:, bundle().headline].astype(np.float64)
+    return np.log(probability / (1 - probability))
+
+
+def test_a_branch_contributes_what_its_removal_takes_away() -> None:
+    readout = np.random.default_rng(0).normal(size=(7, bundle().readout_width)).astype(np.float32)
+    found = Explainer(bundle(), Topics()).contributions(readout)
+    assert found.shape == (7, len(KINDS))
+    for number, part in enumerate(bundle().readout_slices.values()):
+        without = readout.copy()
+        without[:, part] = 0
+        assert np.allclose(found[:, number], log_odds(readout) - log_odds(without), atol=1e-4)
+
+
+def test_a_branch_that_says_nothing_contributes_nothing() -> None:
+    readout = np.zeros((1, bundle().readout_width), dtype=np.float32)
+    assert np.array_equal(Explainer(bundle(), Topics()).contributions(readout), np.zeros((1, len(KINDS)), np.float32))

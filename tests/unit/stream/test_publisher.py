@@ -1,0 +1,21 @@
+"""Keys go where Java's clients put them."""
+
+from __future__ import annotations
+
+import pytest
+from kafka.partitioner.default import murmur2
+
+from model.datasets import open_dataset
+from stream.publisher import keyed, keyed_events_of, partition_of
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 12])
+def test_partitions_are_those_of_another_client(partitions: int) -> None:
+    for number in range(200):
+        key = b"u%07d" % number
+        assert partition_of(key, partitions) == (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def test_the_simulator_s_fast_way_gives_the_same_records() -> None:
+    dataset = open_dataset("simulator", users=15, months=3, seed=4)
+    assert list(keyed_events_of(dataset)) == list(keyed(dataset.events()))
