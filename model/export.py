@@ -69,7 +69,7 @@ def export_bundle(model: RiskModel, description: Description, out: Path) -> Bund
     the graphs yield anything that is not finite.
     """
     model.eval()
-    _check_attention(model)
+    _check_weights(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=out.parent) as folder:
         staging = Path(folder)
@@ -187,7 +187,10 @@ def _strip(proto: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def _check_attention(model: RiskModel) -> None:
+def _check_weights(model: RiskModel) -> None:
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ExportError(f"{name} holds values that are not finite; train again with another seed")
     for kind in KINDS:
         encoder = model.encoder(kind)
         if isinstance(encoder, RecurrentEncoder):

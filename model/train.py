@@ -53,8 +53,8 @@ SELECTION_USERS = 1_500
 
 EPOCHS = 30
 ALERT_BUDGET = (40.0, 15.0)
-"""Alerts per 1,000 users and 30 days, (medium, high). In the simulated portfolio about 12 of 1,000 reach 60 days past due
-each month: high is a little above that, medium is what a team can look at for a glance each."""
+"""Alerts per 1,000 users and 30 days, (medium, high). In the simulated portfolio about 12 of 1,000 reach 60 days past
+due each month: high is a little above that, medium is what a team can look at for a glance each."""
 MOST_BATCH_USERS = 64
 LEAST_BATCHES = 50
 """Small data sets get smaller batches, so that an epoch has about this many steps."""
@@ -93,8 +93,8 @@ def train(
     """Train on `dataset`, write the bundle to `out`, and return the metrics that stand in its manifest.
 
     `command` is recorded as the way to make the bundle again. `protected_inputs` names protected profile fields to use.
-    `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size of
-    the training part. Equal arguments on the same machine give equal
+    `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
+    of the training part. Equal arguments on the same machine give equal
     weights. Raises `TrainingError` when the data hold nothing to learn from, `ExportError` when the result must not be
     served, `ValueError` for a protected input that does not exist.
     """

@@ -94,14 +94,14 @@ class Scorer:
         scored = Scored()
         if not taken:
             return scored
-        row_numbers, user = np.unique(self._locate(taken), return_inverse=True)
+        row_numbers, first, user = np.unique(self._locate(taken), return_index=True, return_inverse=True)
         rows = self._slab.gather(row_numbers)
         batch = self._admit(taken, user.astype(np.int64), rows, scored)
         if batch.taken:
             self._apply(batch, rows, row_numbers, scored)
         self._slab.scatter(row_numbers, rows)
-        for item, number in zip(taken, row_numbers[user].tolist(), strict=True):
-            scored.touched[number] = (item.partition, item.key)
+        for number, position in zip(row_numbers.tolist(), first.tolist(), strict=True):
+            scored.touched[number] = (taken[position].partition, taken[position].key)
         return scored
 
     def _locate(self, taken: Sequence[Taken]) -> NDArray[np.int64]:

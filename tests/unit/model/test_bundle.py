@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,7 @@ def test_any_split_into_batches_gives_the_same_bits(
     inputs = _inputs(random_bundle, kind, ROWS, seed)
     whole = random_bundle.step(kind, *inputs)
     bounds = [0, *sorted(cuts), ROWS]
-    pieces = [
-        random_bundle.step(kind, *(part[a:b] for part in inputs)) for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    pieces = [random_bundle.step(kind, *(part[a:b] for part in inputs)) for a, b in pairwise(bounds)]
     for position in range(2):
         assert np.concatenate([piece[position] for piece in pieces]).tobytes() == whole[position].tobytes()
 
@@ -52,7 +51,7 @@ def test_any_split_into_batches_gives_the_same_bits(
 def test_any_split_of_scoring_gives_the_same_bits(random_bundle: Bundle, cuts: list[int]) -> None:
     readout = np.random.default_rng(0).normal(size=(ROWS, random_bundle.readout_width)).astype(np.float32)
     bounds = [0, *sorted(cuts), ROWS]
-    pieces = [random_bundle.score(readout[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [random_bundle.score(readout[a:b]) for a, b in pairwise(bounds)]
     assert np.concatenate(pieces).tobytes() == random_bundle.score(readout).tobytes()
 
 

@@ -44,11 +44,10 @@ def test_metrics_change_the_fingerprint_and_nothing_else(random_bundle: Bundle, 
     assert found.manifest.files == random_bundle.manifest.files
 
 
-@pytest.mark.parametrize("value", [10.0, float("nan")])
 def test_attention_that_could_overflow_is_refused(
-    tmp_path: Path, model: RiskModel, random_description: Description, value: float
+    tmp_path: Path, model: RiskModel, random_description: Description
 ) -> None:
-    model.state_dict()["activity.query.weight"].fill_(value)
+    model.state_dict()["activity.query.weight"].fill_(10.0)
     with pytest.raises(ExportError, match="attention logits of activity may reach"):
         export_bundle(model, random_description, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
@@ -58,6 +57,6 @@ def test_weights_that_are_not_finite_are_refused(
     tmp_path: Path, model: RiskModel, random_description: Description
 ) -> None:
     model.state_dict()["fusion.hidden.bias"].fill_(float("nan"))
-    with pytest.raises(ExportError, match="not finite"):
+    with pytest.raises(ExportError, match=r"fusion\.hidden\.bias holds values that are not finite"):
         export_bundle(model, random_description, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from model.splits import split
 from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
 
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
-COMMAND = "foreshock train --source simulator --users 150 --months 14 --seed 3 --out B"
+COMMAND = "foreshock train --source simulator --users 220 --months 14 --seed 3 --out B"
 
 
 class Altered:
@@ -47,7 +47,7 @@ class Altered:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return open_dataset("simulator", users=150, months=14, seed=3)
+    return open_dataset("simulator", users=220, months=14, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ def test_the_manifest_says_how_to_make_the_bundle_again(trained: tuple[Bundle, d
     manifest = bundle.manifest
     assert (manifest.training.command, manifest.training.seed, manifest.training.source) == (COMMAND, 3, "simulator")
     assert re.fullmatch("[0-9a-f]{64}", manifest.training.data_fingerprint)
-    assert manifest.training.users == 150
+    assert 200 < manifest.training.users <= 220
     assert manifest.metrics == metrics
     assert len(metrics["history"]) == 2
     assert set(metrics["test"]["horizons"]) == {"30", "60", "90", "180"}
     assert manifest.architecture["hidden"] == [64, 64, 32]
     assert 0 < manifest.thresholds.medium <= manifest.thresholds.high <= 1
-    assert "groceries" in str(manifest.vocabularies) or manifest.vocabularies["transactions"]
+    assert manifest.vocabularies["repayments"]["kind"].keys() >= {"due", "missed", "paid"}
 
 
 def test_protected_fields_are_no_input_unless_named(trained: tuple[Bundle, dict[str, Any]], dataset: Dataset) -> None:
@@ -83,12 +83,12 @@ def test_evaluation_measures_what_is_served(trained: tuple[Bundle, dict[str, Any
     bundle, _ = trained
     everyone = evaluate(bundle, dataset, held_out_only=False, progress=False)
     held_out = evaluate(bundle.path, dataset, progress=False)
-    assert everyone["users"] == 150
-    assert 0 < held_out["users"] < 60
+    assert 200 < everyone["users"] <= 220
+    assert 0 < held_out["users"] < 80
     horizon = everyone["horizons"]["90"]
     assert horizon["positives"] > 0
     assert 0 <= horizon["brier"] <= 1
-    assert 0 < everyone["early_warning"]["medium"]["onsets"] <= 150
+    assert 0 < everyone["early_warning"]["medium"]["onsets"] <= 220
     assert "label" not in everyone
 
 
