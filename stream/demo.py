@@ -40,6 +40,9 @@ from stream.sink import sink_group
 LONGEST_LEAD_DAYS = 180
 """An alert opened longer than this before the onset is not counted as its warning."""
 
+SERIOUS_DAYS_PAST_DUE = 60
+"""From here on a borrower is seriously delinquent, and no longer to be warned of."""
+
 STALLED_S = 120.0
 POLL_S = 0.5
 
@@ -120,7 +123,7 @@ class Demo:
             self._wait(lag, "store", outputs, sink_group(self._settings.application_id))
             report.events_published = lag.size(self._topics.inputs)
         self._read_topics(report)
-        self.summary = summarise(self._database_url)
+        self.summary = summarise(self._database_url, less_than_days_past_due=SERIOUS_DAYS_PAST_DUE)
         report.alerts_in_postgres = self.summary.alert_events
         report.users_in_postgres = self.summary.users
         report.alerts_by_level = self.summary.alerts_by_level

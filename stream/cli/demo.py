@@ -165,7 +165,7 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
 
 
 def _show_worrying(summary: Summary) -> None:
-    worrying = Table(title="the most worrying users", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    worrying = Table(title="the most worrying users who are not yet 60 days late", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("user", "level", "score", "usual", "days late", "alert since"):
         numeric = heading in ("score", "usual", "days late")
         worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)

@@ -51,8 +51,10 @@ class Summary:
     most_worrying: tuple[WorryingUser, ...]
 
 
-def summarise(url: str, most_worrying: int = 10) -> Summary:
+def summarise(url: str, most_worrying: int = 10, *, less_than_days_past_due: float | None = None) -> Summary:
     """Counts and the `most_worrying` users with open alerts, by level, then latest score. One consistent snapshot.
+
+    `less_than_days_past_due` leaves out of the latter who is already that late: it is too late to warn of them.
 
     Raises `DatabaseUnavailable` or `DatabaseOutdated`.
     """
@@ -66,7 +68,7 @@ def summarise(url: str, most_worrying: int = 10) -> Summary:
             dead_letters=_count(connection, RefusedInput),
             alerts_by_level=by_level,
             open_by_level=_by_level(connection, is_open=True),
-            most_worrying=tuple(_most_worrying(connection, most_worrying)),
+            most_worrying=tuple(_most_worrying(connection, most_worrying, less_than_days_past_due)),
         )
 
 
@@ -110,7 +112,7 @@ def _by_level(connection: Connection, *, is_open: bool) -> dict[Level, int]:
     return {name: counted.get(name, 0) for name in LEVELS}
 
 
-def _most_worrying(connection: Connection, limit: int) -> Iterator[WorryingUser]:
+def _most_worrying(connection: Connection, limit: int, less_than_days_past_due: float | None) -> Iterator[WorryingUser]:
     score = func.coalesce(UserScore.score, AlertState.score)
     query = (
         select(AlertState, score.label("latest_score"), UserScore.days_past_due.label("latest_days_past_due"))
@@ -119,6 +121,9 @@ def _most_worrying(connection: Connection, limit: int) -> Iterator[WorryingUser]
         .order_by(AlertState.level.desc(), score.desc(), AlertState.user_id)
         .limit(limit)
     )
+    if less_than_days_past_due is not None:
+        days_past_due = func.coalesce(UserScore.days_past_due, AlertState.days_past_due, 0)
+        query = query.where(days_past_due < less_than_days_past_due)
     for row in connection.execute(query):
         yield WorryingUser(
             user_id=row.user_id,

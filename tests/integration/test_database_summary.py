@@ -115,6 +115,13 @@ def test_the_most_worrying_come_by_level_then_latest_score(filled: str) -> None:
     assert [user.user_id for user in summarise(filled, most_worrying=2).most_worrying] == ["graver", "unscored"]
 
 
+def test_who_is_already_late_can_be_left_out(filled: str) -> None:
+    everyone = [user.user_id for user in summarise(filled).most_worrying]
+    assert "grave" in everyone
+    assert "grave" in [user.user_id for user in summarise(filled, less_than_days_past_due=45.5).most_worrying]
+    assert "grave" not in [user.user_id for user in summarise(filled, less_than_days_past_due=45.0).most_worrying]
+
+
 def test_a_worrying_user_field_by_field(filled: str) -> None:
     grave = summarise(filled).most_worrying[2]
 

@@ -1,0 +1,252 @@
+"""A round on a broker: topics of its own with the same events in them, and processes timed by what they publish.
+
+Output topics carry the broker's own time (`LogAppendTime`), so a contender is not timed by its own clock, and its start
+does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+
+from bench.workload import Workload
+from stream.embedded.server import ServerProcess
+from stream.provisioning import TopicSpecification, create_topics, specifications
+from stream.publisher import open_publisher
+from stream.settings import Settings
+from stream.topics import Topics
+
+BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
+SAMPLE_S = 0.2
+START_LIMIT_S = 90.0
+SHORTEST_SPAN_S = 0.001
+
+
+class BenchError(RuntimeError):
+    """A measurement cannot be taken; the message says why and what to do."""
+
+
+class TopicWatch:
+    """Sizes and times of topics, asked of the broker."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._consumer: Any = KafkaConsumer(
+            bootstrap_servers=bootstrap_servers.split(","), enable_auto_commit=False, max_poll_records=1
+        )
+        self._tps: dict[str, list[TopicPartition]] = {}
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def size(self, *topics: str) -> int:
+        """Records in the topics."""
+        for topic in topics:
+            if topic not in self._tps:
+                numbers = self._consumer.partitions_for_topic(topic) or ()
+                self._tps[topic] = [TopicPartition(topic, number) for number in sorted(numbers)]
+        return int(sum(self._consumer.end_offsets([tp for topic in topics for tp in self._tps[topic]]).values()))
+
+    def span_s(self, topic: str) -> float:
+        """Seconds from the first record of a topic to its last."""
+        self.size(topic)
+        ends = self._consumer.end_offsets(self._tps[topic])
+        filled = [tp for tp, end in ends.items() if end > 0]
+        if not filled:
+            return 0.0
+        first = min(self._timestamp(tp, 0) for tp in filled)
+        return (max(self._timestamp(tp, ends[tp] - 1) for tp in filled) - first) / 1000
+
+    def first_ms(self, topic: str) -> int:
+        """Time of a topic's first record, milliseconds since 1970-01-01."""
+        self.size(topic)
+        filled = [tp for tp, end in self._consumer.end_offsets(self._tps[topic]).items() if end > 0]
+        return min(self._timestamp(tp, 0) for tp in filled)
+
+    def _timestamp(self, tp: TopicPartition, offset: int) -> int:
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, offset)
+        deadline_s = time.monotonic() + 30
+        while time.monotonic() < deadline_s:
+            for records in self._consumer.poll(timeout_ms=500).values():
+                return int(records[0].timestamp)
+        raise BenchError(f"{tp.topic} of partition {tp.partition} cannot be read at offset {offset}; is the broker up?")
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One process over one round's events."""
+
+    records: int
+    span_s: float
+    complete: bool
+    cpu_s_per_million: float | None
+    rss_mib: float
+
+    @property
+    def events_per_second(self) -> float:
+        return self.records / max(self.span_s, SHORTEST_SPAN_S)
+
+
+class Arena:
+    """Topics under a prefix of their own, and what runs on them. On leaving, they are deleted."""
+
+    def __init__(self, bootstrap_servers: str, settings: Settings, name: str, folder: Path) -> None:
+        self.servers = bootstrap_servers
+        self.name = name
+        self.folder = folder / name
+        self.settings = settings.model_copy(update={"topic_prefix": f"{name}.", "application_id": name})
+        self.watch = TopicWatch(bootstrap_servers)
+
+    @property
+    def topics(self) -> Topics:
+        return self.settings.topics
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True)
+        wanted = [
+            replace(topic, configs={**topic.configs, **BROKER_TIME}) if topic.name == self.topics.scores else topic
+            for topic in specifications(self.settings)
+        ]
+        create_topics(self.servers, self.settings, wanted)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.watch.close()
+        admin: Any = KafkaAdminClient(bootstrap_servers=self.servers.split(","))
+        try:
+            # Changelogs that frameworks made carry the name of the group somewhere in theirs.
+            admin.delete_topics([topic for topic in admin.list_topics() if self.name in topic])
+        finally:
+            admin.close()
+
+    def output(self, contender: str) -> str:
+        """Creates the output topic of a contender and returns its name."""
+        topic = f"{self.name}.peer.{contender}"
+        specification = TopicSpecification(topic, self.settings.partitions, 1, BROKER_TIME)
+        create_topics(self.servers, self.settings, [specification])
+        return topic
+
+    def publish(self, workload: Workload) -> int:
+        """All of a workload's events into the input topics."""
+
+        async def send() -> int:
+            async with open_publisher(self.servers, self.topics) as publisher:
+                return await publisher.publish(workload.records)
+
+        return asyncio.run(send())
+
+    def worker(self, name: str = "worker") -> ServerProcess:
+        """The real worker as users start it, not yet started."""
+        options = {
+            "--bootstrap-servers": self.servers,
+            "--topic-prefix": self.settings.topic_prefix,
+            "--application-id": self.settings.application_id,
+            "--partitions": str(self.settings.partitions),
+            "--bundle": str(self.settings.bundle.resolve()),
+        }
+        arguments = [word for option in options.items() for word in option]
+        command = [sys.executable, "-m", "stream.cli", "worker", *arguments]
+        return ServerProcess(name, command, self.folder / f"{name}.log")
+
+    def race(self, process: ServerProcess, topic: str, expected: int, limit_s: float) -> Lap:
+        """Start `process`, wait until it has published `expected` records or for `limit_s` after its first; stop it.
+
+        Raises `BenchError` when it ends by itself or publishes nothing.
+        """
+        process.start()
+        try:
+            samples = self._samples(process, topic, expected, limit_s)
+        finally:
+            process.stop()
+        records = self.watch.size(topic)
+        moving = [sample for sample in samples if sample.records]
+        events = moving[-1].records - moving[0].records
+        return Lap(
+            records=records,
+            span_s=self.watch.span_s(topic),
+            complete=records >= expected,
+            cpu_s_per_million=(moving[-1].cpu_s - moving[0].cpu_s) / events * 1e6 if events else None,
+            rss_mib=max(sample.rss_mib for sample in samples),
+        )
+
+    def _samples(self, process: ServerProcess, topic: str, expected: int, limit_s: float) -> list[Sample]:
+        samples: list[Sample] = []
+        started_s = time.monotonic()
+        first_s: float | None = None
+        while True:
+            sample = Sample.of(process, self.watch.size(topic))
+            samples.append(sample)
+            now_s = time.monotonic()
+            if sample.records and first_s is None:
+                first_s = now_s
+            if sample.records >= expected or (first_s is not None and now_s - first_s > limit_s):
+                return samples
+            if first_s is None and now_s - started_s > START_LIMIT_S:
+                raise BenchError(f"{process.name} published nothing in {START_LIMIT_S:.0f} s; {_log_end(process)}")
+            time.sleep(SAMPLE_S)
+
+    def wait_for(self, process: ServerProcess, topic: str, records: int, limit_s: float) -> float:
+        """Until `topic` holds `records`; returns the seconds it took. Raises `BenchError` when it does not come to it."""
+        started_s = time.monotonic()
+        while (found := self.watch.size(topic)) < records:
+            if not process.alive:
+                raise BenchError(f"{process.name} ended; {_log_end(process)}")
+            if time.monotonic() - started_s > limit_s:
+                raise BenchError(f"{topic} holds {found:,} of {records:,} after {limit_s:.0f} s; {_log_end(process)}")
+            time.sleep(0.05)
+        return time.monotonic() - started_s
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A process at a moment: records that it has published, processor time used, memory resident."""
+
+    records: int
+    cpu_s: float
+    rss_mib: float
+
+    @classmethod
+    def of(cls, process: ServerProcess, records: int) -> Sample:
+        try:
+            found = psutil.Process(process.identity.pid)
+            times = found.cpu_times()
+            return cls(records, times.user + times.system, found.memory_info().rss / 2**20)
+        except psutil.NoSuchProcess:
+            raise BenchError(f"{process.name} ended; {_log_end(process)}") from None
+
+
+def _log_end(process: ServerProcess) -> str:
+    return f"its log ends with:\n{process.log_tail(25)}"
+
+
+def launch(python: str, module: str, *arguments: str) -> list[str]:
+    """Command that runs a module of this source tree under another Python.
+
+    The tree is put last on its path: where this tree stands among installed packages, the other Python's own come first.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    program = (
+        f"import runpy, sys; sys.path.append({json.dumps(root)}); "
+        f"runpy.run_module({json.dumps(module)}, run_name='__main__', alter_sys=True)"
+    )
+    return [python, "-c", program, *arguments]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest of the rounds."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return {"median": median, "min": ordered[0], "max": ordered[-1]}

@@ -1,0 +1,63 @@
+"""The shortest loop over aiokafka: poll, compute, send whole record batches. No groups, no commits, no changelog.
+
+The frame of the contenders `limit` and `recompute`, and thereby of what "the transport allows" means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import aiokafka
+import uvloop
+
+from bench.contenders.task import Task
+from stream.record_batches import BATCH_BYTES, send_records
+
+POLL_RECORDS = 4_000
+POLL_MS = 100
+UNACKNOWLEDGED_POLLS = 2
+
+KeyedValues = list[tuple[bytes | None, bytes]]
+Compute = Callable[[Mapping[Any, Sequence[Any]]], Mapping[int, KeyedValues]]
+"""From a poll's records by topic and partition to keys and values by partition of the output topic."""
+
+
+def run(task: Task, compute: Compute) -> None:
+    """Until the process is stopped."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_loop(task, compute))
+
+
+async def _loop(task: Task, compute: Compute) -> None:
+    consumer = aiokafka.AIOKafkaConsumer(
+        *task.inputs,
+        bootstrap_servers=task.bootstrap_servers,
+        group_id=None,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        fetch_max_wait_ms=POLL_MS,
+    )
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=task.bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
+    )
+    await consumer.start()
+    await producer.start()
+    unacknowledged: deque[asyncio.Future[Any]] = deque()
+    try:
+        while True:
+            polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            if not polled:
+                continue
+            outputs = compute(polled)
+            while len(unacknowledged) >= UNACKNOWLEDGED_POLLS:
+                await unacknowledged.popleft()
+            queued = await asyncio.gather(
+                *(send_records(producer, task.output, partition, records) for partition, records in outputs.items())
+            )
+            unacknowledged.append(asyncio.gather(*(ack for acks in queued for ack in acks)))
+    finally:
+        await consumer.stop()
+        await producer.stop()

@@ -1,0 +1,28 @@
+"""What scoring costs by itself: batches through the worker's `Scorer`, and the bytes of the rows that they changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from bench.options import Bench
+from stream.intake import Taken
+from stream.policy import AlertPolicy
+from stream.scorer import Scorer
+from stream.state import Slab, blank_row, row_dtype
+
+
+class Subject:
+    """A slab and its scorer."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.slab = Slab(blank_row(row_dtype(bench.bundle.state_width), bench.bundle.fingerprint))
+        policy = AlertPolicy.from_settings(bench.settings, bench.bundle.thresholds)
+        self._scorer = Scorer(bench.bundle, policy, self.slab, bench.settings.topics)
+
+    def score(self, taken: Sequence[Taken]) -> float:
+        """Score a batch, take out the rows as a checkpoint does, and return the seconds that it took."""
+        started_s = time.perf_counter()
+        scored = self._scorer.score(taken)
+        self.slab.row_bytes(list(scored.touched))
+        return time.perf_counter() - started_s

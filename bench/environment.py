@@ -1,0 +1,82 @@
+"""Where a measurement was taken: machine, versions, commit. Figures without these are not comparable."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from stream.embedded.kafka import KAFKA_COORDINATE
+
+PACKAGES = ("aiokafka", "faust-streaming", "msgspec", "numpy", "onnxruntime", "uvloop")
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Recorded with every result. `commit` is None outside a git checkout and ends in `+` where files differ from it;
+    `load_before` is the load average of the minute before: above 0.5 the machine had other work."""
+
+    taken_at: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    load_before: float
+    system: str
+    python: str
+    kafka: str
+    packages: dict[str, str]
+    commit: str | None
+    bundle: str
+
+    @classmethod
+    def of_this_machine(cls, bundle: str) -> Environment:
+        """`bundle` is the fingerprint of the model that runs."""
+        return cls(
+            taken_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            cpu=_cpu(),
+            cores=len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else _cores(),
+            memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+            load_before=round(os.getloadavg()[0], 2),
+            system=f"{platform.system()} {platform.release()} {platform.machine()}",
+            python=platform.python_version(),
+            kafka=KAFKA_COORDINATE.rpartition(":")[2],
+            packages={name: metadata.version(name) for name in PACKAGES},
+            commit=_commit(Path(__file__).parent),
+            bundle=bundle,
+        )
+
+
+def _cores() -> int:
+    return psutil.cpu_count() or 1
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit(folder: Path) -> str | None:
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if commit is None:
+        return None
+    # Results and documents are what a measurement changes itself.
+    changed = git("status", "--porcelain", "--", ":/", ":(exclude,top)bench/results", ":(exclude,top)docs")
+    return f"{commit}+" if changed else commit

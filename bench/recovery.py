@@ -1,0 +1,119 @@
+"""How fast a worker is back: from an empty table, from a full changelog, and after it was killed.
+
+Users restored per second is the time to the first score with a full changelog, less that with an empty one, so that the
+start of Python, Faust and the group does not count, but all else that a user of the service would wait for does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+
+from bench.arena import Arena, BenchError
+from bench.options import Bench
+from bench.workload import Workload, user_id
+from stream.publisher import partition_of
+from stream.record_batches import BATCH_BYTES, send_records
+from stream.state import blank_row, row_dtype
+
+LIMIT_S = 180.0
+USERS_AT_ONCE = 5_000
+SETTLE_S = 0.5
+"""After a kill, outputs that were on their way have arrived."""
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Seconds to the first score, users restored per second, seconds from a kill to the next score."""
+    users = bench.sizes.users
+    probe = Workload.simulated(1, 1)
+    empty_s, full_s, restored = [], [], []
+    for number in range(1, bench.rounds + 1):
+        for count, found in ((0, empty_s), (users, full_s)):
+            with bench.arena(f"recovery{number}-{count}") as arena:
+                bench.tell(f"round {number} of {bench.rounds}: a changelog of {count:,} users")
+                if count:
+                    asyncio.run(_fill_changelog(bench, arena, count))
+                arena.publish(probe)
+                found.append(_first_score_s(arena))
+        # A difference within the scatter of the starts says nothing but "faster than this".
+        restored.append(users / max(full_s[-1] - empty_s[-1], 0.01))
+    return {
+        "users": users,
+        "recovered_users_per_second": statistics.median(restored),
+        "start_to_first_score_s": statistics.median(empty_s),
+        "start_to_first_score_with_users_s": statistics.median(full_s),
+        "kill_to_next_score_s": statistics.median(_killed(bench, number) for number in range(1, bench.rounds + 1)),
+        "rounds": {"empty_s": empty_s, "full_s": full_s},
+    }
+
+
+def _first_score_s(arena: Arena) -> float:
+    """Seconds from starting a worker to its first score, by the broker's clock."""
+    worker = arena.worker()
+    started_ms = time.time() * 1000
+    worker.start()
+    try:
+        arena.wait_for(worker, arena.topics.scores, 1, LIMIT_S)
+    finally:
+        worker.stop()
+    return (arena.watch.first_ms(arena.topics.scores) - started_ms) / 1000
+
+
+async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:
+    """One row per user, of random network state, as a worker leaves it."""
+    blank = blank_row(row_dtype(bench.bundle.state_width), bench.bundle.fingerprint)
+    random = np.random.default_rng(1)
+    topic = arena.topics.changelog(arena.settings.application_id)
+    producer = AIOKafkaProducer(bootstrap_servers=arena.servers, acks="all", max_batch_size=BATCH_BYTES)
+    await producer.start()
+    try:
+        for start in range(0, users, USERS_AT_ONCE):
+            rows = np.repeat(blank, min(USERS_AT_ONCE, users - start))
+            rows["network"] = random.standard_normal(rows["network"].shape, dtype=np.float32)
+            by_partition: dict[int, list[tuple[bytes | None, bytes]]] = {}
+            for number, row in enumerate(rows, start=start):
+                key = user_id(number).encode()
+                by_partition.setdefault(partition_of(key, arena.settings.partitions), []).append((key, row.tobytes()))
+            acks = [
+                ack
+                for partition, pairs in by_partition.items()
+                for ack in await send_records(producer, topic, partition, pairs)
+            ]
+            await asyncio.gather(*acks)
+    finally:
+        await producer.stop()
+
+
+def _killed(bench: Bench, number: int) -> float:
+    """Seconds from SIGKILL in the middle of work to the next score, by a worker that is started at once."""
+    workload = bench.workload()
+    with bench.arena(f"kill{number}") as arena:
+        published = arena.publish(workload)
+        bench.tell(f"round {number} of {bench.rounds}: killing a worker")
+        scores = arena.topics.scores
+        first = arena.worker("killed")
+        first.start()
+        try:
+            arena.wait_for(first, scores, max(1, published // 10), LIMIT_S)
+            os.kill(first.identity.pid, signal.SIGKILL)
+            killed_s = time.monotonic()
+        finally:
+            first.stop()
+        second = arena.worker("restarted")
+        second.start()
+        try:
+            time.sleep(max(0.0, killed_s + SETTLE_S - time.monotonic()))
+            already = arena.watch.size(scores)
+            if already >= published:
+                raise BenchError(f"the worker had scored all {published:,} events before it was killed; give --events more")
+            arena.wait_for(second, scores, already + 1, LIMIT_S)
+            return time.monotonic() - killed_s
+        finally:
+            second.stop()

@@ -1,0 +1,79 @@
+"""Every measurement by name, with the sizes at which it is taken unless told otherwise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench import history, latency, overload, recovery, throughput, users
+from bench.environment import Environment
+from bench.options import Bench, Sizes
+from bench.peers import python_of
+from model.bundle import Bundle
+from stream.embedded.kafka import EmbeddedKafka
+from stream.settings import Settings
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """`measure` gives the figures; `broker` tells whether it needs one."""
+
+    measure: Callable[[Bench], dict[str, Any]]
+    sizes: Sizes
+    broker: bool = True
+
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "throughput": Measurement(throughput.measure, Sizes(events=240_000, users=10_000, seconds=12.0, rounds=3)),
+    "latency": Measurement(latency.measure, Sizes(events=0, users=10_000, seconds=15.0, rounds=1)),
+    "history": Measurement(history.measure, Sizes(events=10_000, users=128, seconds=0.0, rounds=3), broker=False),
+    "users": Measurement(users.measure, Sizes(events=0, users=1_000_000, seconds=0.0, rounds=2), broker=False),
+    "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=200_000, seconds=0.0, rounds=2)),
+    "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=1)),
+}
+
+
+@contextmanager
+def broker(bootstrap_servers: str | None, names: list[str], tell: Tell) -> Iterator[str]:
+    """Address of the broker to measure on: the caller's, or an embedded one for the time of the context."""
+    if bootstrap_servers is not None or not any(MEASUREMENTS[name].broker for name in names):
+        yield bootstrap_servers or ""
+        return
+    with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
+        kafka = EmbeddedKafka(Path(folder) / "kafka", heap_mb=1_024)
+        try:
+            yield kafka.start(lambda doing: tell(f"Kafka: {doing}"))
+        finally:
+            kafka.stop()
+
+
+def measure(name: str, servers: str, settings: Settings, sizes: Sizes, tell: Tell) -> dict[str, Any]:
+    """Take one measurement; returns its figures with the environment and the sizes beside them."""
+    measurement = MEASUREMENTS[name]
+    bundle = Bundle.load(settings.bundle)
+    environment = Environment.of_this_machine(bundle.fingerprint_hex)
+    with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
+        bench = Bench(
+            servers=servers,
+            settings=settings,
+            bundle=bundle,
+            sizes=sizes,
+            folder=Path(folder),
+            peers_python=python_of(settings.stack_dir),
+            tell=tell,
+        )
+        figures = measurement.measure(bench)
+    return {"bench": name, **figures, "rounds_taken": sizes.rounds, "environment": msgspec.to_builtins(environment)}
+
+
+def result_bytes(result: dict[str, Any]) -> bytes:
+    """A result as it is written: JSON, indented."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
