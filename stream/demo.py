@@ -234,7 +234,9 @@ def _measure(
         )
     else:
         horizon_days = bundle.horizons_days[bundle.headline]
-        labels, scores = _at_risk(outcomes, traces, horizon_days * DAY_MS)
+        # Another portfolio than the training's is new as a whole; real clients may have been trained on.
+        unseen = {u: t for u, t in traces.items() if dataset.name == "simulator" or dataset.held_out(u)}
+        labels, scores = _at_risk(outcomes, unseen, horizon_days * DAY_MS)
         report.auc_of = f"{len(labels):,} scores of users at risk against onset within {horizon_days} days"
         report.auc = roc_auc(labels, scores)
     if any(outcome.onset_ms is not None for outcome in outcomes.values()) and not labelled:
