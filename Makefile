@@ -17,7 +17,7 @@ test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests wi
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
-bench: $(VENV)/installed  ## measure events per second and latency on the embedded stack
+bench: $(VENV)/installed-for-bench  ## measure events per second beside other frameworks; ARGS=latency and so on for more
 	$(BIN)/foreshock bench $(ARGS)
 
 $(BIN)/python:
@@ -34,4 +34,9 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation -e '.[train,dev]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-for-bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e '.[bench]'
 	@touch $@ $(VENV)/installed

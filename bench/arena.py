@@ -198,7 +198,7 @@ class Arena:
             time.sleep(SAMPLE_S)
 
     def wait_for(self, process: ServerProcess, topic: str, records: int, limit_s: float) -> float:
-        """Until `topic` holds `records`; returns the seconds it took. Raises `BenchError` when it does not come to it."""
+        """Until `topic` holds `records`; returns the seconds it took. Raises `BenchError` when it never does."""
         started_s = time.monotonic()
         while (found := self.watch.size(topic)) < records:
             if not process.alive:
@@ -234,7 +234,7 @@ def _log_end(process: ServerProcess) -> str:
 def launch(python: str, module: str, *arguments: str) -> list[str]:
     """Command that runs a module of this source tree under another Python.
 
-    The tree is put last on its path: where this tree stands among installed packages, the other Python's own come first.
+    The tree comes last on its path: where it stands among installed packages, the other Python's own come first.
     """
     root = str(Path(__file__).resolve().parent.parent)
     program = (

@@ -39,7 +39,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             taken_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             cpu=_cpu(),
-            cores=len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else _cores(),
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1,
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             load_before=round(os.getloadavg()[0], 2),
             system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -49,10 +49,6 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             commit=_commit(Path(__file__).parent),
             bundle=bundle,
         )
-
-
-def _cores() -> int:
-    return psutil.cpu_count() or 1
 
 
 def _cpu() -> str:

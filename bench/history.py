@@ -23,7 +23,7 @@ REPEATS_PER_ROUND = 20
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Microseconds per event by events behind the user, up to `events` of them; and the ratio of longest to shortest."""
+    """Microseconds per event by events behind the user, up to `events` of them, and longest to shortest as a ratio."""
     lengths = [length for length in LENGTHS if length <= bench.sizes.events] or [LENGTHS[0]]
     subject, stream = Subject(bench), Stream(bench.settings.partitions)
     users = [user_id(number) for number in range(min(USERS, bench.sizes.users))]

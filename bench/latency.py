@@ -1,7 +1,7 @@
 """Delay from an event to its score at fixed rates: broker, publisher and worker on this machine.
 
-From the moment at which an event was due to be sent to the moment at which the broker had its score (the broker's clock,
-in whole milliseconds; both are this machine's).
+From the moment at which an event was due to be sent to the moment at which the broker had its score, by its clock, in
+whole milliseconds; both clocks are this machine's.
 """
 
 from __future__ import annotations

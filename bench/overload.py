@@ -1,4 +1,4 @@
-"""Twice as many events as the worker can take, for a while: what it keeps of its speed, its memory, its lag, its way back.
+"""Twice as many events as the worker can take, for a while: what it keeps of its speed, memory, lag, and the way back.
 
 The publisher runs on the same cores, so what the worker keeps is its speed beside a publisher that never waits.
 """
@@ -38,7 +38,7 @@ class Sampler(threading.Thread):
         super().__init__(name="sampler", daemon=True)
         self._arena = arena
         self._worker = worker
-        self._stop = threading.Event()
+        self._finished = threading.Event()
         self.moments: list[Moment] = []
         self.failure: Exception | None = None
 
@@ -47,18 +47,18 @@ class Sampler(threading.Thread):
         topics = self._arena.topics
         started_s = time.monotonic()
         try:
-            while not self._stop.is_set():
+            while not self._finished.is_set():
                 published, scored = watch.size(*topics.inputs), watch.size(topics.scores)
                 rss_mib = Sample.of(self._worker, scored).rss_mib
                 self.moments.append(Moment(time.monotonic() - started_s, published, scored, rss_mib))
-                self._stop.wait(SAMPLE_S)
+                self._finished.wait(SAMPLE_S)
         except Exception as error:
             self.failure = error
         finally:
             watch.close()
 
     def finish(self) -> list[Moment]:
-        self._stop.set()
+        self._finished.set()
         self.join()
         if self.failure is not None:
             raise BenchError(f"the worker could not be watched: {self.failure}") from self.failure

@@ -1,4 +1,4 @@
-"""The environment of the other frameworks: their versions of common packages exclude Foreshock's, so they get their own.
+"""The environment of the other frameworks: what they demand of common packages excludes Foreshock's versions.
 
 Its exact versions are in `peers.txt`, beside this module.
 """

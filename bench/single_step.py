@@ -32,7 +32,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 class SingleStep:
-    """Takes events into a user's state, which is bytes: the latest time per kind as int64, then the state as float32."""
+    """Takes events into a user's state, kept as bytes: the latest time per kind as int64, then the state as float32."""
 
     def __init__(self, bundle: Path) -> None:
         manifest = msgspec.json.decode((bundle / MANIFEST_FILE).read_bytes(), type=Manifest)
@@ -80,8 +80,10 @@ class SingleStep:
         vocabularies = self._vocabularies.get(event.KIND, {})
         for name in COLUMNS[event.KIND].categorical:
             vocabulary, value = vocabularies.get(name), getattr(event, name)
-            missing = vocabulary is None or value is None
-            codes.append(MISSING_CODE if missing else vocabulary.get(value, UNSEEN_CODE))
+            if vocabulary is None or value is None:
+                codes.append(MISSING_CODE)
+            else:
+                codes.append(vocabulary.get(value, UNSEEN_CODE))
         return codes
 
 

@@ -32,11 +32,11 @@ class Measurement:
 
 
 MEASUREMENTS: dict[str, Measurement] = {
-    "throughput": Measurement(throughput.measure, Sizes(events=240_000, users=10_000, seconds=12.0, rounds=3)),
+    "throughput": Measurement(throughput.measure, Sizes(events=240_000, users=10_000, seconds=10.0, rounds=3)),
     "latency": Measurement(latency.measure, Sizes(events=0, users=10_000, seconds=15.0, rounds=1)),
     "history": Measurement(history.measure, Sizes(events=10_000, users=128, seconds=0.0, rounds=3), broker=False),
     "users": Measurement(users.measure, Sizes(events=0, users=1_000_000, seconds=0.0, rounds=2), broker=False),
-    "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=200_000, seconds=0.0, rounds=2)),
+    "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=300_000, seconds=0.0, rounds=2)),
     "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=1)),
 }
 

@@ -1,7 +1,7 @@
 """Events per second of every contender on the same events, in alternation.
 
-Each round has topics of its own, filled alike. The worker runs last in each: its watchdog adds missed instalments to the
-input topics, which no other contender shall find there.
+Each round has topics of its own, filled alike. The worker runs last in each: its watchdog adds missed instalments to
+the input topics, which no other contender shall find there.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from stream.embedded.server import ServerProcess
 NEEDS_PEERS = "its environment is missing; `foreshock bench peers` makes it"
 NEEDS_ONNX = "onnx, which writes its network, is not installed: pip install -c constraints.txt '.[bench]'"
 
-Name = Literal[
-    "foreshock", "limit", "idiomatic_faust", "quix_window", "quix_step", "bytewax_step", "recompute"
-]
+Name = Literal["foreshock", "limit", "idiomatic_faust", "quix_window", "quix_step", "bytewax_step", "recompute"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What is usually built instead of a step function: the last 60 events of a user, all through the network every time.
 
-Keeps a window as bytes, which is less than a list in JSON would cost. Imports no more than onnxruntime, numpy and
-`events`; only writing the network (`write_network`) needs onnx.
+The network takes windows of fixed length, padded at their beginning, as is usual. They are kept as bytes, without the
+padding, which costs less than lists in JSON. Imports no more than onnxruntime, numpy and `events`; only `write_network`
+needs onnx.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ class Windowed:
         A window is the latest event's time (int64, ms), then up to `WINDOW` rows of `FEATURES` float32.
         """
         window = pushed(event, stored)
-        rows = np.frombuffer(window, dtype=np.float32, offset=TIME_BYTES).reshape(-1, 1, FEATURES)
-        (probabilities,) = self._session.run(None, {"window": rows})
+        rows = np.frombuffer(window, dtype=np.float32, offset=TIME_BYTES).reshape(-1, FEATURES)
+        padded = np.zeros((WINDOW, 1, FEATURES), dtype=np.float32)
+        padded[WINDOW - len(rows) :, 0] = rows
+        (probabilities,) = self._session.run(None, {"window": padded})
         found: list[float] = probabilities[0].tolist()
         return found, window
 
@@ -57,12 +60,12 @@ def _features(event: Any, gap_ms: int) -> NDArray[np.float32]:
     amount = getattr(event, "amount", None) or getattr(event, "amount_paid", None) or 0.0
     balance = getattr(event, "balance", None) or getattr(event, "balance_after", None) or 0.0
     days_past_due = getattr(event, "days_past_due", None) or 0.0
-    kinds = [1.0 if event.KIND == kind else 0.0 for kind in KINDS]
+    kinds = [1.0 if kind == event.KIND else 0.0 for kind in KINDS]
     return np.array([*kinds, amount / 1e3, balance / 1e4, days_past_due / 30, gap_ms / DAY_MS], dtype=np.float32)
 
 
 def write_network(path: Path, seed: int = 1) -> None:
-    """Write an LSTM of two layers of 64 over a window, float32 `[events, 1, FEATURES]`, to probabilities `[1, 4]`.
+    """Write an LSTM of two layers of 64 over a window, float32 `[WINDOW, 1, FEATURES]`, to probabilities `[1, 4]`.
 
     As large as the worker's largest branches; its weights are random, since only its cost is of interest. Raises
     `ImportError` where onnx is not installed.
@@ -106,7 +109,7 @@ def write_network(path: Path, seed: int = 1) -> None:
     graph = helper.make_graph(
         nodes,
         "window",
-        [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["events", 1, FEATURES])],
+        [helper.make_tensor_value_info("window", TensorProto.FLOAT, [WINDOW, 1, FEATURES])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, HORIZONS])],
         initializer=[*layers, *constants],
     )

@@ -143,7 +143,7 @@ def _write_graphs(model: RiskModel, folder: Path) -> None:
             step_of(model, kind), example, ["numeric", "categorical", "state"], ["state_after", "attention"],
             folder / graph_file(kind),
         )  # fmt: skip
-    scorer = ScoreStep(model).eval()
+    scorer = ScoreStep(model.fusion).eval()
     width = sum(model.architecture.readout_width(kind) for kind in KINDS)
     write_graph(scorer, (torch.zeros(rows, width),), ["readout"], ["probabilities"], folder / SCORE_FILE)
 

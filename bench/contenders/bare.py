@@ -25,13 +25,13 @@ Compute = Callable[[Mapping[Any, Sequence[Any]]], Mapping[int, KeyedValues]]
 """From a poll's records by topic and partition to keys and values by partition of the output topic."""
 
 
-def run(task: Task, compute: Compute) -> None:
+def run(task: Task, compute: Compute, poll_records: int = POLL_RECORDS) -> None:
     """Until the process is stopped."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_loop(task, compute))
+        runner.run(_loop(task, compute, poll_records))
 
 
-async def _loop(task: Task, compute: Compute) -> None:
+async def _loop(task: Task, compute: Compute, poll_records: int) -> None:
     consumer = aiokafka.AIOKafkaConsumer(
         *task.inputs,
         bootstrap_servers=task.bootstrap_servers,
@@ -48,7 +48,7 @@ async def _loop(task: Task, compute: Compute) -> None:
     unacknowledged: deque[asyncio.Future[Any]] = deque()
     try:
         while True:
-            polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=poll_records)
             if not polled:
                 continue
             outputs = compute(polled)

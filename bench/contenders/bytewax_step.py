@@ -19,6 +19,8 @@ from bench.contenders.task import Task, score_bytes
 from bench.single_step import SingleStep
 
 EPOCH = dt.timedelta(seconds=1)
+BATCH_EVENTS = 250
+"""Of one partition at a time; its default of 1,000 would make one burst of all that a short run has."""
 
 
 def build(task: Task) -> Dataflow:
@@ -37,7 +39,7 @@ def build(task: Task) -> Dataflow:
         return kept, KafkaSinkMessage(message.key, score_bytes(event, topic, partition, offset, horizons))
 
     flow = Dataflow("foreshock-peer")
-    messages = op.input("events", flow, KafkaSource(brokers, task.inputs, batch_size=1_000))
+    messages = op.input("events", flow, KafkaSource(brokers, task.inputs, batch_size=BATCH_EVENTS))
     keyed = op.key_on("user", messages, lambda message: message.key.decode())
     scored = op.stateful_map("step", keyed, step)
     op.output("scores", op.map("value", scored, lambda pair: pair[1]), KafkaSink(brokers, task.output))

@@ -57,7 +57,9 @@ def main() -> None:
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    Worker(build(Task.from_command_line()), loop=loop, quiet=True).execute_from_commandline()
+    Worker(
+        build(Task.from_command_line()), loop=loop, quiet=True, loglevel="WARNING", override_logging=False
+    ).execute_from_commandline()
 
 
 if __name__ == "__main__":

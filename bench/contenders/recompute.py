@@ -19,6 +19,9 @@ from events.columns import categorical_columns, numeric_columns, occurred_ms, ti
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 
+POLL_RECORDS = 512
+"""Enough for full batches, and few enough that a slow contender is seen to move."""
+
 
 class History:
     """Model inputs of one kind's events, and per user which of them are theirs, in order of arrival."""
@@ -80,7 +83,9 @@ class Recomputation:
         rows: list[dict[Kind, list[int]]] = []
         for event in events:
             self._histories[event.KIND].add([event])
-            rows.append({kind: list(history.of_user.get(event.user_id, ())) for kind, history in self._histories.items()})
+            rows.append(
+                {kind: list(history.of_user.get(event.user_id, ())) for kind, history in self._histories.items()}
+            )
         states = [self._histories[kind].states([row[kind] for row in rows]) for kind in KINDS]
         return self._bundle.score(self._bundle.readout_of(np.concatenate(states, axis=1)))
 
@@ -96,16 +101,14 @@ def main() -> None:
             for tp, records in polled.items()
             for record in records
         ]
+        scores = model.score([event for event, *_ in taken]).tolist()
         outputs: dict[int, bare.KeyedValues] = {}
-        for start in range(0, len(taken), 512):  # small enough that a slow contender is seen to move
-            piece = taken[start : start + 512]
-            scores = model.score([event for event, *_ in piece]).tolist()
-            for (event, topic, partition, record), horizons in zip(piece, scores, strict=True):
-                value = score_bytes(event, topic, partition, record.offset, horizons)
-                outputs.setdefault(partition, []).append((record.key, value))
+        for (event, topic, partition, record), horizons in zip(taken, scores, strict=True):
+            value = score_bytes(event, topic, partition, record.offset, horizons)
+            outputs.setdefault(partition, []).append((record.key, value))
         return outputs
 
-    bare.run(task, compute)
+    bare.run(task, compute, POLL_RECORDS)
 
 
 if __name__ == "__main__":

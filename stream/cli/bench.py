@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -43,7 +43,8 @@ def bench(
         ),
     ] = BenchName.THROUGHPUT,
     events: Annotated[
-        int | None, typer.Option(min=1, help="Events of a round; for `history`, of each user.", show_default="per bench")
+        int | None,
+        typer.Option(min=1, help="Events of a round; for `history`, of a user.", show_default="per bench"),
     ] = None,
     users: Annotated[
         int | None, typer.Option(min=1, help="Users; for `users` and `recovery`, the most.", show_default="per bench")
@@ -99,9 +100,10 @@ def _measure(
         fail("--report is for one measurement; use --report-dir for all of them", code=2)
     try:
         Bundle.load(settings.bundle)
-        with console.status("starting Kafka …") as status, broker(
-            settings.bootstrap_servers, names, _teller(status, "")
-        ) as servers:
+        with (
+            console.status("starting Kafka …") as status,
+            broker(settings.bootstrap_servers, names, _teller(status, "")) as servers,
+        ):
             for each in names:
                 wanted = replace(MEASUREMENTS[each].sizes, **sizes)
                 result = measure(each, servers, settings, wanted, _teller(status, f"{each}: "))
@@ -121,9 +123,5 @@ def _measure(
         raise typer.Exit(130) from None
 
 
-def _teller(status: Status, prefix: str) -> Any:
-    def tell(text: str) -> None:
-        with suppress(IndexError):
-            status.update(f"{prefix}{text} …")
-
-    return tell
+def _teller(status: Status, prefix: str) -> Callable[[str], None]:
+    return lambda text: status.update(f"{prefix}{text} …")

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from model.bundle import Bundle, BundleError
 from model.datasets import DatasetError, Source, open_dataset
-from stream.cli.options import BootstrapServers, BundlePath, Config, DatabaseUrl, Report, console, fail, settings_of
+from stream.cli.options import Report, console, fail, takes_settings
 from stream.database import migration
 from stream.database.errors import DatabaseError
 from stream.database.summary import Summary
@@ -31,7 +31,10 @@ from stream.settings import Settings
 STAGES = {"publish": "events published", "score": "events scored", "store": "outputs stored"}
 
 
+@takes_settings("bootstrap_servers", "database_url", "bundle")
 def demo(
+    *,
+    settings: Settings,
     users: Annotated[int, typer.Option(min=1, help="Simulated borrowers.")] = 2_000,
     months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
@@ -39,10 +42,6 @@ def demo(
     path: Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     report: Report = None,
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    database_url: DatabaseUrl = None,
-    bundle: BundlePath = None,
 ) -> None:
     """Run the real thing on a portfolio of borrowers and show what it catches; stops all that it starts.
 
@@ -53,7 +52,6 @@ def demo(
     options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     try:
         dataset = open_dataset(source, path, **options)
-        settings = settings_of(config, bootstrap_servers=bootstrap_servers, database_url=database_url, bundle=bundle)
         Bundle.load(settings.bundle)
     except (DatasetError, BundleError) as error:
         fail(str(error))
@@ -165,7 +163,8 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
 
 
 def _show_worrying(summary: Summary) -> None:
-    worrying = Table(title="the most worrying users who are not yet 60 days late", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    worrying = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    worrying.title = "the most worrying users who are not yet 60 days late"
     for heading in ("user", "level", "score", "usual", "days late", "alert since"):
         numeric = heading in ("score", "usual", "days late")
         worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from model.bundle import Bundle, BundleError
 from model.datasets import Dataset, DatasetError, Source, open_dataset
-from stream.cli.options import BundlePath, Config, Report, console, fail, settings_of
+from stream.cli.options import Report, console, fail, takes_settings
+from stream.settings import Settings
 
 SourceOption = Annotated[Source, typer.Option(help="Where the borrowers come from.")]
 PathOption = Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")]
@@ -59,20 +60,20 @@ def train(
     console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}")
 
 
+@takes_settings("bundle")
 def evaluate(
+    *,
+    settings: Settings,
     source: SourceOption = "simulator",
     path: PathOption = None,
     users: UsersOption = 1_000,
     months: MonthsOption = 24,
     seed: Annotated[int, typer.Option(help="Seed of the simulation; take another than the training's.")] = 1_001,
-    bundle: BundlePath = None,
     report: Report = None,
-    config: Config = None,
 ) -> None:
     """Score a source's events with a bundle and measure the scores against the truth. Needs no PyTorch."""
     from model.evaluate import evaluate as run_evaluation
 
-    settings = settings_of(config, bundle=bundle)
     try:
         loaded = Bundle.load(settings.bundle)
         dataset = _dataset(source, path, users, months, seed)

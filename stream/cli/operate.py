@@ -7,26 +7,14 @@ from typing import Annotated
 
 import typer
 
-from stream.cli.options import (
-    ApplicationId,
-    BootstrapServers,
-    BundlePath,
-    Config,
-    DatabaseUrl,
-    Partitions,
-    StackDir,
-    TopicPrefix,
-    console,
-    fail,
-    settings_of,
-    with_addresses,
-)
+from stream.cli.options import console, fail, takes_settings, with_addresses
 from stream.database import migration
 from stream.database.errors import DatabaseError
 from stream.doctor import examine
 from stream.embedded import stack
 from stream.embedded.server import EmbeddedError
 from stream.provisioning import Finding, ProvisioningError, check_topics, create_topics
+from stream.settings import Settings
 
 topics_app = typer.Typer(help="Create and check the topics.", no_args_is_help=True)
 database_app = typer.Typer(help="The database schema.", no_args_is_help=True)
@@ -35,9 +23,9 @@ docs_app = typer.Typer(help="Documents that are generated from the code.", no_ar
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-def up(config: Config = None, stack_dir: StackDir = None, partitions: Partitions = None) -> None:
+@takes_settings("stack_dir", "partitions")
+def up(*, settings: Settings) -> None:
     """Start an embedded Kafka and PostgreSQL that stay, with topics and tables made; the other commands find them."""
-    settings = settings_of(config, stack_dir=stack_dir, partitions=partitions)
     try:
         with console.status("starting Kafka and PostgreSQL …") as status:
             address = stack.up(settings.stack_dir, progress=lambda server, doing: status.update(f"{server}: {doing} …"))
@@ -51,9 +39,9 @@ def up(config: Config = None, stack_dir: StackDir = None, partitions: Partitions
     console.print("`foreshock worker`, `foreshock sink` and `foreshock simulate` use them; `foreshock down` stops them")
 
 
-def down(config: Config = None, stack_dir: StackDir = None) -> None:
+@takes_settings("stack_dir")
+def down(*, settings: Settings) -> None:
     """Stop the embedded stack that `up` started. Its data stays in the stack's folder."""
-    settings = settings_of(config, stack_dir=stack_dir)
     try:
         stopped = stack.down(settings.stack_dir)
     except EmbeddedError as error:
@@ -62,23 +50,9 @@ def down(config: Config = None, stack_dir: StackDir = None) -> None:
 
 
 @topics_app.command("create")
-def create(
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    topic_prefix: TopicPrefix = None,
-    application_id: ApplicationId = None,
-    partitions: Partitions = None,
-    stack_dir: StackDir = None,
-) -> None:
+@takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "stack_dir")
+def create(*, settings: Settings) -> None:
     """Create the topics that are missing: inputs, outputs and the changelog. Leaves existing ones as they are."""
-    settings = settings_of(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        topic_prefix=topic_prefix,
-        application_id=application_id,
-        partitions=partitions,
-        stack_dir=stack_dir,
-    )
     servers, _ = with_addresses(settings, database=False)
     try:
         created = create_topics(servers, settings)
@@ -88,23 +62,9 @@ def create(
 
 
 @topics_app.command("check")
-def check(
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    topic_prefix: TopicPrefix = None,
-    application_id: ApplicationId = None,
-    partitions: Partitions = None,
-    stack_dir: StackDir = None,
-) -> None:
+@takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "stack_dir")
+def check(*, settings: Settings) -> None:
     """Say what is wrong with the topics, and what to do. Exit code 1 if anything is."""
-    settings = settings_of(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        topic_prefix=topic_prefix,
-        application_id=application_id,
-        partitions=partitions,
-        stack_dir=stack_dir,
-    )
     servers, _ = with_addresses(settings, database=False)
     try:
         findings = check_topics(servers, settings)
@@ -116,14 +76,13 @@ def check(
 
 
 @database_app.command("upgrade")
+@takes_settings("database_url", "stack_dir")
 def upgrade(
+    *,
+    settings: Settings,
     revision: Annotated[str, typer.Argument(help="Revision to go to.")] = "head",
-    config: Config = None,
-    database_url: DatabaseUrl = None,
-    stack_dir: StackDir = None,
 ) -> None:
     """Bring the schema up to date. Safe to run again."""
-    settings = settings_of(config, database_url=database_url, stack_dir=stack_dir)
     url = settings.database_url
     if url is None:
         running = stack.running(settings.stack_dir)
@@ -137,27 +96,11 @@ def upgrade(
     console.print(f"the schema is at {migration.current(url)}")
 
 
-def doctor(
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    database_url: DatabaseUrl = None,
-    topic_prefix: TopicPrefix = None,
-    application_id: ApplicationId = None,
-    partitions: Partitions = None,
-    bundle: BundlePath = None,
-    stack_dir: StackDir = None,
-) -> None:
+@takes_settings(
+    "bootstrap_servers", "database_url", "topic_prefix", "application_id", "partitions", "bundle", "stack_dir"
+)
+def doctor(*, settings: Settings) -> None:
     """Say what is wrong with broker, topics, users, database or bundle, and what to do. Exit code 1 if anything is."""
-    settings = settings_of(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        application_id=application_id,
-        partitions=partitions,
-        bundle=bundle,
-        stack_dir=stack_dir,
-    )
     running = stack.running(settings.stack_dir)
     servers = settings.bootstrap_servers or (None if running is None else running.bootstrap_servers)
     url = settings.database_url or (None if running is None else running.database_url)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Never
 
@@ -14,21 +17,24 @@ from stream.settings import Settings, SettingsError, load_settings
 console = Console()
 errors = Console(stderr=True)
 
-Config = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings.", show_default="foreshock.toml")
-]
-BootstrapServers = Annotated[
-    str | None, typer.Option("--bootstrap-servers", help="Your own Kafka, host:port,…", show_default="embedded stack")
-]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option("--database-url", help="Your own PostgreSQL, postgresql://…", show_default="embedded stack"),
-]
-TopicPrefix = Annotated[str | None, typer.Option("--topic-prefix", help="Put before every topic name.")]
-ApplicationId = Annotated[str | None, typer.Option("--application-id", help="Consumer group of the workers.")]
-Partitions = Annotated[int | None, typer.Option("--partitions", help="Partitions of every topic.")]
-BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Model bundle folder.", show_default="pretrained")]
-StackDir = Annotated[Path | None, typer.Option("--stack-dir", help="Folder of the embedded stack.")]
+OPTIONS: dict[str, Any] = {
+    "config": Annotated[
+        Path | None, typer.Option("--config", help="TOML file with settings.", show_default="foreshock.toml")
+    ],
+    "bootstrap_servers": Annotated[
+        str | None, typer.Option(help="Your own Kafka, host:port,…", show_default="embedded stack")
+    ],
+    "database_url": Annotated[
+        str | None, typer.Option(help="Your own PostgreSQL, postgresql://…", show_default="embedded stack")
+    ],
+    "topic_prefix": Annotated[str | None, typer.Option(help="Put before every topic name.")],
+    "application_id": Annotated[str | None, typer.Option(help="Consumer group of the workers.")],
+    "partitions": Annotated[int | None, typer.Option(help="Partitions of every topic.")],
+    "bundle": Annotated[Path | None, typer.Option(help="Model bundle folder.", show_default="pretrained")],
+    "stack_dir": Annotated[Path | None, typer.Option(help="Folder of the embedded stack.")],
+}
+"""Options that set a setting, by the setting's name."""
+
 Report = Annotated[Path | None, typer.Option("--report", help="Also write the figures to this JSON file.")]
 
 
@@ -38,12 +44,35 @@ def fail(message: str, code: int = 1) -> Never:
     raise typer.Exit(code)
 
 
-def settings_of(config: Path | None = None, **flags: Any) -> Settings:
-    """Settings of a command; a wrong one ends it."""
-    try:
-        return load_settings(config, **flags)
-    except SettingsError as error:
-        fail(str(error), code=2)
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options `--config` and those of `names`, and hand it the `settings` that they come to.
+
+    A wrong setting ends the command with a message that names its key.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            config = values.pop("config")
+            flags = {name: values.pop(name) for name in names}
+            try:
+                settings = load_settings(config, **flags)
+            except SettingsError as error:
+                fail(str(error), code=2)
+            command(settings=settings, **values)
+
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OPTIONS[name])
+            for name in ("config", *names)
+        ]
+        everything = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
+        run.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in everything}
+        del run.__wrapped__
+        return run
+
+    return decorate
 
 
 def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, str]:
@@ -58,3 +87,12 @@ def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, s
             )
         servers, url = servers or stack.bootstrap_servers, url or stack.database_url
     return servers, url or ""
+
+
+Config, BootstrapServers, BundlePath, StackDir = (
+    OPTIONS[name] for name in ("config", "bootstrap_servers", "bundle", "stack_dir")
+)
+
+
+def settings_of(config: Path | None = None, **flags: Any) -> Settings:
+    return load_settings(config, **flags)

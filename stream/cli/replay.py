@@ -13,20 +13,7 @@ from kafka.errors import KafkaError
 from rich.table import Table
 
 from model.bundle import Bundle, BundleError
-from stream.cli.options import (
-    ApplicationId,
-    BootstrapServers,
-    BundlePath,
-    Config,
-    DatabaseUrl,
-    Report,
-    StackDir,
-    TopicPrefix,
-    console,
-    fail,
-    settings_of,
-    with_addresses,
-)
+from stream.cli.options import Report, console, fail, takes_settings, with_addresses
 from stream.cli.run import event_progress
 from stream.comparison import AlertShift, Comparison, compare
 from stream.database import replay_runs
@@ -34,44 +21,30 @@ from stream.database.errors import DatabaseError
 from stream.policy import PolicyError
 from stream.provisioning import ProvisioningError
 from stream.replay import Replay, ReplayError, ReplayRange, prepare_topics
+from stream.settings import Settings
 
 replay_app = typer.Typer(help="Score the past again and compare it with what was published.", no_args_is_help=True)
 
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+
 Name = Annotated[str, typer.Option("--name", help="Names the run and its topics: letters, digits, dots and dashes.")]
-From = Annotated[
-    dt.datetime, typer.Option("--from", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Event time, UTC, inclusive.")
-]
-To = Annotated[
-    dt.datetime, typer.Option("--to", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Event time, UTC, exclusive.")
-]
+From = Annotated[dt.datetime, typer.Option("--from", formats=TIMES, help="Event time, UTC, inclusive.")]
+To = Annotated[dt.datetime, typer.Option("--to", formats=TIMES, help="Event time, UTC, exclusive.")]
 Users = Annotated[str | None, typer.Option(help="Only these users: ids with commas, or @FILE with one a line.")]
 
 
 @replay_app.command("run")
+@takes_settings("bundle", "bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")
 def run(
+    *,
+    settings: Settings,
     name: Name,
     from_: From,
     to: To,
     users: Users = None,
-    bundle: BundlePath = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of this name.")] = False,
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    database_url: DatabaseUrl = None,
-    topic_prefix: TopicPrefix = None,
-    application_id: ApplicationId = None,
-    stack_dir: StackDir = None,
 ) -> None:
     """Score a range of event time again into scores.replay.NAME and alerts.replay.NAME; live topics stay untouched."""
-    settings = settings_of(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        application_id=application_id,
-        bundle=bundle,
-        stack_dir=stack_dir,
-    )
     servers, url = with_addresses(settings)
     try:
         replayed = _range(name, from_, to, users)
@@ -83,7 +56,7 @@ def run(
         status: str = "failed"
         counts: Counter[str] = Counter()
         try:
-            with event_progress("replaying") as progress:
+            with event_progress() as progress:
                 task = progress.add_task("replaying", total=None)
                 replay = Replay(settings, servers, loaded, replayed)
                 counts = replay.run(lambda done, total: progress.update(task, completed=done, total=total))
@@ -101,23 +74,14 @@ def run(
 
 
 @replay_app.command("diff")
+@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "stack_dir")
 def diff(
+    *,
+    settings: Settings,
     name: Annotated[str, typer.Argument(help="Name of a finished run.")],
     report: Report = None,
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    database_url: DatabaseUrl = None,
-    topic_prefix: TopicPrefix = None,
-    stack_dir: StackDir = None,
 ) -> None:
     """Compare a run with what was published live. Exit code 0 if nothing differs, 3 if something does."""
-    settings = settings_of(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        database_url=database_url,
-        topic_prefix=topic_prefix,
-        stack_dir=stack_dir,
-    )
     servers, url = with_addresses(settings)
     try:
         recorded = replay_runs.find(url, name)
@@ -127,7 +91,7 @@ def diff(
             fail(f"run {name!r} is {recorded.status}; run it again with --overwrite")
         users = frozenset(recorded.users) if recorded.users else None
         replayed = ReplayRange(name, recorded.from_at, recorded.to_at, users)
-        with event_progress("comparing") as progress:
+        with event_progress() as progress:
             task = progress.add_task("comparing partitions", total=None)
             result = compare(
                 servers,
@@ -158,7 +122,12 @@ def _range(name: str, from_at: dt.datetime, to_at: dt.datetime, users: str | Non
         wanted = frozenset(user for user in users.split(",") if user)
         if not wanted:
             raise ReplayError("--users names no user")
-    return ReplayRange(name, from_at.replace(tzinfo=dt.UTC), to_at.replace(tzinfo=dt.UTC), wanted)
+    return ReplayRange(name, _utc(from_at), _utc(to_at), wanted)
+
+
+def _utc(at: dt.datetime) -> dt.datetime:
+    """A time without an offset is UTC."""
+    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
 
 
 def _show(result: Comparison) -> None:

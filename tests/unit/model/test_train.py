@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from events.types import Event
+from events.types import Activity, Event
 from model.bundle import Bundle
 from model.datasets import Dataset, Outcome, open_dataset
 from model.evaluate import evaluate, load_sequences, progress_bars
@@ -22,6 +23,7 @@ from model.networks import Architecture
 from model.splits import split
 from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
 
+START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
 COMMAND = "foreshock train --source simulator --users 220 --months 14 --seed 3 --out B"
 
@@ -92,14 +94,19 @@ def test_evaluation_measures_what_is_served(trained: tuple[Bundle, dict[str, Any
     assert "label" not in everyone
 
 
-def _trainer(dataset: Dataset, seed: int = 1, protected: tuple[str, ...] = ()) -> Trainer:
+def _trainer(
+    dataset: Dataset,
+    seed: int = 1,
+    protected: tuple[str, ...] = (),
+    schedule: Schedule | None = None,
+) -> Trainer:
     torch.manual_seed(seed)
     with progress_bars(False) as bars:
         provisional = load_sequences(dataset, bars)
     outcomes = dataset.outcomes()
     parts = split(provisional, dataset, truth_of(provisional, outcomes))
     model, sequences = _prepare(provisional, parts, SMALL, protected)
-    schedule = Schedule(epochs=3, batch_users=16)
+    schedule = schedule or Schedule(epochs=3, batch_users=16)
     return Trainer(model, sequences, parts, _labels(sequences, outcomes), schedule, seed, 90)
 
 
@@ -126,13 +133,47 @@ def test_held_out_clients_and_later_truths_change_nothing(dataset: Dataset) -> N
     assert not all(torch.equal(original[name], other_seed[name]) for name in original)
 
 
-def test_training_learns(dataset: Dataset) -> None:
-    trainer = _trainer(dataset)
+class Obvious:
+    """Half of the users make inquiries from day 40 on, and those have an onset on day 100: nothing else differs."""
+
+    name = "obvious"
+    headline_horizon_days = 90
+    users = 300
+
+    def events(self) -> Iterator[Event]:
+        for day in range(0, 90, 10):
+            for user in range(self.users):
+                yield Activity(
+                    event_id=f"{user}-{day}",
+                    user_id=f"u{user}",
+                    occurred_at=START + dt.timedelta(days=day, seconds=user),
+                    kind="inquiry" if user % 2 and day >= 40 else "session",
+                )
+
+    def outcomes(self) -> dict[str, Outcome]:
+        onset_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (100, 300))
+        return {f"u{user}": Outcome(f"u{user}", onset_ms if user % 2 else None, until_ms) for user in range(self.users)}
+
+    def held_out(self, user_id: str) -> bool:
+        return int(user_id[1:]) % 10 < 2
+
+
+def test_training_learns_what_can_be_learnt() -> None:
+    trainer = _trainer(Obvious(), schedule=Schedule(epochs=15, patience=15, batch_users=8))
     with progress_bars(False) as bars:
         history = trainer.fit(bars)
-    losses = [record["loss"] for record in history]
-    assert losses[-1] < losses[0]
-    assert np.isfinite(score_users(trainer.model, trainer.sequences)).all()
+    trainer.calibrate()
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    scores = score_users(trainer.model, trainer.sequences)[:, 2]
+    sequences = trainer.sequences
+    odd = np.array([int(user_id[1:]) % 2 == 1 for user_id in sequences.user_ids])[sequences.user_of_event]
+    day = np.concatenate([np.arange(0, 90, 10)] * sequences.users)
+    assert np.isfinite(scores).all()
+    # Before the first inquiry nobody can tell (half of all have an onset within 90 days, from day 10 on); after it all
+    # can.
+    assert abs(scores[odd & (day == 30)].mean() - scores[~odd & (day == 30)].mean()) < 0.02
+    assert scores[odd & (day == 80)].mean() > 0.85
+    assert scores[~odd & (day == 80)].mean() < 0.15
 
 
 def test_nothing_to_learn_is_said(dataset: Dataset, tmp_path: Path) -> None:

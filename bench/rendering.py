@@ -1,0 +1,312 @@
+"""Results as a table in the terminal, as pictures, and as the generated sections of the documents.
+
+Everything here is computed from the JSON files in the folder of results; nothing is typed in by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from bench.pictures import Bar, bars, lines
+from bench.scaling import Assumptions, Measured, deployment, step
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+PARTITIONS = (1, 4, 16, 64, 256, 1_000)
+USERS = (1e5, 1e7, 1e9)
+
+Result = dict[str, Any]
+Row = tuple[str, ...]
+
+
+class RenderingError(RuntimeError):
+    """Results or documents are not there; the message says what to do."""
+
+
+def render(results_dir: Path, docs_dir: Path) -> list[Path]:
+    """Write pictures and the generated sections of `performance.md` and `scaling.md`; returns what was written.
+
+    Raises `RenderingError` when there are no results or a document lacks the marks of its section.
+    """
+    results = read_results(results_dir)
+    written = [path for result in results.values() for path in draw(result, results_dir)]
+    for name, section in (("performance.md", performance_section), ("scaling.md", scaling_section)):
+        path = docs_dir / name
+        if not path.is_file():
+            raise RenderingError(f"{path} does not exist; name the folder of the documents with --docs-dir")
+        path.write_text(replaced(path.read_text(), section(results), str(path)))
+        written.append(path)
+    return written
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Results by name of the measurement. Raises `RenderingError` when there is none."""
+    results = {path.stem: msgspec.json.decode(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
+    if not results:
+        raise RenderingError(f"{folder} holds no results; run `foreshock bench all --report-dir {folder}`")
+    return results
+
+
+def replaced(text: str, section: str, where: str) -> str:
+    """`text` with what stands between the marks replaced by `section`."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise RenderingError(f"{where} has no section between {BEGIN} and {END}; put the two lines back")
+    return f"{before}{BEGIN}\n\n{section.strip()}\n\n{END}{after}"
+
+
+def summary(result: Result) -> Table:
+    """A result for the terminal."""
+    header, rows = TABLES[result["bench"]](result)
+    table = Table(title=f"bench {result['bench']}", box=SIMPLE_HEAD, title_justify="left")
+    for number, column in enumerate(header):
+        table.add_column(column, justify="right" if number and number < 5 else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def draw(result: Result, folder: Path) -> list[Path]:
+    """Write the pictures of a result beside it."""
+    drawing = PICTURES.get(result["bench"])
+    if drawing is None:
+        return []
+    path = folder / f"{result['bench']}.svg"
+    path.write_text(drawing(result))
+    return [path]
+
+
+def performance_section(results: dict[str, Result]) -> str:
+    """The generated section of `performance.md`."""
+    parts = []
+    for name, title in TITLES.items():
+        if name not in results:
+            continue
+        result = results[name]
+        parts.append(f"### {title}\n")
+        if name in PICTURES:
+            parts.append(f"![{title}](../bench/results/{name}.svg)\n")
+        parts.append(_markdown(*TABLES[name](result)))
+        parts.append(f"{_where(result['environment'])}\n")
+    return "\n".join(parts)
+
+
+def scaling_section(results: dict[str, Result]) -> str:
+    """The generated section of `scaling.md`; says what is missing where a measurement has not been taken."""
+    missing = [name for name in ("throughput", "recovery", "users") if name not in results]
+    if missing:
+        return f"Not measured yet: {', '.join(missing)}. `foreshock bench all --report-dir bench/results` measures it."
+    measured = Measured(
+        events_per_second=results["throughput"]["events_per_second"],
+        recovered_users_per_second=results["recovery"]["recovered_users_per_second"],
+        bytes_per_user=results["users"]["bytes_per_user"],
+        row_bytes=results["users"]["row_bytes"],
+    )
+    assumed = Assumptions()
+    unit = (
+        f"Measured: {_count(measured.events_per_second)} events/s of one worker, "
+        f"{_count(measured.recovered_users_per_second)} users/s restored, {_count(measured.bytes_per_user)} bytes per "
+        f"user in memory and {_count(measured.row_bytes)} in the changelog.\n"
+    )
+    steps = [step(partitions, measured, assumed) for partitions in PARTITIONS]
+    step_header = ("partitions = workers", "events/s", "users in memory", "read, MB/s", "written, MB/s")
+    step_rows = [
+        (
+            _count(each.partitions),
+            _count(each.events_per_second),
+            _count(each.users_in_memory),
+            _count(each.read_mb_per_second),
+            _count(each.written_mb_per_second),
+        )
+        for each in steps
+    ]
+    return "\n".join([unit, _markdown(step_header, step_rows), _deployments(measured, assumed)])
+
+
+def _deployments(measured: Measured, assumed: Assumptions) -> str:
+    found = [deployment(users, measured, assumed) for users in USERS]
+    header = ("", *(f"{_count(each.users)} users" for each in found))
+    rows: list[Row] = [
+        ("events/s, average", *(_count(each.average_events_per_second) for each in found)),
+        ("events/s, peak", *(_count(each.peak_events_per_second) for each in found)),
+        ("workers for the peak", *(_count(each.workers_for_rate) for each in found)),
+        ("workers for the state in memory", *(_count(each.workers_for_memory) for each in found)),
+        ("partitions", *(_count(each.partitions) for each in found)),
+        ("changelog written, MB/s", *(f"{each.changelog_mb_per_second:,.1f}" for each in found)),
+        ("changelog on disk, TB", *(f"{each.changelog_tb:,.2f}" for each in found)),
+        ("events and scores on disk, TB", *(f"{each.events_tb:,.2f}" for each in found)),
+        ("recovery of one worker, s", *(f"{each.recovery_s:,.1f}" for each in found)),
+    ]
+    return _markdown(header, rows)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    aligned = ["---", *("---:" for _ in header[1:])]
+    lines_ = ["| " + " | ".join(cells) + " |" for cells in (header, aligned, *rows)]
+    return "\n".join(lines_) + "\n"
+
+
+def _where(environment: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    return (
+        f"{environment['taken_at']}, commit {environment['commit'] or 'unknown'}, {environment['cores']} cores of "
+        f"{environment['cpu']}, {environment['memory_gib']} GiB, load {environment['load_before']} before, Python "
+        f"{environment['python']}, Kafka {environment['kafka']} on the same machine, {packages}."
+    )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g} ×"
+
+
+def _throughput_table(result: Result) -> tuple[Row, list[Row]]:
+    header = ("contender", "events/s", "range", "foreshock is", "CPU s per million", "what it does")
+    rows: list[Row] = []
+    for name, contender in result["contenders"].items():
+        if "skipped" in contender:
+            reason = str(contender["skipped"]).splitlines()[0]
+            rows.append((contender["title"], "–", "–", "–", "–", f"not run: {reason}"))
+            continue
+        rate, cpu = contender["events_per_second"], contender["cpu_seconds_per_million_events"]
+        ratio = _ratio(result.get(f"ratio_to_{name}"))
+        scored = contender["events_in_each_round"]
+        cut_short = "" if contender["scored_everything"] else f" (cut short at {_count(min(scored))} events)"
+        rows.append(
+            (
+                contender["title"],
+                _count(rate["median"]),
+                f"{_count(rate['min'])}–{_count(rate['max'])}",
+                ratio if name != "foreshock" else "",
+                "–" if cpu is None else f"{cpu:.3g}",
+                contender["description"] + cut_short,
+            )
+        )
+    return header, rows
+
+
+def _latency_table(result: Result) -> tuple[Row, list[Row]]:
+    rows = [
+        (_count(float(rate)), *(f"{each[name]:.1f}" for name in ("p50", "p99", "p99.9")))
+        for rate, each in result["latency_ms"].items()
+    ]
+    return ("events/s", "p50, ms", "p99, ms", "p99.9, ms"), list(rows)
+
+
+def _cost_rows(result: Result) -> list[Row]:
+    return [
+        (_count(float(size)), f"{cost['median']:.2f}", f"{cost['min']:.2f}–{cost['max']:.2f}")
+        for size, cost in result["microseconds_per_event"].items()
+    ]
+
+
+def _history_table(result: Result) -> tuple[Row, list[Row]]:
+    rows = [*_cost_rows(result), ("longest to shortest", _ratio(result["history_cost_ratio"]), "")]
+    return ("events behind the user", "µs per event", "range"), rows
+
+
+def _users_table(result: Result) -> tuple[Row, list[Row]]:
+    rows = [
+        *_cost_rows(result),
+        ("most to fewest", _ratio(result["users_cost_ratio"]), ""),
+        ("resident bytes per user", _count(result["bytes_per_user"]), f"of them the row {_count(result['row_bytes'])}"),
+    ]
+    return ("users", "µs per event", "range"), rows
+
+
+def _recovery_table(result: Result) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        ("users restored per second", _count(result["recovered_users_per_second"])),
+        ("start to first score, empty table, s", f"{result['start_to_first_score_s']:.1f}"),
+        (
+            f"start to first score, {_count(result['users'])} users, s",
+            f"{result['start_to_first_score_with_users_s']:.1f}",
+        ),
+        ("SIGKILL to the next score, s", f"{result['kill_to_next_score_s']:.1f}"),
+    ]
+    return ("what", "measured"), rows
+
+
+def _overload_table(result: Result) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        ("alone, from a backlog, events/s", _count(result["alone_events_per_second"])),
+        ("offered, events/s", _count(result["offered_events_per_second"])),
+        ("scored meanwhile, events/s", _count(result["overloaded_events_per_second"])),
+        ("kept of the speed alone", _ratio(result["throughput_kept"])),
+        ("scored while catching up, events/s", _count(result["catching_up_events_per_second"])),
+        ("greatest lag, events", _count(result["greatest_lag_events"])),
+        ("caught up after, s", f"{result['caught_up_after_s']:.1f}"),
+        ("memory before, MiB", _count(result["rss_mib_before"])),
+        ("memory at most, MiB", _count(result["rss_mib_greatest"])),
+    ]
+    return ("what", "measured"), rows
+
+
+def _throughput_picture(result: Result) -> str:
+    taken = {name: each for name, each in result["contenders"].items() if "skipped" not in each}
+    rows = [
+        Bar(each["title"], rate := each["events_per_second"]["median"], f"{rate:,.0f} events/s", name == "foreshock")
+        for name, each in taken.items()
+    ]
+    return bars("Events per second, one process", rows)
+
+
+def _latency_picture(result: Result) -> str:
+    rows = [
+        Bar(f"{_count(float(rate))} events/s, {name}", value, f"{value:.1f} ms", name == "p50")
+        for rate, each in result["latency_ms"].items()
+        for name, value in each.items()
+    ]
+    return bars("Delay from an event to its score", rows)
+
+
+def _cost_picture(title: str, x_label: str) -> Callable[[Result], str]:
+    def picture(result: Result) -> str:
+        points = [(float(size), cost["median"]) for size, cost in result["microseconds_per_event"].items()]
+        return lines(title, x_label, "µs per event", {"median": points}, log_x=True)
+
+    return picture
+
+
+def _overload_picture(result: Result) -> str:
+    samples = result["samples"]
+    series = {
+        "published": [(at_s, published) for at_s, published, _, _ in samples],
+        "scored": [(at_s, scored) for at_s, _, scored, _ in samples],
+        "lag": [(at_s, published - scored) for at_s, published, scored, _ in samples],
+    }
+    return lines("Twice the sustainable rate", "seconds", "events", series)
+
+
+TITLES = {
+    "throughput": "Throughput, side by side",
+    "latency": "Delay from an event to its score",
+    "history": "Cost of an event as a user's history grows",
+    "users": "Cost of an event, and memory, as users grow",
+    "recovery": "Start, recovery, failure",
+    "overload": "Service under overload",
+}
+TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
+    "throughput": _throughput_table,
+    "latency": _latency_table,
+    "history": _history_table,
+    "users": _users_table,
+    "recovery": _recovery_table,
+    "overload": _overload_table,
+}
+PICTURES: dict[str, Callable[[Result], str]] = {
+    "throughput": _throughput_picture,
+    "latency": _latency_picture,
+    "history": _cost_picture("Cost of an event as a user's history grows", "events behind the user"),
+    "users": _cost_picture("Cost of an event as users grow", "users"),
+    "overload": _overload_picture,
+}

@@ -1,0 +1,167 @@
+"""Documents are made from results: every measurement has a table, and what is outside the marks stays."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from bench.environment import Environment
+from bench.rendering import (
+    BEGIN,
+    END,
+    TABLES,
+    TITLES,
+    RenderingError,
+    draw,
+    performance_section,
+    read_results,
+    render,
+    replaced,
+    scaling_section,
+    summary,
+)
+from bench.suite import MEASUREMENTS, result_bytes
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def results() -> dict[str, dict[str, Any]]:
+    environment = msgspec.to_builtins(Environment.of_this_machine("0123456789abcdef"))
+    ran = {
+        "title": "foreshock",
+        "description": "as shipped",
+        "events_per_second": {"median": 60_000.0, "min": 50_000.0, "max": 70_000.0},
+        "cpu_seconds_per_million_events": 12.5,
+        "rss_mib": 200.0,
+        "events_in_each_round": [100, 100],
+        "scored_everything": True,
+    }
+    figures: dict[str, dict[str, Any]] = {
+        "throughput": {
+            "events_per_second": 60_000.0,
+            "ratio_to_limit": 0.25,
+            "ratio_to_quix_step": None,
+            "contenders": {
+                "foreshock": ran,
+                "limit": ran | {"title": "limit", "scored_everything": False, "cpu_seconds_per_million_events": None},
+                "quix_step": {"title": "Quix", "description": "", "skipped": "not here\nand more"},
+            },
+        },
+        "latency": {"latency_ms": {"1000": {"p50": 2.5, "p99": 8.0, "p99.9": 20.0}}},
+        "history": {
+            "history_cost_ratio": 1.05,
+            "microseconds_per_event": {"10": {"median": 10.0, "min": 9.0, "max": 11.0}},
+        },
+        "users": {
+            "users_cost_ratio": 1.2,
+            "bytes_per_user": 4_500.0,
+            "row_bytes": 4_072,
+            "microseconds_per_event": {
+                "10000": {"median": 10.0, "min": 9.0, "max": 11.0},
+                "100000": {"median": 12.0, "min": 9.0, "max": 14.0},
+            },
+        },
+        "recovery": {
+            "users": 300_000,
+            "recovered_users_per_second": 160_000.0,
+            "start_to_first_score_s": 2.0,
+            "start_to_first_score_with_users_s": 4.0,
+            "kill_to_next_score_s": 9.0,
+        },
+        "overload": {
+            "alone_events_per_second": 60_000.0,
+            "offered_events_per_second": 120_000.0,
+            "overloaded_events_per_second": 50_000.0,
+            "throughput_kept": 0.83,
+            "catching_up_events_per_second": 60_000.0,
+            "greatest_lag_events": 500_000,
+            "caught_up_after_s": 8.0,
+            "rss_mib_before": 150.0,
+            "rss_mib_greatest": 300.0,
+            "samples": [[0.0, 0, 0, 150.0], [1.0, 120_000, 50_000, 300.0]],
+        },
+    }
+    return {name: {"bench": name, **each, "environment": environment} for name, each in figures.items()}
+
+
+def test_every_measurement_can_be_shown() -> None:
+    assert set(MEASUREMENTS) == set(TABLES) == set(TITLES) == set(results())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_summary_has_the_figures(name: str) -> None:
+    console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(summary(results()[name]))
+    header, rows = TABLES[name](results()[name])
+    assert all(len(row) == len(header) for row in rows)
+    shown = console.export_text()
+    assert all(cell in shown for row in rows for cell in row)
+    console.file.close()
+
+
+def test_the_documents_are_written_from_the_results(tmp_path: Path) -> None:
+    folder, docs = tmp_path / "results", tmp_path / "docs"
+    folder.mkdir()
+    docs.mkdir()
+    for name in ("performance.md", "scaling.md"):
+        (docs / name).write_text((DOCS / name).read_text())
+    for name, result in results().items():
+        (folder / f"{name}.json").write_bytes(result_bytes(result))
+    written = render(folder, docs)
+    assert docs / "performance.md" in written
+    assert {path.name for path in folder.glob("*.svg")} == {path.name for path in written if path.suffix == ".svg"}
+    text = (docs / "performance.md").read_text()
+    assert all(f"### {title}" in text for title in TITLES.values())
+    assert "| foreshock | 60,000 | 50,000–70,000 |" in text
+    assert "not run: not here" in text
+    assert "and more" not in text
+    assert "cut short at 100 events" in text
+    assert "10,000,000 users" in (docs / "scaling.md").read_text()
+    assert render(folder, docs) == written  # writing again changes nothing
+    assert (docs / "performance.md").read_text() == text
+
+
+def test_pictures_that_the_document_shows_are_drawn(tmp_path: Path) -> None:
+    text = performance_section(results())
+    drawn = [path.name for result in results().values() for path in draw(result, tmp_path)]
+    assert drawn
+    assert text.count("![") == len(drawn)
+    assert all(f"bench/results/{name})" in text for name in drawn)
+
+
+def test_scaling_names_what_was_not_measured() -> None:
+    some = results()
+    del some["recovery"]
+    assert "Not measured yet: recovery." in scaling_section(some)
+
+
+def test_what_is_outside_the_marks_stays() -> None:
+    text = replaced(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new", "x.md")
+    assert text == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}"])
+def test_a_document_without_marks_is_refused(text: str) -> None:
+    with pytest.raises(RenderingError, match=r"x\.md has no section"):
+        replaced(text, "new", "x.md")
+
+
+def test_no_results_and_no_documents(tmp_path: Path) -> None:
+    with pytest.raises(RenderingError, match="holds no results"):
+        read_results(tmp_path)
+    (tmp_path / "history.json").write_bytes(result_bytes(results()["history"]))
+    with pytest.raises(RenderingError, match=r"performance\.md does not exist"):
+        render(tmp_path, tmp_path / "nowhere")
+
+
+def test_the_environment_says_when_and_on_what() -> None:
+    environment = Environment.of_this_machine("f" * 16)
+    assert dt.datetime.fromisoformat(environment.taken_at).tzinfo is not None
+    assert environment.cores >= 1
+    assert environment.cpu
+    assert environment.packages["aiokafka"]

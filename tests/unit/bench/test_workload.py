@@ -1,0 +1,55 @@
+"""Events to measure on: as many as asked for, in order, and none that a worker would refuse."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.arena import Lap, launch, spread
+from bench.overload import Moment, rate
+from bench.workload import Stream, Workload, user_id
+
+
+@pytest.mark.parametrize(("events", "users"), [(1, 1), (500, 3), (2_000, 200)])
+def test_as_many_as_asked_for_in_order(events: int, users: int) -> None:
+    workload = Workload.simulated(events, users)
+    assert len(workload) == events
+    times_ms = [time_ms for *_, time_ms in workload.records]
+    assert times_ms == sorted(times_ms)
+    assert len({key for _, key, _, _ in workload.records}) <= users
+    assert workload.records == Workload.simulated(events, users).records
+
+
+def test_a_stream_gives_each_user_events_of_its_own() -> None:
+    stream = Stream(4, templates=64)
+    names = [user_id(number) for number in range(50)] * 4
+    taken = stream.take(names) + stream.take(names)
+    assert [item.event.user_id for item in taken] == names * 2
+    assert len({item.event.event_id for item in taken}) == len(taken)
+    offsets = [item.offset for item in taken]
+    assert offsets == sorted(set(offsets))
+    assert len({item.kind for item in taken}) == 4
+    by_user = {item.key: item.partition for item in taken}
+    assert all(by_user[item.key] == item.partition for item in taken)
+    assert set(by_user.values()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("values", "median"), [([3.0], 3.0), ([3.0, 1.0, 2.0], 2.0), ([4.0, 1.0, 2.0, 3.0], 2.5)])
+def test_spread(values: list[float], median: float) -> None:
+    assert spread(values) == {"median": median, "min": min(values), "max": max(values)}
+
+
+def test_a_lap_of_no_length_is_no_division_by_zero() -> None:
+    lap = Lap(records=10, span_s=0.0, complete=True, cpu_s_per_million=None, rss_mib=1.0)
+    assert lap.events_per_second == 10_000
+
+
+def test_rate_of_moments() -> None:
+    moments = [Moment(1.0, 0, 100, 1.0), Moment(2.0, 0, 150, 1.0), Moment(3.0, 0, 300, 1.0)]
+    assert rate(moments) == 100.0
+    assert rate(moments[:1]) == 0.0
+
+
+def test_another_python_runs_a_module_of_this_tree() -> None:
+    command = launch("python", "bench.contenders.limit", "task")
+    assert (command[0], command[1], command[3]) == ("python", "-c", "task")
+    compile(command[2], "launch", "exec")
