@@ -39,6 +39,10 @@ class MissedPublisher(Protocol):
     async def __call__(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None: ...
 
 
+class TornPoll(RuntimeError):
+    """The state is ahead of what was published, because taking a poll was stopped in the middle."""
+
+
 class Engine:
     """Scores what the polls bring, in event-time order, and checkpoints it."""
 
@@ -69,33 +73,46 @@ class Engine:
         self._reported_s = time.monotonic()
         self._turn = asyncio.Lock()
         self._draining = False
+        self._torn = False
+        """A poll was not taken to its end (an exception, or a stop in the middle): states may be ahead of outputs, so
+        nothing more may become durable in this process."""
         self.counts: Counter[str] = Counter()
         self.failure: BaseException | None = None
 
     async def take(self, poll: Poll) -> frozenset[TP]:
-        """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now."""
+        """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now.
+
+        Raises `TornPoll` after a poll that was stopped in the middle, and whatever scoring and publishing raise.
+        """
         async with self._turn:
             if self._draining or self.failure is not None:
                 return frozenset()
-            refused = self._receive(poll.records)
-            if refused:
-                await self._checkpoints.publish(Scored(), refused)
-            ready = self._release(poll)
-            size = self._settings.batch_max_records
-            for start in range(0, len(ready), size):
-                await self._score(ready[start : start + size])
-            self._checkpoints.reached(self._reached())
+            if self._torn:
+                raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
+            self._torn = True
+            await self._score_poll(poll)
+            self._torn = False
             self._checkpoints.tick()
             await self._watch(caught_up=not poll.lagging)
             self._report()
             return self._ahead()
+
+    async def _score_poll(self, poll: Poll) -> None:
+        refused = self._receive(poll.records)
+        if refused:
+            await self._checkpoints.publish(Scored(), refused)
+        ready = self._release(poll)
+        size = self._settings.batch_max_records
+        for start in range(0, len(ready), size):
+            await self._score(ready[start : start + size])
+        self._checkpoints.reached(self._reached())
 
     async def drain(self) -> None:
         """Make durable what has been scored and drop what has not: it will be read again. Before partitions go."""
         self._draining = True
         try:
             async with self._turn:
-                if self.failure is None:
+                if not self._torn and self.failure is None:
                     await self._checkpoints.flush()
         finally:
             self._draining = False

@@ -106,9 +106,10 @@ def reference(deployment: Any) -> tuple[Scorer, Slab]:
     return Scorer(bundle, policy, slab, deployment.topics), slab
 
 
-def test_two_workers_share_the_partitions(deploy: Deploy) -> None:
+@pytest.mark.parametrize("standby_replicas", [0, 1])
+def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int) -> None:
     """A second worker joins in the middle and the first leaves: every event is scored, each user's in order."""
-    deployment = deploy(watchdog=False, batch_max_records=500)
+    deployment = deploy(watchdog=False, batch_max_records=500, standby_replicas=standby_replicas)
     events = simulated(300, 8)
     half = len(events) // 2
     deployment.publish(events[:half])
