@@ -17,6 +17,7 @@ from bench.options import Bench, Sizes
 from bench.peers import python_of
 from model.bundle import Bundle
 from stream.embedded.kafka import EmbeddedKafka
+from stream.provisioning import first_reachable
 from stream.settings import Settings
 
 Tell = Callable[[str], None]
@@ -43,9 +44,16 @@ MEASUREMENTS: dict[str, Measurement] = {
 
 @contextmanager
 def broker(bootstrap_servers: str | None, names: list[str], tell: Tell) -> Iterator[str]:
-    """Address of the broker to measure on: the caller's, or an embedded one for the time of the context."""
-    if bootstrap_servers is not None or not any(MEASUREMENTS[name].broker for name in names):
-        yield bootstrap_servers or ""
+    """Address of the broker to measure on: the caller's, or an embedded one for the time of the context.
+
+    Raises `ProvisioningError` when the caller's does not answer.
+    """
+    if not any(MEASUREMENTS[name].broker for name in names):
+        yield ""
+        return
+    if bootstrap_servers is not None:
+        first_reachable(bootstrap_servers)
+        yield bootstrap_servers
         return
     with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
         kafka = EmbeddedKafka(Path(folder) / "kafka", heap_mb=1_024)

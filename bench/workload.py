@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,11 @@ from stream.publisher import KeyedEvent, partition_of
 from stream.topics import Topics
 
 SEED = 11
-EVENTS_PER_USER_MONTH = 7
+EVENTS_PER_USER_MONTH = 5
 """Fewer than the simulator makes, so that the months computed from it suffice."""
+
+MOST_EVENTS_PER_USER = 100
+"""They span less than two years; the simulation starts in 2023, and a worker refuses events from the future."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,9 @@ class Workload:
 
     @classmethod
     def simulated(cls, events: int, users: int, seed: int = SEED) -> Workload:
-        """The first `events` events of `users` borrowers, or all of theirs if there are fewer."""
-        months = min(events // (users * EVENTS_PER_USER_MONTH) + 2, 600)
+        """The first `events` events of `users` borrowers; of more, where so few would have to live into the future."""
+        users = max(users, math.ceil(events / MOST_EVENTS_PER_USER))
+        months = events // (users * EVENTS_PER_USER_MONTH) + 2
         records = itertools.islice(Simulator(users=users, months=months, seed=seed).records(), events)
         return cls(users, list(records))
 

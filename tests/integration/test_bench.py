@@ -20,7 +20,7 @@ SIZES = {
     "history": ["--events", "20", "--users", "8", "--rounds", "1"],
     "users": ["--users", "500", "--rounds", "1"],
     "recovery": ["--users", "400", "--events", "20000", "--rounds", "1"],
-    "overload": ["--events", "2000", "--users", "100", "--seconds", "0.5"],
+    "overload": ["--events", "6000", "--users", "100", "--seconds", "0.5"],
 }
 
 
@@ -59,6 +59,7 @@ def test_every_measurement_has_a_toy_size() -> None:
     assert set(SIZES) == set(MEASUREMENTS)
 
 
+@pytest.mark.slow
 def test_throughput(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "throughput")
     contenders = result["contenders"]
@@ -74,6 +75,7 @@ def test_throughput(kafka: str, tmp_path: Path) -> None:
     assert bench_topics(kafka) == set()
 
 
+@pytest.mark.slow
 def test_latency(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "latency")
     assert set(result["latency_ms"]) == {"1000", "5000"}
@@ -94,6 +96,7 @@ def test_users(kafka: str, tmp_path: Path) -> None:
     assert set(result["microseconds_per_event"]) == {"500"}
 
 
+@pytest.mark.slow
 def test_recovery(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "recovery")
     assert result["recovered_users_per_second"] > 0
@@ -101,6 +104,7 @@ def test_recovery(kafka: str, tmp_path: Path) -> None:
     assert result["kill_to_next_score_s"] > 0
 
 
+@pytest.mark.slow
 def test_overload(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "overload")
     assert result["offered_events_per_second"] > 0

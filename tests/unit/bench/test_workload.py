@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from bench.arena import Lap, launch, spread
@@ -9,14 +11,21 @@ from bench.overload import Moment, rate
 from bench.workload import Stream, Workload, user_id
 
 
-@pytest.mark.parametrize(("events", "users"), [(1, 1), (500, 3), (2_000, 200)])
+@pytest.mark.parametrize(("events", "users"), [(1, 1), (300, 3), (2_000, 200)])
 def test_as_many_as_asked_for_in_order(events: int, users: int) -> None:
     workload = Workload.simulated(events, users)
     assert len(workload) == events
     times_ms = [time_ms for *_, time_ms in workload.records]
     assert times_ms == sorted(times_ms)
-    assert len({key for _, key, _, _ in workload.records}) <= users
+    assert len({key for _, key, _, _ in workload.records}) <= users == workload.users
     assert workload.records == Workload.simulated(events, users).records
+
+
+def test_no_event_is_from_the_future() -> None:
+    workload = Workload.simulated(3_000, 1)
+    assert len(workload) == 3_000
+    assert workload.users > 1
+    assert workload.records[-1][3] < time.time() * 1000
 
 
 def test_a_stream_gives_each_user_events_of_its_own() -> None:
