@@ -6,17 +6,17 @@ import time
 from collections.abc import Sequence
 
 from bench.options import Bench
+from stream.app import worker_slab
 from stream.intake import Taken
 from stream.policy import AlertPolicy
 from stream.scorer import Scorer
-from stream.state import Slab, blank_row, row_dtype
 
 
 class Subject:
     """A slab and its scorer."""
 
     def __init__(self, bench: Bench) -> None:
-        self.slab = Slab(blank_row(row_dtype(bench.bundle.state_width), bench.bundle.fingerprint))
+        self.slab = worker_slab(bench.bundle)
         policy = AlertPolicy.from_settings(bench.settings, bench.bundle.thresholds)
         self._scorer = Scorer(bench.bundle, policy, self.slab, bench.settings.topics)
 

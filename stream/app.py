@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+import psutil
 from faust.types import TP
 
 from model.bundle import Bundle
@@ -68,13 +69,19 @@ def faust_app(settings: Settings, bootstrap_servers: str, application_id: str, *
     return faust.App(application_id, **(options | overrides))
 
 
+def worker_slab(bundle: Bundle) -> Slab:
+    """An empty slab for the states of a bundle, with room reserved in half of the machine's memory."""
+    blank = blank_row(row_dtype(bundle.state_width), bundle.fingerprint)
+    return Slab(blank, reserve_bytes=psutil.virtual_memory().total // 2)
+
+
 class WorkerApp:
     """A worker: the Faust app and the engine behind its agent."""
 
     def __init__(self, settings: Settings, bootstrap_servers: str, bundle: Bundle) -> None:
         self.settings = settings
         self.bundle = bundle
-        self.slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
+        self.slab = worker_slab(bundle)
         self.app = faust_app(settings, bootstrap_servers, settings.application_id)
         self.table = StateTable(
             self.app,

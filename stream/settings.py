@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     )
     commit_interval_s: float = Field(1.0, gt=0, le=60, description="How often consumed offsets are committed.")
     session_timeout_s: float = Field(
-        10.0, ge=1, le=300, description="After this silence the group gives a dead worker's partitions to others."
+        6.0, ge=1, le=300, description="After this silence the group gives a dead worker's partitions to others."
     )
     heartbeat_interval_s: float = Field(
         2.0, gt=0, le=100, description="How often a worker tells the group it is alive."

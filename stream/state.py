@@ -99,11 +99,14 @@ class Slab:
 
     The same key on two partitions is two users: a partition is never computed from a key. Rows of a dropped partition
     are used again.
+
+    `reserve_bytes` sets address space aside, so that growing up to there copies nothing; memory is taken only as rows
+    are written. Where the system grants no such reservation, doubling does it all.
     """
 
-    def __init__(self, blank: Rows, capacity: int = 1024) -> None:
+    def __init__(self, blank: Rows, capacity: int = 1024, *, reserve_bytes: int = 0) -> None:
         self._blank = blank
-        self._rows = np.zeros(capacity, dtype=blank.dtype)
+        self._rows = _reserved(blank.dtype, capacity, reserve_bytes)
         self._index: dict[int, dict[bytes, int]] = {}
         self._used = 0
         self._free: list[int] = []
@@ -111,11 +114,6 @@ class Slab:
     @property
     def dtype(self) -> np.dtype[np.void]:
         return self._rows.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the array, used or not."""
-        return int(self._rows.nbytes)
 
     def __len__(self) -> int:
         return self._used - len(self._free)
@@ -125,11 +123,9 @@ class Slab:
 
     def locate(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
         """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row."""
-        index = self._index.setdefault(partition, {})
-        found = np.empty(len(keys), dtype=np.int64)
-        for position, key in enumerate(keys):
-            row = index.get(key)
-            found[position] = self._add(index, key) if row is None else row
+        found, new = self._find_or_add(partition, keys)
+        if new:
+            self._rows[new] = self._blank[0]
         return found
 
     def gather(self, rows: NDArray[np.int64]) -> Rows:
@@ -165,12 +161,12 @@ class Slab:
         if not latest:
             return 0
         size, expected = self._rows.dtype.itemsize, int(self._blank["model"][0])
-        for key, value in latest.items():
-            if len(value) != size:
-                raise StateMismatch(
-                    f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have "
-                    f"{size}: it was written by another version or model. Replay under this model, then hand over"
-                )
+        if set(map(len, latest.values())) != {size}:
+            key, value = next((key, value) for key, value in latest.items() if len(value) != size)
+            raise StateMismatch(
+                f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have "
+                f"{size}: it was written by another version or model. Replay under this model, then hand over"
+            )
         rows = np.frombuffer(b"".join(latest.values()), dtype=self._rows.dtype)
         strange = rows["model"] != expected
         if strange.any():
@@ -178,7 +174,8 @@ class Slab:
                 f"partition {partition} holds state of model {int(rows['model'][strange][0]):016x}, this worker runs "
                 f"{expected:016x}. Replay under the new model with another application_id, then hand over"
             )
-        self.scatter(self.locate(partition, list(latest)), rows)
+        located, _ = self._find_or_add(partition, list(latest))
+        self.scatter(located, rows)
         return len(latest)
 
     def remove(self, partition: int, key: bytes) -> None:
@@ -200,16 +197,37 @@ class Slab:
             for key, row in index.items():
                 yield partition, key, self._rows[row].tobytes()
 
-    def _add(self, index: dict[bytes, int], key: bytes) -> int:
+    def _find_or_add(self, partition: int, keys: Sequence[bytes]) -> tuple[NDArray[np.int64], list[int]]:
+        """Row numbers, int64 `[n]`, and which of them are new: their content is whatever was there."""
+        index = self._index.setdefault(partition, {})
+        found = [index.get(key, -1) for key in keys]
+        new: list[int] = []
+        if -1 in found:
+            for position, key in enumerate(keys):
+                if found[position] < 0:
+                    row = index.get(key, -1)  # a key may stand twice
+                    if row < 0:
+                        row = index[key] = self._take_row()
+                        new.append(row)
+                    found[position] = row
+        return np.array(found, dtype=np.int64), new
+
+    def _take_row(self) -> int:
         if self._free:
-            row = self._free.pop()
-        else:
-            if self._used == len(self._rows):
-                grown = np.zeros(2 * len(self._rows), dtype=self._rows.dtype)
-                grown[: self._used] = self._rows
-                self._rows = grown
-            row = self._used
-            self._used += 1
-        self._rows[row] = self._blank[0]
-        index[key] = row
-        return row
+            return self._free.pop()
+        if self._used == len(self._rows):
+            grown = np.zeros(2 * len(self._rows), dtype=self._rows.dtype)
+            grown[: self._used] = self._rows
+            self._rows = grown
+        self._used += 1
+        return self._used - 1
+
+
+def _reserved(dtype: np.dtype[np.void], capacity: int, reserve_bytes: int) -> Rows:
+    """Zeros for `capacity` rows, or for as many as `reserve_bytes` hold if the system grants them."""
+    if reserve_bytes > capacity * dtype.itemsize:
+        try:
+            return np.zeros(reserve_bytes // dtype.itemsize, dtype=dtype)
+        except MemoryError:
+            pass
+    return np.zeros(capacity, dtype=dtype)

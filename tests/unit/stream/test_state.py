@@ -66,6 +66,16 @@ def test_gather_scatter_and_row_bytes() -> None:
     assert slab.column(9, "sequence")[0] == []
 
 
+def test_a_reservation_changes_nothing_but_the_copying() -> None:
+    reserved, doubling = Slab(BLANK, reserve_bytes=1 << 34), Slab(BLANK, capacity=1)
+    beyond_memory = Slab(BLANK, reserve_bytes=1 << 62)
+    for slab in (reserved, doubling, beyond_memory):
+        slab.put(0, [(b"%d" % number, row(number)) for number in range(3_000)])
+        slab.locate(0, [b"new", b"new"])
+        assert len(slab) == 3_001
+    assert list(reserved.items()) == list(doubling.items()) == list(beyond_memory.items())
+
+
 def test_a_reused_row_is_blank() -> None:
     slab = Slab(BLANK)
     slab.put(0, [(b"old", row(9))])
