@@ -44,19 +44,30 @@ def test_figures_agree(tmp_path: Path) -> None:
     assert "deteriorations caught" in shown
 
 
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "worker" in " ".join(process.cmdline())
+    except psutil.Error:  # ended, or about to
+        return False
+
+
 def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = start("--users", "2000", log=log)
     started: dict[int, psutil.Process] = {}
-    deadline_s = time.monotonic() + 60
-    while not any("worker" in " ".join(child.cmdline()) for child in started.values() if child.is_running()):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline_s
+    try:
+        deadline_s = time.monotonic() + 60
+        while not any(is_worker(child) for child in started.values()):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s
+            started |= {child.pid: child for child in descendants(process)}
+            time.sleep(0.3)
+        time.sleep(2)
         started |= {child.pid: child for child in descendants(process)}
-        time.sleep(0.3)
-    time.sleep(2)
-    started |= {child.pid: child for child in descendants(process)}
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130, log.read_text()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
     _, alive = psutil.wait_procs(started.values(), timeout=20)
     assert not alive, [child.cmdline() for child in alive]
