@@ -37,6 +37,8 @@ from model.splits import Part, Split, split
 from model.thresholds import fit_thresholds
 
 LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-4
+"""L2 penalty. It damps recurrences that amplify what is small: noise in the data, and rounding (`docs/model.md`)."""
 GRADIENT_NORM = 1.0
 WINSOR_TAIL = 0.0005
 LEAST_CATEGORY_COUNT = 20
@@ -210,7 +212,7 @@ class Trainer:
         self.counts = np.minimum(parts.train.counts, LONGEST_HISTORY)
         self.truncated = int((parts.train.counts > LONGEST_HISTORY).sum())
         self.targets = self._targets(parts.train.truth)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self._open_at_base_rate()
 
     def fit(self, bars: Progress) -> list[dict[str, float | None]]:
