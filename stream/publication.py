@@ -38,7 +38,7 @@ class Moment:
 
     `attention` float32: the event's own logit. `readout` float32 `[n, readout_width]`. `facts` FACTS `[n]`.
     `reference_pd` and `days_past_due` float32, NaN when not known or not stated. `sequence` int64: the user's count of
-    scored events.
+    scored events. `missed` bool: the event is a missed instalment.
     """
 
     taken: Sequence[Taken]
@@ -48,6 +48,7 @@ class Moment:
     facts: NDArray[np.void]
     reference_pd: NDArray[np.float32]
     days_past_due: NDArray[np.float32]
+    missed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

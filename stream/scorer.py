@@ -26,7 +26,7 @@ from stream.publication import DecidedColumns, Moment, Publication
 from stream.reasons import FACTS, Marks, update_facts
 from stream.state import RECENT_IDS, WEIGHED_EVENTS, Rows, Slab
 from stream.topics import Topics
-from stream.watchdog import InstalmentColumns, apply_repayments, instalment_columns, is_current
+from stream.watchdog import MISSED, InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.waves import wave_numbers, waves
 
 KeyedValues = list[tuple[bytes, bytes]]
@@ -148,6 +148,7 @@ class Scorer:
             facts=np.zeros(size, dtype=FACTS),
             reference_pd=np.empty(size, dtype=np.float32),
             days_past_due=np.full(size, np.nan, dtype=np.float32),
+            missed=np.zeros(size, dtype=np.bool_),
         )
         inputs = self._inputs(batch)
         for wave in in_waves:
@@ -158,11 +159,15 @@ class Scorer:
         decided = DecidedColumns.empty(size)
         for wave in in_waves:
             user = batch.user[wave]
+            before = rows["alert"][user]
+            stated = moment.days_past_due[wave]
+            # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+            days_past_due = np.where(moment.missed[wave], np.fmax(stated, before["days_past_due"]), stated)
             decision = advance(
                 self._policy,
-                rows["alert"][user],
+                before,
                 headline[wave],
-                moment.days_past_due[wave],
+                days_past_due,
                 batch.occurred_ms[wave],
                 topic=batch.kind_no[wave].astype(np.uint8),
                 partition=partition[wave],
@@ -251,7 +256,8 @@ class Scorer:
             columns = inputs.instalments.at(position)
             apply_repayments(rows, user, columns)
             stated = numeric[:, COLUMNS["repayments"].numeric.index("days_past_due")]
-            moment.days_past_due[at] = np.where(is_current(rows, user, columns, occurred_ms), 0, stated)
+            moment.days_past_due[at] = np.where(is_current(rows, user, columns), 0, stated)
+            moment.missed[at] = columns.code == MISSED
         if kind == "profiles":
             stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
             rows["reference_pd"][user] = np.where(np.isnan(stated), rows["reference_pd"][user], stated)

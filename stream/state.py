@@ -48,7 +48,8 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
     - `recent_ids`: hashes of the last `RECENT_IDS` event ids, a ring written at `sequence % RECENT_IDS`; 0 is empty.
     - `weighed`: the last `WEIGHED_EVENTS` events with their attention logits, a ring likewise.
     - `instalments`: unpaid instalments by due date; `due_ms` is -1 in an empty slot, `amount_due` NaN when not known.
-      `settled_no`: highest number that was paid ahead of its bill, -1 for none. See `stream.watchdog`.
+      `settled_no`: highest number that was paid ahead of its bill, `billed_no`: highest that fell due, -1 for none. See
+      `stream.watchdog`.
     - `reference_pd`: the probability of default estimated at origination, NaN for unknown.
     - `alert`, `facts`: see `stream.alerts` and `stream.reasons`.
     - `network`: the opaque state that the bundle's graphs read and write.
@@ -65,6 +66,7 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
             ("weighed", WEIGHED_EVENT, (WEIGHED_EVENTS,)),
             ("instalments", OPEN_INSTALMENT, (SLOTS,)),
             ("settled_no", "i8"),
+            ("billed_no", "i8"),
             ("alert", ALERT_STATE),
             ("facts", FACTS),
             ("reference_pd", "f4"),
@@ -88,6 +90,7 @@ def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
     row["weighed"]["occurred_ms"] = NO_TIME
     row["instalments"]["due_ms"] = NO_TIME
     row["settled_no"] = -1
+    row["billed_no"] = -1
     row["reference_pd"] = np.nan
     row["alert"] = initial_state(1)
     row["facts"] = initial_facts(1)

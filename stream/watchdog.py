@@ -59,6 +59,8 @@ def instalment_columns(events: Sequence[Any]) -> InstalmentColumns:
 
 def apply_repayments(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> None:
     """Take one repayment event for each of different `users` (positions in `rows`, `[n]`) into `rows`, in place."""
+    owed = np.flatnonzero((columns.code == DUE) | (columns.code == MISSED))
+    rows["billed_no"][users[owed]] = np.maximum(rows["billed_no"][users[owed]], columns.instalment_no[owed])
     billed = np.flatnonzero(columns.code == DUE)
     if billed.size:
         _open(rows, users[billed], columns.at(billed))
@@ -110,17 +112,15 @@ def _settle(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) ->
     rows["settled_no"][users[ahead]] = np.maximum(rows["settled_no"][users[ahead]], columns.instalment_no[ahead])
 
 
-def is_current(
-    rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns, occurred_ms: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which of `n` repayments, already applied, leave their user with nothing overdue: payments in full, bool `[n]`.
+def is_current(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> NDArray[np.bool_]:
+    """Which of `n` repayments leave nothing overdue: payments in full of the newest instalment, bool `[n]`.
 
-    The days past due that such a payment states are how late it was; after it there are none.
+    The days past due that such a payment states are how late it was; after it there are none. Money goes to the oldest
+    debt first, so that a payment of an older instalment leaves the newer ones as they are.
     """
-    due = rows["instalments"]["due_ms"][users]
-    overdue: NDArray[np.bool_] = ((due != NO_TIME) & (due + DAY_MS <= occurred_ms[:, None])).any(axis=1)
     paid: NDArray[np.bool_] = columns.code == PAID
-    return paid & columns.in_full & ~overdue
+    newest = (columns.instalment_no >= 0) & (columns.instalment_no >= rows["billed_no"][users])
+    return paid & columns.in_full & newest
 
 
 def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:

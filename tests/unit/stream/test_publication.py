@@ -69,7 +69,14 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]]) -> None:
         )
     nothing = np.zeros(count, dtype=np.float32)
     moment = Moment(
-        taken, np.arange(1, count + 1), nothing, nothing.reshape(-1, 1), initial_facts(count), nothing, nothing
+        taken,
+        np.arange(1, count + 1),
+        nothing,
+        nothing.reshape(-1, 1),
+        initial_facts(count),
+        nothing,
+        nothing,
+        nothing > 0,
     )
     found = ScoreText(HORIZONS, "00ff").rows(moment, [t.encode() for t in TOPICS], probabilities, 2, decided)
     assert found == [encode_output(score) for score in expected]

@@ -179,13 +179,14 @@ def test_a_late_payment_in_full_ends_the_days_past_due() -> None:
         repayment("a", 0, "due", 0, 0.0, None),
         repayment("b", 5, "missed", 0, 5.0, None),
         repayment("c", 30, "due", 1, 30.0, None),
-        repayment("d", 33, "paid", 0, 33.0, 100.0),  # instalment 1 has been due for three days
+        repayment("m", 32, "missed", 1, 2.0, None),  # the older instalment is still 30 days late
+        repayment("d", 33, "paid", 0, 33.0, 100.0),
         repayment("e", 34, "paid", 1, 4.0, 100.0),
     ]
     scorer, _ = new_scorer()
     scored = scorer.score(take(events))
     found = [msgspec.json.decode(value, type=Score).days_past_due for _, value in scored.scores[1]]
-    assert found == [0.0, 5.0, 30.0, 33.0, 0.0]
+    assert found == [0.0, 5.0, 30.0, 30.0, 33.0, 0.0]
 
 
 def test_alerts_name_reasons_and_events() -> None:
