@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from rich.status import Status
 
 from model.bundle import Bundle, BundleError
-from stream.cli.options import BootstrapServers, BundlePath, Config, Report, StackDir, console, fail, settings_of
+from stream.cli.options import Report, console, fail, takes_settings
 from stream.embedded.server import EmbeddedError
 from stream.provisioning import ProvisioningError
 from stream.settings import Settings
@@ -34,7 +34,10 @@ class BenchName(StrEnum):
     REPORT = "report"
 
 
+@takes_settings("bootstrap_servers", "bundle", "stack_dir")
 def bench(
+    *,
+    settings: Settings,
     name: Annotated[
         BenchName,
         typer.Argument(
@@ -59,10 +62,6 @@ def bench(
         Path | None, typer.Option("--report-dir", help="Folder of the results, a JSON file and a picture of each.")
     ] = None,
     docs_dir: Annotated[Path, typer.Option(help="Documents that `report` brings up to date.")] = Path("docs"),
-    config: Config = None,
-    bootstrap_servers: BootstrapServers = None,
-    bundle: BundlePath = None,
-    stack_dir: StackDir = None,
 ) -> None:
     """Measure Foreshock beside what people would use instead, on an embedded broker or your own.
 
@@ -71,7 +70,6 @@ def bench(
     from bench.peers import PeersError, install
     from bench.rendering import RenderingError, render
 
-    settings = settings_of(config, bootstrap_servers=bootstrap_servers, bundle=bundle, stack_dir=stack_dir)
     try:
         if name is BenchName.PEERS:
             with console.status("") as status:

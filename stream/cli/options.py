@@ -87,12 +87,3 @@ def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, s
             )
         servers, url = servers or stack.bootstrap_servers, url or stack.database_url
     return servers, url or ""
-
-
-Config, BootstrapServers, BundlePath, StackDir = (
-    OPTIONS[name] for name in ("config", "bootstrap_servers", "bundle", "stack_dir")
-)
-
-
-def settings_of(config: Path | None = None, **flags: Any) -> Settings:
-    return load_settings(config, **flags)
