@@ -37,8 +37,6 @@ from model.splits import Part, Split, split
 from model.thresholds import fit_thresholds
 
 LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 1e-4
-"""L2 penalty. It damps recurrences that amplify what is small: noise in the data, and rounding (`docs/model.md`)."""
 GRADIENT_NORM = 1.0
 WINSOR_TAIL = 0.0005
 LEAST_CATEGORY_COUNT = 20
@@ -68,12 +66,16 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and in what portions to train. Stops early after `patience` epochs without a better validation score."""
+    """How long and in what portions to train. Stops early after `patience` epochs without a better validation score.
+
+    `weight_decay` is Adam's L2 penalty. It damps recurrences that amplify what is small: noise, and rounding.
+    """
 
     epochs: int = EPOCHS
     patience: int = 4
     batch_users: int = 64
     alert_budget: tuple[float, float] = ALERT_BUDGET
+    weight_decay: float = 0.0
 
 
 def train(
@@ -82,6 +84,7 @@ def train(
     *,
     seed: int = 1,
     epochs: int = EPOCHS,
+    weight_decay: float = 0.0,
     command: str = "",
     max_users: int | None = None,
     protected_inputs: Iterable[str] = (),
@@ -120,7 +123,9 @@ def train(
         parts = split(provisional, dataset, truth)
         if batch_users is None:
             batch_users = int(np.clip(len(parts.train.users) // LEAST_BATCHES, 8, MOST_BATCH_USERS))
-        schedule = Schedule(epochs=epochs, batch_users=batch_users, alert_budget=alert_budget)
+        schedule = Schedule(
+            epochs=epochs, batch_users=batch_users, alert_budget=alert_budget, weight_decay=weight_decay
+        )
         model, sequences = _prepare(provisional, parts, architecture, protected_inputs)
         labels = _labels(sequences, outcomes)
         trainer = Trainer(model, sequences, parts, labels, schedule, seed, dataset.headline_horizon_days)
@@ -212,7 +217,7 @@ class Trainer:
         self.counts = np.minimum(parts.train.counts, LONGEST_HISTORY)
         self.truncated = int((parts.train.counts > LONGEST_HISTORY).sum())
         self.targets = self._targets(parts.train.truth)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=schedule.weight_decay)
         self._open_at_base_rate()
 
     def fit(self, bars: Progress) -> list[dict[str, float | None]]:

@@ -30,6 +30,7 @@ def train(
     months: MonthsOption = 24,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and of the training.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; early stopping may end sooner.")] = 20,
+    weight_decay: Annotated[float, typer.Option(min=0, help="L2 penalty; see docs/model.md before changing it.")] = 0.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of PyTorch.")] = 1,
     protected_input: Annotated[
         list[str] | None, typer.Option(help="Also take this protected profile field (age_band, sex) as an input.")
@@ -50,6 +51,7 @@ def train(
             out,
             seed=seed,
             epochs=epochs,
+            weight_decay=weight_decay,
             threads=threads,
             command=command,
             protected_inputs=protected_input or (),
