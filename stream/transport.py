@@ -77,6 +77,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._advanced: dict[TP, int] = {}
+        self._polled_generation = -1
         self.held: frozenset[TP] = frozenset()
         """Partitions to leave out of the next polls."""
         self.drain: Callable[[], Awaitable[None]] | None = None
@@ -92,6 +93,8 @@ class Consumer(driver.Consumer):
                 self._advanced[tp] = offset
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
+        # Here and not before the poll: a poll may wait out a whole rebalance before it fetches.
+        self._polled_generation = self.app.consumer_generation_id
         wanted = None if active_partitions is None else active_partitions - self.held
         if wanted is not None and not wanted:
             await self.sleep(timeout)
@@ -136,13 +139,12 @@ class Consumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self.sleep(0)
-                generation = self.app.consumer_generation_id
                 records, _ = await self._wait_next_records(IDLE_POLL_S)
                 if self.should_stop or fetcher.should_stop:
                     return
                 if not self.flow_active:
                     await self._seek_back()
-                elif records is not None and generation == self.app.consumer_generation_id:
+                elif records is not None and self._polled_generation == self.app.consumer_generation_id:
                     await self._deliver(records)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
