@@ -71,10 +71,25 @@ COLUMNS: dict[Kind, Columns] = {
     ),
 }
 
+GAP_COLUMN: dict[Kind, int] = {kind: columns.numeric_inputs.index("gap_days") for kind, columns in COLUMNS.items()}
+"""Where `gap_days` stands among the numeric inputs of each kind."""
+
 Vocabulary = Mapping[str, int]
 """Category string to code. `MISSING_CODE` and `UNSEEN_CODE` are implied and never listed."""
 
 _NUMERIC_GETTERS = {kind: attrgetter(*columns.numeric) for kind, columns in COLUMNS.items()}
+
+
+class _Codes(dict[str | None, int]):
+    """A vocabulary with its codes for missing and unseen."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.update(vocabulary)
+        self[None] = MISSING_CODE
+
+    def __missing__(self, _: str | None) -> int:
+        return UNSEEN_CODE
 
 
 def occurred_ms(events: Sequence[Event]) -> NDArray[np.int64]:
@@ -104,15 +119,32 @@ def numeric_columns(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int6
     return values
 
 
+def numeric_inputs(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """All numeric inputs of events of `kind` in graph order, float32 `[n, numeric_inputs]`, but `gap_days`: NaN.
+
+    `gap_days` depends on the user's previous event; it stands at `GAP_COLUMN[kind]` and `gap_days` computes it.
+    """
+    fields = numeric_columns(kind, events, times_ms)
+    gaps = np.full(len(events), -1, dtype=np.int64)
+    return np.concatenate((fields, time_columns(times_ms, gaps)), axis=1)
+
+
+def gap_days(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Days since the user's latest earlier event of the same kind, float32 `[n]`: not below zero, NaN without one.
+
+    `previous_ms` is that event's time, or -1. The difference is taken in int64: a float32 epoch would be minutes off.
+    """
+    gap = np.maximum(times_ms - previous_ms, 0) / DAY_MS
+    return np.where(previous_ms < 0, np.nan, gap).astype(np.float32)
+
+
 def time_columns(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
     """`TIME_COLUMNS` as float32 `[n, 3]`.
 
-    `previous_ms` is the time of the user's latest earlier event of the same kind, or -1 when there is none. The
-    difference is taken in int64: a float32 epoch would be off by minutes.
+    `previous_ms` is as for `gap_days`.
     """
     values = np.empty((len(times_ms), len(TIME_COLUMNS)), dtype=np.float32)
-    gap = np.maximum(times_ms - previous_ms, 0) / DAY_MS
-    values[:, 0] = np.where(previous_ms < 0, np.nan, gap)
+    values[:, 0] = gap_days(times_ms, previous_ms)
     moments = times_ms.astype("datetime64[ms]")
     days = moments.astype("datetime64[D]")
     values[:, 1] = (days - moments.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
@@ -132,8 +164,7 @@ def categorical_columns(kind: Kind, events: Sequence[Any], vocabularies: Mapping
         vocabulary = vocabularies.get(name)
         if vocabulary is None:
             continue
-        lookup: dict[str | None, int] = {None: MISSING_CODE}
-        lookup.update(vocabulary)
+        lookup = _Codes(vocabulary)
         get_field = attrgetter(name)
-        codes[:, position] = [lookup.get(get_field(event), UNSEEN_CODE) for event in events]
+        codes[:, position] = list(map(lookup.__getitem__, map(get_field, events)))
     return codes

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.outputs import ALERT_KINDS, LEVELS, AlertKind, Trigger
 from stream.policy import AlertPolicy
+from stream.records import copy_records
 
 LOW, MEDIUM, HIGH = (np.uint8(index) for index in range(len(LEVELS)))
 
@@ -114,7 +115,7 @@ def advance(
     if not np.isfinite(score).all():
         row = int(np.flatnonzero(~np.isfinite(score))[0])
         raise ValueError(f"score of row {row} is {score[row]}; the bundle's score graph must give finite probabilities")
-    after = np.array(state, dtype=ALERT_STATE)  # contiguous: rows inside wide user rows are far apart in memory
+    after = copy_records(state)
     now = np.maximum(after["watermark_ms"], occurred_ms)
     dpd = np.where(np.isnan(days_past_due), after["days_past_due"], days_past_due)
     level_from = after["level"].copy()

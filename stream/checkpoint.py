@@ -25,7 +25,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from faust.types import TP
+from numpy.typing import NDArray
 
 from stream.outputs import DeadLetter, encode_output
 from stream.scorer import Scored
@@ -80,7 +82,7 @@ class Checkpoints:
         self._on_failure = on_failure
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
         self._sent: list[asyncio.Future[Any]] = []
-        self._touched: dict[int, tuple[int, bytes]] = {}
+        self._touched: list[NDArray[np.int64]] = []
         self._offsets: dict[TP, int] = {}
         self._running: asyncio.Task[None] | None = None
         self._last_s = monotonic()
@@ -94,7 +96,7 @@ class Checkpoints:
         for letter in (*scored.dead_letters, *dead_letters):
             refused.setdefault(letter.partition, []).append((None, encode_output(letter)))
         outputs += [(self._topics.dead_letters, partition, records) for partition, records in refused.items()]
-        self._touched.update(scored.touched)
+        self._touched.append(scored.touched)
         if not outputs:
             return
         while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
@@ -124,16 +126,13 @@ class Checkpoints:
     def forget(self) -> None:
         """Drop what is not durable: its offsets will be read again."""
         self._unacknowledged.clear()
-        self._sent, self._touched, self._offsets = [], {}, {}
+        self._sent, self._touched, self._offsets = [], [], {}
 
     def _snapshot(self) -> Snapshot:
         """What this checkpoint covers, as it is now: scoring goes on, and the rows with it, while it is on its way."""
-        rows: dict[int, list[tuple[bytes, bytes]]] = {}
-        contents = self._slab.row_bytes(list(self._touched))
-        for (partition, key), content in zip(self._touched.values(), contents, strict=True):
-            rows.setdefault(partition, []).append((key, content))
+        rows = self._slab.by_partition(np.unique(np.concatenate(self._touched))) if self._touched else {}
         snapshot = Snapshot(self._sent, rows, self._offsets)
-        self._sent, self._touched, self._offsets = [], {}, {}
+        self._sent, self._touched, self._offsets = [], [], {}
         return snapshot
 
     async def _complete(self, snapshot: Snapshot) -> None:

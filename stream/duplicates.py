@@ -18,8 +18,10 @@ from stream.state import RECENT_IDS
 
 def id_hashes(event_ids: Sequence[str]) -> NDArray[np.uint64]:
     """64-bit hashes of event ids, uint64 `[n]`; never 0, which marks an empty place."""
-    digest = xxhash.xxh3_64_intdigest
-    return np.maximum(np.array([digest(event_id.encode()) for event_id in event_ids], dtype=np.uint64), np.uint64(1))
+    hashes = np.fromiter(
+        map(xxhash.xxh3_64_intdigest, map(str.encode, event_ids)), dtype=np.uint64, count=len(event_ids)
+    )
+    return np.maximum(hashes, np.uint64(1))
 
 
 def find_repeats(

@@ -6,7 +6,7 @@ what the model reads of a user of whom it knows nothing on that side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from events.types import KINDS
 from model.bundle import Bundle
 from stream.outputs import WeighedEvent
-from stream.publication import Explanation, Moment, moment_of
+from stream.publication import Explanation, moment_of
 from stream.reasons import reasons_of
-from stream.state import NO_TIME, WEIGHED_EVENT, WEIGHED_EVENTS, Rows
+from stream.state import NO_TIME, WEIGHED_EVENTS, Rows
 from stream.topics import Topics
 
 NAMED_EVENTS = 4
@@ -34,24 +34,28 @@ class Explainer:
         self._inputs = topics.inputs
 
     def explain(
-        self, moment: Moment, positions: NDArray[np.int64], user: NDArray[np.int64], weighed_before: Rows
-    ) -> Mapping[int, Explanation]:
-        """Explanations by position, for the events of a batch at `positions`.
+        self,
+        readout: NDArray[np.float32],
+        facts: Rows,
+        weighed: Rows,
+        sequence: NDArray[np.int64],
+        partitions: Sequence[int],
+    ) -> list[Explanation]:
+        """Explanations of `n` scores, right after the event of each.
 
-        `user` int64 `[n]` tells the batch's users apart; `weighed_before` `[len(positions), WEIGHED_EVENTS]` are the
-        users' weighed events before the batch.
+        `readout` float32 `[n, readout_width]`; `facts` FACTS `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the rings of the
+        rows; `sequence` int64 `[n]`, scored events of each user; `partitions`, where the users' events are.
         """
-        if not positions.size:
-            return {}
-        contributions = self.contributions(moment.readout[positions])
-        reasons = reasons_of(contributions, moment.facts[positions])
-        return {
-            int(position): Explanation(
-                reasons[number],
-                self._weighed_most(moment, int(position), user, weighed_before[number], contributions[number]),
-            )
-            for number, position in enumerate(positions)
-        }
+        if not len(readout):
+            return []
+        contributions = self.contributions(readout)
+        reasons = reasons_of(contributions, facts)
+        explained = []
+        for number, partition in enumerate(partitions):
+            recent = np.roll(weighed[number], -(int(sequence[number]) % WEIGHED_EVENTS))
+            weighed_most = self._weighed_most(recent, partition, contributions[number])
+            explained.append(Explanation(reasons[number], weighed_most))
+        return explained
 
     def contributions(self, readout: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-odds that each branch adds, float32 `[n, kinds]`, from readouts `[n, readout_width]`."""
@@ -65,21 +69,8 @@ class Explainer:
         log_odds = np.log(probability / (1 - probability)).reshape(len(variants), len(readout))
         return np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)
 
-    def _weighed_most(
-        self, moment: Moment, position: int, user: NDArray[np.int64], before: Rows, contribution: NDArray[np.float32]
-    ) -> list[WeighedEvent]:
-        """The user's recent events, up to the one at `position`, that weighed most: attention times contribution."""
-        in_batch = np.flatnonzero(user[: position + 1] == user[position])[-WEIGHED_EVENTS:]
-        first_sequence = int(moment.sequence[in_batch[0]]) - 1
-        ring = np.roll(before, -(first_sequence % WEIGHED_EVENTS))
-        news = np.array(
-            [
-                (moment.taken[at].occurred_ms, moment.taken[at].offset, moment.attention[at], moment.taken[at].kind_no)
-                for at in in_batch
-            ],
-            dtype=WEIGHED_EVENT,
-        )
-        recent = np.concatenate((ring, news))[-WEIGHED_EVENTS:]
+    def _weighed_most(self, recent: Rows, partition: int, contribution: NDArray[np.float32]) -> list[WeighedEvent]:
+        """Of a user's recent events, oldest first, those that weighed most: attention times contribution."""
         recent = recent[(recent["occurred_ms"] != NO_TIME) & (recent["kind"] != _PROFILES)]
         share = np.zeros(len(recent))
         for kind_no in np.unique(recent["kind"]):
@@ -88,7 +79,6 @@ class Explainer:
             odds = np.exp(logits - logits.max())
             share[of_kind] = odds / odds.sum()
         weight = share * np.maximum(contribution[recent["kind"]], 0)
-        partition = moment.taken[position].partition
         return [
             WeighedEvent(
                 topic=self._inputs[int(recent["kind"][at])],

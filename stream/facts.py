@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from events.columns import COLUMNS, DAY_MS
 from events.instalments import PAID_IN_FULL
 from events.types import KINDS, Kind
+from stream.records import copy_records
 
 _NONE_KNOWN = ("days_past_due", "late_last", "late_previous", "late_slow", "paid_share", "utilisation")
 
@@ -138,7 +139,7 @@ def update_facts(
     `numeric` float32 `[n, >= numeric + derived]` from `events.columns.numeric_columns` (TIME_COLUMNS may follow),
     `marks` uint8 `[n]` from `Marks.of`, `occurred_ms` int64 `[n]`. A late event counts as if it came today.
     """
-    after = np.array(facts, dtype=FACTS)  # contiguous: rows inside wide user rows are far apart in memory
+    after = copy_records(facts)
     if kind == "repayments":
         _repay(after, numeric, marks, occurred_ms)
     elif kind == "transactions":

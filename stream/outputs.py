@@ -41,7 +41,7 @@ ReasonCode: TypeAlias = Literal[
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock")
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Score(msgspec.Struct, frozen=True, gc=False):
     """One scored event.
 
     `score_id` is `<topic>:<partition>:<offset>` of the event that caused it. `sequence` counts the user's scored events

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -33,25 +32,6 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What is true right after each event of a batch, columns `[n]` in the batch's order.
-
-    `attention` float32: the event's own logit. `readout` float32 `[n, readout_width]`. `facts` FACTS `[n]`.
-    `reference_pd` and `days_past_due` float32, NaN when not known or not stated. `sequence` int64: the user's count of
-    scored events. `missed` bool: the event is a missed instalment.
-    """
-
-    taken: Sequence[Taken]
-    sequence: NDArray[np.int64]
-    attention: NDArray[np.float32]
-    readout: NDArray[np.float32]
-    facts: NDArray[np.void]
-    reference_pd: NDArray[np.float32]
-    days_past_due: NDArray[np.float32]
-    missed: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
 class Explanation:
     """Why one alert was raised."""
 
@@ -59,58 +39,46 @@ class Explanation:
     weighed_most: list[WeighedEvent]
 
 
-class ScoreText:
-    """Scores as JSON, a column at a time: the bytes that encoding `Score` objects one by one would give, faster.
+@dataclass(frozen=True)
+class ScoredColumns:
+    """What is published of each event of a batch, columns `[n]`, filled wave by wave.
 
-    One score is published for every event, so this is the hottest text in the house. Numbers of a column are encoded in
-    one call and cut at the commas, which numbers and dates cannot contain; the columns are then put together row by row
-    by one template made from the fields of `Score`. A test compares the result with the encoded objects.
+    `sequence` int64: the user's count of scored events. `probabilities` float32 `[n, horizons]`. `level` uint8.
+    `baseline`, `delta`, `days_past_due` float32, the last NaN when not known.
     """
 
-    def __init__(self, horizons_days: Sequence[int], model: str) -> None:
-        fields = Score.__struct_fields__
-        self._fields = fields
-        self._row = b"{" + b",".join(b'"%b":%%b' % name.encode() for name in fields) + b"}"
-        self._horizons = b"{" + b",".join(b'"%d":%%b' % days for days in horizons_days) + b"}"
-        self._levels = [b'"%b"' % level.encode() for level in LEVELS]
-        self._model = b'"%b"' % model.encode()
-        self._encode = msgspec.json.Encoder().encode
+    sequence: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    level: NDArray[np.uint8]
+    baseline: NDArray[np.float32]
+    delta: NDArray[np.float32]
+    days_past_due: NDArray[np.float32]
 
-    def rows(
-        self,
-        moment: Moment,
-        topics: Sequence[bytes],
-        probabilities: NDArray[np.float32],
-        headline: int,
-        decided: DecidedColumns,
-    ) -> list[bytes]:
-        """JSON of each event's score. `topics` are the input topics' names by kind number."""
-        taken, cut, encode = moment.taken, self._cut, self._encode
-        source_topic = [topics[item.kind_no] for item in taken]
-        partition = [b"%d" % item.partition for item in taken]
-        offset = [b"%d" % item.offset for item in taken]
-        by_horizon = [cut(column) for column in probabilities.T.tolist()]
-        columns: dict[str, Iterable[bytes]] = {
-            "score_id": map(b'"%b:%b:%b"'.__mod__, zip(source_topic, partition, offset, strict=True)),
-            "event_id": [encode(item.event.event_id) for item in taken],
-            "user_id": [encode(item.event.user_id) for item in taken],
-            "occurred_at": cut([utc(item.event.occurred_at) for item in taken]),
-            "sequence": cut(moment.sequence.tolist()),
-            "score": by_horizon[headline],
-            "horizons": map(self._horizons.__mod__, zip(*by_horizon, strict=True)),
-            "level": map(self._levels.__getitem__, decided.level.tolist()),
-            "baseline": cut(decided.baseline.tolist()),
-            "delta": cut(decided.delta.tolist()),
-            "days_past_due": cut(decided.days_past_due.tolist()),  # NaN is encoded as null
-            "source_topic": map(b'"%b"'.__mod__, source_topic),
-            "source_partition": partition,
-            "source_offset": offset,
-            "model": itertools.repeat(self._model, len(taken)),
-        }
-        return list(map(self._row.__mod__, zip(*(columns[name] for name in self._fields), strict=True)))
+    @classmethod
+    def empty(cls, sequence: NDArray[np.int64], horizons: int) -> ScoredColumns:
+        """Columns to be filled."""
+        size = len(sequence)
+        floats = [np.empty(size, dtype=np.float32) for _ in range(3)]
+        return cls(sequence, np.empty((size, horizons), dtype=np.float32), np.empty(size, dtype=np.uint8), *floats)
 
-    def _cut(self, values: list[Any]) -> list[bytes]:
-        return self._encode(values)[1:-1].split(b",")
+    def fill(self, where: slice, probabilities: NDArray[np.float32], decision: Decision) -> None:
+        """Note what a wave came to."""
+        self.probabilities[where] = probabilities
+        self.level[where] = decision.level
+        self.baseline[where] = decision.baseline
+        self.delta[where] = decision.delta
+        self.days_past_due[where] = decision.days_past_due
+
+    def at(self, positions: NDArray[np.int64]) -> ScoredColumns:
+        """The columns at `positions`, in that order."""
+        return ScoredColumns(
+            self.sequence[positions],
+            self.probabilities[positions],
+            self.level[positions],
+            self.baseline[positions],
+            self.delta[positions],
+            self.days_past_due[positions],
+        )
 
 
 class Publication:
@@ -118,36 +86,64 @@ class Publication:
 
     def __init__(self, bundle: Bundle, policy: AlertPolicy, topics: Topics) -> None:
         self._headline = bundle.headline
-        self._model = bundle.fingerprint_hex
+        self.model = bundle.fingerprint_hex
         self._policy = policy.version
         self._inputs = topics.inputs
-        self._input_bytes = [topic.encode() for topic in topics.inputs]
-        self._score_text = ScoreText(bundle.horizons_days, bundle.fingerprint_hex)
+        # One is made per event; a struct with these fields is made and encoded several times faster than a dictionary.
+        self._horizons = msgspec.defstruct(
+            "Horizons",
+            [(f"in_{days}_days", float, msgspec.field(name=str(days))) for days in bundle.horizons_days],
+            frozen=True,
+            gc=False,
+        )
+        self._encode_lines = msgspec.json.Encoder().encode_lines
 
     def write_scores(
-        self,
-        moment: Moment,
-        probabilities: NDArray[np.float32],
-        decided: DecidedColumns,
-        scores: dict[int, list[tuple[bytes, bytes]]],
+        self, taken: Sequence[Taken], found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]
     ) -> None:
-        """Append each event's score to its partition's list."""
-        values = self._score_text.rows(moment, self._input_bytes, probabilities, self._headline, decided)
-        for item, value in zip(moment.taken, values, strict=True):
+        """Append each event's score to its partition's list.
+
+        The hottest text in the house: one score is published for every event, so they are made and encoded all at once.
+        """
+        topics = [self._inputs[item.kind_no] for item in taken]
+        partitions = [item.partition for item in taken]
+        offsets = [item.offset for item in taken]
+        horizons = found.probabilities.T.tolist()
+        made = map(
+            Score,
+            map(coordinate, topics, partitions, offsets),
+            [item.event.event_id for item in taken],
+            [item.event.user_id for item in taken],
+            [utc(item.event.occurred_at) for item in taken],
+            found.sequence.tolist(),
+            horizons[self._headline],
+            map(self._horizons, *horizons),
+            map(LEVELS.__getitem__, found.level.tolist()),
+            found.baseline.tolist(),
+            found.delta.tolist(),
+            found.days_past_due.tolist(),  # NaN is encoded as null
+            topics,
+            partitions,
+            offsets,
+            itertools.repeat(self.model, len(taken)),
+        )
+        values = self._encode_lines(list(made)).split(b"\n")  # JSON has no line break of its own
+        for item, value in zip(taken, values, strict=False):
             scores.setdefault(item.partition, []).append((item.key, value))
 
     def write_alert(
         self,
-        moment: Moment,
-        position: int,
+        item: Taken,
         decision: Decision,
         row: int,
+        *,
         score: float,
+        sequence: int,
+        reference_pd: float,
         explanation: Explanation | None,
         alerts: dict[int, list[tuple[bytes, bytes]]],
     ) -> AlertKind:
-        """Append the alert of row `row` of a decision, caused by the event at `position`; returns what it was."""
-        item = moment.taken[position]
+        """Append the alert of row `row` of a decision, caused by the event `item`; returns what it was."""
         state = decision.state[row]
         user_id = item.event.user_id
         opened_by = coordinate(
@@ -168,41 +164,20 @@ class Publication:
             score=score,
             baseline=float(decision.baseline[row]),
             delta=float(decision.delta[row]),
-            reference_pd=known(float(moment.reference_pd[position])),
+            reference_pd=known(reference_pd),
             days_past_due=known(float(decision.days_past_due[row])),
             triggers=trigger_names(int(decision.triggers[row])),
             reasons=explanation.reasons if explanation else [],
             weighed_most=explanation.weighed_most if explanation else [],
-            sequence=int(moment.sequence[position]),
+            sequence=sequence,
             source_topic=self._inputs[item.kind_no],
             source_partition=item.partition,
             source_offset=item.offset,
             policy=self._policy,
-            model=self._model,
+            model=self.model,
         )
         alerts.setdefault(item.partition, []).append((item.key, encode_output(alert)))
         return kind
-
-
-@dataclass(frozen=True)
-class DecidedColumns:
-    """The alert policy's view of each event of a batch, columns `[n]`, filled wave by wave."""
-
-    level: NDArray[np.uint8]
-    baseline: NDArray[np.float32]
-    delta: NDArray[np.float32]
-    days_past_due: NDArray[np.float32]
-
-    @classmethod
-    def empty(cls, size: int) -> DecidedColumns:
-        floats = [np.empty(size, dtype=np.float32) for _ in range(3)]
-        return cls(np.empty(size, dtype=np.uint8), *floats)
-
-    def fill(self, wave: NDArray[np.int64], decision: Decision) -> None:
-        self.level[wave] = decision.level
-        self.baseline[wave] = decision.baseline
-        self.delta[wave] = decision.delta
-        self.days_past_due[wave] = decision.days_past_due
 
 
 def utc(moment: dt.datetime) -> dt.datetime:

@@ -1,7 +1,7 @@
 """From a batch of events to scores, alerts and new states: the pure heart of the worker and of replay.
 
-No I/O and no clock. A batch is computed on copies of the rows concerned and written back to the slab at its end, so an
-exception leaves the slab as it was. The results do not depend on how a stream is cut into batches.
+No I/O and no clock. Rows are changed where they lie in the slab, so an exception leaves a batch half applied: whoever
+catches one must not make the slab durable. The results do not depend on how a stream is cut into batches.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, categorical_columns, numeric_columns, time_columns
-from events.types import KINDS, Event, Kind
+from events.columns import COLUMNS, GAP_COLUMN, categorical_columns, gap_days, numeric_inputs
+from events.types import KINDS, Event
 from model.bundle import Bundle
 from stream.alerts import CLEARED, Decision, advance
 from stream.duplicates import find_repeats, id_hashes
@@ -22,14 +22,17 @@ from stream.explanation import Explainer
 from stream.intake import Taken, dead_letter
 from stream.outputs import DeadLetter
 from stream.policy import AlertPolicy
-from stream.publication import DecidedColumns, Moment, Publication
-from stream.reasons import FACTS, Marks, update_facts
-from stream.state import RECENT_IDS, WEIGHED_EVENTS, Rows, Slab
+from stream.publication import Publication, ScoredColumns
+from stream.reasons import Marks, update_facts
+from stream.records import put_records, take_records
+from stream.state import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Slab
 from stream.topics import Topics
 from stream.watchdog import MISSED, InstalmentColumns, apply_repayments, instalment_columns, is_current
-from stream.waves import wave_numbers, waves
+from stream.waves import Block, Wave, wave_numbers, waves
 
 KeyedValues = list[tuple[bytes, bytes]]
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @dataclass
@@ -39,44 +42,66 @@ class Scored:
     scores: dict[int, KeyedValues] = field(default_factory=dict)
     alerts: dict[int, KeyedValues] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    touched: dict[int, tuple[int, bytes]] = field(default_factory=dict)
-    """Rows that changed: row number to partition and key."""
+    touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
+    """Numbers of the rows that changed; one may stand there more than once."""
     counts: Counter[str] = field(default_factory=Counter)
     """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, and alerts by kind."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Admitted events as columns `[n]`, in order; `user` is the position of the event's row among the batch's rows."""
+    """Events as columns `[n]`; `row` is the number of the user's row in the slab."""
 
     taken: Sequence[Taken]
-    user: NDArray[np.int64]
+    row: NDArray[np.int64]
     kind_no: NDArray[np.int64]
+    partition: NDArray[np.int32]
     offset: NDArray[np.int64]
     occurred_ms: NDArray[np.int64]
     id_hash: NDArray[np.uint64]
 
     def only(self, kept: NDArray[np.bool_]) -> Batch:
+        """The events of which `kept` is set."""
+        return self.at(np.flatnonzero(kept))
+
+    def at(self, positions: NDArray[np.int64]) -> Batch:
+        """The events at `positions`, in that order."""
         return Batch(
-            [item for item, keep in zip(self.taken, kept, strict=True) if keep],
-            self.user[kept],
-            self.kind_no[kept],
-            self.offset[kept],
-            self.occurred_ms[kept],
-            self.id_hash[kept],
+            [self.taken[position] for position in positions.tolist()],
+            self.row[positions],
+            self.kind_no[positions],
+            self.partition[positions],
+            self.offset[positions],
+            self.occurred_ms[positions],
+            self.id_hash[positions],
         )
 
 
 @dataclass(frozen=True)
 class KindInputs:
-    """Model inputs of the events of one kind, and where each stands in the batch's columns."""
+    """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
+
+    `numeric` lacks what only the wave before it can tell, the time since the user's previous event of the kind.
+    """
 
     numeric: NDArray[np.float32]
     categorical: NDArray[np.int64]
     marks: NDArray[np.uint8]
     instalments: InstalmentColumns | None
-    position: NDArray[np.int64]
-    """int64 `[n]` by event of the batch: its row in the arrays above; meaningless for events of other kinds."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One wave right after its events, columns `[n]`; filled kind by kind.
+
+    `row` int64. `attention` float32: the event's own logit. `days_past_due` float32: as the event leaves it, NaN where
+    it does not say. `missed` bool: the event is a missed instalment.
+    """
+
+    row: NDArray[np.int64]
+    attention: NDArray[np.float32]
+    days_past_due: NDArray[np.float32]
+    missed: NDArray[np.bool_]
 
 
 class Scorer:
@@ -94,194 +119,201 @@ class Scorer:
         scored = Scored()
         if not taken:
             return scored
-        row_numbers, first, user = np.unique(self._locate(taken), return_index=True, return_inverse=True)
-        rows = self._slab.gather(row_numbers)
-        batch = self._admit(taken, user.astype(np.int64), rows, scored)
+        scored.touched = self._locate(taken)
+        batch = self._admit(taken, scored)
         if batch.taken:
-            self._apply(batch, rows, row_numbers, scored)
-        self._slab.scatter(row_numbers, rows)
-        for number, position in zip(row_numbers.tolist(), first.tolist(), strict=True):
-            scored.touched[number] = (taken[position].partition, taken[position].key)
+            self._apply(batch, scored)
         return scored
 
     def _locate(self, taken: Sequence[Taken]) -> NDArray[np.int64]:
+        keys_of: dict[int, list[bytes]] = {}
+        partitions = [item.partition for item in taken]
+        for partition, item in zip(partitions, taken, strict=True):
+            keys_of.setdefault(partition, []).append(item.key)
+        if len(keys_of) == 1:
+            return self._slab.locate(partitions[0], keys_of[partitions[0]])
         numbers = np.empty(len(taken), dtype=np.int64)
-        partitions = np.array([item.partition for item in taken])
-        for partition in np.unique(partitions):
-            positions = np.flatnonzero(partitions == partition)
-            numbers[positions] = self._slab.locate(
-                int(partition), [taken[position].key for position in positions.tolist()]
-            )
+        partition_of = np.array(partitions)
+        for partition, keys in keys_of.items():
+            numbers[partition_of == partition] = self._slab.locate(partition, keys)
         return numbers
 
-    def _admit(self, taken: Sequence[Taken], user: NDArray[np.int64], rows: Rows, scored: Scored) -> Batch:
-        """Leave out what the rows already hold and what repeats; take the rest's offsets and ids into the rows."""
-        everything = Batch(
+    def _admit(self, taken: Sequence[Taken], scored: Scored) -> Batch:
+        """Leave out what the rows already hold and what repeats; take the rest's offsets into the rows."""
+        rows = self._slab.rows
+        batch = Batch(
             taken,
-            user,
+            scored.touched,
             np.array([item.kind_no for item in taken], dtype=np.int64),
+            np.array([item.partition for item in taken], dtype=np.int32),
             np.array([item.offset for item in taken], dtype=np.int64),
             np.array([item.occurred_ms for item in taken], dtype=np.int64),
             id_hashes([item.event.event_id for item in taken]),
         )
-        fresh = everything.offset > rows["consumed_offset"][user, everything.kind_no]
-        batch = everything if fresh.all() else everything.only(fresh)
-        scored.counts["already_scored"] += len(taken) - len(batch.taken)
-        np.maximum.at(rows["consumed_offset"], (batch.user, batch.kind_no), batch.offset)
-        repeats = find_repeats(batch.user, batch.id_hash, rows["recent_ids"], rows["sequence"])
+        held = batch.offset <= rows["consumed_offset"][batch.row, batch.kind_no]
+        if held.any():
+            scored.counts["already_scored"] += int(held.sum())
+            batch = batch.only(~held)
+        np.maximum.at(rows["consumed_offset"], (batch.row, batch.kind_no), batch.offset)
+        repeats = find_repeats(batch.row, batch.id_hash, rows["recent_ids"], rows["sequence"])
         if repeats.any():
             scored.dead_letters += [_repeat(batch.taken[position]) for position in np.flatnonzero(repeats).tolist()]
             scored.counts["duplicates"] += int(repeats.sum())
             batch = batch.only(~repeats)
         return batch
 
-    def _apply(self, batch: Batch, rows: Rows, row_numbers: NDArray[np.int64], scored: Scored) -> None:
-        size = len(batch.taken)
-        numbers = wave_numbers(batch.user)
-        in_waves = waves(numbers)
-        sequence = rows["sequence"][batch.user] + numbers + 1
-        moment = Moment(
-            taken=batch.taken,
-            sequence=sequence,
-            attention=np.zeros(size, dtype=np.float32),
-            readout=np.empty((size, self._bundle.readout_width), dtype=np.float32),
-            facts=np.zeros(size, dtype=FACTS),
-            reference_pd=np.empty(size, dtype=np.float32),
-            days_past_due=np.full(size, np.nan, dtype=np.float32),
-            missed=np.zeros(size, dtype=np.bool_),
-        )
+    def _apply(self, admitted: Batch, scored: Scored) -> None:
+        numbers = wave_numbers(admitted.row)
+        order, in_waves = waves(numbers, admitted.kind_no)
+        batch = admitted.at(order)
+        rows = self._slab.rows
+        sequence = rows["sequence"][batch.row] + numbers[order] + 1
+        found = ScoredColumns.empty(sequence, len(self._bundle.horizons_days))
         inputs = self._inputs(batch)
         for wave in in_waves:
-            self._step(batch, wave, inputs, rows, moment, scored)
-        probabilities = self._bundle.score(moment.readout)
-        headline = np.ascontiguousarray(probabilities[:, self._bundle.headline])
-        partition = np.array([item.partition for item in batch.taken], dtype=np.int32)
-        decided = DecidedColumns.empty(size)
-        for wave in in_waves:
-            user = batch.user[wave]
-            before = rows["alert"][user]
-            stated = moment.days_past_due[wave]
-            # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
-            days_past_due = np.where(moment.missed[wave], np.fmax(stated, before["days_past_due"]), stated)
-            decision = advance(
-                self._policy,
-                before,
-                headline[wave],
-                days_past_due,
-                batch.occurred_ms[wave],
-                topic=batch.kind_no[wave].astype(np.uint8),
-                partition=partition[wave],
-                offset=batch.offset[wave],
-            )
-            rows["alert"][user] = decision.state
-            decided.fill(wave, decision)
-            self._note_alerts(batch, wave, decision, row_numbers, moment, headline, scored)
-        self._publication.write_scores(moment, probabilities, decided, scored.scores)
-        scored.counts["scored"] += size
+            self._take_wave(wave, batch, inputs, found, scored)
+        # Of a user's events the last wave's stands last, and of repeated indices numpy lets the last one stand.
+        rows["sequence"][batch.row] = sequence
+        rows["recent_ids"][batch.row, (sequence - 1) % RECENT_IDS] = batch.id_hash
+        as_they_came = np.empty_like(order)
+        as_they_came[order] = np.arange(len(order))
+        self._publication.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
+        scored.counts["scored"] += len(order)
 
-    def _inputs(self, batch: Batch) -> dict[Kind, KindInputs]:
-        inputs: dict[Kind, KindInputs] = {}
+    def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
+        """Inputs by kind number, each kind's events in the order of `batch`."""
+        inputs: dict[int, KindInputs] = {}
         for kind_no, kind in enumerate(KINDS):
-            found = np.flatnonzero(batch.kind_no == kind_no)
-            if not found.size:
+            of_kind = np.flatnonzero(batch.kind_no == kind_no)
+            if not of_kind.size:
                 continue
-            events: list[Event] = [batch.taken[position].event for position in found.tolist()]
-            position = np.empty(len(batch.taken), dtype=np.int64)
-            position[found] = np.arange(len(found))
-            inputs[kind] = KindInputs(
-                numeric=numeric_columns(kind, events, batch.occurred_ms[found]),
+            events: list[Event] = [batch.taken[position].event for position in of_kind.tolist()]
+            inputs[kind_no] = KindInputs(
+                numeric=numeric_inputs(kind, events, batch.occurred_ms[of_kind]),
                 categorical=categorical_columns(kind, events, self._bundle.vocabularies.get(kind, {})),
                 marks=Marks.of(kind, events),
                 instalments=instalment_columns(events) if kind == "repayments" else None,
-                position=position,
             )
         return inputs
 
-    def _step(
-        self,
-        batch: Batch,
-        wave: NDArray[np.int64],
-        inputs: dict[Kind, KindInputs],
-        rows: Rows,
-        moment: Moment,
-        scored: Scored,
+    def _take_wave(
+        self, wave: Wave, batch: Batch, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
     ) -> None:
-        """Take one wave into the rows and note what each event leaves behind."""
-        for kind, columns in inputs.items():
-            kind_no = KINDS.index(kind)
-            at = wave[batch.kind_no[wave] == kind_no]
-            if at.size:
-                self._step_kind(kind, batch, at, columns, rows, moment, scored)
-        user = batch.user[wave]
-        network = rows["network"]
-        for kind, readout in self._bundle.readout_slices.items():
-            start = self._bundle.state_slices[kind].start
-            moment.readout[wave, readout] = network[user, start : start + self._bundle.readout_widths[kind]]
-        moment.facts[wave] = rows["facts"][user]
-        moment.reference_pd[wave] = rows["reference_pd"][user]
-        sequence = rows["sequence"][user]
-        rows["recent_ids"][user, sequence % RECENT_IDS] = batch.id_hash[wave]
-        weighed = rows["weighed"]
-        slot = sequence % WEIGHED_EVENTS
-        weighed["occurred_ms"][user, slot] = batch.occurred_ms[wave]
-        weighed["offset"][user, slot] = batch.offset[wave]
-        weighed["attention"][user, slot] = moment.attention[wave]
-        weighed["kind"][user, slot] = batch.kind_no[wave]
-        rows["sequence"][user] = sequence + 1
-
-    def _step_kind(
-        self,
-        kind: Kind,
-        batch: Batch,
-        at: NDArray[np.int64],
-        inputs: KindInputs,
-        rows: Rows,
-        moment: Moment,
-        scored: Scored,
-    ) -> None:
-        """One event of `kind` for each of different users."""
-        user, occurred_ms, position = batch.user[at], batch.occurred_ms[at], inputs.position[at]
-        kind_no = KINDS.index(kind)
-        previous_ms = rows["latest_ms"][user, kind_no]
-        numeric = np.concatenate((inputs.numeric[position], time_columns(occurred_ms, previous_ms)), axis=1)
-        part = self._bundle.state_slices[kind]
-        state, moment.attention[at] = self._bundle.step(
-            kind, numeric, inputs.categorical[position], np.ascontiguousarray(rows["network"][user, part])
+        """Take one event of each of different users into their rows; note their scores and what alerts made of them."""
+        size = wave.where.stop - wave.where.start
+        moment = Moment(
+            row=batch.row[wave.where],
+            attention=np.zeros(size, dtype=np.float32),
+            days_past_due=np.full(size, np.nan, dtype=np.float32),
+            missed=np.zeros(size, dtype=np.bool_),
         )
-        rows["network"][user, part] = state
-        rows["latest_ms"][user, kind_no] = np.maximum(previous_ms, occurred_ms)
+        for block in wave.blocks:
+            in_wave = slice(block.where.start - wave.where.start, block.where.stop - wave.where.start)
+            self._step(block, in_wave, batch, inputs[block.kind_no], moment, scored)
+        self._remember_weighed(wave, batch, found, moment)
+        readout = self._readout(moment.row)
+        probabilities = self._bundle.score(readout)
+        decision = self._decide(wave, batch, moment, probabilities)
+        found.fill(wave.where, probabilities, decision)
+        if decision.changed.size:
+            self._note_alerts(wave, batch, found, moment, readout, decision, scored)
+
+    def _step(
+        self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
+    ) -> None:
+        """Take events of one kind, one for each of different users, into their rows."""
+        kind, rows = KINDS[block.kind_no], self._slab.rows
+        row, occurred_ms = batch.row[block.where], batch.occurred_ms[block.where]
+        numeric = inputs.numeric[block.of_kind]
+        previous_ms = rows["latest_ms"][row, block.kind_no]
+        numeric[:, GAP_COLUMN[kind]] = gap_days(occurred_ms, previous_ms)
+        network = rows["network"][:, self._bundle.state_slices[kind]]
+        network[row], moment.attention[in_wave] = self._bundle.step(
+            kind, numeric, inputs.categorical[block.of_kind], network[row]
+        )
+        rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
         scored.counts["late"] += int((occurred_ms < previous_ms).sum())
-        rows["facts"][user] = update_facts(kind, rows["facts"][user], numeric, inputs.marks[position], occurred_ms)
+        facts = rows["facts"]
+        after = update_facts(kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], occurred_ms)
+        put_records(facts, row, after)
         if inputs.instalments is not None:
-            columns = inputs.instalments.at(position)
-            apply_repayments(rows, user, columns)
+            columns = inputs.instalments.at(block.of_kind)
+            apply_repayments(rows, row, columns)
             stated = numeric[:, COLUMNS["repayments"].numeric.index("days_past_due")]
-            moment.days_past_due[at] = np.where(is_current(rows, user, columns), 0, stated)
-            moment.missed[at] = columns.code == MISSED
+            moment.days_past_due[in_wave] = np.where(is_current(rows, row, columns), 0, stated)
+            moment.missed[in_wave] = columns.code == MISSED
         if kind == "profiles":
             stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
-            rows["reference_pd"][user] = np.where(np.isnan(stated), rows["reference_pd"][user], stated)
+            rows["reference_pd"][row] = np.where(np.isnan(stated), rows["reference_pd"][row], stated)
+
+    def _remember_weighed(self, wave: Wave, batch: Batch, found: ScoredColumns, moment: Moment) -> None:
+        news = np.empty(len(moment.row), dtype=WEIGHED_EVENT)
+        news["occurred_ms"] = batch.occurred_ms[wave.where]
+        news["offset"] = batch.offset[wave.where]
+        news["attention"] = moment.attention
+        news["kind"] = batch.kind_no[wave.where]
+        put_records(self._slab.rows["weighed"], (moment.row, (found.sequence[wave.where] - 1) % WEIGHED_EVENTS), news)
+
+    def _readout(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
+        network = self._slab.rows["network"]
+        readout = np.empty((len(row), self._bundle.readout_width), dtype=np.float32)
+        for kind, part in self._bundle.readout_slices.items():
+            start = self._bundle.state_slices[kind].start
+            readout[:, part] = network[row, start : start + self._bundle.readout_widths[kind]]
+        return readout
+
+    def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
+        """The alert policy's verdict on each event of a wave; the rows' alert states are moved on."""
+        alert = self._slab.rows["alert"]
+        before = take_records(alert, moment.row)
+        # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+        stated = np.where(moment.missed, np.fmax(moment.days_past_due, before["days_past_due"]), moment.days_past_due)
+        decision = advance(
+            self._policy,
+            before,
+            np.ascontiguousarray(probabilities[:, self._bundle.headline]),
+            stated,
+            batch.occurred_ms[wave.where],
+            topic=batch.kind_no[wave.where].astype(np.uint8),
+            partition=batch.partition[wave.where],
+            offset=batch.offset[wave.where],
+        )
+        put_records(alert, moment.row, decision.state)
+        return decision
 
     def _note_alerts(
         self,
+        wave: Wave,
         batch: Batch,
-        wave: NDArray[np.int64],
-        decision: Decision,
-        row_numbers: NDArray[np.int64],
+        found: ScoredColumns,
         moment: Moment,
-        headline: NDArray[np.float32],
+        readout: NDArray[np.float32],
+        decision: Decision,
         scored: Scored,
     ) -> None:
-        """Explain and write the few rows of a wave whose alert changed."""
-        if not decision.changed.size:
-            return
+        """Explain and write the few events of a wave that changed an alert."""
+        rows, first = self._slab.rows, wave.where.start
         rises = decision.changed[decision.transition[decision.changed] != CLEARED]
-        before = self._slab.gather(row_numbers[batch.user[wave[rises]]])["weighed"]
-        explained = self._explainer.explain(moment, wave[rises], batch.user, before)
-        for row in decision.changed:
-            explanation = explained.get(int(wave[row]))
+        row = moment.row[rises]
+        explained = self._explainer.explain(
+            readout[rises],
+            take_records(rows["facts"], row),
+            rows["weighed"][row],
+            found.sequence[first + rises],
+            [batch.taken[first + position].partition for position in rises.tolist()],
+        )
+        explanations = dict(zip(rises.tolist(), explained, strict=True))
+        reference_pd = rows["reference_pd"][moment.row[decision.changed]]
+        for position, pd in zip(decision.changed.tolist(), reference_pd.tolist(), strict=True):
             kind = self._publication.write_alert(
-                moment, int(wave[row]), decision, int(row), float(headline[wave[row]]), explanation, scored.alerts
+                batch.taken[first + position],
+                decision,
+                position,
+                score=float(found.probabilities[first + position, self._bundle.headline]),
+                sequence=int(found.sequence[first + position]),
+                reference_pd=pd,
+                explanation=explanations.get(position),
+                alerts=scored.alerts,
             )
             scored.counts[f"alerts_{kind}"] += 1
 

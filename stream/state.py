@@ -16,6 +16,7 @@ from events.instalments import SLOTS
 from events.types import KINDS
 from stream.alerts import ALERT_STATE, initial_state
 from stream.reasons import FACTS, initial_facts
+from stream.records import put_records, take_records
 
 RECENT_IDS = 32
 """How many event ids a user remembers: a repeated id is recognised among the last this many scored events."""
@@ -111,12 +112,18 @@ class Slab:
         self._blank = blank
         self._rows = _reserved(blank.dtype, capacity, reserve_bytes)
         self._index: dict[int, dict[bytes, int]] = {}
+        self._owners: list[tuple[int, bytes]] = []
         self._used = 0
         self._free: list[int] = []
 
     @property
     def dtype(self) -> np.dtype[np.void]:
         return self._rows.dtype
+
+    @property
+    def rows(self) -> Rows:
+        """All rows, to read and to write in place; good until the next `locate` or `put`, which may move them."""
+        return self._rows
 
     def __len__(self) -> int:
         return self._used - len(self._free)
@@ -128,22 +135,26 @@ class Slab:
         """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row."""
         found, new = self._find_or_add(partition, keys)
         if new:
-            self._rows[new] = self._blank[0]
+            put_records(self._rows, np.array(new), np.repeat(self._blank, len(new)))
         return found
 
     def gather(self, rows: NDArray[np.int64]) -> Rows:
         """A copy of rows."""
-        return self._rows[rows]
+        return take_records(self._rows, rows)
 
     def scatter(self, rows: NDArray[np.int64], values: Rows) -> None:
         """Write rows back; `rows` must not repeat."""
-        self._rows[rows] = values
+        put_records(self._rows, rows, values)
 
-    def row_bytes(self, rows: Sequence[int]) -> list[bytes]:
-        """Bytes of rows, one string each."""
+    def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Keys and bytes of rows, by partition. `rows` must not repeat."""
         size = self._rows.dtype.itemsize
-        content = self._rows[np.asarray(rows, dtype=np.int64)].tobytes()
-        return [content[start : start + size] for start in range(0, len(content), size)]
+        content = memoryview(take_records(self._rows, rows).tobytes())
+        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        for start, row in zip(range(0, len(content), size), rows.tolist(), strict=True):
+            partition, key = self._owners[row]
+            found.setdefault(partition, []).append((key, bytes(content[start : start + size])))
+        return found
 
     def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[Any]]:
         """Keys of a partition and a copy of one field of their rows, in the same order."""
@@ -211,6 +222,7 @@ class Slab:
                     row = index.get(key, -1)  # a key may stand twice
                     if row < 0:
                         row = index[key] = self._take_row()
+                        self._owners[row] = (partition, key)
                         new.append(row)
                     found[position] = row
         return np.array(found, dtype=np.int64), new
@@ -222,6 +234,7 @@ class Slab:
             grown = np.zeros(2 * len(self._rows), dtype=self._rows.dtype)
             grown[: self._used] = self._rows
             self._rows = grown
+        self._owners.append((-1, b""))
         self._used += 1
         return self._used - 1
 

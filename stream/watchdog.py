@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from events.columns import DAY_MS, due_ms
 from events.instalments import PAID_IN_FULL, missed_event
 from events.types import Repayment
+from stream.records import put_records, take_records
 from stream.state import NO_TIME, Rows, Slab
 
 DUE, PAID, MISSED, REVERSED = range(4)
@@ -42,7 +43,7 @@ class InstalmentColumns(NamedTuple):
         covered = np.isnan(self.amount_paid) | np.isnan(self.amount_due)
         return covered | (self.amount_paid >= PAID_IN_FULL * self.amount_due)
 
-    def at(self, positions: NDArray[np.int64]) -> InstalmentColumns:
+    def at(self, positions: NDArray[np.int64] | slice) -> InstalmentColumns:
         return InstalmentColumns._make(column[positions] for column in self)
 
 
@@ -79,7 +80,7 @@ def _find(slots: Rows, instalment_no: NDArray[np.int64]) -> tuple[NDArray[np.boo
 def _open(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> None:
     named = (columns.instalment_no > rows["settled_no"][users]) & (columns.due_ms != NO_TIME)
     users, columns = users[named], columns.at(np.flatnonzero(named))
-    slots = rows["instalments"][users]
+    slots = take_records(rows["instalments"], users)
     found, slot = _find(slots, columns.instalment_no)
     known = np.flatnonzero(found)
     extended = np.zeros((len(users), slots.shape[1] + 1), dtype=slots.dtype)
@@ -91,11 +92,11 @@ def _open(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> N
     extended["due_ms"][known, slot[known]] = NO_TIME
     # Empty slots (-1) sort first, so leaving out the first one drops an empty slot or else the earliest instalment.
     order = np.lexsort((extended["instalment_no"], extended["due_ms"]), axis=-1)
-    rows["instalments"][users] = np.take_along_axis(extended, order, axis=1)[:, 1:]
+    put_records(rows["instalments"], users, np.ascontiguousarray(np.take_along_axis(extended, order, axis=1)[:, 1:]))
 
 
 def _settle(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> None:
-    slots = rows["instalments"][users]
+    slots = take_records(rows["instalments"], users)
     found, slot = _find(slots, columns.instalment_no)
     paying = columns.code == PAID
     known = np.flatnonzero(found)
@@ -106,7 +107,7 @@ def _settle(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) ->
     closed = ~paying[known] | np.isnan(columns.amount_paid[known]) | np.isnan(amount_due)
     closed |= paid >= PAID_IN_FULL * amount_due
     slots["due_ms"][known[closed], slot[known][closed]] = NO_TIME
-    rows["instalments"][users] = slots
+    put_records(rows["instalments"], users, slots)
 
     ahead = paying & ~found & columns.in_full & (columns.instalment_no >= 0)
     rows["settled_no"][users[ahead]] = np.maximum(rows["settled_no"][users[ahead]], columns.instalment_no[ahead])

@@ -5,8 +5,25 @@ A wave is one vectorised call of the model; one wave after the other keeps each 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Block(NamedTuple):
+    """A wave's events of one kind: where they stand in the batch, and where among the batch's events of their kind."""
+
+    kind_no: int
+    where: slice
+    of_kind: slice
+
+
+class Wave(NamedTuple):
+    """Where a wave stands in a batch that is ordered by waves, and its blocks, which stand there one after another."""
+
+    where: slice
+    blocks: list[Block]
 
 
 def wave_numbers(user: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -20,8 +37,24 @@ def wave_numbers(user: NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers
 
 
-def waves(numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Positions of the events of each wave, ascending, first wave first."""
-    order = np.argsort(numbers, kind="stable")
-    bounds = np.flatnonzero(np.diff(numbers[order])) + 1
-    return list(np.split(order, bounds)) if len(numbers) else []
+def waves(numbers: NDArray[np.int64], kind_no: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[Wave]]:
+    """The order by wave and kind, int64 `[n]`, and the waves of a batch in that order, first wave first.
+
+    `numbers` are from `wave_numbers`. Within a wave's block of one kind the events stand as they came.
+    """
+    order = np.lexsort((kind_no, numbers))
+    wave, kind = numbers[order], kind_no[order]
+    starts = np.flatnonzero(np.r_[len(order) > 0, (wave[1:] != wave[:-1]) | (kind[1:] != kind[:-1])])
+    taken: dict[int, int] = {}
+    found: list[Wave] = []
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=False):
+        number = int(kind[start])
+        before = taken.get(number, 0)
+        taken[number] = before + stop - start
+        block = Block(number, slice(start, stop), slice(before, taken[number]))
+        if len(found) == wave[start]:
+            found.append(Wave(block.where, [block]))
+        else:
+            latest = found[-1]
+            found[-1] = Wave(slice(latest.where.start, stop), [*latest.blocks, block])
+    return order, found

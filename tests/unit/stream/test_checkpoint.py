@@ -79,7 +79,7 @@ class Run:
         rows = self.slab.gather(located)
         rows["sequence"] = number
         self.slab.scatter(located, rows)
-        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched={int(located[0]): (0, b"u")})
+        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located)
         await self.checkpoints.publish(scored)
         self.checkpoints.reached({INPUT: number + 1})
 

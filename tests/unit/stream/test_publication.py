@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 
 import msgspec
 import numpy as np
@@ -10,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.types import Activity
-from stream.facts import initial_facts
+from model.bundle import Bundle
 from stream.intake import RawRecord, Taken
 from stream.outputs import LEVELS, Score, coordinate, encode_output
-from stream.publication import DecidedColumns, Moment, ScoreText, known
+from stream.policy import AlertPolicy
+from stream.publication import Publication, ScoredColumns, known
+from stream.settings import PRETRAINED_BUNDLE, load_settings
+from stream.topics import Topics
 
 HORIZONS = (30, 60, 90, 180)
 TOPICS = ("repayments", "transactions", "activity", "profiles")
@@ -34,20 +38,25 @@ events = st.tuples(
 )
 
 
+@functools.cache
+def publication() -> Publication:
+    bundle = Bundle.load(PRETRAINED_BUNDLE)
+    return Publication(bundle, AlertPolicy.from_settings(load_settings(), bundle.thresholds), Topics())
+
+
 @given(st.lists(events, min_size=1, max_size=6))
 def test_equals_the_encoded_objects(rows: list[tuple[object, ...]]) -> None:
     taken, expected = [], []
     count = len(rows)
-    probabilities = np.empty((count, 4), dtype=np.float32)
-    decided = DecidedColumns.empty(count)
+    found = ScoredColumns.empty(np.arange(1, count + 1), len(HORIZONS))
     for number, row in enumerate(rows):
         event_id, user_id, at, kind_no, partition, offset, horizons, level, (baseline, delta, past_due) = row  # type: ignore[misc]
         event = Activity(event_id=event_id, user_id=user_id, occurred_at=at, kind="session")
         record = RawRecord(TOPICS[kind_no], partition, offset, 0, user_id.encode(), b"")
         taken.append(Taken("activity", kind_no, partition, offset, user_id.encode(), 0, event, record))
-        probabilities[number] = horizons
-        decided.level[number], decided.baseline[number] = level, baseline
-        decided.delta[number], decided.days_past_due[number] = delta, past_due
+        found.probabilities[number] = horizons
+        found.level[number], found.baseline[number] = level, baseline
+        found.delta[number], found.days_past_due[number] = delta, past_due
         expected.append(
             Score(
                 score_id=coordinate(TOPICS[kind_no], partition, offset),
@@ -55,29 +64,23 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]]) -> None:
                 user_id=user_id,
                 occurred_at=at.astimezone(dt.UTC),
                 sequence=number + 1,
-                score=float(probabilities[number, 2]),
-                horizons={str(d): float(p) for d, p in zip(HORIZONS, probabilities[number], strict=True)},
+                score=float(found.probabilities[number, 2]),
+                horizons={str(d): float(p) for d, p in zip(HORIZONS, found.probabilities[number], strict=True)},
                 level=LEVELS[level],
-                baseline=float(decided.baseline[number]),
-                delta=float(decided.delta[number]),
-                days_past_due=known(float(decided.days_past_due[number])),
+                baseline=float(found.baseline[number]),
+                delta=float(found.delta[number]),
+                days_past_due=known(float(found.days_past_due[number])),
                 source_topic=TOPICS[kind_no],
                 source_partition=partition,
                 source_offset=offset,
-                model="00ff",
+                model=publication().model,
             )
         )
-    nothing = np.zeros(count, dtype=np.float32)
-    moment = Moment(
-        taken,
-        np.arange(1, count + 1),
-        nothing,
-        nothing.reshape(-1, 1),
-        initial_facts(count),
-        nothing,
-        nothing,
-        nothing > 0,
-    )
-    found = ScoreText(HORIZONS, "00ff").rows(moment, [t.encode() for t in TOPICS], probabilities, 2, decided)
-    assert found == [encode_output(score) for score in expected]
-    assert [msgspec.json.decode(value, type=Score) for value in found] == expected
+    scores: dict[int, list[tuple[bytes, bytes]]] = {}
+    publication().write_scores(taken, found, scores)
+    written = {partition: [value for _, value in pairs] for partition, pairs in scores.items()}
+    for partition, values in written.items():
+        mine = [score for score in expected if score.source_partition == partition]
+        assert values == [encode_output(score) for score in mine]
+        assert [msgspec.json.decode(value, type=Score) for value in values] == mine
+    assert sum(map(len, written.values())) == count

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,22 +127,6 @@ def test_a_late_event_is_applied_and_counted() -> None:
     assert scored.counts["late"] == 1
     assert scored.counts["scored"] == 2
     assert slab.column(1, "latest_ms")[1].max() == int(START.timestamp() * 1000)
-
-
-def test_a_failing_batch_leaves_the_states_as_they_were() -> None:
-    class Broken(Bundle):
-        def score(self, _: np.ndarray) -> np.ndarray:
-            raise RuntimeError("no scores today")
-
-    scorer, slab = new_scorer()
-    scorer.score(portfolio()[:50])
-    before = {(p, k): row for p, k, row in slab.items()}
-    broken = Broken.load(PRETRAINED_BUNDLE)
-    failing = Scorer(broken, AlertPolicy.from_settings(load_settings(), broken.thresholds), slab, Topics())
-    with pytest.raises(RuntimeError, match="no scores today"):
-        failing.score(portfolio()[50:120])
-    after = {(p, k): row for p, k, row in slab.items() if (p, k) in before}
-    assert after == before
 
 
 def test_reference_pd_comes_from_the_latest_profile() -> None:

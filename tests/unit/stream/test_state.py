@@ -52,7 +52,7 @@ def test_like_a_dictionary(steps: list[tuple[str, int, int, int]]) -> None:
         assert len(slab) == len(expected)
 
 
-def test_gather_scatter_and_row_bytes() -> None:
+def test_gather_scatter_and_by_partition() -> None:
     slab = Slab(BLANK)
     located = slab.locate(1, [b"a", b"b", b"a"])
     assert located[0] == located[2] != located[1]
@@ -60,7 +60,7 @@ def test_gather_scatter_and_row_bytes() -> None:
     rows["sequence"] = [3, 4]
     assert slab.get(1, b"a") == row(0), "a gathered row is a copy"
     slab.scatter(located[:2], rows)
-    assert slab.row_bytes(located[:2].tolist()) == [row(3), row(4)]
+    assert slab.by_partition(located[:2]) == {1: [(b"a", row(3)), (b"b", row(4))]}
     keys, sequences = slab.column(1, "sequence")
     assert dict(zip(keys, sequences.tolist(), strict=True)) == {b"a": 3, b"b": 4}
     assert slab.column(9, "sequence")[0] == []

@@ -1,0 +1,32 @@
+"""Structured records moved as the bytes that they are.
+
+numpy copies a structured record field by field, up to thirty times slower than its bytes. Pure; knows no layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Records = NDArray[np.void]
+
+
+def take_records(records: Records, index: Any) -> Records:
+    """A copy of the records at `index`, an array of positions (or a tuple of them)."""
+    return np.asarray(_raw(records)[index]).view(records.dtype)
+
+
+def put_records(records: Records, index: Any, values: Records) -> None:
+    """Write `values`, contiguous and of the same dtype, to `index`; of repeated positions the last one stands."""
+    _raw(records)[index] = _raw(values)
+
+
+def copy_records(records: Records) -> Records:
+    """A contiguous copy, also of records that lie far apart inside wider ones."""
+    return _raw(records).copy().view(records.dtype)
+
+
+def _raw(records: Records) -> Records:
+    return records.view(np.dtype((np.void, records.dtype.itemsize)))
