@@ -46,6 +46,10 @@ LARGEST_ATTENTION_LOGIT = 40.0
 """exp of twice this is still a normal float32, so no event's weight in the running softmax overflows or is lost."""
 
 
+NEGLIGIBLE_WEIGHT = 1e-15
+"""Far below what changes a float32 sum to which any other weight of its row contributes."""
+
+
 class ExportError(RuntimeError):
     """A trained model must not be served; the message says which graph and why."""
 
@@ -70,6 +74,7 @@ def export_bundle(model: RiskModel, description: Description, out: Path) -> Bund
     """
     model.eval()
     _check_weights(model)
+    _drop_negligible_weights(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=out.parent) as folder:
         staging = Path(folder)
@@ -185,6 +190,17 @@ def _strip(proto: onnx.ModelProto) -> None:
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
+
+
+def _drop_negligible_weights(model: RiskModel) -> None:
+    """Set weights to zero that weight decay has brought to nothing.
+
+    Their products with small inputs are subnormal numbers, which a processor multiplies a hundred times slower than
+    others: they made the transactions graph of a bundle trained with weight decay 1.4 times slower.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter[parameter.abs() < NEGLIGIBLE_WEIGHT] = 0.0
 
 
 def _check_weights(model: RiskModel) -> None:

@@ -15,15 +15,17 @@ What a crash leaves, by the last step that was completed:
     | 3         | nothing is read again                                                                           |
 
 Outputs are sent as they come; steps 2 and 3 run once an interval for all that was scored since, so a user who is seen
-often costs one changelog record per interval, not per event. Scoring goes on meanwhile.
+often costs one changelog record per interval, not per event. Scoring goes on meanwhile: rows go in pieces spread over
+the interval, each as it is when its turn comes, once all outputs of what it holds are acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from faust.types import TP
@@ -37,7 +39,16 @@ from stream.topics import Topics
 UNACKNOWLEDGED_BATCHES = 2
 """How many scored batches may wait for the broker before scoring waits too."""
 
+PIECES = 16
+LEAST_PIECE_ROWS, MOST_PIECE_ROWS = 64, 1_024
+"""Rows are made durable in about so many pieces of about so many rows: one clump a second would delay the scores."""
+
+SPREAD_SHARE = 0.5
+"""Share of the interval over which a checkpoint's pieces are spread; the rest is room for when they take longer."""
+
 KeyedValue = tuple[bytes | None, bytes]
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 class Durable(Protocol):
@@ -51,14 +62,6 @@ class Durable(Protocol):
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         """Advance to and commit the next offsets to read."""
-
-
-class Snapshot(NamedTuple):
-    """What one checkpoint covers: outputs sent, rows by partition, next offsets."""
-
-    sent: Sequence[asyncio.Future[Any]]
-    rows: Mapping[int, Sequence[tuple[bytes, bytes]]]
-    offsets: Mapping[TP, int]
 
 
 class Checkpoints:
@@ -80,8 +83,8 @@ class Checkpoints:
         self._interval_s = interval_s
         self._monotonic = monotonic
         self._on_failure = on_failure
-        self._unacknowledged: deque[asyncio.Future[Any]] = deque()
-        self._sent: list[asyncio.Future[Any]] = []
+        self._unacknowledged: deque[asyncio.Future[None]] = deque()
+        self._sent: list[asyncio.Future[None]] = []
         self._touched: list[NDArray[np.int64]] = []
         self._offsets: dict[TP, int] = {}
         self._running: asyncio.Task[None] | None = None
@@ -99,12 +102,19 @@ class Checkpoints:
         self._touched.append(scored.touched)
         if not outputs:
             return
-        while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
-            await self._unacknowledged.popleft()
-        queued = await asyncio.gather(*(self._durable.send(*output) for output in outputs))
+        # Before anything is awaited: from here on the rows hold what has not been published yet.
+        published: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sent.append(published)
+        try:
+            while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
+                await self._unacknowledged.popleft()
+            queued = await asyncio.gather(*(self._durable.send(*output) for output in outputs))
+        except BaseException as error:
+            _fail(published, error)
+            raise
         acknowledged = asyncio.gather(*(ack for acks in queued for ack in acks))
-        self._unacknowledged.append(acknowledged)
-        self._sent.append(acknowledged)
+        acknowledged.add_done_callback(functools.partial(_settle, published))
+        self._unacknowledged.append(published)
 
     def reached(self, offsets: Mapping[TP, int]) -> None:
         """All records before these next offsets have been scored or refused, and published."""
@@ -114,37 +124,72 @@ class Checkpoints:
         """Begin steps 2 and 3 if an interval has passed and the last ones are done."""
         if self._running is None and self._monotonic() - self._last_s >= self._interval_s and self._offsets:
             self._last_s = self._monotonic()
-            self._running = asyncio.create_task(self._complete(self._snapshot()), name="checkpoint")
+            pause_s = self._interval_s * SPREAD_SHARE / PIECES
+            self._running = asyncio.create_task(self._complete(pause_s), name="checkpoint")
             self._running.add_done_callback(self._done)
+
+    @property
+    def running(self) -> bool:
+        """Whether steps 2 and 3 are under way."""
+        return self._running is not None
 
     async def flush(self) -> None:
         """Make everything so far durable; returns when it is committed."""
         if self._running is not None:
             await asyncio.shield(self._running)
-        await self._complete(self._snapshot())
+        await self._complete()
 
     def forget(self) -> None:
         """Drop what is not durable: its offsets will be read again."""
+        if self._running is not None:
+            self._running.cancel()
         self._unacknowledged.clear()
         self._sent, self._touched, self._offsets = [], [], {}
 
-    def _snapshot(self) -> Snapshot:
-        """What this checkpoint covers, as it is now: scoring goes on, and the rows with it, while it is on its way."""
-        rows = self._slab.by_partition(np.unique(np.concatenate(self._touched))) if self._touched else {}
-        snapshot = Snapshot(self._sent, rows, self._offsets)
-        self._sent, self._touched, self._offsets = [], [], {}
-        return snapshot
-
-    async def _complete(self, snapshot: Snapshot) -> None:
-        for acknowledged in snapshot.sent:
-            await acknowledged
-        if snapshot.rows:
-            await self._durable.publish_rows(snapshot.rows)
-        if snapshot.offsets:
-            await self._durable.commit(snapshot.offsets)
+    async def _complete(self, pause_s: float = 0.0) -> None:
+        """Make what was scored so far durable: its rows in pieces, `pause_s` apart, then its offsets."""
+        touched = np.unique(np.concatenate(self._touched)) if self._touched else _NO_ROWS
+        offsets = self._offsets
+        self._touched, self._offsets = [], {}
+        size = min(max(-(-len(touched) // PIECES), LEAST_PIECE_ROWS), MOST_PIECE_ROWS)
+        for start in range(0, len(touched), size):
+            if start and pause_s:
+                await asyncio.sleep(pause_s)
+            sent, self._sent = self._sent, []
+            rows = self._slab.by_partition(touched[start : start + size])
+            await _all_of(sent)
+            await self._durable.publish_rows(rows)
+        sent, self._sent = self._sent, []
+        await _all_of(sent)
+        if offsets:
+            await self._durable.commit(offsets)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_failure(error)
+
+
+async def _all_of(sent: Sequence[asyncio.Future[None]]) -> None:
+    for published in sent:
+        await published
+
+
+def _settle(published: asyncio.Future[None], acknowledged: asyncio.Future[Any]) -> None:
+    """Pass on how sending ended."""
+    error = asyncio.CancelledError() if acknowledged.cancelled() else acknowledged.exception()
+    if error is not None:
+        _fail(published, error)
+    elif not published.done():
+        published.set_result(None)
+
+
+def _fail(published: asyncio.Future[None], error: BaseException) -> None:
+    if published.done():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        published.cancel()
+    else:
+        published.set_exception(error)
+        published.exception()  # whoever waits for it will see it; if nobody does, the sender has told

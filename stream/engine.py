@@ -30,6 +30,7 @@ from stream.watchdog import Watermark, missed_now
 WATCHDOG_INTERVAL_S = 1.0
 REPORT_INTERVAL_S = 10.0
 BUSY_PATIENCE = 20
+
 logger = logging.getLogger("foreshock.worker")
 
 
@@ -125,14 +126,8 @@ class Engine:
         refused: list[DeadLetter] = []
         now_ms = self._now_ms()
         for tp, batch in records.items():
-            take = self._intakes[tp.topic].take
-            good: list[Taken] = []
-            for record in batch:
-                outcome = take(record, now_ms)
-                if isinstance(outcome, Taken):
-                    good.append(outcome)
-                else:
-                    refused.append(outcome)
+            good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
+            refused += bad
             self._position[tp] = batch[-1].offset + 1
             self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
         self.counts["dead_letters"] += len(refused)
@@ -216,9 +211,6 @@ class Engine:
             return
         self._reported_s = now_s
         logger.info("users=%d %s", len(self._slab), " ".join(f"{name}={n}" for name, n in sorted(self.counts.items())))
-
-    def __repr__(self) -> str:
-        return f"<Engine of {len(self._merges)} partitions, {len(self._slab)} users>"
 
 
 def _keyed(event: Repayment) -> tuple[bytes, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -29,6 +29,8 @@ from stream.policy import AlertPolicy
 from stream.topics import Topics
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+KeyedValue = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,9 @@ class Publication:
             itertools.repeat(self.model, len(taken)),
         )
         values = self._encode_lines(list(made)).split(b"\n")  # JSON has no line break of its own
-        for item, value in zip(taken, values, strict=False):
-            scores.setdefault(item.partition, []).append((item.key, value))
+        keyed = zip([item.key for item in taken], values, strict=False)
+        for partition, of_partition in by_partition(partitions, keyed):
+            scores.setdefault(partition, []).extend(of_partition)
 
     def write_alert(
         self,
@@ -178,6 +181,14 @@ class Publication:
         )
         alerts.setdefault(item.partition, []).append((item.key, encode_output(alert)))
         return kind
+
+
+def by_partition(partitions: Sequence[int], keyed: Iterable[KeyedValue]) -> Iterator[tuple[int, list[KeyedValue]]]:
+    """Cuts pairs that stand in one order into those of each partition, in that order."""
+    pairs = list(keyed)
+    found = np.array(partitions)
+    for partition in np.unique(found).tolist():
+        yield partition, list(itertools.compress(pairs, (found == partition).tolist()))
 
 
 def utc(moment: dt.datetime) -> dt.datetime:

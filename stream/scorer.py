@@ -25,7 +25,7 @@ from stream.policy import AlertPolicy
 from stream.publication import Publication, ScoredColumns
 from stream.reasons import Marks, update_facts
 from stream.records import put_records, take_records
-from stream.state import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Slab
+from stream.state import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows, Slab
 from stream.topics import Topics
 from stream.watchdog import MISSED, InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.waves import Block, Wave, wave_numbers, waves
@@ -88,6 +88,24 @@ class KindInputs:
     categorical: NDArray[np.int64]
     marks: NDArray[np.uint8]
     instalments: InstalmentColumns | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The few events of a wave that changed an alert, with what explains them as it was right after each.
+
+    `position` int64 `[n]` in the batch, `row` int64 `[n]` in the wave's `decision`. `explained`: which of them are to
+    be explained; `readout`, `facts` and `weighed` are of these, `[k]`. `reference_pd` float32 `[n]`.
+    """
+
+    decision: Decision
+    position: NDArray[np.int64]
+    row: NDArray[np.int64]
+    explained: NDArray[np.int64]
+    readout: NDArray[np.float32]
+    facts: Rows
+    weighed: Rows
+    reference_pd: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -170,8 +188,8 @@ class Scorer:
         sequence = rows["sequence"][batch.row] + numbers[order] + 1
         found = ScoredColumns.empty(sequence, len(self._bundle.horizons_days))
         inputs = self._inputs(batch)
-        for wave in in_waves:
-            self._take_wave(wave, batch, inputs, found, scored)
+        changes = [self._take_wave(wave, batch, inputs, found, scored) for wave in in_waves]
+        self._note_alerts([change for change in changes if change is not None], batch, found, scored)
         # Of a user's events the last wave's stands last, and of repeated indices numpy lets the last one stand.
         rows["sequence"][batch.row] = sequence
         rows["recent_ids"][batch.row, (sequence - 1) % RECENT_IDS] = batch.id_hash
@@ -198,8 +216,8 @@ class Scorer:
 
     def _take_wave(
         self, wave: Wave, batch: Batch, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
-    ) -> None:
-        """Take one event of each of different users into their rows; note their scores and what alerts made of them."""
+    ) -> Changes | None:
+        """Take one event of each of different users into their rows and note their scores; returns changed alerts."""
         size = wave.where.stop - wave.where.start
         moment = Moment(
             row=batch.row[wave.where],
@@ -215,8 +233,7 @@ class Scorer:
         probabilities = self._bundle.score(readout)
         decision = self._decide(wave, batch, moment, probabilities)
         found.fill(wave.where, probabilities, decision)
-        if decision.changed.size:
-            self._note_alerts(wave, batch, found, moment, readout, decision, scored)
+        return self._changes(wave, moment, readout, decision) if decision.changed.size else None
 
     def _step(
         self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
@@ -281,41 +298,50 @@ class Scorer:
         put_records(alert, moment.row, decision.state)
         return decision
 
-    def _note_alerts(
-        self,
-        wave: Wave,
-        batch: Batch,
-        found: ScoredColumns,
-        moment: Moment,
-        readout: NDArray[np.float32],
-        decision: Decision,
-        scored: Scored,
-    ) -> None:
-        """Explain and write the few events of a wave that changed an alert."""
-        rows, first = self._slab.rows, wave.where.start
-        rises = decision.changed[decision.transition[decision.changed] != CLEARED]
-        row = moment.row[rises]
-        explained = self._explainer.explain(
+    def _changes(self, wave: Wave, moment: Moment, readout: NDArray[np.float32], decision: Decision) -> Changes:
+        rows, changed = self._slab.rows, decision.changed
+        explained = np.flatnonzero(decision.transition[changed] != CLEARED)
+        rises = changed[explained]
+        return Changes(
+            decision,
+            wave.where.start + changed,
+            changed,
+            explained,
             readout[rises],
-            take_records(rows["facts"], row),
-            rows["weighed"][row],
-            found.sequence[first + rises],
-            [batch.taken[first + position].partition for position in rises.tolist()],
+            take_records(rows["facts"], moment.row[rises]),
+            rows["weighed"][moment.row[rises]],
+            rows["reference_pd"][moment.row[changed]],
         )
-        explanations = dict(zip(rises.tolist(), explained, strict=True))
-        reference_pd = rows["reference_pd"][moment.row[decision.changed]]
-        for position, pd in zip(decision.changed.tolist(), reference_pd.tolist(), strict=True):
-            kind = self._publication.write_alert(
-                batch.taken[first + position],
-                decision,
-                position,
-                score=float(found.probabilities[first + position, self._bundle.headline]),
-                sequence=int(found.sequence[first + position]),
-                reference_pd=pd,
-                explanation=explanations.get(position),
-                alerts=scored.alerts,
+
+    def _note_alerts(self, changes: Sequence[Changes], batch: Batch, found: ScoredColumns, scored: Scored) -> None:
+        """Explain and write the alerts of a batch, wave after wave."""
+        if not changes:
+            return
+        rises = np.concatenate([change.position[change.explained] for change in changes])
+        explanations = iter(
+            self._explainer.explain(
+                np.concatenate([change.readout for change in changes]),
+                np.concatenate([change.facts for change in changes]),
+                np.concatenate([change.weighed for change in changes]),
+                found.sequence[rises],
+                batch.partition[rises].tolist(),
             )
-            scored.counts[f"alerts_{kind}"] += 1
+        )
+        headline = found.probabilities[:, self._bundle.headline]
+        for change in changes:
+            explained = set(change.explained.tolist())
+            for number, (position, row) in enumerate(zip(change.position.tolist(), change.row.tolist(), strict=True)):
+                kind = self._publication.write_alert(
+                    batch.taken[position],
+                    change.decision,
+                    row,
+                    score=float(headline[position]),
+                    sequence=int(found.sequence[position]),
+                    reference_pd=float(change.reference_pd[number]),
+                    explanation=next(explanations) if number in explained else None,
+                    alerts=scored.alerts,
+                )
+                scored.counts[f"alerts_{kind}"] += 1
 
 
 def _repeat(item: Taken) -> DeadLetter:

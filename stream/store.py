@@ -123,7 +123,7 @@ class StateTable(faust.Table[bytes, bytes]):
         producer = producer_of(self.app)
         topic = self.changelog_topic_name
         pending = {
-            partition: (await producer.send_records(topic, partition, pairs), pairs)
+            partition: (await producer.send_in_bulk(topic, partition, pairs), pairs)
             for partition, pairs in rows.items()
             if pairs
         }

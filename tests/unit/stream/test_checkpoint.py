@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from faust.types import TP
 from hypothesis import given
@@ -109,18 +110,33 @@ async def test_one_changelog_record_per_user_and_interval() -> None:
     assert broker.committed == {INPUT: 5}
 
 
-async def test_a_row_is_published_as_it_was_when_the_checkpoint_began() -> None:
-    """What is scored while a checkpoint is on its way has not been published and must not reach the changelog yet."""
+async def test_a_row_waits_for_the_outputs_of_all_that_it_holds() -> None:
+    """Scoring goes on while a checkpoint is on its way: what it has added to a row is published before the row."""
     broker = Broker()
     run = Run(broker)
     run.clock_s = 1.0
     await run.score(0)
     run.checkpoints.tick()
     await run.score(1)
-    await asyncio.sleep(0)
     while ("rows", None) not in broker.log:
         await asyncio.sleep(0)
-    assert broker.rows == {(0, b"u"): 0}
+    assert broker.rows == {(0, b"u"): 1}
+    assert broker.log == [("sent", "scores"), ("sent", "scores"), ("rows", None)]
+    while run.checkpoints.running:
+        await asyncio.sleep(0)
+    assert broker.committed == {INPUT: 1}, "an offset that was reached after the checkpoint began"
+
+
+async def test_rows_go_in_pieces() -> None:
+    broker = Broker()
+    run = Run(broker)
+    located = run.slab.locate(0, [b"%d" % number for number in range(1_000)])
+    run.slab.rows["sequence"][located] = np.arange(1_000)
+    await run.checkpoints.publish(Scored(scores={0: [(b"u", b"all")]}, touched=located))
+    run.checkpoints.reached({INPUT: 1_000})
+    await run.checkpoints.flush()
+    assert [what for what, _ in broker.log] == ["sent", *["rows"] * 16, "committed"]
+    assert broker.rows == {(0, b"%d" % number): number for number in range(1_000)}
 
 
 async def test_a_failed_background_checkpoint_is_reported() -> None:

@@ -7,7 +7,7 @@ import functools
 
 import msgspec
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.types import Activity
@@ -44,6 +44,7 @@ def publication() -> Publication:
     return Publication(bundle, AlertPolicy.from_settings(load_settings(), bundle.thresholds), Topics())
 
 
+@settings(deadline=None)  # the first example loads the bundle
 @given(st.lists(events, min_size=1, max_size=6))
 def test_equals_the_encoded_objects(rows: list[tuple[object, ...]]) -> None:
     taken, expected = [], []
