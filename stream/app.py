@@ -25,6 +25,7 @@ from stream.policy import AlertPolicy
 from stream.record_batches import BATCH_BYTES
 from stream.scorer import Scorer
 from stream.settings import Settings
+from stream.stages import Stages
 from stream.state import Slab, blank_row, row_dtype
 from stream.store import StateTable
 from stream.transport import Poll, PollSchema, consumer_of, producer_of
@@ -93,6 +94,7 @@ class WorkerApp:
             options={"slab": self.slab, "on_failure": self.fail},
         )
         self.app.tables.add(self.table)
+        stages = Stages()
         self.checkpoints = Checkpoints(
             self,
             self.slab,
@@ -100,6 +102,7 @@ class WorkerApp:
             interval_s=settings.commit_interval_s,
             monotonic=time.monotonic,
             on_failure=self.fail,
+            stages=stages,
         )
         policy = AlertPolicy.from_settings(settings, bundle.thresholds)
         self.engine = Engine(
@@ -109,6 +112,7 @@ class WorkerApp:
             self.checkpoints,
             self._publish_missed,
             now_ms=wall_ms,
+            stages=stages,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         inputs = self.app.topic(*settings.topics.inputs, schema=schema, maxsize=1)
@@ -124,6 +128,10 @@ class WorkerApp:
                     consumer.held = await self.engine.take(poll)
                 except Exception as error:
                     self.fail(error)
+
+    def lag(self) -> dict[TP, int]:
+        """Records that the broker is known to hold after the last one read, by assigned topic and partition."""
+        return consumer_of(self.app).lag()
 
     async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
         return await producer_of(self.app).send_records(topic, partition, records)

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from stream.outputs import DeadLetter, encode_output
 from stream.scorer import Scored
+from stream.stages import Stages
 from stream.state import Slab
 from stream.topics import Topics
 
@@ -76,6 +77,7 @@ class Checkpoints:
         interval_s: float,
         monotonic: Callable[[], float],
         on_failure: Callable[[BaseException], None],
+        stages: Stages | None = None,
     ) -> None:
         self._durable = durable
         self._slab = slab
@@ -83,6 +85,7 @@ class Checkpoints:
         self._interval_s = interval_s
         self._monotonic = monotonic
         self._on_failure = on_failure
+        self._stages = stages or Stages()
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
         self._sent: list[asyncio.Future[None]] = []
         self._touched: list[NDArray[np.int64]] = []
@@ -156,13 +159,15 @@ class Checkpoints:
             if start and pause_s:
                 await asyncio.sleep(pause_s)
             sent, self._sent = self._sent, []
-            rows = self._slab.by_partition(touched[start : start + size])
-            await _all_of(sent)
-            await self._durable.publish_rows(rows)
+            with self._stages("changelog"):
+                rows = self._slab.by_partition(touched[start : start + size])
+                await _all_of(sent)
+                await self._durable.publish_rows(rows)
         sent, self._sent = self._sent, []
         await _all_of(sent)
         if offsets:
-            await self._durable.commit(offsets)
+            with self._stages("commit"):
+                await self._durable.commit(offsets)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running = None

@@ -23,11 +23,13 @@ from stream.merge import PartitionMerge
 from stream.outputs import DeadLetter
 from stream.scorer import Scored, Scorer
 from stream.settings import Settings
+from stream.stages import Stages
 from stream.state import Slab
 from stream.transport import Poll
 from stream.watchdog import Watermark, missed_now
 
 WATCHDOG_INTERVAL_S = 1.0
+WATCHDOG_SHARE = 0.02
 REPORT_INTERVAL_S = 10.0
 BUSY_PATIENCE = 20
 
@@ -56,6 +58,7 @@ class Engine:
         publish_missed: MissedPublisher,
         *,
         now_ms: Callable[[], int],
+        stages: Stages | None = None,
     ) -> None:
         self._settings = settings
         self._scorer = scorer
@@ -70,13 +73,15 @@ class Engine:
         self._position: dict[TP, int] = {}
         self._waiting_since_s: dict[int, float] = {}
         self._announced: dict[int, set[str]] = {}
-        self._watched_s = 0.0
+        self._watch_again_s = 0.0
         self._reported_s = time.monotonic()
         self._turn = asyncio.Lock()
         self._draining = False
         self._torn = False
         """A poll was not taken to its end (an exception, or a stop in the middle): states may be ahead of outputs, so
         nothing more may become durable in this process."""
+        self.stages = stages or Stages()
+        self._idle_since_s: float | None = None
         self.counts: Counter[str] = Counter()
         self.failure: BaseException | None = None
 
@@ -90,19 +95,25 @@ class Engine:
                 return frozenset()
             if self._torn:
                 raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
+            if self._idle_since_s is not None:
+                self.stages.spent_s["poll"] += time.perf_counter() - self._idle_since_s
             self._torn = True
             await self._score_poll(poll)
             self._torn = False
             self._checkpoints.tick()
-            await self._watch(caught_up=not poll.lagging)
+            with self.stages("watchdog"):
+                await self._watch(caught_up=not poll.lagging)
             self._report()
+            self._idle_since_s = time.perf_counter()
             return self._ahead()
 
     async def _score_poll(self, poll: Poll) -> None:
-        refused = self._receive(poll.records)
+        with self.stages("intake"):
+            refused = self._receive(poll.records)
         if refused:
             await self._checkpoints.publish(Scored(), refused)
-        ready = self._release(poll)
+        with self.stages("merge"):
+            ready = self._release(poll)
         size = self._settings.batch_max_records
         for start in range(0, len(ready), size):
             await self._score(ready[start : start + size])
@@ -158,7 +169,8 @@ class Engine:
         return ready
 
     async def _score(self, taken: Sequence[Taken]) -> None:
-        scored = self._scorer.score(taken)
+        with self.stages("score"):
+            scored = self._scorer.score(taken)
         self.counts.update(scored.counts)
         self.counts["dead_letters"] += len(scored.dead_letters)
         by_partition: dict[int, list[int]] = {}
@@ -166,7 +178,17 @@ class Engine:
             by_partition.setdefault(item.partition, []).append(item.occurred_ms)
         for partition, occurred_ms in by_partition.items():
             self._watermarks.setdefault(partition, Watermark()).observe(np.array(occurred_ms, dtype=np.int64))
-        await self._checkpoints.publish(scored)
+        with self.stages("publish"):
+            await self._checkpoints.publish(scored)
+
+    @property
+    def users(self) -> int:
+        """Users whose state is held."""
+        return len(self._slab)
+
+    def watermarks_ms(self) -> dict[int, int]:
+        """Event time that each partition has come to, -1 where too little was seen."""
+        return {partition: watermark.clock_ms for partition, watermark in self._watermarks.items()}
 
     def _reached(self) -> dict[TP, int]:
         """Next offsets to read if this worker stopped now: of what is still held, the first."""
@@ -190,9 +212,8 @@ class Engine:
     async def _watch(self, *, caught_up: bool) -> None:
         """Publish instalments that are missed by now. An event stands in for each only once it is read back."""
         now_s = time.monotonic()
-        if not self._settings.watchdog or now_s - self._watched_s < WATCHDOG_INTERVAL_S:
+        if not self._settings.watchdog or now_s < self._watch_again_s:
             return
-        self._watched_s = now_s
         for partition, watermark in self._watermarks.items():
             clock_ms = watermark.clock_ms
             if self._settings.watchdog_clock == "wall" and caught_up:
@@ -204,13 +225,17 @@ class Engine:
             if news:
                 self.counts["missed_published"] += len(news)
                 await self._publish_missed(partition, [_keyed(event) for event in news])
+        # The look at every user takes longer the more there are: it gets a fixed share of the time.
+        took_s = time.monotonic() - now_s
+        self._watch_again_s = now_s + max(WATCHDOG_INTERVAL_S, took_s / WATCHDOG_SHARE)
 
     def _report(self) -> None:
         now_s = time.monotonic()
         if now_s - self._reported_s < REPORT_INTERVAL_S:
             return
         self._reported_s = now_s
-        logger.info("users=%d %s", len(self._slab), " ".join(f"{name}={n}" for name, n in sorted(self.counts.items())))
+        counts = " ".join(f"{name}={n}" for name, n in sorted(self.counts.items()))
+        logger.info("users=%d %s | %s", self.users, counts, self.stages.shares())
 
 
 def _keyed(event: Repayment) -> tuple[bytes, bytes]:

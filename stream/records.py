@@ -5,6 +5,7 @@ numpy copies a structured record field by field, up to thirty times slower than 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,4 +30,9 @@ def copy_records(records: Records) -> Records:
 
 
 def _raw(records: Records) -> Records:
-    return records.view(np.dtype((np.void, records.dtype.itemsize)))
+    return records.view(_bytes_dtype(records.dtype.itemsize))
+
+
+@functools.cache
+def _bytes_dtype(size: int) -> np.dtype[np.void]:
+    return np.dtype((np.void, size))

@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         le=60_000,
         description="Longest wait for a lagging topic before event-time merging goes on without it.",
     )
-    commit_interval_s: float = Field(1.0, gt=0, le=60, description="How often consumed offsets are committed.")
+    commit_interval_s: float = Field(
+        2.0, gt=0, le=60, description="How often changed states and consumed offsets are made durable."
+    )
     session_timeout_s: float = Field(
         6.0, ge=1, le=300, description="After this silence the group gives a dead worker's partitions to others."
     )
@@ -99,6 +101,10 @@ class Settings(BaseSettings):
     sink_retry_s: float = Field(
         1.0, gt=0, le=300, description="First pause before the sink tries a failed database again."
     )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65_535, description="Serve a worker's Prometheus metrics at this port; 0 takes a free one."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )

@@ -58,16 +58,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
-    def is_lagging(self, tp: TP) -> bool:
-        """Whether the broker holds records of `tp` after the last one polled; True while that is not known."""
+    def lag(self, tp: TP) -> int | None:
+        """How many records of `tp` the broker holds after the last one polled; None while that is not known."""
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
-            return True
+            return None
         state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
         if state is None or not state.has_valid_position or state.highwater is None:
-            return True
-        return bool(state.position < state.highwater)
+            return None
+        return max(int(state.highwater) - int(state.position), 0)
 
 
 class Consumer(driver.Consumer):
@@ -92,6 +92,11 @@ class Consumer(driver.Consumer):
         for tp, offset in offsets.items():
             if offset > self._advanced.get(tp, -1):
                 self._advanced[tp] = offset
+
+    def lag(self) -> dict[TP, int]:
+        """Lag of the assigned input partitions of which it is known, in records."""
+        assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
+        return {tp: lag for tp in assigned if (lag := self._thread.lag(tp)) is not None}
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         # Here and not before the poll: a poll may wait out a whole rebalance before it fetches.
@@ -171,7 +176,7 @@ class Consumer(driver.Consumer):
                 inputs[tp] = batch
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
         if assigned:
-            lagging = frozenset(tp for tp in assigned if self._thread.is_lagging(tp))
+            lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
             await self._pass_on(assigned[0], -1, Poll(inputs, lagging))
 
     async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:

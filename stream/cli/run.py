@@ -22,6 +22,7 @@ from stream.settings import Settings
 def worker(*, settings: Settings) -> None:
     """Score events until stopped: start as many of these as there is work for, up to one per partition."""
     from stream.app import WorkerApp
+    from stream.metrics import serve_metrics
     from stream.policy import PolicyError
     from stream.service import serve, set_up_logging
 
@@ -31,6 +32,13 @@ def worker(*, settings: Settings) -> None:
         started = WorkerApp(settings, servers, Bundle.load(settings.bundle))
     except (BundleError, PolicyError) as error:
         fail(str(error))
+    if settings.metrics_port is not None:
+        try:
+            port = serve_metrics(started.engine, started.lag, settings.metrics_host, settings.metrics_port)
+        except OSError as error:
+            address = f"{settings.metrics_host}:{settings.metrics_port}"
+            fail(f"metrics_port: {address} cannot be used ({error.strerror}); choose another, or 0 for a free one")
+        console.print(f"metrics: http://{settings.metrics_host}:{port}/metrics", highlight=False)
     raise typer.Exit(serve(started.app, lambda: started.engine.failure, "worker"))
 
 
