@@ -11,10 +11,11 @@ import torch
 
 from events.columns import COLUMNS
 from events.types import KINDS, Activity, Event, Kind, Profile, Repayment, Transaction
+from model.architectures import Architecture
 from model.bundle import Bundle, Thresholds, Training
 from model.export import Description, export_bundle
 from model.history import vocabulary_sizes
-from model.networks import Architecture, RiskModel
+from model.networks import RiskModel
 from model.sequences import Vocabularies
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from events.types import Activity, Event
+from model.architectures import Architecture
 from model.bundle import Bundle
 from model.datasets import Dataset, Outcome, open_dataset
 from model.evaluate import evaluate, load_sequences, progress_bars
 from model.history import score_users
 from model.labels import truth_of
-from model.networks import Architecture
 from model.splits import split
 from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
 
