@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from events.types import KINDS, Kind
 
-DEFAULT = "lstm-attention"
+Family: TypeAlias = Literal[
+    "lstm-attention",
+    "gru-attention",
+    "causal-transformer",
+    "repayment-lstm",
+    "three-branch",
+    "hybrid",
+    "time-decay",
+]
+"""Names of the families, as `--architecture` takes them."""
+
+DEFAULT: Family = "lstm-attention"
 FIRST_FAMILY = "lstm-attention-hazard"
 """What manifests called the default while it was the only family."""
 ENCODERS = frozenset({"lstm-attention", "lstm", "gru-attention", "transformer", "time-decay", "profile", "ignored"})

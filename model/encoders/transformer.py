@@ -81,9 +81,10 @@ class TransformerEncoder(Encoder):
             signal = layer.finish(signal, _windowed(query, key, value, layer.age_bias))
         out = self.last_norm(signal)
         events = out.shape[1]
-        earlier = nn.functional.pad(out.cumsum(1), (0, 0, self.window, 0))
-        held = torch.arange(1, events + 1, device=out.device).clamp(max=self.window).to(out.dtype)
-        mean = (earlier[:, self.window :] - earlier[:, :events]) / held[:, None]
+        # float64: the difference of two float32 sums over thousands of events would be off by far more than a rounding.
+        total = nn.functional.pad(out.cumsum(1, dtype=torch.float64), (0, 0, self.window, 0))
+        held = torch.arange(1, events + 1, device=out.device).clamp(max=self.window)
+        mean = ((total[:, self.window :] - total[:, :events]) / held[:, None]).to(out.dtype)
         return torch.cat([mean, out], -1), torch.zeros_like(out[..., 0])
 
     def step(self) -> TransformerStep:
