@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.encoders.recurrent import RecurrentEncoder, RecurrentStep
+from model.encoders.recurrent import RecurrentEncoder, RecurrentStep, linear_parts
 
 
 class GruEncoder(RecurrentEncoder):
@@ -30,53 +30,46 @@ class GruEncoder(RecurrentEncoder):
 
 
 class GruStep(RecurrentStep):
-    """One Gemm per layer gives reset and update gate, and apart from each other the two terms of the candidate: the
+    """One product per gate over input and hidden state together, and one for each of the candidate's two terms: the
     reset gate multiplies only the one that comes from the hidden state. Memory: hidden states of the lower layers."""
 
     def __init__(self, encoder: GruEncoder) -> None:
-        super().__init__(encoder, (encoder.layers - 1) * encoder.hidden)
-        weights, biases = [], []
+        super().__init__(encoder, [encoder.hidden] * (encoder.layers - 1))
+        gates, candidates = [], []
+        split_at = 2 * encoder.hidden
         for layer in range(encoder.layers):
             names = [f"{part}_l{layer}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            input_weight, hidden_weight, input_bias, hidden_bias = (
-                getattr(encoder.gru, name).detach() for name in names
-            )
-            weight, bias = _one_gemm(input_weight, hidden_weight, input_bias, hidden_bias, encoder.hidden)
-            weights.append(weight)
-            biases.append(bias)
-        self.weights = nn.ParameterList(weights)
-        self.biases = nn.ParameterList(biases)
+            input_weight, hidden_weight, input_bias, hidden_bias = (getattr(encoder.gru, name) for name in names)
+            joined = torch.cat([input_weight, hidden_weight], 1)
+            gates.append(linear_parts(joined[:split_at], (input_bias + hidden_bias)[:split_at], 2))
+            of_input = linear_parts(input_weight[split_at:], input_bias[split_at:], 1)
+            of_hidden = linear_parts(hidden_weight[split_at:], hidden_bias[split_at:], 1)
+            candidates.append(nn.ModuleList([*of_input, *of_hidden]))
+        self.gates = nn.ModuleList(gates)
+        self.candidates = nn.ModuleList(candidates)
 
-    def recur(self, signal: Tensor, numeric: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def recur(
+        self,
+        features: list[Tensor],
+        numeric: Tensor,  # noqa: ARG002
+        hidden: Tensor,
+        memory: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
         """The hidden state and the memory after an event."""
-        before = [*torch.split(memory, [self.hidden] * (self.layers - 1), 1), hidden]
+        signal = torch.cat(features, 1)
         after: list[Tensor] = []
-        for layer, own in enumerate(before):
+        for layer, own in enumerate([*memory, hidden]):
             signal = self._cell(layer, signal, own)
             after.append(signal)
-        return signal, torch.cat(after[:-1], 1) if self.layers > 1 else memory
+        return signal, after[:-1]
 
     def _cell(self, layer: int, signal: Tensor, hidden: Tensor) -> Tensor:
-        gates = nn.functional.linear(torch.cat([signal, hidden], 1), self.weights[layer], self.biases[layer])
-        width = self.hidden
-        opened = torch.sigmoid(gates[:, : 2 * width])
-        candidate = torch.tanh(gates[:, 2 * width : 3 * width] + opened[:, :width] * gates[:, 3 * width :])
-        return candidate + opened[:, width:] * (hidden - candidate)
-
-
-def _one_gemm(
-    input_weight: Tensor, hidden_weight: Tensor, input_bias: Tensor, hidden_bias: Tensor, hidden: int
-) -> tuple[Tensor, Tensor]:
-    """Weight `[4 · hidden, input + hidden]` and bias: gates, candidate's input term, candidate's hidden term."""
-    gates = 2 * hidden
-    nothing_in = torch.zeros_like(input_weight[gates:])
-    nothing_kept = torch.zeros_like(hidden_weight[gates:])
-    weight = torch.cat(
-        [
-            torch.cat([input_weight[:gates], hidden_weight[:gates]], 1),
-            torch.cat([input_weight[gates:], nothing_kept], 1),
-            torch.cat([nothing_in, hidden_weight[gates:]], 1),
-        ]
-    )
-    bias = torch.cat([input_bias[:gates] + hidden_bias[:gates], input_bias[gates:], hidden_bias[gates:]])
-    return weight.contiguous(), bias.contiguous()
+        gates, candidates = self.gates[layer], self.candidates[layer]
+        assert isinstance(gates, nn.ModuleList)
+        assert isinstance(candidates, nn.ModuleList)
+        joined = torch.cat([signal, hidden], 1)
+        reset, kept = (torch.sigmoid(gate(joined)) for gate in gates)
+        of_input, of_hidden = candidates
+        candidate = torch.tanh(of_input(signal) + reset * of_hidden(hidden))
+        after: Tensor = candidate + kept * (hidden - candidate)
+        return after

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.encoders.recurrent import RecurrentEncoder, RecurrentStep
+from model.encoders.recurrent import RecurrentEncoder, RecurrentStep, linear_parts
 
 
 class LstmEncoder(RecurrentEncoder):
@@ -30,44 +30,41 @@ class LstmEncoder(RecurrentEncoder):
 
 
 class LstmStep(RecurrentStep):
-    """The cell written out with one Gemm per layer. Memory: cell state of the top layer, then hidden and cell state of
-    each lower layer."""
+    """The cell written out, one product per gate over input and hidden state together. Memory: cell state of the top
+    layer, then hidden and cell state of each lower layer."""
 
     def __init__(self, encoder: LstmEncoder) -> None:
-        super().__init__(encoder, (2 * encoder.layers - 1) * encoder.hidden)
-        order = _sigmoids_first(encoder.hidden)
-        weights, biases = [], []
+        super().__init__(encoder, [encoder.hidden] * (2 * encoder.layers - 1))
+        gates = []
         for layer in range(encoder.layers):
             names = [f"{part}_l{layer}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            input_weight, hidden_weight, input_bias, hidden_bias = (
-                getattr(encoder.lstm, name).detach() for name in names
-            )
-            weights.append(torch.cat([input_weight, hidden_weight], 1)[order].contiguous())
-            biases.append((input_bias + hidden_bias)[order].contiguous())
-        self.weights = nn.ParameterList(weights)
-        self.biases = nn.ParameterList(biases)
+            input_weight, hidden_weight, input_bias, hidden_bias = (getattr(encoder.lstm, name) for name in names)
+            gates.append(linear_parts(torch.cat([input_weight, hidden_weight], 1), input_bias + hidden_bias, 4))
+        self.gates = nn.ModuleList(gates)
 
-    def recur(self, signal: Tensor, numeric: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def recur(
+        self,
+        features: list[Tensor],
+        numeric: Tensor,  # noqa: ARG002
+        hidden: Tensor,
+        memory: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
         """The hidden state and the memory after an event."""
-        top_cell, *lower = torch.split(memory, [self.hidden] * (2 * self.layers - 1), 1)
+        top_cell, *lower = memory
         lower_after: list[Tensor] = []
+        signal = features
         for layer in range(self.layers - 1):
-            signal, cell = self._cell(layer, signal, lower[2 * layer], lower[2 * layer + 1])
-            lower_after += [signal, cell]
+            below, cell = self._cell(layer, signal, lower[2 * layer], lower[2 * layer + 1])
+            signal = [below]
+            lower_after += [below, cell]
         hidden, top_cell = self._cell(self.layers - 1, signal, hidden, top_cell)
-        return hidden, torch.cat([top_cell, *lower_after], 1)
+        return hidden, [top_cell, *lower_after]
 
-    def _cell(self, layer: int, signal: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        gates = nn.functional.linear(torch.cat([signal, hidden], 1), self.weights[layer], self.biases[layer])
-        width = self.hidden
-        opened = torch.sigmoid(gates[:, : 3 * width])
-        candidate = torch.tanh(gates[:, 3 * width :])
-        cell = opened[:, width : 2 * width] * cell + opened[:, :width] * candidate
-        return opened[:, 2 * width :] * torch.tanh(cell), cell
-
-
-def _sigmoids_first(hidden: int) -> Tensor:
-    """Row order that turns torch's gates (input, forget, candidate, output) into (input, forget, output, candidate),
-    so that three gates go through one sigmoid."""
-    rows = torch.arange(4 * hidden)
-    return torch.cat([rows[: 2 * hidden], rows[3 * hidden :], rows[2 * hidden : 3 * hidden]])
+    def _cell(self, layer: int, signal: list[Tensor], hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        gates = self.gates[layer]
+        assert isinstance(gates, nn.ModuleList)
+        joined = torch.cat([*signal, hidden], 1)
+        # torch's order of the gates.
+        entered, kept, candidate, shown = (gate(joined) for gate in gates)
+        cell = torch.sigmoid(kept) * cell + torch.sigmoid(entered) * torch.tanh(candidate)
+        return torch.sigmoid(shown) * torch.tanh(cell), cell

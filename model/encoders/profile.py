@@ -41,7 +41,7 @@ class ProfileStep(Step):
         self.layers_ = encoder.layers_
         self.state_width = encoder.readout_width
 
-    def forward(self, numeric: Tensor, categorical: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        signal, _ = self.features.step(numeric, categorical, state[:, :0])
-        embedded = self.layers_(signal)
+    def forward(self, numeric: Tensor, categorical: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        parts, _ = self.features.step(numeric, categorical, [])
+        embedded = self.layers_(torch.cat(parts, 1))
         return embedded, torch.zeros_like(embedded[:, 0])

@@ -62,43 +62,64 @@ class RecurrentEncoder(Encoder):
 
 class RecurrentStep(Step):
     """State, in this order: attention context (where there is one), last hidden state (together the readout), memory
-    of the recurrence, running maximum m and normaliser Z of the attention, counts and means of the feature norms.
+    of the recurrence, normaliser Z of the attention, counts and means of the feature norms.
 
-    The softmax over the whole history is kept as a running sum (Milakov & Gimelshein 2018, "Online normalizer
-    calculation for softmax"), here with the context already divided by the normaliser:
-    m' = max(m, e); Z' = Z·exp(m - m') + exp(e - m'); context' = context + (h - context)·exp(e - m') / Z'.
+    The softmax over the whole history is kept as a running sum, with the context already divided by the normaliser:
+    Z' = Z + exp(e); context' = context + (h - context)·exp(e) / Z'. A running maximum (Milakov & Gimelshein 2018,
+    "Online normalizer calculation for softmax") is not needed: the export refuses logits whose exponential could be too
+    large or too small for a float32.
     """
 
-    def __init__(self, encoder: RecurrentEncoder, memory_width: int) -> None:
+    def __init__(self, encoder: RecurrentEncoder, memory_sizes: list[int]) -> None:
         super().__init__()
         self.features = encoder.features
         self.hidden = encoder.hidden
         self.layers = encoder.layers
         self.attends = encoder.attends
-        self.memory_width = memory_width
+        contexts, normalisers = ([self.hidden], [1]) if encoder.attends else ([], [])
+        self.sizes = [*contexts, self.hidden, *memory_sizes, *normalisers, *self.features.norms_sizes]
+        self.state_width = sum(self.sizes)
+        self.memories = len(memory_sizes)
         if encoder.attends:
             self.attention = encoder.attention
             self.query = encoder.query
-        self.state_width = encoder.readout_width + memory_width + 2 * encoder.attends + self.features.norms_width
 
     @abstractmethod
-    def recur(self, signal: Tensor, numeric: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """The hidden state `[n, hidden]` and the memory `[n, memory_width]` after an event."""
+    def recur(
+        self, features: list[Tensor], numeric: Tensor, hidden: Tensor, memory: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The hidden state `[n, hidden]` and the parts of the memory after an event, from the features in parts.
+
+        Parts, not wholes: every concatenation or split that the exported graph does not do is a copy saved.
+        """
 
     def forward(self, numeric: Tensor, categorical: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        norms_width = self.features.norms_width
-        if not self.attends:
-            hidden, memory, norms = torch.split(state, [self.hidden, self.memory_width, norms_width], 1)
-            signal, norms = self.features.step(numeric, categorical, norms)
-            hidden, memory = self.recur(signal, numeric, hidden, memory)
-            return torch.cat([hidden, memory, norms], 1), torch.zeros_like(hidden[:, 0])
-        sizes = [self.hidden, self.hidden, self.memory_width, 1, 1, norms_width]
-        context, hidden, memory, maximum, normaliser, norms = torch.split(state, sizes, 1)
-        signal, norms = self.features.step(numeric, categorical, norms)
-        hidden, memory = self.recur(signal, numeric, hidden, memory)
+        held = list(torch.split(state, self.sizes, 1))
+        context = held.pop(0) if self.attends else None
+        hidden, memory, rest = held[0], held[1 : 1 + self.memories], held[1 + self.memories :]
+        normaliser = rest.pop(0) if self.attends else None
+        features, norms = self.features.step(numeric, categorical, rest)
+        hidden, memory = self.recur(features, numeric, hidden, memory)
+        if context is None or normaliser is None:
+            return torch.cat([hidden, *memory, *norms], 1), torch.zeros_like(hidden[:, 0])
         logit = self.query(torch.tanh(self.attention(hidden)))
-        new_maximum = torch.maximum(maximum, logit)
-        weight = torch.exp(logit - new_maximum)
-        normaliser = normaliser * torch.exp(maximum - new_maximum) + weight
+        weight = torch.exp(logit)
+        normaliser = normaliser + weight
         context = context + (hidden - context) * (weight / normaliser)
-        return torch.cat([context, hidden, memory, new_maximum, normaliser, norms], 1), logit.squeeze(-1)
+        return torch.cat([context, hidden, *memory, normaliser, *norms], 1), logit.squeeze(-1)
+
+
+def linear_parts(weight: Tensor, bias: Tensor, parts: int) -> nn.ModuleList:
+    """A linear map as `parts` maps, each to an equal share of its outputs: gates that need no splitting afterwards.
+
+    Measured in ONNX Runtime, two LSTM layers of 64 at 256 rows: 1.77 µs per event against 2.04 for one product
+    whose result is split.
+    """
+    maps = []
+    for rows, shift in zip(weight.detach().chunk(parts), bias.detach().chunk(parts), strict=True):
+        part = nn.Linear(rows.shape[1], len(rows), dtype=rows.dtype)
+        with torch.no_grad():
+            part.weight.copy_(rows)
+            part.bias.copy_(shift)
+        maps.append(part)
+    return nn.ModuleList(maps)

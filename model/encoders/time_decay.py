@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from events.columns import COLUMNS
 from events.types import Kind
-from model.encoders.recurrent import RecurrentEncoder, RecurrentStep
+from model.encoders.recurrent import RecurrentEncoder, RecurrentStep, linear_parts
 
 SHORTEST_DAYS, LONGEST_DAYS = 1.0, 720.0
 """Time scales of the channels at the start of training, spaced evenly in their logarithm; training moves them."""
@@ -60,14 +60,9 @@ class TimeDecayLayer(nn.Module):
             # Forget gates that start between 0.88 and 0.998: from eight events to hundreds.
             self.gates.bias[hidden : 2 * hidden].copy_(torch.linspace(2.0, 6.0, hidden))
 
-    def decay_and_added(self, signal: Tensor, gap_days: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """a, i·v and the output gate, each `[…, hidden]`; `gap_days` `[…, 1]`."""
-        gates = self.gates(signal)
-        width = self.hidden
-        opened = torch.sigmoid(gates[..., : 3 * width])
-        candidate = torch.tanh(gates[..., 3 * width :])
-        faded = torch.exp(-gap_days * torch.exp(-self.log_scale))
-        return opened[..., width : 2 * width] * faded, opened[..., :width] * candidate, opened[..., 2 * width :]
+    def fading(self, gap_days: Tensor) -> Tensor:
+        """What real time leaves of each channel, `[…, hidden]`; `gap_days` `[…, 1]`."""
+        return torch.exp(-gap_days * torch.exp(-self.log_scale))
 
 
 class TimeDecayEncoder(RecurrentEncoder):
@@ -86,10 +81,12 @@ class TimeDecayEncoder(RecurrentEncoder):
         gap_days = known_gap(numeric, self.gap_column)
         for number, layer in enumerate(self.recurrences):
             assert isinstance(layer, TimeDecayLayer)
-            decay, added, gate = layer.decay_and_added(signal, gap_days)
+            entered, kept, shown, candidate = layer.gates(signal).chunk(4, -1)
+            decay = torch.sigmoid(kept) * layer.fading(gap_days)
+            added = torch.sigmoid(entered) * torch.tanh(candidate)
             # Events first: each step of the recurrence then reads and writes one contiguous piece.
             memory = LinearRecurrence.apply(decay.transpose(0, 1).contiguous(), added.transpose(0, 1).contiguous())  # type: ignore[no-untyped-call]
-            out = gate * torch.tanh(memory.transpose(0, 1))
+            out = torch.sigmoid(shown) * torch.tanh(memory.transpose(0, 1))
             signal = out if number == 0 else signal + out
         return signal
 
@@ -102,22 +99,37 @@ class TimeDecayStep(RecurrentStep):
     """Memory: h of every layer, from the first to the last."""
 
     def __init__(self, encoder: TimeDecayEncoder) -> None:
-        super().__init__(encoder, encoder.layers * encoder.hidden)
+        super().__init__(encoder, [encoder.hidden] * encoder.layers)
         self.recurrences = encoder.recurrences
         self.gap_column = encoder.gap_column
+        gates = []
+        for layer in encoder.recurrences:
+            assert isinstance(layer, TimeDecayLayer)
+            gates.append(linear_parts(layer.gates.weight, layer.gates.bias, 4))
+        self.gates = nn.ModuleList(gates)
 
-    def recur(self, signal: Tensor, numeric: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def recur(
+        self,
+        features: list[Tensor],
+        numeric: Tensor,
+        hidden: Tensor,  # noqa: ARG002
+        memory: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
         """The output of the last layer and the memory after an event."""
         gap_days = known_gap(numeric, self.gap_column)
+        signal = torch.cat(features, 1)
         after = []
         for number, layer in enumerate(self.recurrences):
+            gates = self.gates[number]
             assert isinstance(layer, TimeDecayLayer)
-            decay, added, gate = layer.decay_and_added(signal, gap_days)
-            own = decay * memory[:, number * self.hidden : (number + 1) * self.hidden] + added
-            out = gate * torch.tanh(own)
+            assert isinstance(gates, nn.ModuleList)
+            entered, kept, shown, candidate = (gate(signal) for gate in gates)
+            decay = torch.sigmoid(kept) * layer.fading(gap_days)
+            own = decay * memory[number] + torch.sigmoid(entered) * torch.tanh(candidate)
+            out = torch.sigmoid(shown) * torch.tanh(own)
             signal = out if number == 0 else signal + out
             after.append(own)
-        return signal, torch.cat(after, 1)
+        return signal, after
 
 
 def known_gap(numeric: Tensor, column: int) -> Tensor:

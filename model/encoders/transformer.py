@@ -142,16 +142,17 @@ class TransformerStep(Step):
         self.window = encoder.window
         self.ring = encoder.window * encoder.hidden
         rings = 2 * len(encoder.blocks) + 1
-        self.sizes = [encoder.readout_width, 1, *[self.ring] * rings, self.features.norms_width]
+        self.sizes = [encoder.readout_width, 1, *[self.ring] * rings, *self.features.norms_sizes]
         self.state_width = sum(self.sizes)
 
     def forward(self, numeric: Tensor, categorical: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        _, held, *rings, outputs, norms = torch.split(state, self.sizes, 1)
-        features, norms = self.features.step(numeric, categorical, norms)
+        _, held, *rest = torch.split(state, self.sizes, 1)
+        rings, outputs = rest[: 2 * len(self.blocks)], rest[2 * len(self.blocks)]
+        features, norms = self.features.step(numeric, categorical, rest[2 * len(self.blocks) + 1 :])
         held = torch.clamp(held + 1.0, max=float(self.window))
         age = torch.arange(self.window - 1, -1, -1, device=state.device).to(state.dtype)
         mask = (age >= held).to(state.dtype) * MASKED
-        signal = self.embed(features)
+        signal = self.embed(torch.cat(features, 1))
         after: list[Tensor] = []
         for number, layer in enumerate(self.blocks):
             assert isinstance(layer, TransformerLayer)
@@ -165,7 +166,7 @@ class TransformerStep(Step):
         out = self.last_norm(signal)
         outputs = torch.cat([outputs[:, self.hidden :], out], 1)
         mean = outputs.reshape(-1, self.window, self.hidden).sum(1) / held
-        return torch.cat([mean, out, held, *after, outputs, norms], 1), torch.zeros_like(out[:, 0])
+        return torch.cat([mean, out, held, *after, outputs, *norms], 1), torch.zeros_like(out[:, 0])
 
     def _push(self, ring: Tensor, newest: Tensor, heads: int) -> Tensor:
         """The ring `[n, heads, window, width]` after `newest` `[n, heads, width]`."""
