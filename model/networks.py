@@ -7,7 +7,7 @@ events and no files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -86,6 +86,13 @@ class RiskModel(nn.Module):
             "profiles": self.profiles,
         }
         return encoders[kind]
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """All parameters in groups as an optimiser takes them; `weight_decay` is of those that bear it."""
+        spared = [parameter for kind in KINDS for parameter in self.encoder(kind).undecayed()]
+        known = {id(parameter) for parameter in spared}
+        decayed = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
     def set_bounds(self, kind: Kind, numeric: NDArray[np.float32], tail: float, *, seasonal: bool) -> None:
         """`Features.set_bounds` of a kind, where the kind is an input."""

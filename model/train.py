@@ -221,7 +221,7 @@ class Trainer:
         self.counts = np.minimum(parts.train.counts, LONGEST_HISTORY)
         self.truncated = int((parts.train.counts > LONGEST_HISTORY).sum())
         self.targets = self._targets(parts.train.truth)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=schedule.weight_decay)
+        self.optimiser = torch.optim.Adam(model.parameter_groups(schedule.weight_decay), lr=LEARNING_RATE)
         self._open_at_base_rate()
 
     def fit(self, bars: Progress) -> list[dict[str, float | None]]:

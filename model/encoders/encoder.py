@@ -42,6 +42,10 @@ class Encoder(nn.Module, ABC):
     def step(self) -> Step:
         """The step with the present weights."""
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that a weight decay must spare."""
+        return []
+
     def largest_attention_logit(self) -> float:
         """A bound on the size of the attention logits that the step takes the exponential of."""
         return 0.0

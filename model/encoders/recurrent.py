@@ -55,6 +55,11 @@ class RecurrentEncoder(Encoder):
         context = (weights * hidden).cumsum(1) / weights.cumsum(1)
         return torch.cat([context, hidden], -1), logits
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """Those of the attention. Its gradients are so small that Adam's L2 penalty outweighs them: all its weights go
+        to zero, every event of a history gets the same weight, and explanations say nothing."""
+        return [*self.attention.parameters(), *self.query.parameters()] if self.attends else []
+
     def largest_attention_logit(self) -> float:
         """The sum of |v|, 0 without attention."""
         return float(self.query.weight.detach().abs().sum()) if self.attends else 0.0

@@ -64,6 +64,19 @@ def test_a_family_keeps_state_of_the_kinds_it_reads(
     assert tuple(kind for kind in KINDS if widths[kind]) == read
 
 
+@pytest.mark.parametrize("family", ["lstm-attention", "repayment-lstm", "causal-transformer"])
+def test_weight_decay_spares_the_attention_and_nothing_else(make_model: Callable[..., RiskModel], family: str) -> None:
+    model = make_model(architecture=ARCHITECTURES[family])
+    decayed, spared = model.parameter_groups(0.01)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert sorted(names[id(parameter)] for group in (decayed, spared) for parameter in group["params"]) == sorted(
+        names.values()
+    )
+    expected = {name for name in names.values() if ".attention." in name or ".query." in name}
+    assert {names[id(parameter)] for parameter in spared["params"]} == expected
+
+
 def test_names_of_families_need_no_torch() -> None:
     code = "import sys; sys.modules['torch'] = None; import model.architectures"
     subprocess.run([sys.executable, "-c", code], check=True)
