@@ -31,4 +31,5 @@ class IgnoredStep(Step):
     state_width = 0
 
     def forward(self, numeric: Tensor, categorical: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        # Not the input itself: an exported graph needs a node that makes its output.
         return state * 1.0, numeric.new_zeros(numeric.shape[0])
