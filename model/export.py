@@ -38,7 +38,7 @@ from model.bundle import (
     sha256_of,
 )
 from model.features import CALENDAR_COLUMNS
-from model.networks import RecurrentEncoder, RiskModel
+from model.networks import RiskModel
 from model.steps import ScoreStep, state_widths, step_of
 
 OPSET = 20
@@ -107,7 +107,7 @@ def _manifest(model: RiskModel, description: Description, files: Mapping[str, st
         name=description.name,
         architecture=architecture.as_manifest(),
         state_widths=state_widths(model),
-        readout_widths={kind: architecture.readout_width(kind) for kind in KINDS},
+        readout_widths={kind: model.encoder(kind).readout_width for kind in KINDS},
         horizons_days=list(architecture.horizons_days),
         headline_horizon_days=description.headline_horizon_days,
         delinquency_days=description.delinquency_days,
@@ -127,6 +127,8 @@ def _manifest(model: RiskModel, description: Description, files: Mapping[str, st
 
 def _winsor(model: RiskModel, kind: Kind) -> dict[str, Winsor]:
     features = model.encoder(kind).features
+    if features is None:
+        return {}
     names = COLUMNS[kind].numeric_inputs
     return {
         name: Winsor(low=float(features.low[position]), high=float(features.high[position]))
@@ -149,7 +151,7 @@ def _write_graphs(model: RiskModel, folder: Path) -> None:
             folder / graph_file(kind),
         )  # fmt: skip
     scorer = ScoreStep(model.fusion).eval()
-    width = sum(model.architecture.readout_width(kind) for kind in KINDS)
+    width = sum(model.encoder(kind).readout_width for kind in KINDS)
     write_graph(scorer, (torch.zeros(rows, width),), ["readout"], ["probabilities"], folder / SCORE_FILE)
 
 
@@ -208,14 +210,12 @@ def _check_weights(model: RiskModel) -> None:
         if not torch.isfinite(value).all():
             raise ExportError(f"{name} holds values that are not finite; train again with another seed")
     for kind in KINDS:
-        encoder = model.encoder(kind)
-        if isinstance(encoder, RecurrentEncoder):
-            bound = float(encoder.query.weight.detach().abs().sum())
-            if not bound <= LARGEST_ATTENTION_LOGIT:
-                raise ExportError(
-                    f"attention logits of {kind} may reach {bound:.1f}, more than {LARGEST_ATTENTION_LOGIT}; "
-                    "train with a lower learning rate or fewer epochs"
-                )
+        bound = model.encoder(kind).largest_attention_logit()
+        if not bound <= LARGEST_ATTENTION_LOGIT:
+            raise ExportError(
+                f"attention logits of {kind} may reach {bound:.1f}, more than {LARGEST_ATTENTION_LOGIT}; "
+                "train with a lower learning rate or fewer epochs"
+            )
 
 
 def _check_finite(bundle: Bundle) -> None:

@@ -6,6 +6,7 @@ Every constant (winsor bounds, scales) is a buffer set from training data, never
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +85,8 @@ class Features(nn.Module):
     mean: Tensor
     scale: Tensor
     season: Tensor
-    gathered: Tensor
-    flagged: Tensor
+    picked: Tensor
+    looked_at: Tensor
     offsets: Tensor
 
     def __init__(self, kind: Kind, vocabulary_sizes: list[int]) -> None:
@@ -95,29 +96,26 @@ class Features(nn.Module):
         names = COLUMNS[kind].numeric_inputs
         self.inputs = len(names)
         self.values = self.plan.width
-        self.day_of_month, self.day_of_year = (names.index(name) for name in CALENDAR_COLUMNS)
+        if names[-len(CALENDAR_COLUMNS) :] != CALENDAR_COLUMNS:
+            raise ValueError(f"{kind}: the last inputs must be {CALENDAR_COLUMNS}, found {names}")
+        self.flags = self.inputs - len(CALENDAR_COLUMNS)
         ratios = self.plan.ratios
-        gathered = (
-            *self.plan.logarithms,
-            *self.plan.linears,
-            *(top for top, _ in ratios),
-            *(base for _, base in ratios),
-        )
-        flagged = tuple(name for name in names if name not in CALENDAR_COLUMNS)
+        tops = (*self.plan.logarithms, *self.plan.linears, *(top for top, _ in ratios))
+        bases = tuple(base for _, base in ratios)
         sizes = [size + FIRST_CATEGORY_CODE for size in vocabulary_sizes]
         self.register_buffer("low", torch.full((self.inputs,), -3e38))
         self.register_buffer("high", torch.full((self.inputs,), 3e38))
         self.register_buffer("mean", torch.zeros(self.values))
         self.register_buffer("scale", torch.ones(self.values))
         self.register_buffer("season", torch.ones(1))
-        self.register_buffer("gathered", torch.tensor([names.index(name) for name in gathered]), persistent=False)
-        self.register_buffer("flagged", torch.tensor([names.index(name) for name in flagged]), persistent=False)
+        self.register_buffer("picked", _selection(names[: self.flags], (*tops, *bases)), persistent=False)
+        self.register_buffer("looked_at", -_selection(names[: self.flags], tops), persistent=False)
         self.register_buffer("offsets", torch.tensor(np.cumsum([0, *sizes[:-1]])), persistent=False)
         self.embedding = nn.Embedding(sum(sizes), EMBEDDING_WIDTH)
         nn.init.normal_(self.embedding.weight, std=0.3)
         self.embedded_width = len(sizes) * EMBEDDING_WIDTH
-        self.norms_width = 2 * self.values if self.plan.norms else 0
-        self.width = self.values + len(flagged) + self.norms_width // 2 + 4 + self.embedded_width
+        self.norms_sizes = [self.values, self.values] if self.plan.norms else []
+        self.width = self.values + self.flags + sum(self.norms_sizes) // 2 + 4 + self.embedded_width
 
     def set_bounds(self, numeric: NDArray[np.float32], tail: float, *, seasonal: bool) -> None:
         """Take winsor bounds and scales from training rows, float32 `[n, numeric inputs]` with NaN for missing.
@@ -145,39 +143,49 @@ class Features(nn.Module):
         self.season.fill_(1.0 if seasonal else 0.0)
 
     def raw_values(self, numeric: Tensor) -> tuple[Tensor, Tensor]:
-        """Values before scaling, and 1.0 where they are known; both `[..., values]`."""
-        known = torch.logical_not(torch.isnan(numeric))
-        clean = torch.where(known, numeric, torch.zeros_like(numeric))
-        clean = torch.minimum(torch.maximum(clean, self.low), self.high).index_select(-1, self.gathered)
-        known = known.to(numeric.dtype).index_select(-1, self.gathered)
-        logs, linears, ratios = len(self.plan.logarithms), len(self.plan.linears), len(self.plan.ratios)
-        logarithms = clean[..., :logs]
-        parts = [torch.sign(logarithms) * torch.log(torch.abs(logarithms) + 1.0)]
-        valid = [known[..., : logs + linears]]
-        if linears:
-            parts.append(clean[..., logs : logs + linears])
-        if ratios:
-            start = logs + linears
-            base = clean[..., start + ratios :]
-            ratio = clean[..., start : start + ratios] / torch.clamp(base, min=1e-3)
-            parts.append(torch.clamp(ratio, -RATIO_LIMIT, RATIO_LIMIT))
-            positive = (base > 0).to(numeric.dtype)
-            valid.append(known[..., start : start + ratios] * known[..., start + ratios :] * positive)
-        return torch.cat(parts, -1), torch.cat(valid, -1)
+        """Values before scaling, and 1.0 where they are known; both `[…, values]`."""
+        values, valid, _ = self._raw_values(numeric)
+        return values, valid
 
-    def _pointwise(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Standardised values, their validity, missing flags, and calendar plus embeddings."""
-        values, valid = self.raw_values(numeric)
+    def _raw_values(self, numeric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `raw_values`, and the flags of missing inputs.
+
+        Columns are picked by products with matrices of zeros and ones, which are exact and in a runtime for graphs far
+        cheaper than gathering single columns of many rows.
+        """
+        inputs = numeric[..., : self.flags]
+        missing = torch.isnan(inputs)
+        clipped = torch.minimum(torch.maximum(inputs, self.low[: self.flags]), self.high[: self.flags])
+        # After the clipping: a missing denominator must be 0 whatever its bounds.
+        clean = torch.where(missing, torch.zeros((), dtype=numeric.dtype), clipped)
+        flags = missing.to(numeric.dtype)
+        known = nn.functional.linear(flags, self.looked_at, torch.ones_like(self.mean))
+        logs, linears, ratios = len(self.plan.logarithms), len(self.plan.linears), len(self.plan.ratios)
+        picked = nn.functional.linear(clean, self.picked)
+        logarithms, plain, tops, bases = torch.split(picked, [logs, linears, ratios, ratios], -1)
+        parts = [torch.sign(logarithms) * torch.log(torch.abs(logarithms) + 1.0)]
+        if linears:
+            parts.append(plain)
+        if ratios:
+            parts.append(torch.clamp(tops / torch.clamp(bases, min=1e-3), -RATIO_LIMIT, RATIO_LIMIT))
+            known, known_tops = torch.split(known, [logs + linears, ratios], -1)
+            known = torch.cat([known, known_tops * (bases > 0).to(numeric.dtype)], -1)
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0], known, flags
+
+    def _pointwise(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Standardised values, their validity, missing flags, and calendar and embeddings."""
+        values, valid, flags = self._raw_values(numeric)
         values = (values - self.mean) * self.scale * valid
-        flags = torch.isnan(numeric.index_select(-1, self.flagged)).to(numeric.dtype)
-        month = numeric[..., self.day_of_month : self.day_of_month + 1] * (2 * math.pi / 31)
-        year = numeric[..., self.day_of_year : self.day_of_year + 1] * (2 * math.pi / 366)
-        angles = torch.cat([month, month + math.pi / 2, year, year + math.pi / 2], -1)
-        waves = torch.sin(angles)
-        seasons = torch.cat([torch.ones_like(self.season).expand(2), self.season.expand(2)])
-        embedded = self.embedding(categorical + self.offsets)
-        tail = torch.cat([waves * seasons, embedded.reshape(*numeric.shape[:-1], self.embedded_width)], -1)
-        return values, valid, flags, tail
+        # Sine and cosine (a sine a quarter ahead) of the place in the month and in the year; without season sin(0).
+        month = torch.full_like(self.season, 2 * math.pi / 31)
+        year = self.season * (2 * math.pi / 366)
+        none, quarter = torch.zeros_like(self.season), torch.full_like(self.season, math.pi / 2)
+        turns = torch.stack([torch.cat([month, month, none, none]), torch.cat([none, none, year, year])], 1)
+        ahead = torch.cat([none, quarter, none, quarter * self.season])
+        waves = torch.sin(nn.functional.linear(numeric[..., self.flags :], turns, ahead))
+        rows = categorical + self.offsets if len(self.offsets) > 1 else categorical
+        embedded = self.embedding(rows).reshape(*numeric.shape[:-1], self.embedded_width)
+        return values, valid, flags, [waves, embedded]
 
     def sequence(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Features of whole histories: `[users, events, inputs]` and `[users, events, categories]` to `[…, width]`.
@@ -186,25 +194,33 @@ class Features(nn.Module):
         """
         values, valid, flags, tail = self._pointwise(numeric, categorical)
         if not self.plan.norms:
-            return torch.cat([values, flags, tail], -1)
+            return torch.cat([values, flags, *tail], -1)
         # float64: a float32 running sum over thousands of events would drift away from the running mean of `step`.
         count = valid.cumsum(-2, dtype=torch.float64) - valid
         total = values.cumsum(-2, dtype=torch.float64) - values
         mean = (total / count.clamp(min=1)).to(values.dtype)
         deviations = (values - mean) * valid * count.clamp(max=1).to(values.dtype)
-        return torch.cat([values, flags, deviations, tail], -1)
+        return torch.cat([values, flags, deviations, *tail], -1)
 
-    def step(self, numeric: Tensor, categorical: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, numeric: Tensor, categorical: Tensor, norms: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Features of one event per row and the running means after it.
 
-        `norms` `[n, norms_width]` holds counts, then means. Returns features `[n, width]` and new `norms`.
+        `norms` are counts and means, each `[n, values]`, or nothing where the plan has no norms (`norms_sizes`).
+        Returns the features in parts, to be put together to `[n, width]` in that order, and the new `norms`.
         """
         values, valid, flags, tail = self._pointwise(numeric, categorical)
         if not self.plan.norms:
-            return torch.cat([values, flags, tail], -1), norms
-        count, mean = norms[:, : self.values], norms[:, self.values :]
+            return [values, flags, *tail], []
+        count, mean = norms
         difference = (values - mean) * valid
         new_count = count + valid
         new_mean = mean + difference / torch.clamp(new_count, min=1.0)
         deviations = difference * torch.clamp(count, max=1.0)
-        return torch.cat([values, flags, deviations, tail], -1), torch.cat([new_count, new_mean], -1)
+        return [values, flags, deviations, *tail], [new_count, new_mean]
+
+
+def _selection(names: tuple[str, ...], chosen: tuple[str, ...]) -> Tensor:
+    """Zeros and ones `[chosen, names]`: the weight of a linear map that picks the chosen columns."""
+    weight = torch.zeros(len(chosen), len(names))
+    weight[torch.arange(len(chosen)), [names.index(name) for name in chosen]] = 1.0
+    return weight

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from events.columns import COLUMNS
 from events.types import KINDS, Event, Kind
+from model.architectures import Architecture
 from model.batches import by_length, pad
 from model.bundle import WEIGHTS_FILE, Bundle
-from model.networks import Architecture, RiskModel, cumulative
+from model.networks import RiskModel, cumulative
 from model.sequences import Sequences, Vocabularies, build_sequences
 
 USERS_PER_PASS = 64

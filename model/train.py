@@ -20,6 +20,7 @@ from torch import Tensor
 
 from events.columns import DAY_MS, FIRST_CATEGORY_CODE, PROTECTED_FIELDS, UNSEEN_CODE
 from events.types import KINDS, Kind
+from model.architectures import Architecture
 from model.batches import Batch, by_length, pad
 from model.bundle import Bundle, Thresholds, Training
 from model.calibration import fit_calibration
@@ -30,7 +31,7 @@ from model.history import vocabulary_sizes
 from model.labels import Targets, Truth, targets, truth_of, within_horizons
 from model.likelihood import hazard_loss
 from model.metrics import roc_auc
-from model.networks import Architecture, RiskModel, cumulative
+from model.networks import RiskModel, cumulative
 from model.playback import score_sequences
 from model.sequences import Sequences, learn_vocabularies
 from model.splits import Part, Split, split
@@ -187,8 +188,11 @@ def _prepare(
     span_ms = sequences.times_ms[starts + counts[trained] - 1].max() - sequences.times_ms[starts].min()
     for kind in KINDS:
         stride = max(1, len(rows[kind]) // BOUND_ROWS)
-        model.encoder(kind).features.set_bounds(
-            sequences.numeric[kind][rows[kind][::stride]], WINSOR_TAIL, seasonal=bool(span_ms >= SEASONAL_DAYS * DAY_MS)
+        model.set_bounds(
+            kind,
+            sequences.numeric[kind][rows[kind][::stride]],
+            WINSOR_TAIL,
+            seasonal=bool(span_ms >= SEASONAL_DAYS * DAY_MS),
         )
     return model, sequences
 
@@ -217,7 +221,7 @@ class Trainer:
         self.counts = np.minimum(parts.train.counts, LONGEST_HISTORY)
         self.truncated = int((parts.train.counts > LONGEST_HISTORY).sum())
         self.targets = self._targets(parts.train.truth)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=schedule.weight_decay)
+        self.optimiser = torch.optim.Adam(model.parameter_groups(schedule.weight_decay), lr=LEARNING_RATE)
         self._open_at_base_rate()
 
     def fit(self, bars: Progress) -> list[dict[str, float | None]]:

@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from model.architectures import ARCHITECTURES, DEFAULT, Family
 from model.bundle import Bundle, BundleError
 from model.datasets import Dataset, DatasetError, Source, open_dataset
 from stream.cli.options import Report, console, fail, takes_settings
@@ -29,6 +30,7 @@ def train(
     users: UsersOption = 4_000,
     months: MonthsOption = 24,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and of the training.")] = 1,
+    architecture: Annotated[Family, typer.Option(help="Family of the network, see docs/model.md.")] = DEFAULT,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; early stopping may end sooner.")] = 20,
     weight_decay: Annotated[float, typer.Option(min=0, help="L2 penalty; see docs/model.md before changing it.")] = 0.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of PyTorch.")] = 1,
@@ -54,6 +56,7 @@ def train(
             weight_decay=weight_decay,
             threads=threads,
             command=command,
+            architecture=ARCHITECTURES[architecture],
             protected_inputs=protected_input or (),
         )
     except (DatasetError, TrainingError, ExportError, ValueError) as error:

@@ -11,10 +11,11 @@ import torch
 
 from events.columns import COLUMNS
 from events.types import KINDS, Activity, Event, Kind, Profile, Repayment, Transaction
+from model.architectures import Architecture
 from model.bundle import Bundle, Thresholds, Training
 from model.export import Description, export_bundle
 from model.history import vocabulary_sizes
-from model.networks import Architecture, RiskModel
+from model.networks import RiskModel
 from model.sequences import Vocabularies
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
@@ -37,16 +38,16 @@ def random_numeric(random: np.random.Generator, kind: Kind, rows: int) -> np.nda
     return values.astype(np.float32)
 
 
-def random_model(seed: int = 0) -> RiskModel:
-    """The default network, its bounds set from random rows, its weights large enough that scores differ widely."""
+def random_model(seed: int = 0, architecture: Architecture | None = None) -> RiskModel:
+    """A network, its bounds set from random rows, its weights large enough that scores differ widely."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    model = RiskModel(Architecture(), vocabulary_sizes(VOCABULARIES))
+    model = RiskModel(architecture or Architecture(), vocabulary_sizes(VOCABULARIES))
     with torch.no_grad():
         for kind in KINDS:
-            model.encoder(kind).features.set_bounds(random_numeric(random, kind, 4_000), 0.001, seasonal=True)
+            model.set_bounds(kind, random_numeric(random, kind, 4_000), 0.001, seasonal=True)
         for name, weights in model.named_parameters():
-            if "lstm.weight" in name or "fusion" in name:
+            if any(part in name for part in ("lstm.weight", "gru.weight", "gates.weight", "fusion")):
                 weights.mul_(3.0)
         model.fusion.slope.copy_(torch.tensor([0.9, 1.1, 1.0, 0.8]))
         model.fusion.intercept.copy_(torch.tensor([-0.5, -1.0, -1.0, -1.0]))
@@ -76,7 +77,17 @@ def model() -> RiskModel:
     return random_model()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., RiskModel]:
+    return random_model
+
+
+@pytest.fixture(scope="session")
+def make_numeric() -> Callable[..., np.ndarray]:
+    return random_numeric
+
+
+@pytest.fixture(scope="session")
 def random_description() -> Description:
     return description()
 

@@ -25,6 +25,15 @@ def _features(kind: Kind, *, seasonal: bool = True) -> Features:
     return features.eval()
 
 
+def _norms(features: Features, rows: int) -> list[torch.Tensor]:
+    return [torch.zeros(rows, width) for width in features.norms_sizes]
+
+
+def _step(features: Features, numeric: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Features of a first event."""
+    return torch.cat(features.step(numeric, codes, _norms(features, len(numeric)))[0], 1)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=20)
 @given(events=st.integers(1, 60), seed=st.integers(0, 1_000))
@@ -34,9 +43,10 @@ def test_stepping_gives_the_features_of_the_sequence(kind: Kind, events: int, se
     codes = torch.from_numpy(np.random.default_rng(seed).integers(0, 5, (events, len(COLUMNS[kind].categorical))))
     with torch.no_grad():
         whole = features.sequence(numeric[None], codes[None])[0]
-        norms = torch.zeros(1, features.norms_width)
+        norms = _norms(features, 1)
         for row in range(events):
-            one, norms = features.step(numeric[row : row + 1], codes[row : row + 1], norms)
+            parts, norms = features.step(numeric[row : row + 1], codes[row : row + 1], norms)
+            one = torch.cat(parts, 1)
             assert one.shape == (1, features.width)
             torch.testing.assert_close(one[0], whole[row], rtol=0, atol=2e-6)
 
@@ -47,9 +57,8 @@ def test_missing_is_zero_with_a_flag_and_not_the_value_zero() -> None:
     missing = torch.zeros(1, len(names))
     missing[0, names.index("balance_after")] = float("nan")
     zero = torch.zeros(1, len(names))
-    norms, codes = torch.zeros(1, features.norms_width), torch.zeros(1, 3, dtype=torch.int64)
-    first, _ = features.step(missing, codes, norms)
-    second, _ = features.step(zero, codes, norms)
+    codes = torch.zeros(1, 3, dtype=torch.int64)
+    first, second = _step(features, missing, codes), _step(features, zero, codes)
     position = features.plan.logarithms.index("balance_after")
     assert first[0, position] == 0
     assert second[0, position] != 0
@@ -95,14 +104,12 @@ def test_what_never_varied_in_training_is_silent_in_serving() -> None:
     assert features.scale[features.plan.logarithms.index("duration_s")] == 0
     changed = torch.from_numpy(rows[:1].copy())
     changed[0, 0] = 1e6
-    codes, norms = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, features.norms_width)
-    assert features.step(changed, codes, norms)[0][0, position] == 0
+    assert _step(features, changed, torch.zeros(1, 1, dtype=torch.int64))[0, position] == 0
 
 
 def test_without_seasons_the_day_of_the_year_changes_nothing() -> None:
     features = _features("repayments", seasonal=False)
     rows = torch.from_numpy(_rows("repayments", 1, 3)).repeat(2, 1)
     rows[0, -1], rows[1, -1] = 10, 200
-    codes, norms = torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, features.norms_width)
-    first, second = features.step(rows, codes, norms)[0]
+    first, second = _step(features, rows, torch.zeros(2, 1, dtype=torch.int64))
     assert torch.equal(first, second)

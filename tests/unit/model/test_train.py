@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from events.types import Activity, Event
+from model.architectures import ARCHITECTURES, Architecture
 from model.bundle import Bundle
 from model.datasets import Dataset, Outcome, open_dataset
 from model.evaluate import evaluate, load_sequences, progress_bars
 from model.history import score_users
 from model.labels import truth_of
-from model.networks import Architecture
 from model.splits import split
 from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
 
@@ -99,13 +99,14 @@ def _trainer(
     seed: int = 1,
     protected: tuple[str, ...] = (),
     schedule: Schedule | None = None,
+    architecture: Architecture = SMALL,
 ) -> Trainer:
     torch.manual_seed(seed)
     with progress_bars(False) as bars:
         provisional = load_sequences(dataset, bars)
     outcomes = dataset.outcomes()
     parts = split(provisional, dataset, truth_of(provisional, outcomes))
-    model, sequences = _prepare(provisional, parts, SMALL, protected)
+    model, sequences = _prepare(provisional, parts, architecture, protected)
     schedule = schedule or Schedule(epochs=3, batch_users=16)
     return Trainer(model, sequences, parts, _labels(sequences, outcomes), schedule, seed, 90)
 
@@ -174,6 +175,28 @@ def test_training_learns_what_can_be_learnt() -> None:
     assert abs(scores[odd & (day == 30)].mean() - scores[~odd & (day == 30)].mean()) < 0.02
     assert scores[odd & (day == 80)].mean() > 0.85
     assert scores[~odd & (day == 80)].mean() < 0.15
+
+
+class Few(Obvious):
+    """As obvious, and quickly read."""
+
+    users = 80
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_every_family_trains(family: str) -> None:
+    small = replace(
+        ARCHITECTURES[family], hidden=(8, 8, 8), window=4, heads=2, profile_hidden=8, profile_embedding=4, fusion=8
+    )
+    trainer = _trainer(Few(), schedule=Schedule(epochs=2, weight_decay=1e-4), architecture=small)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    with progress_bars(False) as bars:
+        history = trainer.fit(bars)
+    assert len(history) == 2
+    assert all(np.isfinite(epoch["loss"]) for epoch in history)
+    moved = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    reads = ARCHITECTURES[family].encoder("activity") != "ignored"
+    assert any(name.startswith("activity.") for name in moved) == reads
 
 
 def test_nothing_to_learn_is_said(dataset: Dataset, tmp_path: Path) -> None:

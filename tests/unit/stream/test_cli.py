@@ -24,6 +24,7 @@ runner = CliRunner()
         (["topics", "create", "--stack-dir", "no-such-stack"], "foreshock up"),
         (["db", "upgrade", "--stack-dir", "no-such-stack"], "--database-url"),
         (["worker", "--config", "no-such.toml"], "no-such.toml"),
+        (["train", "--out", "bundle", "--architecture", "abacus"], "lstm-attention"),
     ],
 )
 def test_what_is_missing_is_named(arguments: list[str], said: str) -> None:

@@ -1,0 +1,100 @@
+"""Which network a bundle holds: its family, its sizes, and the families that can be trained by name.
+
+Plain values that go through the manifest. Needs no torch; `model.encoders` builds what is described here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from events.types import KINDS, Kind
+
+Family: TypeAlias = Literal[
+    "lstm-attention",
+    "gru-attention",
+    "causal-transformer",
+    "repayment-lstm",
+    "three-branch",
+    "hybrid",
+    "time-decay",
+]
+"""Names of the families, as `--architecture` takes them."""
+
+DEFAULT: Family = "lstm-attention"
+FIRST_FAMILY = "lstm-attention-hazard"
+"""What manifests called the default while it was the only family."""
+ENCODERS = frozenset({"lstm-attention", "lstm", "gru-attention", "transformer", "time-decay", "profile", "ignored"})
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Family and sizes of the network.
+
+    `encoders` names the encoder of each kind, in the order of `KINDS`; "ignored" makes a kind no input. `layers` and
+    `hidden` are of the kinds that have a sequence. `window` (events) and `heads` are read by transformers alone.
+    """
+
+    family: str = DEFAULT
+    encoders: tuple[str, str, str, str] = ("lstm-attention", "lstm-attention", "lstm-attention", "profile")
+    layers: tuple[int, int, int] = (2, 2, 1)
+    hidden: tuple[int, int, int] = (64, 64, 32)
+    window: int = 32
+    heads: int = 4
+    profile_hidden: int = 64
+    profile_embedding: int = 32
+    fusion: int = 128
+    dropout: float = 0.3
+    horizons_days: tuple[int, ...] = (30, 60, 90, 180)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.encoders) - ENCODERS)
+        if unknown:
+            raise ValueError(f"architecture {self.family}: no encoder is named {unknown}; there are {sorted(ENCODERS)}")
+
+    def encoder(self, kind: Kind) -> str:
+        """Name of a kind's encoder."""
+        return self.encoders[KINDS.index(kind)]
+
+    def of_kind(self, kind: Kind) -> tuple[int, int]:
+        """Layers and hidden width of a kind that has a sequence."""
+        position = KINDS.index(kind)
+        return self.layers[position], self.hidden[position]
+
+    def as_manifest(self) -> dict[str, Any]:
+        """Plain values for `manifest.json`."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_manifest(cls, values: Mapping[str, Any]) -> Architecture:
+        """The inverse of `as_manifest`. Raises `ValueError` when this version of foreshock knows no such network."""
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        if fields["family"] == FIRST_FAMILY:
+            fields["family"] = DEFAULT
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"the manifest's architecture has a field that is not known ({error})") from None
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.family: architecture
+    for architecture in (
+        Architecture(),
+        Architecture(family="gru-attention", encoders=("gru-attention", "gru-attention", "gru-attention", "profile")),
+        Architecture(
+            family="causal-transformer",
+            encoders=("transformer", "transformer", "transformer", "profile"),
+            layers=(2, 2, 2),
+            hidden=(64, 64, 64),
+        ),
+        Architecture(family="repayment-lstm", encoders=("lstm", "ignored", "ignored", "ignored")),
+        Architecture(family="three-branch", encoders=("lstm-attention", "lstm-attention", "lstm-attention", "ignored")),
+        Architecture(family="hybrid", encoders=("lstm-attention", "ignored", "ignored", "profile")),
+        Architecture(family="time-decay", encoders=("time-decay", "time-decay", "time-decay", "profile")),
+    )
+}
+"""The families of `foreshock train --architecture`, by name."""
