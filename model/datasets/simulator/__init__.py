@@ -8,9 +8,9 @@ on how many others there are.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from events.types import KINDS, Event, Kind
 from model.datasets import DatasetError, Outcome, in_held_out_share
-from model.datasets.simulator import hazard, life
+from model.datasets.simulator import economy, hazard, life
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
 from model.datasets.simulator.drafts import DAY_S
 from model.datasets.simulator.life import NEVER, Calendar, State, Week
-from model.datasets.simulator.portfolio import Ints, Traits, draw_traits
+from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits
 from model.datasets.simulator.repayments import draft_repayments
 
 SIMULATOR_OPTIONS = ("users", "months", "seed", "start")
@@ -33,7 +33,7 @@ BURN_IN_WEEKS = 30
 
 DAY_MS = 86_400_000
 _EPOCH = dt.date(1970, 1, 1)
-_TRAITS, _LIFE, _SURFACE = range(3)
+_TRAITS, _LIFE, _SURFACE, _ECONOMY = range(4)
 
 Record: TypeAlias = tuple[Kind, bytes, bytes, int]
 """Kind, key, value and event time in milliseconds: what a producer needs."""
@@ -45,6 +45,10 @@ class _Events(NamedTuple):
     time_s: Ints
     order: Ints
     events: list[Event]
+
+    def where(self, kept: Flags) -> _Events:
+        chosen = np.flatnonzero(kept)
+        return _Events(self.time_s[chosen], self.order[chosen], [self.events[row] for row in chosen.tolist()])
 
 
 class Simulator:
@@ -69,6 +73,8 @@ class Simulator:
         self._end_day = int(month.astype("datetime64[D]").astype(np.int64)) + start.day - 1
         self._weeks = -(-(self._end_day - self._first_day) // 7)
         self._blocks = -(-users // BLOCK_USERS)
+        self._strain = economy.strain_path(self._generator(0, _ECONOMY), BURN_IN_WEEKS + self._weeks)
+        self._walks: dict[int, _Walk] = {}
         self._futures = lru_cache(maxsize=256)(self._block_futures)
 
     def events(self) -> Iterator[Event]:
@@ -118,13 +124,39 @@ class Simulator:
         sampling noise (see `hazard.FUTURES`) and does not know what happened since. NaN when the borrower had not
         joined, had left or had had the onset by then. Raises `DatasetError` for a user or time outside.
         """
-        number = self._number(user_id)
-        week, day = divmod(at_ms // DAY_MS - self._first_day, 7)
-        if not 0 <= week < self._weeks:
-            raise DatasetError(f"simulator: {at_ms} ms is outside the simulated {self.months} months from {self.start}")
-        weeks = -(-(horizon_days + 6) // 7)
-        offsets = self._futures(number // BLOCK_USERS, int(week), weeks)
-        return hazard.onset_share(offsets[number % BLOCK_USERS], int(day), horizon_days)
+        return float(self.true_hazards([user_id], np.array([at_ms], dtype=np.int64), horizon_days)[0])
+
+    def true_hazards(
+        self,
+        user_ids: Sequence[str],
+        times_ms: NDArray[np.int64],
+        horizon_days: int = 90,
+        progress: Callable[[float], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """`true_hazard` of many users at many times (`[n]` of both), float64 `[n]`, the same values.
+
+        Each block is lived once and every week asked for takes its futures once, whatever the order; `progress` is
+        called with the futures' share done, from 0 to 1.
+        """
+        numbers = np.array([self._number(user_id) for user_id in user_ids], dtype=np.int64)
+        weeks, days = np.divmod(np.asarray(times_ms, dtype=np.int64) // DAY_MS - self._first_day, 7)
+        outside = np.flatnonzero((weeks < 0) | (weeks >= self._weeks))
+        if len(outside):
+            raise DatasetError(
+                f"simulator: {times_ms[outside[0]]} ms is outside the simulated {self.months} months from {self.start}"
+            )
+        blocks, rows = np.divmod(numbers, BLOCK_USERS)
+        hazards = np.full(len(numbers), np.nan)
+        places = blocks * self._weeks + weeks
+        order = np.argsort(places, kind="stable")
+        asked, starts = np.unique(places[order], return_index=True)
+        ahead = -(-(horizon_days + 6) // 7)
+        for done, (place, chosen) in enumerate(zip(asked.tolist(), np.split(order, starts[1:]), strict=True)):
+            offsets = self._futures(*divmod(place, self._weeks), ahead)
+            hazards[chosen] = hazard.onset_shares(offsets[rows[chosen]], days[chosen], horizon_days)
+            if progress is not None:
+                progress((done + 1) / len(asked))
+        return hazards
 
     def user_ids(self) -> list[str]:
         """Every borrower's id, in order."""
@@ -154,7 +186,7 @@ class Simulator:
         fresh = life.fresh_state(traits)
         state = fresh
         for number in range(-BURN_IN_WEEKS, 0):
-            state = life.step(traits, state, rng, self._calendar(number)).state
+            state = life.step(traits, state, rng, self._calendar(number), self._strain_in(number)).state
         lost = (state.onset_day != NEVER) | (state.ended_day != NEVER)
         join_week = np.floor(traits.join_share * self._weeks).astype(np.int64)
         state = life.replaced(state, fresh, lost | (traits.join_share > 0), traits.join_share == 0)
@@ -163,9 +195,13 @@ class Simulator:
                 state = life.replaced(state, fresh, join_week == number, state.active | (join_week == number))
             else:
                 state = life.replaced(state, fresh, (join_week == 0) & ~state.active, join_week == 0)
-            week = life.step(traits, state, rng, self._calendar(number))
+            week = life.step(traits, state, rng, self._calendar(number), self._strain_in(number))
             yield state, week
             state = week.state
+
+    def _strain_in(self, number: int) -> Floats:
+        """The economy's strain in a week, counted from the period's first, `[1]`."""
+        return self._strain[BURN_IN_WEEKS + number : BURN_IN_WEEKS + number + 1]
 
     def _calendar(self, number: int) -> Calendar:
         return Calendar.of_week(self._first_day + 7 * number)
@@ -182,26 +218,60 @@ class Simulator:
             yield _Events(time_s[rank], order[rank], list(map(events.__getitem__, rank.tolist())))
 
     def _block_weeks(self, block: int) -> Iterator[_Events]:
-        """Each week's events of a block, in the order of drafting."""
+        """Each week's events of a block, in no order; what is told after its week comes with the week of telling."""
         traits = self._traits(block)
         user_ids = self._user_ids(block)
         end_s = self._end_day * DAY_S
         surface, rng = Surface.of(traits), self._generator(block, _SURFACE)
+        told_later: list[_Events] = []
         for number, (_, week) in enumerate(self._lives(block)):
             drafts = [draft_repayments(traits, week, rng), *draft_behaviour(traits, week, surface, rng)]
             kept = [draft.where((draft.user < len(user_ids)) & (draft.time_s < end_s)) for draft in drafts]
             prefix = f"{self.seed:x}-{block:x}-{number:x}-"
-            yield _Events(
+            drafted = _Events(
                 np.concatenate([draft.time_s for draft in kept]),
                 np.concatenate([((block * BLOCK_USERS + draft.user) << 2) + kind for kind, draft in enumerate(kept)]),
                 [event for kind, draft in enumerate(kept) for event in draft.events(user_ids, f"{prefix}{kind}")],
             )
+            ends_s = (self._first_day + 7 * number + 7) * DAY_S
+            told, told_later = _told([drafted, *told_later], ends_s if number + 1 < self._weeks else end_s)
+            yield told
 
     def _block_futures(self, block: int, week: int, weeks: int) -> NDArray[np.int16]:
         """Onsets in futures of a block's borrowers from the start of a week, int16 `[BLOCK_USERS, FUTURES]`."""
-        before, _ = next(islice(self._lives(block), week, None))
+        lives = self._walks.get(block)
+        if lives is None or lives.week > week:
+            lives = self._walks[block] = _Walk(self._lives(block))
+        state = lives.state_before(week)
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, block, week, weeks)))
-        return hazard.onset_offsets(self._traits(block), before, self._first_day + 7 * week, weeks, rng)
+        strain = float(self._strain_in(week - 1)[0])
+        return hazard.onset_offsets(self._traits(block), state, self._first_day + 7 * week, weeks, strain, rng)
+
+
+def _told(parts: list[_Events], until_s: int) -> tuple[_Events, list[_Events]]:
+    """What of the parts is told before `until_s`, and what later."""
+    told = [part.where(part.time_s < until_s) if (part.time_s >= until_s).any() else part for part in parts]
+    later = [part.where(part.time_s >= until_s) for part in parts]
+    whole = _Events(
+        np.concatenate([part.time_s for part in told]),
+        np.concatenate([part.order for part in told]),
+        list(chain.from_iterable(part.events for part in told)),
+    )
+    return whole, [part for part in later if part.events]
+
+
+class _Walk:
+    """A block's life, walked forward once: the state before any week from the one reached on."""
+
+    def __init__(self, lives: Iterator[tuple[State, Week]]) -> None:
+        self._lives = enumerate(lives)
+        self.week = -1
+        self._state: State | None = None
+
+    def state_before(self, week: int) -> State:
+        while self._state is None or self.week < week:
+            self.week, (self._state, _) = next(self._lives)
+        return self._state
 
 
 def _user_id(number: int) -> str:

@@ -44,6 +44,13 @@ def repayments(events):
     return by_user
 
 
+@pytest.fixture(scope="module")
+def prompt(portfolio):
+    """Borrowers whose lender tells of a payment on its day."""
+    lags = [lag for block in range(3) for lag in portfolio._traits(block).report_lag_days.tolist()]
+    return {user_id for user_id, lag in zip(portfolio.user_ids(), lags, strict=False) if lag == 0}
+
+
 def test_records_are_the_events_encoded():
     simulator = Simulator(users=90, months=4, seed=1)
     expected = [
@@ -148,7 +155,7 @@ def test_some_fields_and_some_whole_kinds_are_missing(events):
     assert 0.8 < share["transactions"] < 0.95
     assert 0.75 < share["activity"] < 0.92
     assert 0.9 < share["profiles"] < 0.99
-    assert 0.01 < sum(event.category is None for event in spending) / len(spending) < 0.05
+    assert 0.07 < sum(event.category is None for event in spending) / len(spending) < 0.16
     assert 0.1 < sum(event.balance_after is None for event in spending) / len(spending) < 0.25
 
 
@@ -178,10 +185,13 @@ def onset_from_ledger(history, until_ms):
     return None
 
 
-def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, outcomes):
-    """Without borrowers who were in arrears before the period: their first bills are not among the events."""
+def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, outcomes, prompt):
+    """Without borrowers who were in arrears before the period: their first bills are not among the events; and without
+    lenders who tell late, to whom a payment of the 59th day may look like one of the 61st."""
     checked = 0
     for user_id, history in repayments.items():
+        if user_id not in prompt:
+            continue
         first = next((event for event in history if event.kind == "due"), None)
         numbers = [event.instalment_no for event in history if event.instalment_no is not None]
         if first is None or min(numbers) < first.instalment_no or history[0].kind != "due":
@@ -190,20 +200,21 @@ def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, out
             continue
         assert onset_from_ledger(history, outcomes[user_id].observed_until_ms) == outcomes[user_id].onset_ms, user_id
         checked += outcomes[user_id].onset_ms is not None
-    assert checked >= 60
+    assert checked >= 40
 
 
-def test_only_lenders_who_stay_silent_leave_work_to_the_watchdog(repayments, outcomes):
+def test_only_lenders_who_stay_silent_or_tell_late_leave_work_to_the_watchdog(repayments, outcomes, prompt):
     by_reporting = {True: 0, False: 0}
     silent = 0
     for user_id, history in repayments.items():
         reports = any(event.kind == "due" and event.days_past_due is not None for event in history)
         added = len(list(with_missed(history, 3.0, outcomes[user_id].observed_until_ms))) - len(history)
-        by_reporting[reports] += added
+        if user_id in prompt:
+            by_reporting[reports] += added
         silent += not reports
 
     assert by_reporting[True] == 0
-    assert by_reporting[False] > silent / 4
+    assert by_reporting[False] > silent / 5
     assert 0.1 < silent / len(repayments) < 0.2
 
 
