@@ -187,10 +187,11 @@ def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     party = np.concatenate((party, payer))
     again = np.flatnonzero(traits.two_feeds[user])
     delay = (rng.random(len(again)) * _FEED_DELAY_S).astype(np.int64)
-    rows = np.concatenate((np.arange(len(user)), again))
     time_s = np.concatenate((time_s, time_s[again] + delay))
-    user, amount, category, channel, party = (column[rows] for column in (user, amount, category, channel, party))
-    copied = np.arange(len(rows)) >= len(rows) - len(again)
+    user, amount, category, channel, party = (
+        np.concatenate((column, column[again])) for column in (user, amount, category, channel, party)
+    )
+    copied = np.arange(len(user)) >= len(user) - len(again)
 
     limit = traits.credit_limit[user]
     days_since_payday = (time_s // DAY_S - surface.payday_dom[user]) % 30
