@@ -106,9 +106,9 @@ def arrears_figures(histories: Iterable[dict[int, int]]) -> Figures:
     figures = {f"months at {name}": float(held[place] / held.sum()) for place, name in enumerate(_BUCKET_NAMES)}
     figures["accounts ever in arrears"] = ever / accounts
     leaving = rolls.sum(axis=1)
-    for now, then, name in _ROLLS:
-        if leaving[now]:
-            figures[name] = float(rolls[now, then].sum() / leaving[now])
+    for bucket_now, buckets_then, name in _ROLLS:
+        if leaving[bucket_now]:
+            figures[name] = float(rolls[bucket_now, buckets_then].sum() / leaving[bucket_now])
     if cured:
         figures["relapse within 6 months of a cure"] = relapses / cured
     if exposed.min() > 0 and at_cure.min() > 0:
@@ -194,7 +194,7 @@ def movement_figures(movements: Iterable[tuple[NDArray[np.float64], NDArray[np.f
     }
 
 
-def _quantiles(name: str, values: NDArray[np.generic], at: tuple[float, ...]) -> Figures:
+def _quantiles(name: str, values: NDArray[np.float64] | NDArray[np.int64], at: tuple[float, ...]) -> Figures:
     return {f"{name}, {100 * q:.0f}th percentile": float(np.quantile(values, q)) for q in at}
 
 

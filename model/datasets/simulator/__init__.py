@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import partial
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -22,7 +22,7 @@ from model.datasets import DatasetError, Outcome, in_held_out_share
 from model.datasets.simulator import economy, hazard, life
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
 from model.datasets.simulator.drafts import DAY_S
-from model.datasets.simulator.life import NEVER, Calendar, State, Week
+from model.datasets.simulator.life import NEVER, Calendar, Draws, State, Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits
 from model.datasets.simulator.repayments import draft_repayments
 
@@ -33,7 +33,9 @@ BURN_IN_WEEKS = 30
 
 DAY_MS = 86_400_000
 _EPOCH = dt.date(1970, 1, 1)
-_TRAITS, _LIFE, _SURFACE, _ECONOMY = range(4)
+_TRAITS, _LIFE, _SURFACE, _ECONOMY, _FUTURES = range(5)
+_HAZARD_CHUNK = 128
+"""Borrowers whose futures are lived at once: 60 MB."""
 
 Record: TypeAlias = tuple[Kind, bytes, bytes, int]
 """Kind, key, value and event time in milliseconds: what a producer needs."""
@@ -68,14 +70,13 @@ class Simulator:
             if not least <= value <= most:
                 raise DatasetError(f"simulator: {option} is {value}; give a number from {least} to {most}")
         self.users, self.months, self.seed, self.start = users, months, seed, start
-        self._first_day = (start - _EPOCH).days
+        self.first_day = (start - _EPOCH).days
         month = np.datetime64(start, "M") + months
         self._end_day = int(month.astype("datetime64[D]").astype(np.int64)) + start.day - 1
-        self._weeks = -(-(self._end_day - self._first_day) // 7)
+        self._weeks = -(-(self._end_day - self.first_day) // 7)
         self._blocks = -(-users // BLOCK_USERS)
         self._strain = economy.strain_path(self._generator(0, _ECONOMY), BURN_IN_WEEKS + self._weeks)
         self._walks: dict[int, _Walk] = {}
-        self._futures = lru_cache(maxsize=256)(self._block_futures)
 
     def events(self) -> Iterator[Event]:
         """All events in order of event time, then of user; each call starts anew."""
@@ -99,8 +100,8 @@ class Simulator:
         """The truth: onset of 60 or more days past due within the period, and the latent story."""
         outcomes = {}
         for block in range(self._blocks):
-            traits, state = self._traits(block), None
-            for _, week in self._lives(block):
+            traits, state = self.traits_of(block), None
+            for _, week in self.lives_of(block):
                 state = week.state
             assert state is not None
             stories = life.scenarios(traits, state)
@@ -120,9 +121,9 @@ class Simulator:
     def true_hazard(self, user_id: str, at_ms: int, horizon_days: int = 90) -> float:
         """Probability of onset within `horizon_days` of the day of `at_ms`, given no onset before that day.
 
-        A share of simulated futures of the same process from the latent state at the start of that week, so it has
-        sampling noise (see `hazard.FUTURES`) and does not know what happened since. NaN when the borrower had not
-        joined, had left or had had the onset by then. Raises `DatasetError` for a user or time outside.
+        A share of simulated futures of the same process from the latent state and from what was settled by the end of
+        that day, so it has sampling noise (see `hazard.FUTURES`). NaN when the borrower had not joined, had left or had
+        had the onset by then. Raises `DatasetError` for a user or time outside.
         """
         return float(self.true_hazards([user_id], np.array([at_ms], dtype=np.int64), horizon_days)[0])
 
@@ -133,30 +134,59 @@ class Simulator:
         horizon_days: int = 90,
         progress: Callable[[float], None] | None = None,
     ) -> NDArray[np.float64]:
-        """`true_hazard` of many users at many times (`[n]` of both), float64 `[n]`, the same values.
+        """`true_hazard` of many users at many times (both `[n]`), float64 `[n]`: the same values, far sooner.
 
-        Each block is lived once and every week asked for takes its futures once, whatever the order; `progress` is
-        called with the futures' share done, from 0 to 1.
+        Takes about 2 ms for each user and day among them; `progress` is called with the share done, up to 1.
         """
         numbers = np.array([self._number(user_id) for user_id in user_ids], dtype=np.int64)
-        weeks, days = np.divmod(np.asarray(times_ms, dtype=np.int64) // DAY_MS - self._first_day, 7)
-        outside = np.flatnonzero((weeks < 0) | (weeks >= self._weeks))
+        days = np.asarray(times_ms, dtype=np.int64) // DAY_MS - self.first_day
+        outside = np.flatnonzero((days < 0) | (days >= 7 * self._weeks))
         if len(outside):
             raise DatasetError(
                 f"simulator: {times_ms[outside[0]]} ms is outside the simulated {self.months} months from {self.start}"
             )
-        blocks, rows = np.divmod(numbers, BLOCK_USERS)
-        hazards = np.full(len(numbers), np.nan)
-        places = blocks * self._weeks + weeks
-        order = np.argsort(places, kind="stable")
-        asked, starts = np.unique(places[order], return_index=True)
-        ahead = -(-(horizon_days + 6) // 7)
-        for done, (place, chosen) in enumerate(zip(asked.tolist(), np.split(order, starts[1:]), strict=True)):
-            offsets = self._futures(*divmod(place, self._weeks), ahead)
-            hazards[chosen] = hazard.onset_shares(offsets[rows[chosen]], days[chosen], horizon_days)
+        asked, place = np.unique(
+            np.stack((numbers // BLOCK_USERS, days, numbers % BLOCK_USERS)), axis=1, return_inverse=True
+        )
+        hazards = np.full(asked.shape[1], np.nan)
+        of_week = asked[0] * self._weeks + asked[1] // 7
+        bounds = np.flatnonzero(np.diff(of_week, prepend=-1, append=-1) != 0)
+        for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            block, number = divmod(int(of_week[first]), self._weeks)
+            for chunk in range(first, last, _HAZARD_CHUNK):
+                rows = slice(chunk, min(chunk + _HAZARD_CHUNK, last))
+                hazards[rows] = self._hazards(block, number, asked[1, rows], asked[2, rows], horizon_days)
             if progress is not None:
-                progress((done + 1) / len(asked))
+                progress(last / len(hazards))
+        return hazards[place.reshape(-1)]
+
+    def _hazards(self, block: int, number: int, days: Ints, rows: Ints, horizon_days: int) -> Floats:
+        """Hazards of some rows of a block on some days, counted from the period's first, of one week."""
+        state, week = self._walk(block).at(number)
+        hazards = np.full(len(rows), np.nan)
+        ask = np.flatnonzero(state.active[rows] & (state.onset_day[rows] == NEVER))
+        rows, days = rows[ask], days[ask]
+        if len(rows):
+            first = block * BLOCK_USERS
+            seeds = [
+                (self.seed, first + row, day, _FUTURES) for row, day in zip(rows.tolist(), days.tolist(), strict=True)
+            ]
+            hazards[ask] = hazard.onset_shares(
+                self.traits_of(block).take(rows),
+                state.take(rows),
+                week.take(rows),
+                float(self._strain_in(number)[0]),
+                days % 7,
+                horizon_days,
+                hazard.Chances(seeds),
+            )
         return hazards
+
+    def _walk(self, block: int) -> _Walk:
+        walk = self._walks.get(block)
+        if walk is None:
+            walk = self._walks[block] = _Walk(partial(self.lives_of, block))
+        return walk
 
     def user_ids(self) -> list[str]:
         """Every borrower's id, in order."""
@@ -175,18 +205,20 @@ class Simulator:
     def _generator(self, block: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64(np.random.SeedSequence((self.seed, block, stream))))
 
-    def _traits(self, block: int) -> Traits:
+    def traits_of(self, block: int) -> Traits:
         """Traits of a whole block, also of the last one: a borrower does not depend on the number of others."""
         return draw_traits(self._generator(block, _TRAITS), BLOCK_USERS)
 
-    def _lives(self, block: int) -> Iterator[tuple[State, Week]]:
-        """Each week of the period: the state before it and the week."""
-        traits = self._traits(block)
+    def lives_of(self, block: int) -> Iterator[tuple[State, Week]]:
+        """Each week of the period: the state before it and the week. The truth, for reports and tests only."""
+        traits = self.traits_of(block)
         rng = self._generator(block, _LIFE)
         fresh = life.fresh_state(traits)
         state = fresh
         for number in range(-BURN_IN_WEEKS, 0):
-            state = life.step(traits, state, rng, self._calendar(number), self._strain_in(number)).state
+            state = life.step(
+                traits, state, Draws.of(rng, BLOCK_USERS), self._calendar(number), self._strain_in(number)
+            ).state
         lost = (state.onset_day != NEVER) | (state.ended_day != NEVER)
         join_week = np.floor(traits.join_share * self._weeks).astype(np.int64)
         state = life.replaced(state, fresh, lost | (traits.join_share > 0), traits.join_share == 0)
@@ -195,16 +227,20 @@ class Simulator:
                 state = life.replaced(state, fresh, join_week == number, state.active | (join_week == number))
             else:
                 state = life.replaced(state, fresh, (join_week == 0) & ~state.active, join_week == 0)
-            week = life.step(traits, state, rng, self._calendar(number), self._strain_in(number))
+            week = life.step(traits, state, Draws.of(rng, BLOCK_USERS), self._calendar(number), self._strain_in(number))
             yield state, week
             state = week.state
+
+    def strain_by_week(self) -> Floats:
+        """The economy's strain in each week of the period, `[weeks]`."""
+        return self._strain[BURN_IN_WEEKS:]
 
     def _strain_in(self, number: int) -> Floats:
         """The economy's strain in a week, counted from the period's first, `[1]`."""
         return self._strain[BURN_IN_WEEKS + number : BURN_IN_WEEKS + number + 1]
 
     def _calendar(self, number: int) -> Calendar:
-        return Calendar.of_week(self._first_day + 7 * number)
+        return Calendar.of_week(self.first_day + 7 * number)
 
     def _weekly(self) -> Iterator[_Events]:
         """Each week's events of all users, in order of time, then of user and kind."""
@@ -219,12 +255,12 @@ class Simulator:
 
     def _block_weeks(self, block: int) -> Iterator[_Events]:
         """Each week's events of a block, in no order; what is told after its week comes with the week of telling."""
-        traits = self._traits(block)
+        traits = self.traits_of(block)
         user_ids = self._user_ids(block)
         end_s = self._end_day * DAY_S
         surface, rng = Surface.of(traits), self._generator(block, _SURFACE)
         told_later: list[_Events] = []
-        for number, (_, week) in enumerate(self._lives(block)):
+        for number, (_, week) in enumerate(self.lives_of(block)):
             drafts = [draft_repayments(traits, week, rng), *draft_behaviour(traits, week, surface, rng)]
             kept = [draft.where((draft.user < len(user_ids)) & (draft.time_s < end_s)) for draft in drafts]
             prefix = f"{self.seed:x}-{block:x}-{number:x}-"
@@ -233,19 +269,9 @@ class Simulator:
                 np.concatenate([((block * BLOCK_USERS + draft.user) << 2) + kind for kind, draft in enumerate(kept)]),
                 [event for kind, draft in enumerate(kept) for event in draft.events(user_ids, f"{prefix}{kind}")],
             )
-            ends_s = (self._first_day + 7 * number + 7) * DAY_S
+            ends_s = (self.first_day + 7 * number + 7) * DAY_S
             told, told_later = _told([drafted, *told_later], ends_s if number + 1 < self._weeks else end_s)
             yield told
-
-    def _block_futures(self, block: int, week: int, weeks: int) -> NDArray[np.int16]:
-        """Onsets in futures of a block's borrowers from the start of a week, int16 `[BLOCK_USERS, FUTURES]`."""
-        lives = self._walks.get(block)
-        if lives is None or lives.week > week:
-            lives = self._walks[block] = _Walk(self._lives(block))
-        state = lives.state_before(week)
-        rng = np.random.default_rng(np.random.SeedSequence((self.seed, block, week, weeks)))
-        strain = float(self._strain_in(week - 1)[0])
-        return hazard.onset_offsets(self._traits(block), state, self._first_day + 7 * week, weeks, strain, rng)
 
 
 def _told(parts: list[_Events], until_s: int) -> tuple[_Events, list[_Events]]:
@@ -261,17 +287,23 @@ def _told(parts: list[_Events], until_s: int) -> tuple[_Events, list[_Events]]:
 
 
 class _Walk:
-    """A block's life, walked forward once: the state before any week from the one reached on."""
+    """A block's life, walked forward as far as asked, and anew for a week that has passed."""
 
-    def __init__(self, lives: Iterator[tuple[State, Week]]) -> None:
-        self._lives = enumerate(lives)
-        self.week = -1
-        self._state: State | None = None
+    def __init__(self, lives: Callable[[], Iterator[tuple[State, Week]]]) -> None:
+        self._lives = lives
+        self._restart()
 
-    def state_before(self, week: int) -> State:
-        while self._state is None or self.week < week:
-            self.week, (self._state, _) = next(self._lives)
-        return self._state
+    def _restart(self) -> None:
+        self._rest = enumerate(self._lives())
+        self._number, self._now = next(self._rest)
+
+    def at(self, number: int) -> tuple[State, Week]:
+        """The state before a week, counted from 0, and the week."""
+        if number < self._number:
+            self._restart()
+        while self._number < number:
+            self._number, self._now = next(self._rest)
+        return self._now
 
 
 def _user_id(number: int) -> str:

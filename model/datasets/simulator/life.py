@@ -8,7 +8,7 @@ days past due follow from what is unpaid, oldest first.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ _PULL = np.array([0.2, 0.075, 0.5, 0.3, 0.8, 0.9, 0.14])
 """Share of the way to its target that stress goes in a week, by regime."""
 _TARGET = np.array([0.0, 3.1, 2.7, 0.0, 5.5, 4.2, 0.0])
 _LEAVES = np.zeros((7, 7))
-_LEAVES[STABLE, [SLIDE, SHOCK, CASH_OUT, NO_SIGN]] = (0.0032, 0.0013, 0.0004, 0.0005)
+_LEAVES[STABLE, [SLIDE, SHOCK, CASH_OUT, NO_SIGN]] = (0.0028, 0.001, 0.0004, 0.0005)
 _LEAVES[SLIDE, [SHOCK, RECOVERY]] = (0.003, 0.032)
 _LEAVES[SHOCK, RECOVERY] = 0.06
 _LEAVES[CASH_OUT, GONE] = 0.2
@@ -43,7 +43,12 @@ _SCARRED = 1.8
 """How much more easily those who once declined leave the stable regime again."""
 _EPISODES = np.array([MOVING, INCOME_SWITCH, BANK_SWITCH, CASH_PURCHASE, PAYDAY_SHIFT, 0])
 _EPISODES_BEGIN = np.cumsum([0.0018, 0.0018, 0.001, 0.002, 0.0014])
-_DRAWS = 12
+TO_REGIME, TO_EPISODE, TO_BILL, TO_CATCH_UP, TO_PAY_DAY, TO_COUNT, TO_PART, TO_EXTRA, TO_NOTICE, TO_RELIEF = range(10)
+TO_LEAVE, TO_BOUNCE = 10, 11
+UNIFORM_DRAWS = 12
+TO_STRESS, TO_DELAY = 0, 1
+NORMAL_DRAWS = 2
+"""Places of a week's draws. Their number is fixed, so that a stream of draws never shifts."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ class Week:
     """What happened in a week, for whoever writes events about it; arrays `[n]`, offsets are days, -1 is no."""
 
     calendar: Calendar
+    draws: Draws  # what decided it
     state: State  # after the week
+    catch_up_rate: Floats  # probability of a payment on arrears in this week
     reversed_no: Ints  # instalment whose payment came back on the week's first day, -1 is no
     reversed_month: Ints
     bill_offset: Ints
@@ -128,6 +135,16 @@ class Week:
     missed_no: Ints
     missed_month: Ints
     missed_days_past_due: Ints
+
+    def take(self, rows: Ints) -> Week:
+        """The week of a selection of borrowers."""
+        own: dict[str, Any] = {
+            "calendar": self.calendar,
+            "draws": self.draws.take(rows),
+            "state": self.state.take(rows),
+        }
+        own |= {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name not in own}
+        return Week(**own)
 
 
 def fresh_state(traits: Traits) -> State:
@@ -165,16 +182,30 @@ def replaced(state: State, fresh: State, rows: Flags, active: Flags) -> State:
     return State(**{**merged, "active": active})
 
 
-def step(traits: Traits, state: State, rng: np.random.Generator, calendar: Calendar, strain: Floats) -> Week:
-    """One week in times of a `strain` `[n]` or `[1]`. Takes a fixed number of draws per borrower, so that a stream of
-    draws never shifts."""
-    draws = rng.random((_DRAWS, len(state.regime)))
-    noise = rng.standard_normal((2, len(state.regime)))
-    regime, story = _next_regime(traits, state, draws[0], strain)
-    episode, episode_weeks, seen = _next_episode(state, draws[1])
-    stress = _next_stress(traits, state, regime, episode, noise[0], calendar)
+class Draws(NamedTuple):
+    """What chance brings to `n` borrowers in a week: uniform `[12, n]` by the constants below, normal `[2, n]` for the
+    stress and for the day of payment."""
+
+    uniform: Floats
+    normal: Floats
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, count: int) -> Draws:
+        return cls(rng.random((UNIFORM_DRAWS, count)), rng.standard_normal((NORMAL_DRAWS, count)))
+
+    def take(self, rows: Ints) -> Draws:
+        """The draws of a selection of borrowers."""
+        return Draws(self.uniform[:, rows], self.normal[:, rows])
+
+
+def step(traits: Traits, state: State, draws: Draws, calendar: Calendar, strain: Floats) -> Week:
+    """One week in times of a `strain` `[n]` or `[1]`: nothing but the arguments decides it."""
+    uniform, normal = draws
+    regime, story = _next_regime(traits, state, uniform[TO_REGIME], strain)
+    episode, episode_weeks, seen = _next_episode(state, uniform[TO_EPISODE])
+    stress = _next_stress(traits, state, regime, episode, normal[TO_STRESS], calendar)
     mind = _Mind(regime, story, episode, episode_weeks, seen, stress)
-    return _account(traits, state, calendar, draws, noise[1], mind, strain)
+    return _account(traits, state, calendar, draws, mind, strain)
 
 
 def leaving_rates(traits: Traits, state: State, strain: Floats) -> Floats:
@@ -265,6 +296,7 @@ class _Payments(NamedTuple):
     principal: Floats
     extra: Floats
     capitalised: Flags
+    catch_up_rate: Floats
 
 
 def _relief(
@@ -281,24 +313,22 @@ def _relief(
     return np.where(may, np.select([restructured, asks, offered], [2, 2, 1], 0), 0)
 
 
-def _bill(
-    traits: Traits, state: State, calendar: Calendar, stress: Floats, draws: Floats, noise: Floats, strain: Floats
-) -> _Bills:
+def _bill(traits: Traits, state: State, calendar: Calendar, stress: Floats, draws: Draws, strain: Floats) -> _Bills:
     """Last week's payment that comes back, the bill, and when a borrower without arrears means to pay it, if at all."""
     back = state.reversal & state.active & (state.part == 0)
     unpaid = state.unpaid + back
     due_of_oldest = calendar.due_day(state.bill_month - unpaid + 1, traits.bill_dom)
-    relief = _relief(state, calendar, stress, due_of_oldest, strain, draws[1])
+    relief = _relief(state, calendar, stress, due_of_oldest, strain, draws.uniform[TO_RELIEF])
     holiday = np.maximum(state.holiday, relief)
     offset = np.where(state.active, calendar.offset_of_dom[traits.bill_dom], -1)
     passes = (offset >= 0) & (holiday > 0)
     offset = np.where(passes, -1, offset)
     billed = offset >= 0
     day = calendar.first_day + offset
-    means_to_pay = draws[0] >= _logistic(
+    means_to_pay = draws.uniform[TO_BILL] >= _logistic(
         -4.8 + 1.75 * stress + 0.9 * traits.forgetful + 2.2 * (traits.rolls_at_days > 0)
     )
-    delay = np.rint(traits.pay_delay_days + 1.5 * np.maximum(stress, 0) + 1.6 * noise)
+    delay = np.rint(traits.pay_delay_days + 1.5 * np.maximum(stress, 0) + 1.6 * draws.normal[TO_DELAY])
     planned = day + NOTICE_DAYS + np.clip(delay, 1 - NOTICE_DAYS, 14).astype(np.int64)
     plans = billed & (unpaid == 0) & means_to_pay
     return _Bills(
@@ -324,16 +354,17 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
     capitalised = (bills.relief > 0) & (bills.unpaid > 0)
     late = state.active & (state.unpaid > 0) & (bills.pay_day == NEVER) & (bills.due_of_oldest < first_day)
     late_days = first_day - bills.due_of_oldest
-    catches_up = late & (draws[0] < _catch_up_rate(traits, calendar, stress, late_days))
+    rate = _catch_up_rate(traits, calendar, stress, late_days)
+    catches_up = late & (draws[TO_CATCH_UP] < rate)
     pays = state.active & (planned | catches_up | capitalised)
-    offset = np.where(pays, np.where(planned, bills.pay_day - first_day, (draws[1] * 7).astype(np.int64)), -1)
+    offset = np.where(pays, np.where(planned, bills.pay_day - first_day, (draws[TO_PAY_DAY] * 7).astype(np.int64)), -1)
     bill_before = bills.billed & (bills.offset <= offset)
     unpaid_then = bills.unpaid + bill_before
-    one_only = draws[2] < np.clip(0.25 + 0.2 * stress + 0.5 * (traits.rolls_at_days > 0), 0.1, 0.85)
-    partly = catches_up & one_only & (draws[3] < 0.3) & (state.part < 0.6) & ~capitalised
+    one_only = draws[TO_COUNT] < np.clip(0.25 + 0.2 * stress + 0.5 * (traits.rolls_at_days > 0), 0.1, 0.85)
+    partly = catches_up & one_only & (draws[TO_PART] < 0.3) & (state.part < 0.6) & ~capitalised
     count = np.where(pays & ~partly, np.where(one_only & ~capitalised, 1, unpaid_then), 0)
     # Money to spare is a matter of good weeks: one payment in twenty brings up to three instalments more.
-    extra = np.where(pays & (draws[4] < 0.05) & (stress < 0.5) & ~capitalised, 60.0 * draws[4], 0.0)
+    extra = np.where(pays & (draws[TO_EXTRA] < 0.05) & (stress < 0.5) & ~capitalised, 60.0 * draws[TO_EXTRA], 0.0)
     settled = np.where(partly, 0.3, count) * traits.overpays + extra
     settled = traits.instalment * np.where(capitalised, -0.18 * count, 0.82 * settled)
     return _Payments(
@@ -350,6 +381,7 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
         principal=np.maximum(state.principal - settled, 0.0),
         extra=extra,
         capitalised=capitalised,
+        catch_up_rate=np.where(late, rate, 0.0),
     )
 
 
@@ -358,7 +390,7 @@ def _catch_up_rate(traits: Traits, calendar: Calendar, stress: Floats, late_days
     for those who live in arrears, until these are as old as they let them get."""
     rate = 0.6 * _logistic(2.3 - 1.65 * stress + 0.5 * (late_days >= 30))
     rate = rate * np.where(late_days < traits.rolls_at_days, 0.2, 1.0)
-    return np.maximum(rate, 0.5 * refund_comes(traits, calendar))
+    return np.where(refund_comes(traits, calendar), np.maximum(rate, 0.5), rate)
 
 
 def refund_comes(traits: Traits, calendar: Calendar) -> Flags:
@@ -377,19 +409,17 @@ def _onset(state: State, first_day: int, bills: _Bills, payments: _Payments, due
     return np.where((state.onset_day == NEVER) & state.active & (onset < beyond), onset, state.onset_day)
 
 
-def _account(
-    traits: Traits, state: State, calendar: Calendar, draws: Floats, noise: Floats, mind: _Mind, strain: Floats
-) -> Week:
+def _account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind: _Mind, strain: Floats) -> Week:
     """The week's reversal, bill, payment and missed payment, in this order of cause, and what they leave."""
     first_day, last_day = calendar.first_day, calendar.first_day + 6
-    bills = _bill(traits, state, calendar, mind.stress, draws[[2, 10]], noise, strain)
-    payments = _pay(traits, state, calendar, mind.stress, bills, draws[[3, 4, 5, 6, 11]])
+    bills = _bill(traits, state, calendar, mind.stress, draws, strain)
+    payments = _pay(traits, state, calendar, mind.stress, bills, draws.uniform)
     unpaid = bills.unpaid + bills.billed - payments.settles
     due_after = calendar.due_day(bills.month - unpaid + 1, traits.bill_dom)
 
     # The lender notices the latest bill unpaid one to three days after its due date. It looks at night and payments
     # come by day, so a payment of the same day is too late.
-    noticed = bills.day + NOTICE_DAYS + 1 + (draws[7] * 3).astype(np.int64)
+    noticed = bills.day + NOTICE_DAYS + 1 + (draws.uniform[TO_NOTICE] * 3).astype(np.int64)
     missed_day = np.where(bills.billed, noticed, state.missed_day)
     looks = state.active & (missed_day >= first_day) & (missed_day <= last_day)
     pays_first = payments.pays & (payments.day < missed_day)
@@ -398,9 +428,9 @@ def _account(
 
     # Paid off and left, or charged off.
     charged_off = (unpaid > 0) & (due_after + CHARGE_OFF_DAYS <= last_day)
-    leaves = (unpaid == 0) & (draws[8] < 0.0016) & ~payments.pays
+    leaves = (unpaid == 0) & (draws.uniform[TO_LEAVE] < 0.0016) & ~payments.pays
     ends = state.active & (charged_off | leaves)
-    bounces = draws[9] < 0.002 + 0.004 * np.clip(mind.stress, 0, 3)
+    bounces = draws.uniform[TO_BOUNCE] < 0.002 + 0.004 * np.clip(mind.stress, 0, 3)
     after = State(
         regime=np.where(state.active, mind.regime, state.regime),
         stress=mind.stress,
@@ -427,7 +457,9 @@ def _account(
     )
     return Week(
         calendar=calendar,
+        draws=draws,
         state=after,
+        catch_up_rate=payments.catch_up_rate,
         reversed_no=np.where(bills.back, state.instalment_no - state.unpaid, -1),
         reversed_month=state.bill_month - state.unpaid,
         bill_offset=bills.offset,
