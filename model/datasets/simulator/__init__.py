@@ -21,7 +21,7 @@ from events.types import KINDS, Event, Kind
 from model.datasets import DatasetError, Outcome, in_held_out_share
 from model.datasets.simulator import economy, hazard, life
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
-from model.datasets.simulator.drafts import DAY_S
+from model.datasets.simulator.drafts import DAY_S, Draft
 from model.datasets.simulator.life import NEVER, Calendar, Draws, State, Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits
 from model.datasets.simulator.repayments import draft_repayments
@@ -231,6 +231,15 @@ class Simulator:
             yield state, week
             state = week.state
 
+    def drafts_of(self, block: int) -> Iterator[tuple[State, Week, Surface, list[Draft]]]:
+        """Each week as `lives_of` gives it, what carries over of the behaviour after it (changed in place by the next),
+        and the week's events of every kind as they were drafted, before any is told late."""
+        traits = self.traits_of(block)
+        surface, rng = Surface.of(traits), self._generator(block, _SURFACE)
+        for before, week in self.lives_of(block):
+            drafts = [draft_repayments(traits, week, rng), *draft_behaviour(traits, week, surface, rng)]
+            yield before, week, surface, drafts
+
     def strain_by_week(self) -> Floats:
         """The economy's strain in each week of the period, `[weeks]`."""
         return self._strain[BURN_IN_WEEKS:]
@@ -255,13 +264,10 @@ class Simulator:
 
     def _block_weeks(self, block: int) -> Iterator[_Events]:
         """Each week's events of a block, in no order; what is told after its week comes with the week of telling."""
-        traits = self.traits_of(block)
         user_ids = self._user_ids(block)
         end_s = self._end_day * DAY_S
-        surface, rng = Surface.of(traits), self._generator(block, _SURFACE)
         told_later: list[_Events] = []
-        for number, (_, week) in enumerate(self.lives_of(block)):
-            drafts = [draft_repayments(traits, week, rng), *draft_behaviour(traits, week, surface, rng)]
+        for number, (_, _, _, drafts) in enumerate(self.drafts_of(block)):
             kept = [draft.where((draft.user < len(user_ids)) & (draft.time_s < end_s)) for draft in drafts]
             prefix = f"{self.seed:x}-{block:x}-{number:x}-"
             drafted = _Events(

@@ -28,6 +28,9 @@ DELINQUENCY_DAYS = 60
 CHARGE_OFF_DAYS = 150
 NOTICE_DAYS = 6
 """Days from the bill to the due date."""
+DELAY_SPREAD_DAYS, LATEST_DELAY_DAYS = 1.6, 14
+PART_SHARE = 0.3
+"""Share of those payments that settle less than one instalment."""
 NEVER = np.int64(-1)
 _PULL = np.array([0.2, 0.075, 0.5, 0.3, 0.8, 0.9, 0.14])
 """Share of the way to its target that stress goes in a week, by regime."""
@@ -200,12 +203,16 @@ class Draws(NamedTuple):
 
 def step(traits: Traits, state: State, draws: Draws, calendar: Calendar, strain: Floats) -> Week:
     """One week in times of a `strain` `[n]` or `[1]`: nothing but the arguments decides it."""
+    return _account(traits, state, calendar, draws, next_mind(traits, state, draws, calendar, strain), strain)
+
+
+def next_mind(traits: Traits, state: State, draws: Draws, calendar: Calendar, strain: Floats) -> Mind:
+    """The latent side of a week: regime, look-alike and stress."""
     uniform, normal = draws
     regime, story = _next_regime(traits, state, uniform[TO_REGIME], strain)
     episode, episode_weeks, seen = _next_episode(state, uniform[TO_EPISODE])
     stress = _next_stress(traits, state, regime, episode, normal[TO_STRESS], calendar)
-    mind = _Mind(regime, story, episode, episode_weeks, seen, stress)
-    return _account(traits, state, calendar, draws, mind, strain)
+    return Mind(regime, story, episode, episode_weeks, seen, stress)
 
 
 def leaving_rates(traits: Traits, state: State, strain: Floats) -> Floats:
@@ -251,7 +258,7 @@ def _logistic(values: Floats) -> Floats:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-class _Mind(NamedTuple):
+class Mind(NamedTuple):
     """The latent side of the week that the accounting of the same week follows."""
 
     regime: Ints
@@ -325,11 +332,9 @@ def _bill(traits: Traits, state: State, calendar: Calendar, stress: Floats, draw
     offset = np.where(passes, -1, offset)
     billed = offset >= 0
     day = calendar.first_day + offset
-    means_to_pay = draws.uniform[TO_BILL] >= _logistic(
-        -4.8 + 1.75 * stress + 0.9 * traits.forgetful + 2.2 * (traits.rolls_at_days > 0)
-    )
-    delay = np.rint(traits.pay_delay_days + 1.5 * np.maximum(stress, 0) + 1.6 * draws.normal[TO_DELAY])
-    planned = day + NOTICE_DAYS + np.clip(delay, 1 - NOTICE_DAYS, 14).astype(np.int64)
+    means_to_pay = draws.uniform[TO_BILL] >= miss_rate(traits, stress)
+    delay = np.rint(usual_delay_days(traits, stress) + DELAY_SPREAD_DAYS * draws.normal[TO_DELAY])
+    planned = day + NOTICE_DAYS + np.clip(delay, 1 - NOTICE_DAYS, LATEST_DELAY_DAYS).astype(np.int64)
     plans = billed & (unpaid == 0) & means_to_pay
     return _Bills(
         back=back,
@@ -354,14 +359,14 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
     capitalised = (bills.relief > 0) & (bills.unpaid > 0)
     late = state.active & (state.unpaid > 0) & (bills.pay_day == NEVER) & (bills.due_of_oldest < first_day)
     late_days = first_day - bills.due_of_oldest
-    rate = _catch_up_rate(traits, calendar, stress, late_days)
+    rate = catch_up_rate(traits, calendar, stress, late_days)
     catches_up = late & (draws[TO_CATCH_UP] < rate)
     pays = state.active & (planned | catches_up | capitalised)
     offset = np.where(pays, np.where(planned, bills.pay_day - first_day, (draws[TO_PAY_DAY] * 7).astype(np.int64)), -1)
     bill_before = bills.billed & (bills.offset <= offset)
     unpaid_then = bills.unpaid + bill_before
-    one_only = draws[TO_COUNT] < np.clip(0.25 + 0.2 * stress + 0.5 * (traits.rolls_at_days > 0), 0.1, 0.85)
-    partly = catches_up & one_only & (draws[TO_PART] < 0.3) & (state.part < 0.6) & ~capitalised
+    one_only = draws[TO_COUNT] < one_only_share(traits, stress)
+    partly = catches_up & one_only & (draws[TO_PART] < PART_SHARE) & (state.part < 0.6) & ~capitalised
     count = np.where(pays & ~partly, np.where(one_only & ~capitalised, 1, unpaid_then), 0)
     # Money to spare is a matter of good weeks: one payment in twenty brings up to three instalments more.
     extra = np.where(pays & (draws[TO_EXTRA] < 0.05) & (stress < 0.5) & ~capitalised, 60.0 * draws[TO_EXTRA], 0.0)
@@ -385,7 +390,22 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
     )
 
 
-def _catch_up_rate(traits: Traits, calendar: Calendar, stress: Floats, late_days: Ints) -> Floats:
+def miss_rate(traits: Traits, stress: Floats) -> Floats:
+    """Probability that a borrower without arrears does not mean to pay a bill, `[n]`."""
+    return _logistic(-4.8 + 1.75 * stress + 0.9 * traits.forgetful + 2.2 * (traits.rolls_at_days > 0))
+
+
+def usual_delay_days(traits: Traits, stress: Floats) -> Floats:
+    """Mean days from the due date to a payment that is meant, `[n]`; its spread is `DELAY_SPREAD_DAYS`."""
+    return traits.pay_delay_days + 1.5 * np.maximum(stress, 0)
+
+
+def one_only_share(traits: Traits, stress: Floats) -> Floats:
+    """Probability that a payment on arrears settles one instalment at most, `[n]`."""
+    return np.clip(0.25 + 0.2 * stress + 0.5 * (traits.rolls_at_days > 0), 0.1, 0.85)
+
+
+def catch_up_rate(traits: Traits, calendar: Calendar, stress: Floats, late_days: Ints) -> Floats:
     """Probability that a borrower in arrears pays this week: sooner with a tax refund or once the lender insists, later
     for those who live in arrears, until these are as old as they let them get."""
     rate = 0.6 * _logistic(2.3 - 1.65 * stress + 0.5 * (late_days >= 30))
@@ -409,7 +429,7 @@ def _onset(state: State, first_day: int, bills: _Bills, payments: _Payments, due
     return np.where((state.onset_day == NEVER) & state.active & (onset < beyond), onset, state.onset_day)
 
 
-def _account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind: _Mind, strain: Floats) -> Week:
+def _account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind: Mind, strain: Floats) -> Week:
     """The week's reversal, bill, payment and missed payment, in this order of cause, and what they leave."""
     first_day, last_day = calendar.first_day, calendar.first_day + 6
     bills = _bill(traits, state, calendar, mind.stress, draws, strain)
