@@ -49,6 +49,13 @@ _SPREAD_MEAN = 0.2
 _LOG_AMOUNT = np.log(np.array([38, 420, 70, 30, 35, 160, 55, 60, 110, 160, 50, 140], dtype=np.float64))
 _TABLE = 256
 _AMOUNT_SPREAD = 0.9
+WEEKLY_SPREAD = 0.4
+CASHING_SHARE, MOVING_SHARE, FESTIVE_SHARE = 0.75, 0.5, 0.5
+"""Share of the movements that are of that kind while it lasts."""
+ELSEWHERE_SHARE = 0.15
+"""Share of the movements that stay where they are seen when the daily banking goes elsewhere."""
+JUMP_RATE = 0.008
+LOG_DURATION_SPREAD = 0.9
 _FEED_DELAY_S = 48 * 3600
 """Longest time from a movement to its copy from a second feed."""
 
@@ -59,7 +66,7 @@ def _table(weights: tuple[int, ...]) -> NDArray[np.int64]:
     return np.searchsorted(edges, np.arange(_TABLE), side="right")
 
 
-_CATEGORY_TABLE = np.stack([_table(_MIX[mode]) for mode in range(len(_MIX))])
+CATEGORY_TABLE = np.stack([_table(_MIX[mode]) for mode in range(len(_MIX))])
 _CHANNEL_TABLE = np.stack([_table(mix) for mix in _CHANNEL_MIX])
 _PARTY_TABLE = np.stack([_table(mix) for mix in _PARTY_MIX])
 
@@ -112,17 +119,12 @@ def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     draws = rng.random((6, len(shown)))
     noise = rng.standard_normal(len(shown))
     state = week.state
-    cashing = state.regime == life.CASH_OUT
     begins = state.episode_weeks == life.EPISODE_WEEKS
-    target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (state.episode == life.MOVING)
-    target = target + np.where(traits.festive & _is_december(week), 0.15, 0.0)
-    target = np.where(cashing | (state.regime == life.GONE), 1.03, target)
-    # Who hardly uses their line, or always all of it, does so steadily.
-    unsteady = 0.01 + 0.1 * np.clip(traits.base_utilisation * (1 - traits.base_utilisation), 0.0, 1.0)
-    surface.utilisation += np.where(cashing, 0.4, 0.17) * (target - surface.utilisation) + unsteady * noise
+    pull, target = utilisation_pull(traits, state.regime, state.episode, shown, is_december(week.calendar))
+    surface.utilisation += pull * (target - surface.utilisation) + unsteadiness(traits) * noise
     surface.utilisation += np.where(begins & (state.episode == life.CASH_PURCHASE), 0.25, 0.0)
     # A large purchase, or a line paid off at once: it wears off in a month or two.
-    surface.utilisation[:] = np.where(draws[5] < 0.008, 125.0 * draws[5], surface.utilisation)
+    surface.utilisation[:] = np.where(draws[5] < JUMP_RATE, draws[5] / JUMP_RATE, surface.utilisation)
     np.clip(surface.utilisation, 0.0, 1.08, out=surface.utilisation)
 
     switches = begins & (state.episode == life.INCOME_SWITCH)
@@ -138,8 +140,60 @@ def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     surface.elsewhere &= draws[4] >= 0.02
 
 
-def _is_december(week: Week) -> bool:
-    return week.calendar.year_phase > 0.9
+def utilisation_pull(
+    traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool
+) -> tuple[Floats, Floats]:
+    """Share of the way that the use of the line goes in a week, and where to, both `[n]`."""
+    target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (episode == life.MOVING)
+    target = target + np.where(traits.festive & december, 0.15, 0.0)
+    cashing = regime == life.CASH_OUT
+    return np.where(cashing, 0.4, 0.17), np.where(cashing | (regime == life.GONE), 1.03, target)
+
+
+def unsteadiness(traits: Traits) -> Floats:
+    """Spread of the use of the line about its way: who hardly uses it, or always all of it, does so steadily."""
+    return 0.01 + 0.1 * np.clip(traits.base_utilisation * (1 - traits.base_utilisation), 0.0, 1.0)
+
+
+def spending_rate(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
+    """Movements that a borrower's usual week brings, `[n]`."""
+    rate = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
+    moods = [regime == life.GONE, regime == life.CASH_OUT, episode == life.MOVING]
+    return rate * np.select(moods, [0.25, 2.0, 1.4], 1.0) * np.where(traits.festive & december, 1.7, 1.0)
+
+
+def stressed_share(traits: Traits, shown: Floats) -> Floats:
+    """Share of a borrower's movements that are of the stressed kind, `[n]`."""
+    share: Floats = 1 / (1 + np.exp(2.9 - 1.25 * (shown + 0.7 * traits.style)))
+    return share
+
+
+def activity_rates(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
+    """Sessions, inquiries and changes of device in a week, `[3, n]`."""
+    gone, cashing = regime == life.GONE, regime == life.CASH_OUT
+    sessions = traits.digital_rate * np.select([gone, shown > 2.2], [0.05, 0.45], 1 + 0.4 * shown)
+    inquiries = 0.018 + 0.045 * np.minimum(shown, 2.5) + 0.16 * (episode == life.MOVING) + 0.12 * cashing
+    return np.stack((sessions, inquiries, 0.006 + 0.15 * cashing + 0.01 * (traits.festive & december)))
+
+
+def usual_log_duration(shown: Floats) -> Floats:
+    """Mean logarithm of a session's seconds, `[n]`."""
+    return 4.2 + 0.25 * shown
+
+
+def usual_repeats(shown: Floats) -> Floats:
+    """Mean of the exponential whose whole part is how often a session is repeated, `[n]`."""
+    return 0.7 + 0.5 * np.minimum(shown, 2)
+
+
+def pay_rate(traits: Traits, regime: Ints) -> tuple[Floats, Floats]:
+    """Probability that a salary comes on its day, and that it is a benefit instead if it does, both `[n]`."""
+    jobless = (regime == life.SHOCK) & (traits.visibility > 0.6)
+    return np.where(regime == life.GONE, 0.3, np.where(jobless, 0.75, 0.97)), np.where(jobless, 0.6, 0.0)
+
+
+def is_december(calendar: life.Calendar) -> bool:
+    return calendar.year_phase > 0.9
 
 
 def _winter(week: Week) -> bool:
@@ -149,25 +203,29 @@ def _winter(week: Week) -> bool:
 def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> Draft:
     state = week.state
     acting = state.active & traits.has_transactions & (surface.outage_weeks == 0)
-    cashing, gone = state.regime == life.CASH_OUT, state.regime == life.GONE
-    moving, festive = state.episode == life.MOVING, traits.festive & _is_december(week)
+    cashing = state.regime == life.CASH_OUT
+    moving, festive = state.episode == life.MOVING, traits.festive & is_december(week.calendar)
     purchase = (state.episode == life.CASH_PURCHASE) & (state.episode_weeks == life.EPISODE_WEEKS)
     # Some weeks have much more to pay for than others, stress or none.
-    rate = (
-        traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4) * np.exp(0.4 * rng.standard_normal(len(shown)) - 0.08)
-    )
-    rate = rate * np.select([gone, cashing, moving], [0.25, 2.0, 1.4], 1.0) * np.where(surface.elsewhere, 0.15, 1.0)
-    count = rng.poisson(np.where(acting, rate * np.where(festive, 1.7, 1.0), 0.0)) + 2 * (acting & purchase)
+    rate = spending_rate(traits, state.regime, state.episode, shown, is_december(week.calendar))
+    rate *= np.exp(WEEKLY_SPREAD * rng.standard_normal(len(shown)) - 0.5 * WEEKLY_SPREAD**2)
+    rate *= np.where(surface.elsewhere, ELSEWHERE_SHARE, 1.0)
+    count = rng.poisson(np.where(acting, rate, 0.0)) + 2 * (acting & purchase)
     spent = np.repeat(np.arange(len(shown)), count)
     draws = rng.random((7, len(spent)))
     noise = rng.standard_normal((2, len(spent)))
-    stressed = draws[0] < 1 / (1 + np.exp(2.9 - 1.25 * (shown + 0.7 * traits.style)[spent]))
+    stressed = draws[0] < stressed_share(traits, shown)[spent]
     mode = np.select(
-        [draws[1] < 0.75 * cashing[spent], draws[1] < 0.5 * moving[spent], stressed, draws[1] < 0.5 * festive[spent]],
+        [
+            draws[1] < CASHING_SHARE * cashing[spent],
+            draws[1] < MOVING_SHARE * moving[spent],
+            stressed,
+            draws[1] < FESTIVE_SHARE * festive[spent],
+        ],
         [_CASHING, _MOVING, _STRESSED, _FESTIVE],
         _USUAL,
     )
-    category = _CATEGORY_TABLE[mode, (draws[2] * _TABLE).astype(np.int64)]
+    category = CATEGORY_TABLE[mode, (draws[2] * _TABLE).astype(np.int64)]
     category = np.where(purchase[spent], _CASH, category)
     scale = np.sqrt(traits.income / 2300.0)[spent] * np.where(mode == _CASHING, 2.2, 1.0)
     scale *= np.where(purchase[spent], 6.0, 1.0)
@@ -222,11 +280,11 @@ def _incomes(
     draws = rng.random((4, len(acting)))
     noise = rng.standard_normal(len(acting))
     state = week.state
-    jobless = (state.regime == life.SHOCK) & (traits.visibility > 0.6)
+    comes, from_state = pay_rate(traits, state.regime)
     offset = week.calendar.offset_of_dom[surface.payday_dom]
     paid = acting & (offset >= 0) & (surface.silent_weeks == 0) & ~surface.elsewhere
-    paid &= draws[0] < np.where(state.regime == life.GONE, 0.3, np.where(jobless, 0.75, 0.97))
-    benefit = paid & jobless & (draws[1] < 0.6)
+    paid &= draws[0] < comes
+    benefit = paid & (draws[1] < from_state)
     amount = surface.income * np.exp(0.06 * noise) * np.where(benefit, 0.45, 1.0)
     amount *= np.where(traits.seasonal & _winter(week), 0.6, 1.0) * np.where(draws[2] < 0.04, 1.6, 1.0)
     earner = np.flatnonzero(paid)
@@ -244,15 +302,11 @@ def _incomes(
 def _activity(traits: Traits, week: Week, shown: Floats, rng: np.random.Generator) -> Draft:
     state = week.state
     acting = state.active & traits.has_activity
-    gone, cashing = state.regime == life.GONE, state.regime == life.CASH_OUT
-    sessions = traits.digital_rate * np.select([gone, shown > 2.2], [0.05, 0.45], 1 + 0.4 * shown)
-    inquiries = 0.018 + 0.045 * np.minimum(shown, 2.5) + 0.16 * (state.episode == life.MOVING) + 0.12 * cashing
-    devices = 0.006 + 0.15 * cashing + 0.01 * traits.festive * _is_december(week)
-    rates = np.where(acting, np.stack((sessions, inquiries, devices)), 0.0)
+    rates = activity_rates(traits, state.regime, state.episode, shown, is_december(week.calendar)) * acting
     kind, user = np.divmod(np.repeat(np.arange(rates.size), rng.poisson(rates).ravel()), len(shown))
     draws = rng.random((3, len(user)))
-    duration = np.exp(4.2 + 0.9 * rng.standard_normal(len(user)) + 0.25 * shown[user])
-    times = 1 + np.floor(-np.log1p(-draws[0]) * (0.7 + 0.5 * np.minimum(shown[user], 2)))
+    duration = np.exp(usual_log_duration(shown[user]) + LOG_DURATION_SPREAD * rng.standard_normal(len(user)))
+    times = 1 + np.floor(-np.log1p(-draws[0]) * usual_repeats(shown[user]))
     is_session = kind == 0
     return Draft(
         user,

@@ -19,6 +19,10 @@ MARITAL_STATUSES = ("single", "married", "divorced", "widowed")
 REGIONS = tuple(f"region_{number:02d}" for number in range(1, 13))
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 SEXES = ("female", "male")
+_LOG_FRAILTY, _LOG_FRAILTY_SPREAD = -0.3, 0.75
+_FRAILTY_OF_EMPLOYMENT = np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])
+_SEEN_SHARE, _SEEN_NOISE = 0.6, 0.5
+_PD_LOGIT, _PD_SLOPE = 3.1, 0.9
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,10 @@ class Traits(Columns):
 
 def draw_traits(rng: np.random.Generator, count: int) -> Traits:
     """Traits of `count` borrowers. Frailty shows, with noise, in employment, origination PD, bureau score and rate."""
-    log_frailty = rng.normal(-0.3, 0.75, count)
+    log_frailty = rng.normal(_LOG_FRAILTY, _LOG_FRAILTY_SPREAD, count)
     employment = rng.choice(len(EMPLOYMENTS), count, p=(0.62, 0.12, 0.1, 0.08, 0.04, 0.04))
-    log_frailty += np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])[employment]
-    seen = 0.6 * log_frailty + rng.normal(0.0, 0.5, count)
+    log_frailty += _FRAILTY_OF_EMPLOYMENT[employment]
+    seen = _SEEN_SHARE * log_frailty + rng.normal(0.0, _SEEN_NOISE, count)
     income = np.exp(rng.normal(7.75, 0.45, count)) * np.array([1.0, 1.1, 0.9, 0.7, 0.45, 0.45])[employment]
     product = rng.choice(len(PRODUCTS), count, p=(0.35, 0.35, 0.2, 0.1))
     burden = np.clip(rng.lognormal(-2.3, 0.45, count), 0.02, 0.5)
@@ -137,9 +141,19 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         tenure_months=np.floor(rng.exponential(30.0, count)),
         term_months=term,
         interest_rate=_rounded(np.clip(0.07 + 0.025 * seen + rng.normal(0, 0.015, count), 0.01, 0.35), 4),
-        origination_pd=_rounded(np.clip(1 / (1 + np.exp(3.1 - 0.9 * seen)), 0.001, 0.6), 4),
+        origination_pd=_rounded(np.clip(1 / (1 + np.exp(_PD_LOGIT - _PD_SLOPE * seen)), 0.001, 0.6), 4),
         bureau_score=_rounded(np.clip(660 - 55 * seen + rng.normal(0, 25, count), 300, 850), 0),
     )
+
+
+def log_frailty_given_profile(traits: Traits) -> tuple[Floats, Floats]:
+    """Mean and spread of the logarithm of the frailty for one who knows employment and origination PD, both `[n]`."""
+    pd = np.clip(traits.origination_pd, 0.001, 0.6)
+    seen = (np.log(pd / (1 - pd)) + _PD_LOGIT) / _PD_SLOPE
+    prior = _LOG_FRAILTY + _FRAILTY_OF_EMPLOYMENT[traits.employment]
+    precision = _LOG_FRAILTY_SPREAD**-2 + (_SEEN_SHARE / _SEEN_NOISE) ** 2
+    mean = (prior * _LOG_FRAILTY_SPREAD**-2 + _SEEN_SHARE * seen * _SEEN_NOISE**-2) / precision
+    return mean, np.full(len(mean), precision**-0.5)
 
 
 def _rounded(values: NDArray[np.floating], decimals: int) -> Floats:
