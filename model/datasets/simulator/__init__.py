@@ -175,7 +175,7 @@ class Simulator:
                 self.traits_of(block).take(rows),
                 state.take(rows),
                 week.take(rows),
-                float(self._strain_in(number)[0]),
+                float(self.strain_in(number)[0]),
                 days % 7,
                 horizon_days,
                 hazard.Chances(seeds),
@@ -217,7 +217,7 @@ class Simulator:
         state = fresh
         for number in range(-BURN_IN_WEEKS, 0):
             state = life.step(
-                traits, state, Draws.of(rng, BLOCK_USERS), self._calendar(number), self._strain_in(number)
+                traits, state, Draws.of(rng, BLOCK_USERS), self.calendar(number), self.strain_in(number)
             ).state
         lost = (state.onset_day != NEVER) | (state.ended_day != NEVER)
         join_week = np.floor(traits.join_share * self._weeks).astype(np.int64)
@@ -227,7 +227,7 @@ class Simulator:
                 state = life.replaced(state, fresh, join_week == number, state.active | (join_week == number))
             else:
                 state = life.replaced(state, fresh, (join_week == 0) & ~state.active, join_week == 0)
-            week = life.step(traits, state, Draws.of(rng, BLOCK_USERS), self._calendar(number), self._strain_in(number))
+            week = life.step(traits, state, Draws.of(rng, BLOCK_USERS), self.calendar(number), self.strain_in(number))
             yield state, week
             state = week.state
 
@@ -244,11 +244,12 @@ class Simulator:
         """The economy's strain in each week of the period, `[weeks]`."""
         return self._strain[BURN_IN_WEEKS:]
 
-    def _strain_in(self, number: int) -> Floats:
+    def strain_in(self, number: int) -> Floats:
         """The economy's strain in a week, counted from the period's first, `[1]`."""
         return self._strain[BURN_IN_WEEKS + number : BURN_IN_WEEKS + number + 1]
 
-    def _calendar(self, number: int) -> Calendar:
+    def calendar(self, number: int) -> Calendar:
+        """The calendar of a week, counted from the period's first; those before it are negative."""
         return Calendar.of_week(self.first_day + 7 * number)
 
     def _weekly(self) -> Iterator[_Events]:

@@ -152,14 +152,16 @@ def utilisation_pull(
 
 def unsteadiness(traits: Traits) -> Floats:
     """Spread of the use of the line about its way: who hardly uses it, or always all of it, does so steadily."""
-    return 0.01 + 0.1 * np.clip(traits.base_utilisation * (1 - traits.base_utilisation), 0.0, 1.0)
+    spread: Floats = 0.01 + 0.1 * np.clip(traits.base_utilisation * (1 - traits.base_utilisation), 0.0, 1.0)
+    return spread
 
 
 def spending_rate(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
     """Movements that a borrower's usual week brings, `[n]`."""
     rate = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
     moods = [regime == life.GONE, regime == life.CASH_OUT, episode == life.MOVING]
-    return rate * np.select(moods, [0.25, 2.0, 1.4], 1.0) * np.where(traits.festive & december, 1.7, 1.0)
+    rate = rate * np.select(moods, [0.25, 2.0, 1.4], 1.0)
+    return np.where(traits.festive & december, 1.7 * rate, rate)
 
 
 def stressed_share(traits: Traits, shown: Floats) -> Floats:

@@ -29,7 +29,7 @@ CHARGE_OFF_DAYS = 150
 NOTICE_DAYS = 6
 """Days from the bill to the due date."""
 DELAY_SPREAD_DAYS, LATEST_DELAY_DAYS = 1.6, 14
-PART_SHARE = 0.3
+PART_SHARE, EXTRA_RATE, OFFER_RATE = 0.3, 0.05, 0.01
 """Share of those payments that settle less than one instalment."""
 NEVER = np.int64(-1)
 _PULL = np.array([0.2, 0.075, 0.5, 0.3, 0.8, 0.9, 0.14])
@@ -306,16 +306,21 @@ class _Payments(NamedTuple):
     catch_up_rate: Floats
 
 
+def ask_rate(stress: Floats, strain: Floats) -> Floats:
+    """Probability that a borrower without arrears asks in a week for bills to pass, and may, `[n]`."""
+    return np.where(stress > 1.0, np.minimum(0.03 * (1.0 + strain), 1.0), 0.0)
+
+
 def _relief(
     state: State, calendar: Calendar, stress: Floats, due_of_oldest: Ints, strain: Floats, draw: Floats
 ) -> Ints:
     """Bills that the lender lets pass from this week on: for the strained who ask in time, for arrears of 30 days and
     more, and one in December for whoever likes."""
     settled = (state.unpaid == 0) & (state.pay_day == NEVER)
-    asks = settled & (draw < np.where(stress > 1.0, 0.03 * (1.0 + strain), 0.0))
+    asks = settled & (draw < ask_rate(stress, strain))
     late_days = np.where(state.unpaid > 0, calendar.first_day - due_of_oldest, 0)
     restructured = (late_days >= 30) & (late_days < 120) & (draw < 0.03)
-    offered = settled & (draw < (0.01 if calendar.year_phase > 0.9 else 0.0))
+    offered = settled & (draw < (OFFER_RATE if calendar.year_phase > 0.9 else 0.0))
     may = state.active & ~state.reversal & (state.holiday == 0)
     return np.where(may, np.select([restructured, asks, offered], [2, 2, 1], 0), 0)
 
@@ -369,7 +374,9 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
     partly = catches_up & one_only & (draws[TO_PART] < PART_SHARE) & (state.part < 0.6) & ~capitalised
     count = np.where(pays & ~partly, np.where(one_only & ~capitalised, 1, unpaid_then), 0)
     # Money to spare is a matter of good weeks: one payment in twenty brings up to three instalments more.
-    extra = np.where(pays & (draws[TO_EXTRA] < 0.05) & (stress < 0.5) & ~capitalised, 60.0 * draws[TO_EXTRA], 0.0)
+    extra = np.where(
+        pays & (draws[TO_EXTRA] < EXTRA_RATE) & (stress < 0.5) & ~capitalised, 3.0 * draws[TO_EXTRA] / EXTRA_RATE, 0.0
+    )
     settled = np.where(partly, 0.3, count) * traits.overpays + extra
     settled = traits.instalment * np.where(capitalised, -0.18 * count, 0.82 * settled)
     return _Payments(

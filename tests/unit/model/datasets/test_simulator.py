@@ -301,7 +301,7 @@ def test_what_is_told_does_not_depend_on_what_comes_later():
                 if number >= 10:
                     draws = life.Draws.of(rng, BLOCK_USERS)
                     before = week.state if state is None else state
-                    week = life.step(traits, before, draws, self._calendar(number), np.zeros(1))
+                    week = life.step(traits, before, draws, self.calendar(number), np.zeros(1))
                 state = week.state
                 yield before, week
 
