@@ -158,7 +158,7 @@ def unsteadiness(traits: Traits) -> Floats:
 
 def spending_rate(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
     """Movements that a borrower's usual week brings, `[n]`."""
-    rate = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
+    rate: Floats = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
     moods = [regime == life.GONE, regime == life.CASH_OUT, episode == life.MOVING]
     rate = rate * np.select(moods, [0.25, 2.0, 1.4], 1.0)
     return np.where(traits.festive & december, 1.7 * rate, rate)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from model.datasets.simulator import BLOCK_USERS, BURN_IN_WEEKS, DAY_MS, Simulator, economy, life
 from model.datasets.simulator.evidence import Known, Seen, account_likelihood, behaviour_log_likelihood, seen_in
-from model.datasets.simulator.life import DELINQUENCY_DAYS, NEVER, Calendar, Draws, State, Week
+from model.datasets.simulator.life import DELINQUENCY_DAYS, NEVER, Calendar, Draws, Mind, State, Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits, log_frailty_given_profile
 
 PARTICLES = 400
@@ -28,6 +28,7 @@ _STREAM = 7
 _MISFIT = -6.0
 """What a particle loses whose arrears at the start of the period are not the borrower's."""
 _JITTER = 0.05
+_EAGER = 4.0
 
 
 class Attainable(NamedTuple):
@@ -164,10 +165,10 @@ class Belief:
     def weigh(self, before: State, week: Week, seen: Seen, strain: Floats) -> None:
         """Move the guesses on by a week and weigh them by what was seen in it."""
         state = self._latent(before)
-        mind = life.next_mind(self._traits, state, self._mind_draws(), week.calendar, strain)
+        mind, log_proposal = self._eager_mind(state, week.calendar, strain)
         likelihood = account_likelihood(self._traits, self._habits, before, week, mind.stress, self._known, strain)
-        log_likelihood = behaviour_log_likelihood(self._traits, before, week.calendar, mind, seen, self._rows)
-        log_likelihood += np.log(np.maximum(likelihood, 1e-12))
+        log_likelihood = behaviour_log_likelihood(self._traits, before, week, mind, seen, self._rows)
+        log_likelihood += np.log(np.maximum(likelihood, 1e-12)) + log_proposal
         active = before.active[self._rows]
         self._log_weight += np.where(active, log_likelihood, 0.0).reshape(self._users, -1)
         self._log_weight -= self._log_weight.max(axis=1, keepdims=True)
@@ -217,13 +218,22 @@ class Belief:
     def _draws(self) -> Draws:
         return Draws.of(self._rng, len(self._rows))
 
-    def _mind_draws(self) -> Draws:
-        """Draws that decide the mind and nothing else."""
+    def _eager_mind(self, state: State, calendar: Calendar, strain: Floats) -> tuple[Mind, Floats]:
+        """Next week's minds, in which declines and look-alikes begin `_EAGER` times as often as they do, and the
+        logarithm of the weights that make up for it: a few hundred particles would hardly ever try the rare ones."""
         count = len(self._rows)
         draws = Draws(np.zeros((life.UNIFORM_DRAWS, count)), np.zeros((life.NORMAL_DRAWS, count)))
-        draws.uniform[[life.TO_REGIME, life.TO_EPISODE]] = self._rng.random((2, count))
+        stable, calm = state.regime == life.STABLE, state.episode == 0
+        draws.uniform[life.TO_REGIME] = self._rng.random(count) / np.where(stable, _EAGER, 1.0)
+        draws.uniform[life.TO_EPISODE] = self._rng.random(count) / np.where(calm, _EAGER, 1.0)
         draws.normal[life.TO_STRESS] = self._normal(count)
-        return draws
+        mind = life.next_mind(self._traits, state, draws, calendar, strain)
+        leaving = np.minimum(life.leaving_rates(self._traits, state, strain).sum(axis=1), 0.9 / _EAGER)
+        stays = np.log1p(-leaving) - np.log1p(-_EAGER * leaving)
+        weight = np.where(stable, np.where(mind.regime != life.STABLE, -np.log(_EAGER), stays), 0.0)
+        rate = life.episode_rate()
+        waits = np.log1p(-rate) - np.log1p(-_EAGER * rate)
+        return mind, weight + np.where(calm, np.where(mind.episode != 0, -np.log(_EAGER), waits), 0.0)
 
     def _latent(self, before: State) -> State:
         """The guesses with the accounts that show."""

@@ -221,19 +221,25 @@ def _normal_share(values: Floats) -> Floats:
     t = 1 / (1 + 0.2316419 * np.abs(values))
     series = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
     tail = np.exp(-0.5 * values**2) / np.sqrt(2 * np.pi) * series
-    return np.where(values > 0, 1 - tail, tail)
+    share: Floats = np.where(values > 0, 1 - tail, tail)
+    return share
 
 
 def behaviour_log_likelihood(
-    traits: Traits, before: State, calendar: Calendar, mind: Mind, seen: Seen, rows: Ints
+    traits: Traits, before: State, week: life.Week, mind: Mind, seen: Seen, rows: Ints
 ) -> Floats:
-    """Logarithm of the likelihood of a week's behaviour per particle, `[n × particles]`; `rows` are their borrowers."""
+    """Logarithm of the likelihood of a week's behaviour per particle, `[n × particles]`; `rows` are their borrowers.
+
+    A one-off cash purchase is known for what it is.
+    """
+    calendar = week.calendar
+    purchase = (week.state.episode == life.CASH_PURCHASE) & (week.state.episode_weeks == life.EPISODE_WEEKS)
     hidden = mind.regime == life.NO_SIGN
     shown = np.where(hidden, 0.0, traits.visibility * np.maximum(mind.stress, 0.0))
     december = behaviour.is_december(calendar)
     open_feed = (seen.open & before.active)[rows] & traits.has_transactions
     spending = _spending(traits, mind, seen, shown, december, rows) + _use(traits, mind, seen, shown, december, rows)
-    spending += _income(traits, calendar, mind, seen, rows)
+    spending = np.where(purchase[rows], 0.0, spending) + _income(traits, calendar, mind, seen, rows)
     acting = before.active[rows] & traits.has_activity
     return np.where(open_feed, spending, 0.0) + np.where(acting, _acts(traits, mind, seen, shown, december, rows), 0.0)
 

@@ -234,6 +234,11 @@ def _next_regime(traits: Traits, state: State, draw: Floats, strain: Floats) -> 
     return regime, np.where(begins, regime, state.story)
 
 
+def episode_rate() -> float:
+    """Probability that a week brings a look-alike to a borrower who is in none."""
+    return float(_EPISODES_BEGIN[-1])
+
+
 def _next_episode(state: State, draw: Floats) -> tuple[Ints, Ints, Ints]:
     begins = (state.episode == 0) & (draw < _EPISODES_BEGIN[-1])
     episode = np.where(begins, _EPISODES[np.searchsorted(_EPISODES_BEGIN, draw, side="right")], state.episode)
