@@ -76,8 +76,7 @@ def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -
     known = ~np.isnan(true)
     rows = {
         "true hazard": true,
-        "belief after the week": told.after_week,
-        "belief before the week": told.before_week,
+        "what events tell of it": told,
         "days past due": np.array(overdue),
     }
     figures = {
@@ -87,7 +86,7 @@ def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -
         }
         for name, scores in rows.items()
     }
-    for name in ("true hazard", "belief after the week", "belief before the week"):
+    for name in ("true hazard", "what events tell of it"):
         figures[name]["mean"] = float(rows[name][known].mean())
     figures["what came"] = {"mean": float(happened[known].mean()), "events": float(known.sum())}
     return figures

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.datasets.simulator import behaviour, life
 from model.datasets.simulator.behaviour import CATEGORIES, CATEGORY_TABLE, Surface
-from model.datasets.simulator.drafts import Draft
+from model.datasets.simulator.drafts import DAY_S, Draft
 from model.datasets.simulator.life import (
     DELAY_SPREAD_DAYS,
     LATEST_DELAY_DAYS,
@@ -49,17 +49,21 @@ class Seen(NamedTuple):
     repeats: Floats  # of sessions, in all
     log_seconds: Floats  # of timed sessions, in all
     timed: Ints
+    days: Ints  # the last day seen, 0 to 6
 
 
-def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floats | None) -> Seen:
-    """What showed of the borrowers at `rows` of a block; `surface` as it was when the drafts were made."""
+def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floats, first_day: int, days: Ints) -> Seen:
+    """What showed of the borrowers at `rows` of a block by the end of `days` (0 to 6) of the week that begins on
+    `first_day`; `surface` as it was when the drafts were made, `used_before` the use of the line a week earlier."""
     place = np.full(len(surface.income), -1)
     place[rows] = np.arange(len(rows))
     count = len(rows)
     moves, by_category = np.zeros(count, np.int64), np.zeros((count, _SPENT))
     paid, benefit, told = (np.zeros(count, np.bool_) for _ in range(3))
     transactions, activity = drafts[_TRANSACTIONS], drafts[_ACTIVITY]
-    chosen = np.flatnonzero(place[transactions.user] >= 0)
+    last_s = np.full(len(place), -1)
+    last_s[rows] = (first_day + days + 1) * DAY_S
+    chosen = np.flatnonzero(transactions.time_s < last_s[transactions.user])
     amounts, categories = transactions.fields[0], transactions.fields[1]
     for row in chosen.tolist():
         user, category = place[transactions.user[row]], categories[row]
@@ -74,7 +78,7 @@ def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floa
     acts = np.zeros((3, count), np.int64)
     repeats, log_seconds, timed = np.zeros(count), np.zeros(count), np.zeros(count, np.int64)
     kinds, times, seconds = activity.fields
-    for row in np.flatnonzero(place[activity.user] >= 0).tolist():
+    for row in np.flatnonzero(activity.time_s < last_s[activity.user]).tolist():
         user, kind = place[activity.user[row]], _ACTIVITIES[kinds[row]]
         acts[kind, user] += 1
         if kind == 0:
@@ -91,7 +95,8 @@ def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floa
         paid=paid,
         benefit=benefit,
         used=np.where(told, surface.utilisation[rows], np.nan),
-        used_before=np.full(count, np.nan) if used_before is None else used_before,
+        used_before=used_before,
+        days=days,
         acts=acts,
         repeats=repeats,
         log_seconds=log_seconds,
@@ -101,7 +106,7 @@ def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floa
 
 @dataclass
 class Known:
-    """What is known of the latest bill while it may still be paid as meant; changed in place.
+    """What is known of the latest bill while it may still be paid as meant; `forget` and `take_up` change it in place.
 
     `due_day` `[n]` is `NEVER` unless a bill without arrears is open; `means` and `stress` are per particle: the
     probability that it is meant to be paid, given that it was not yet, and the stress when it came.
@@ -127,11 +132,12 @@ class Known:
         self.means[:] = (mind.pay_day != NEVER) | (mind.unpaid == 0)
         self.stress[:] = mind.stress
 
-    def rearrange(self, chosen: Ints) -> None:
-        self.means, self.stress = self.means[chosen], self.stress[chosen]
+    def take(self, users: Ints, rows: Ints) -> Known:
+        """What is known of some borrowers, by the particles at `rows`."""
+        return Known(self.due_day[users], self.means[rows], self.stress[rows])
 
-    def pay_days(self, traits: Traits, users: Ints, rows: Ints, first_day: int, rng: np.random.Generator) -> Ints:
-        """Days on which futures will pay the latest bill as meant, from `first_day` on; `NEVER` for the others."""
+    def pay_days(self, traits: Traits, users: Ints, rows: Ints, first_day: Ints, rng: np.random.Generator) -> Ints:
+        """Days on which futures pay the latest bill as meant, from `first_day` `[n]` on; `NEVER` for the others."""
         due = self.due_day[users]
         mean = life.usual_delay_days(traits, self.stress[rows])
         delay = np.full(len(users), -NOTICE_DAYS, dtype=np.int64)
@@ -145,9 +151,10 @@ class Known:
 
 
 def account_likelihood(
-    traits: Traits, habits: Traits, before: State, week: life.Week, stress: Floats, known: Known, strain: Floats
-) -> Floats:
-    """Likelihood of the week's payments per particle, `[n × particles]`; moves `known` on.
+    traits: Traits, before: State, week: life.Week, days: Ints, stress: Floats, known: Known, strain: Floats
+) -> tuple[Floats, Known]:
+    """Likelihood per particle, `[n × particles]`, of the payments of the week by the end of `days`, and what is known
+    of the latest bill then.
 
     `traits` and `stress` are per particle, the rest per borrower; `before` is the account at the start of the week.
     """
@@ -157,31 +164,34 @@ def account_likelihood(
         return np.repeat(values, particles)
 
     calendar, first_day = week.calendar, week.calendar.first_day
-    billed, pays = week.bill_offset >= 0, (week.pay_offset >= 0) & ~week.capitalised
+    bill_dom = traits.bill_dom[::particles]
+    billed = (week.bill_offset >= 0) & (week.bill_offset <= days)
+    acts = (week.pay_offset >= 0) & (week.pay_offset <= days)
+    pays, capitalised = acts & ~week.capitalised, acts & week.capitalised
     unpaid = before.unpaid + (week.reversed_no >= 0)
     opens = billed & (unpaid == 0)
-    due_day = calendar.due_day(week.state.bill_month, habits.bill_dom)
+    due_day = calendar.due_day(week.state.bill_month, bill_dom)
     due_day = np.where(opens, due_day, np.where(billed, NEVER, known.due_day))
     is_open = each(due_day != NEVER).astype(np.bool_)
-    known.stress = np.where(each(opens), stress, known.stress)
-    known.means = np.where(each(opens), 1 - life.miss_rate(traits, stress), np.where(each(billed), 0.0, known.means))
+    when_billed = np.where(each(opens), stress, known.stress)
+    means = np.where(each(opens), 1 - life.miss_rate(traits, stress), np.where(each(billed), 0.0, known.means))
 
-    oldest = calendar.due_day(before.bill_month - unpaid + 1, habits.bill_dom)
+    oldest = calendar.due_day(before.bill_month - unpaid + 1, bill_dom)
     late = before.active & (before.unpaid > 0) & (oldest < first_day)
     rate = life.catch_up_rate(traits, calendar, stress, each(first_day - oldest).astype(np.int64))
     rate = np.where(each(late), rate, 0.0)
-    no_plan = np.where(each(pays), rate / 7, 1 - rate)
+    no_plan = np.where(each(pays), rate / 7, 1 - rate * each(days + 1) / 7)
 
-    mean = life.usual_delay_days(traits, known.stress)
+    mean = life.usual_delay_days(traits, when_billed)
     elapsed = each(first_day - due_day)
     then = each(first_day + week.pay_offset - due_day)
     left = np.maximum(_later(elapsed - 1, mean), 1e-12)
-    plan = np.where(each(pays), _later(then - 1, mean) - _later(then, mean), _later(elapsed + 6, mean)) / left
-    as_meant = known.means * np.minimum(plan, 1.0)
-    either = np.maximum(as_meant + (1 - known.means) * no_plan, 1e-12)
+    plan = np.where(each(pays), _later(then - 1, mean) - _later(then, mean), _later(elapsed + each(days), mean)) / left
+    as_meant = means * np.minimum(plan, 1.0)
+    either = np.maximum(as_meant + (1 - means) * no_plan, 1e-12)
     likelihood = np.where(is_open, either, no_plan)
-    known.means = np.where(is_open & ~each(pays).astype(np.bool_), as_meant / either, 0.0)
-    known.due_day = np.where(pays | week.capitalised, NEVER, due_day)
+    means = np.where(is_open & ~each(pays).astype(np.bool_), as_meant / either, 0.0)
+    after = Known(np.where(acts, NEVER, due_day), means, when_billed)
 
     catches_up = late & pays & (due_day == NEVER)
     likelihood *= np.where(each(catches_up), _settles(traits, before, week, stress, each), 1.0)
@@ -190,7 +200,7 @@ def account_likelihood(
     may_ask = before.active & (unpaid == 0) & (due_day == NEVER) & (before.holiday == 0)
     asks = np.maximum(life.ask_rate(stress, strain), life.OFFER_RATE * behaviour.is_december(calendar) + _NEVER_HAPPENS)
     likelihood *= np.where(each(may_ask), np.where(each(week.state.holiday > 0), asks, 1 - asks), 1.0)
-    return np.where(each(week.capitalised | ~before.active), 1.0, likelihood)
+    return np.where(each(capitalised | ~before.active), 1.0, likelihood), after
 
 
 def _settles(
@@ -247,7 +257,7 @@ def behaviour_log_likelihood(
 def _spending(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, rows: Ints) -> Floats:
     """Of the number of movements and of their categories."""
     rate = behaviour.spending_rate(traits, mind.regime, mind.episode, shown, december)
-    rate = rate * np.where(seen.elsewhere, behaviour.ELSEWHERE_SHARE, 1.0)[rows]
+    rate = rate * (np.where(seen.elsewhere, behaviour.ELSEWHERE_SHARE, 1.0) * (seen.days + 1) / 7)[rows]
     spread = behaviour.WEEKLY_SPREAD
     of_node = np.exp(spread * _NODES - 0.5 * spread**2)
     moves = seen.moves[rows]
@@ -286,13 +296,15 @@ def _income(traits: Traits, calendar: Calendar, mind: Mind, seen: Seen, rows: In
     comes = comes * (1 - silent)
     paid, benefit = seen.paid[rows], seen.benefit[rows]
     likelihood = np.where(paid, comes * np.where(benefit, from_state, 1 - from_state), 1 - comes)
-    on_day = (calendar.offset_of_dom[seen.payday] >= 0)[rows] & ~seen.elsewhere[rows]
+    offset = calendar.offset_of_dom[seen.payday]
+    on_day = ((offset >= 0) & (offset <= seen.days) & ~seen.elsewhere)[rows]
     return np.where(on_day, np.log(np.maximum(likelihood, _NEVER_HAPPENS)), 0.0)
 
 
 def _acts(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, rows: Ints) -> Floats:
     """Of sessions, inquiries and changes of device, how often sessions repeat and how long they last."""
     rates = behaviour.activity_rates(traits, mind.regime, mind.episode, shown, december)
+    rates = rates * ((seen.days + 1) / 7)[rows]
     acts = seen.acts[:, rows]
     total: Floats = (acts * np.log(np.maximum(rates, 1e-9)) - rates).sum(axis=0)
     mean = behaviour.usual_repeats(shown)

@@ -273,6 +273,17 @@ class Mind(NamedTuple):
     episodes_seen: Ints
     stress: Floats
 
+    def take(self, rows: Ints) -> Mind:
+        """The minds of a selection of borrowers."""
+        return Mind(
+            self.regime[rows],
+            self.story[rows],
+            self.episode[rows],
+            self.episode_weeks[rows],
+            self.episodes_seen[rows],
+            self.stress[rows],
+        )
+
 
 class _Bills(NamedTuple):
     """This week's bills and reversals. `unpaid` and `due_of_oldest` hold before the bill, with the reversal; `relief`
