@@ -181,17 +181,22 @@ def movement_figures(movements: Iterable[tuple[NDArray[np.float64], NDArray[np.f
         return {}
     all_gaps, per_month = np.concatenate(gaps), np.array(counts)
     everything = np.concatenate(amounts)
-    return {
+    figures = {
         **_quantiles("movements per month", per_month, (0.1, 0.5, 0.9)),
-        "movements per month, variance over mean within an account (median)": float(np.median(dispersion)),
+        "movements per month, variance over mean within an account (median)": float(np.median(dispersion or [np.nan])),
         "movements that bring money in": float(np.mean(incoming)),
         "movements on the day of the one before": float((all_gaps == 0).mean()),
         **_quantiles("days between movements", all_gaps, (0.5, 0.9, 0.99)),
         "gaps, coefficient of variation within an account (median)": float(np.median(variation)),
         "amounts, 95th over 50th percentile": float(np.quantile(everything, 0.95) / np.quantile(everything, 0.5)),
-        "money out, standard deviation of its logarithm within an account (median)": float(np.median(spread)),
-        "money out in December over other months": float(np.sum(december, axis=0)[0] / np.sum(december, axis=0)[1]),
+        "money out, standard deviation of its logarithm within an account (median)": float(
+            np.median(spread or [np.nan])
+        ),
     }
+    if december:
+        in_december, otherwise = np.sum(december, axis=0)
+        figures["money out in December over other months"] = float(in_december / otherwise)
+    return figures
 
 
 def _quantiles(name: str, values: NDArray[np.float64] | NDArray[np.int64], at: tuple[float, ...]) -> Figures:

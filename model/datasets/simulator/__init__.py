@@ -11,15 +11,16 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from events.types import KINDS, Event, Kind
+from events.types import KINDS, Event
 from model.datasets import DatasetError, Outcome, in_held_out_share
 from model.datasets.simulator import economy, hazard, life
+from model.datasets.simulator.arrivals import LATE_SHARE, TWICE_SHARE, Record, delivered
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
 from model.datasets.simulator.drafts import DAY_S, Draft
 from model.datasets.simulator.life import NEVER, Calendar, Draws, State, Week
@@ -36,9 +37,6 @@ _EPOCH = dt.date(1970, 1, 1)
 _TRAITS, _LIFE, _SURFACE, _ECONOMY, _FUTURES = range(5)
 _HAZARD_CHUNK = 128
 """Borrowers whose futures are lived at once: 60 MB."""
-
-Record: TypeAlias = tuple[Kind, bytes, bytes, int]
-"""Kind, key, value and event time in milliseconds: what a producer needs."""
 
 
 class _Events(NamedTuple):
@@ -95,6 +93,10 @@ class Simulator:
                 (week.time_s * 1000).tolist(),
                 strict=True,
             )
+
+    def arrivals(self, late_share: float = LATE_SHARE, twice_share: float = TWICE_SHARE) -> Iterator[Record]:
+        """The records as a topic may get them: some late and so out of order, some twice; see `delivered`."""
+        return delivered(self.records(), self.seed, late_share, twice_share)
 
     def outcomes(self) -> dict[str, Outcome]:
         """The truth: onset of 60 or more days past due within the period, and the latent story."""

@@ -260,7 +260,7 @@ def _spending(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: b
     rate = rate * (np.where(seen.elsewhere, behaviour.ELSEWHERE_SHARE, 1.0) * (seen.days + 1) / 7)[rows]
     spread = behaviour.WEEKLY_SPREAD
     of_node = np.exp(spread * _NODES - 0.5 * spread**2)
-    moves = seen.moves[rows]
+    moves = np.where(traits.two_feeds, seen.moves[rows] // 2, seen.moves[rows])
     likelihood = np.zeros(len(rows))
     for node, weight in zip(of_node, _NODE_WEIGHTS / _NODE_WEIGHTS.sum(), strict=True):
         likelihood += weight * np.exp(-rate * node) * (rate * node) ** moves
