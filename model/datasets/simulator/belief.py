@@ -42,9 +42,9 @@ def attainable_hazards(
     """Probability of onset within `horizon_days` of the days of `times_ms`, as the events by the end of those days can
     tell it, float64 `[n]`.
 
-    NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio; the answers depend a little on who is asked for, through the
-    stream of chances they share; `progress` is
-    called with the share done, up to 1.
+    NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio. Equal questions get
+    equal answers, but who else is asked for changes a borrower's a little: the particles share a stream of chances.
+    `progress` is called with the share done, up to 1.
     """
     numbers = np.array([int(user_id[1:]) for user_id in user_ids], dtype=np.int64)
     days = np.asarray(times_ms, dtype=np.int64) // DAY_MS - simulator.first_day
