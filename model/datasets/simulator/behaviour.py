@@ -18,16 +18,16 @@ from model.datasets.simulator import life
 from model.datasets.simulator import portfolio as names
 from model.datasets.simulator.drafts import DAY_S, Draft, money, named, with_gaps
 from model.datasets.simulator.life import Week
-from model.datasets.simulator.portfolio import Floats, Ints, Traits
+from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits
 
 CATEGORIES = (
     "groceries", "housing", "utilities", "transport", "leisure", "travel", "health", "shopping", "cash", "transfer",
-    "gambling", "loan_repayment", "salary", "benefit",
+    "gambling", "loan_repayment", "salary", "benefit", "tax_refund",
 )  # fmt: skip
 CHANNELS = ("card", "online", "atm", "transfer", "branch")
 COUNTERPARTIES = ("merchant", "person", "lender", "employer", "state", "exchange", "own_account")
 ACTIVITIES = ("session", "inquiry", "device_change")
-_SALARY, _BENEFIT = CATEGORIES.index("salary"), CATEGORIES.index("benefit")
+_CASH, _SALARY, _BENEFIT, _REFUND = (CATEGORIES.index(name) for name in ("cash", "salary", "benefit", "tax_refund"))
 _USUAL, _STRESSED, _CASHING, _MOVING, _FESTIVE = range(5)
 _MIX = {
     _USUAL: (22, 5, 9, 12, 13, 5, 6, 16, 6, 4, 1, 1),
@@ -45,8 +45,19 @@ _PARTY_MIX = (
     (95, 5, 0, 0, 0, 0, 0), (100, 0, 0, 0, 0, 0, 0), (85, 0, 0, 0, 15, 0, 0), (97, 3, 0, 0, 0, 0, 0),
     (0, 0, 0, 0, 0, 0, 100), (0, 60, 3, 0, 2, 15, 20), (90, 0, 0, 0, 0, 10, 0), (0, 5, 95, 0, 0, 0, 0),
 )  # fmt: skip
+_SPREAD_MEAN = 0.2
 _LOG_AMOUNT = np.log(np.array([38, 420, 70, 30, 35, 160, 55, 60, 110, 160, 50, 140], dtype=np.float64))
 _TABLE = 256
+_AMOUNT_SPREAD = 0.9
+WEEKLY_SPREAD = 0.4
+CASHING_SHARE, MOVING_SHARE, FESTIVE_SHARE = 0.75, 0.5, 0.5
+"""Share of the movements that are of that kind while it lasts."""
+ELSEWHERE_SHARE = 0.15
+"""Share of the movements that stay where they are seen when the daily banking goes elsewhere."""
+JUMP_RATE = 0.008
+LOG_DURATION_SPREAD = 0.9
+_FEED_DELAY_S = 48 * 3600
+"""Longest time from a movement to its copy from a second feed."""
 
 
 def _table(weights: tuple[int, ...]) -> NDArray[np.int64]:
@@ -55,7 +66,7 @@ def _table(weights: tuple[int, ...]) -> NDArray[np.int64]:
     return np.searchsorted(edges, np.arange(_TABLE), side="right")
 
 
-_CATEGORY_TABLE = np.stack([_table(_MIX[mode]) for mode in range(len(_MIX))])
+CATEGORY_TABLE = np.stack([_table(_MIX[mode]) for mode in range(len(_MIX))])
 _CHANNEL_TABLE = np.stack([_table(mix) for mix in _CHANNEL_MIX])
 _PARTY_TABLE = np.stack([_table(mix) for mix in _PARTY_MIX])
 
@@ -66,14 +77,24 @@ class Surface:
 
     utilisation: Floats
     income: Floats
+    payday_dom: Ints
     silent_weeks: Ints  # salary-less weeks left of an income switch
-    profiled: NDArray[np.bool_]
+    outage_weeks: Ints  # weeks left in which the bank's feed brings nothing
+    elsewhere: Flags  # the daily banking went to a bank that is not seen
+    profiled: Flags
 
     @classmethod
     def of(cls, traits: Traits) -> Surface:
-        count = len(traits.income)
+        zeros = np.zeros(len(traits.income), np.int64)
+        none = np.zeros(len(traits.income), np.bool_)
         return cls(
-            traits.base_utilisation.copy(), traits.income.copy(), np.zeros(count, np.int64), np.zeros(count, np.bool_)
+            utilisation=traits.base_utilisation.copy(),
+            income=traits.income.copy(),
+            payday_dom=traits.payday_dom.copy(),
+            silent_weeks=zeros,
+            outage_weeks=zeros.copy(),
+            elsewhere=none,
+            profiled=none.copy(),
         )
 
 
@@ -95,23 +116,86 @@ def draft_behaviour(traits: Traits, week: Week, surface: Surface, rng: np.random
 
 
 def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> None:
-    draws = rng.random((2, len(shown)))
+    draws = rng.random((6, len(shown)))
     noise = rng.standard_normal(len(shown))
     state = week.state
-    cashing = state.regime == life.CASH_OUT
-    target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (state.episode == life.MOVING)
-    target = target + np.where(traits.festive & _is_december(week), 0.15, 0.0)
-    target = np.where(cashing | (state.regime == life.GONE), 1.03, target)
-    surface.utilisation += np.where(cashing, 0.4, 0.17) * (target - surface.utilisation) + 0.035 * noise
+    begins = state.episode_weeks == life.EPISODE_WEEKS
+    pull, target = utilisation_pull(traits, state.regime, state.episode, shown, is_december(week.calendar))
+    surface.utilisation += pull * (target - surface.utilisation) + unsteadiness(traits) * noise
+    surface.utilisation += np.where(begins & (state.episode == life.CASH_PURCHASE), 0.25, 0.0)
+    # A large purchase, or a line paid off at once: it wears off in a month or two.
+    surface.utilisation[:] = np.where(draws[5] < JUMP_RATE, draws[5] / JUMP_RATE, surface.utilisation)
     np.clip(surface.utilisation, 0.0, 1.08, out=surface.utilisation)
-    begins = (state.episode == life.INCOME_SWITCH) & (state.episode_weeks == 7)
+
+    switches = begins & (state.episode == life.INCOME_SWITCH)
     silence = 3 + (draws[0] * 4).astype(np.int64)
-    surface.silent_weeks[:] = np.where(begins, silence, np.maximum(surface.silent_weeks - 1, 0))
-    surface.income[:] = np.where(begins, traits.income * (0.85 + 0.4 * draws[1]), surface.income)
+    surface.silent_weeks[:] = np.where(switches, silence, np.maximum(surface.silent_weeks - 1, 0))
+    surface.income[:] = np.where(switches, traits.income * (0.85 + 0.4 * draws[1]), surface.income)
+    shifted = (surface.payday_dom + 4 + (draws[1] * 20).astype(np.int64)) % 28 + 1
+    surface.payday_dom[:] = np.where(begins & (state.episode == life.PAYDAY_SHIFT), shifted, surface.payday_dom)
+    breaks = (surface.outage_weeks == 0) & (draws[2] < 0.004)
+    lasts = 2 + (draws[3] * 9).astype(np.int64)
+    surface.outage_weeks[:] = np.where(breaks, lasts, np.maximum(surface.outage_weeks - 1, 0))
+    surface.elsewhere |= begins & (state.episode == life.BANK_SWITCH)
+    surface.elsewhere &= draws[4] >= 0.02
 
 
-def _is_december(week: Week) -> bool:
-    return week.calendar.year_phase > 0.9
+def utilisation_pull(
+    traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool
+) -> tuple[Floats, Floats]:
+    """Share of the way that the use of the line goes in a week, and where to, both `[n]`."""
+    target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (episode == life.MOVING)
+    target = target + np.where(traits.festive & december, 0.15, 0.0)
+    cashing = regime == life.CASH_OUT
+    return np.where(cashing, 0.4, 0.17), np.where(cashing | (regime == life.GONE), 1.03, target)
+
+
+def unsteadiness(traits: Traits) -> Floats:
+    """Spread of the use of the line about its way: who hardly uses it, or always all of it, does so steadily."""
+    spread: Floats = 0.01 + 0.1 * np.clip(traits.base_utilisation * (1 - traits.base_utilisation), 0.0, 1.0)
+    return spread
+
+
+def spending_rate(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
+    """Movements that a borrower's usual week brings, `[n]`."""
+    rate: Floats = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
+    moods = [regime == life.GONE, regime == life.CASH_OUT, episode == life.MOVING]
+    rate = rate * np.select(moods, [0.25, 2.0, 1.4], 1.0)
+    return np.where(traits.festive & december, 1.7 * rate, rate)
+
+
+def stressed_share(traits: Traits, shown: Floats) -> Floats:
+    """Share of a borrower's movements that are of the stressed kind, `[n]`."""
+    share: Floats = 1 / (1 + np.exp(2.9 - 1.25 * (shown + 0.7 * traits.style)))
+    return share
+
+
+def activity_rates(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
+    """Sessions, inquiries and changes of device in a week, `[3, n]`."""
+    gone, cashing = regime == life.GONE, regime == life.CASH_OUT
+    sessions = traits.digital_rate * np.select([gone, shown > 2.2], [0.05, 0.45], 1 + 0.4 * shown)
+    inquiries = 0.018 + 0.045 * np.minimum(shown, 2.5) + 0.16 * (episode == life.MOVING) + 0.12 * cashing
+    return np.stack((sessions, inquiries, 0.006 + 0.15 * cashing + 0.01 * (traits.festive & december)))
+
+
+def usual_log_duration(shown: Floats) -> Floats:
+    """Mean logarithm of a session's seconds, `[n]`."""
+    return 4.2 + 0.25 * shown
+
+
+def usual_repeats(shown: Floats) -> Floats:
+    """Mean of the exponential whose whole part is how often a session is repeated, `[n]`."""
+    return 0.7 + 0.5 * np.minimum(shown, 2)
+
+
+def pay_rate(traits: Traits, regime: Ints) -> tuple[Floats, Floats]:
+    """Probability that a salary comes on its day, and that it is a benefit instead if it does, both `[n]`."""
+    jobless = (regime == life.SHOCK) & (traits.visibility > 0.6)
+    return np.where(regime == life.GONE, 0.3, np.where(jobless, 0.75, 0.97)), np.where(jobless, 0.6, 0.0)
+
+
+def is_december(calendar: life.Calendar) -> bool:
+    return calendar.year_phase > 0.9
 
 
 def _winter(week: Week) -> bool:
@@ -120,50 +204,67 @@ def _winter(week: Week) -> bool:
 
 def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> Draft:
     state = week.state
-    acting = state.active & traits.has_transactions
-    cashing, gone = state.regime == life.CASH_OUT, state.regime == life.GONE
-    moving, festive = state.episode == life.MOVING, traits.festive & _is_december(week)
-    rate = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
-    rate = rate * np.select([gone, cashing, moving], [0.25, 2.0, 1.4], 1.0)
-    spent = np.repeat(np.arange(len(shown)), rng.poisson(np.where(acting, rate * np.where(festive, 1.7, 1.0), 0.0)))
+    acting = state.active & traits.has_transactions & (surface.outage_weeks == 0)
+    cashing = state.regime == life.CASH_OUT
+    moving, festive = state.episode == life.MOVING, traits.festive & is_december(week.calendar)
+    purchase = (state.episode == life.CASH_PURCHASE) & (state.episode_weeks == life.EPISODE_WEEKS)
+    # Some weeks have much more to pay for than others, stress or none.
+    rate = spending_rate(traits, state.regime, state.episode, shown, is_december(week.calendar))
+    rate *= np.exp(WEEKLY_SPREAD * rng.standard_normal(len(shown)) - 0.5 * WEEKLY_SPREAD**2)
+    rate *= np.where(surface.elsewhere, ELSEWHERE_SHARE, 1.0)
+    count = rng.poisson(np.where(acting, rate, 0.0)) + 2 * (acting & purchase)
+    spent = np.repeat(np.arange(len(shown)), count)
     draws = rng.random((7, len(spent)))
     noise = rng.standard_normal((2, len(spent)))
-    stressed = draws[0] < 1 / (1 + np.exp(2.9 - 1.25 * (shown + 0.7 * traits.style)[spent]))
+    stressed = draws[0] < stressed_share(traits, shown)[spent]
     mode = np.select(
-        [draws[1] < 0.75 * cashing[spent], draws[1] < 0.5 * moving[spent], stressed, draws[1] < 0.5 * festive[spent]],
+        [
+            draws[1] < CASHING_SHARE * cashing[spent],
+            draws[1] < MOVING_SHARE * moving[spent],
+            stressed,
+            draws[1] < FESTIVE_SHARE * festive[spent],
+        ],
         [_CASHING, _MOVING, _STRESSED, _FESTIVE],
         _USUAL,
     )
-    category = _CATEGORY_TABLE[mode, (draws[2] * _TABLE).astype(np.int64)]
+    category = CATEGORY_TABLE[mode, (draws[2] * _TABLE).astype(np.int64)]
+    category = np.where(purchase[spent], _CASH, category)
     scale = np.sqrt(traits.income / 2300.0)[spent] * np.where(mode == _CASHING, 2.2, 1.0)
-    amount = -np.exp(_LOG_AMOUNT[category] + 0.65 * noise[0]) * scale
+    scale *= np.where(purchase[spent], 6.0, 1.0)
+    amount = -np.exp(_LOG_AMOUNT[category] + _AMOUNT_SPREAD * noise[0] - _SPREAD_MEAN) * scale
     channel = _CHANNEL_TABLE[category, (draws[3] * _TABLE).astype(np.int64)]
     party = _PARTY_TABLE[category, (draws[4] * _TABLE).astype(np.int64)]
+    # A quarter of the week's movements fall on one day of errands.
+    day_draw = np.where(noise[1] < -0.67, rng.random(len(shown))[spent], draws[5])
 
-    earner, income, benefit = _incomes(traits, week, surface, acting, rng)
-    payday = week.calendar.first_day + week.calendar.offset_of_dom[traits.payday_dom[earner]]
+    earner, when, income, source = _incomes(traits, week, surface, acting, rng)
     user = np.concatenate((spent, earner))
-    time_s = np.concatenate(
-        (
-            week.calendar.first_day * DAY_S + _waking_second(draws[5], draws[6]),
-            payday * DAY_S + 5 * 3600 + (rng.random(len(earner)) * 4 * 3600).astype(np.int64),
-        )
-    )
+    time_s = np.concatenate((week.calendar.first_day * DAY_S + _waking_second(day_draw, draws[6]), when))
     amount = np.concatenate((amount, income))
-    category = np.concatenate((category, np.where(benefit, _BENEFIT, _SALARY)))
+    category = np.concatenate((category, source))
     channel = np.concatenate((channel, np.full(len(earner), CHANNELS.index("transfer"))))
-    party = np.concatenate((party, np.where(benefit, COUNTERPARTIES.index("state"), COUNTERPARTIES.index("employer"))))
+    payer = np.where(source == _SALARY, COUNTERPARTIES.index("employer"), COUNTERPARTIES.index("state"))
+    party = np.concatenate((party, payer))
+    again = np.flatnonzero(traits.two_feeds[user])
+    delay = (rng.random(len(again)) * _FEED_DELAY_S).astype(np.int64)
+    time_s = np.concatenate((time_s, time_s[again] + delay))
+    user, amount, category, channel, party = (
+        np.concatenate((column, column[again])) for column in (user, amount, category, channel, party)
+    )
+    copied = np.arange(len(user)) >= len(user) - len(again)
 
     limit = traits.credit_limit[user]
-    days_since_payday = (time_s // DAY_S - traits.payday_dom[user]) % 30
-    used = surface.utilisation[user] + 0.006 * (days_since_payday - 15) + 0.03 * rng.standard_normal(len(user))
+    days_since_payday = (time_s // DAY_S - surface.payday_dom[user]) % 30
+    swing = np.clip(4 * traits.base_utilisation * (1 - traits.base_utilisation), 0.1, 1.0)[user]
+    used = surface.utilisation[user]
+    used = used + swing * (0.006 * (days_since_payday - 15) + 0.03 * rng.standard_normal(len(user)))
     gaps = rng.random((3, len(user)))
     return Draft(
         user,
         time_s,
         (
             money(amount),
-            _labels(category, CATEGORIES, gaps[0] < 0.03),
+            _labels(category, CATEGORIES, (gaps[0] < 0.03) | copied | ~traits.labels_spending[user]),
             _labels(channel, CHANNELS, gaps[0] > 0.98),
             with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), (limit == 0) | (gaps[1] < 0.05)),
             with_gaps(limit, (limit == 0) | (gaps[2] < 0.05)),
@@ -174,34 +275,40 @@ def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, r
 
 
 def _incomes(
-    traits: Traits, week: Week, surface: Surface, acting: NDArray[np.bool_], rng: np.random.Generator
-) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-    """Who is paid this week, how much, and whether by the state. A job lost in a shock shows as benefits or nothing."""
-    draws = rng.random((3, len(acting)))
+    traits: Traits, week: Week, surface: Surface, acting: Flags, rng: np.random.Generator
+) -> tuple[Ints, Ints, Floats, Ints]:
+    """Who gets money this week, when (seconds), how much and of which category. A job lost in a shock shows as benefits
+    or nothing."""
+    draws = rng.random((4, len(acting)))
     noise = rng.standard_normal(len(acting))
     state = week.state
-    jobless = (state.regime == life.SHOCK) & (traits.visibility > 0.6)
-    paid = acting & (week.calendar.offset_of_dom[traits.payday_dom] >= 0) & (surface.silent_weeks == 0)
-    paid &= draws[0] < np.where(state.regime == life.GONE, 0.3, np.where(jobless, 0.75, 0.97))
-    benefit = paid & jobless & (draws[1] < 0.6)
+    comes, from_state = pay_rate(traits, state.regime)
+    offset = week.calendar.offset_of_dom[surface.payday_dom]
+    paid = acting & (offset >= 0) & (surface.silent_weeks == 0) & ~surface.elsewhere
+    paid &= draws[0] < comes
+    benefit = paid & (draws[1] < from_state)
     amount = surface.income * np.exp(0.06 * noise) * np.where(benefit, 0.45, 1.0)
     amount *= np.where(traits.seasonal & _winter(week), 0.6, 1.0) * np.where(draws[2] < 0.04, 1.6, 1.0)
     earner = np.flatnonzero(paid)
-    return earner, amount[earner], benefit[earner]
+    refunded = np.flatnonzero(acting & life.refund_comes(traits, week.calendar))
+    user = np.concatenate((earner, refunded))
+    day = week.calendar.first_day + np.concatenate((offset[earner], (draws[1, refunded] * 7).astype(np.int64)))
+    return (
+        user,
+        day * DAY_S + ((5 + 4 * draws[3, user]) * 3600).astype(np.int64),
+        np.concatenate((amount[earner], (0.2 + 0.9 * draws[2, refunded]) * traits.income[refunded])),
+        np.concatenate((np.where(benefit[earner], _BENEFIT, _SALARY), np.full(len(refunded), _REFUND))),
+    )
 
 
 def _activity(traits: Traits, week: Week, shown: Floats, rng: np.random.Generator) -> Draft:
     state = week.state
     acting = state.active & traits.has_activity
-    gone, cashing = state.regime == life.GONE, state.regime == life.CASH_OUT
-    sessions = traits.digital_rate * np.select([gone, shown > 2.2], [0.05, 0.45], 1 + 0.4 * shown)
-    inquiries = 0.018 + 0.045 * np.minimum(shown, 2.5) + 0.16 * (state.episode == life.MOVING) + 0.12 * cashing
-    devices = 0.006 + 0.15 * cashing + 0.01 * traits.festive * _is_december(week)
-    rates = np.where(acting, np.stack((sessions, inquiries, devices)), 0.0)
+    rates = activity_rates(traits, state.regime, state.episode, shown, is_december(week.calendar)) * acting
     kind, user = np.divmod(np.repeat(np.arange(rates.size), rng.poisson(rates).ravel()), len(shown))
     draws = rng.random((3, len(user)))
-    duration = np.exp(4.2 + 0.9 * rng.standard_normal(len(user)) + 0.25 * shown[user])
-    times = 1 + np.floor(-np.log1p(-draws[0]) * (0.7 + 0.5 * np.minimum(shown[user], 2)))
+    duration = np.exp(usual_log_duration(shown[user]) + LOG_DURATION_SPREAD * rng.standard_normal(len(user)))
+    times = 1 + np.floor(-np.log1p(-draws[0]) * usual_repeats(shown[user]))
     is_session = kind == 0
     return Draft(
         user,

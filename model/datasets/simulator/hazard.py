@@ -4,42 +4,85 @@ about the best that a model could do; never an input.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
-from model.datasets.simulator import life
-from model.datasets.simulator.life import NEVER, Calendar, State
-from model.datasets.simulator.portfolio import Traits
+import numpy as np
+
+from model.datasets.simulator import economy, life
+from model.datasets.simulator.life import NEVER, Calendar, Draws, State, Week
+from model.datasets.simulator.portfolio import Floats, Ints, Traits
 
 FUTURES = 200
 """Futures per borrower: a probability p comes with a standard error of sqrt(p (1 - p) / FUTURES), at most 0.035."""
 
-NO_ONSET, NOT_AT_RISK = -1, -2
+_ALWAYS_KNOWN = [life.TO_REGIME, life.TO_EPISODE, life.TO_RELIEF]
+_OF_PAYMENT = [life.TO_CATCH_UP, life.TO_PAY_DAY, life.TO_COUNT, life.TO_PART, life.TO_EXTRA]
 
 
-def onset_offsets(
-    traits: Traits, state: State, first_day: int, weeks: int, rng: np.random.Generator, futures: int = FUTURES
-) -> NDArray[np.int16]:
-    """Days from `first_day` to the onset in each future of each borrower, int16 `[n, futures]`.
+class Chances:
+    """Draws of all futures of some borrowers at some moments, each from a stream of its own: a hazard does not depend
+    on which others are asked for."""
 
-    `NO_ONSET` where none comes within `weeks`; `NOT_AT_RISK` for a borrower who is not active or has had the onset.
+    def __init__(self, seeds: Sequence[tuple[int, ...]], futures: int = FUTURES) -> None:
+        self._streams = [np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed))) for seed in seeds]
+        self.futures = futures
+
+    def draws(self) -> Draws:
+        """A week's draws, uniform `[12, n × futures]` and normal `[2, n × futures]`, borrower by borrower."""
+        uniform = [stream.random((life.UNIFORM_DRAWS, self.futures)) for stream in self._streams]
+        normal = [stream.standard_normal((life.NORMAL_DRAWS, self.futures)) for stream in self._streams]
+        return Draws(np.concatenate(uniform, axis=1), np.concatenate(normal, axis=1))
+
+    def strains(self, strain: Floats) -> Floats:
+        """Next week's strain of every future, `[n × futures]`: each has an economy of its own."""
+        uniform = np.concatenate([stream.random(self.futures) for stream in self._streams])
+        normal = np.concatenate([stream.standard_normal(self.futures) for stream in self._streams])
+        return economy.next_strain(strain, uniform, normal)
+
+
+def onset_shares(
+    traits: Traits, state: State, week: Week, strain: float, days: Ints, horizon_days: int, chances: Chances
+) -> Floats:
+    """Share of futures with the onset within `horizon_days` of a day of the week (`days`, 0 to 6), `[n]`.
+
+    `state` is before the week, `week` is what happened in it, `strain` the economy's in it. Futures share with it
+    what was settled by the end of the day: the regime, the stress, a bill and the intention to pay it, a payment. NaN
+    for a borrower who is not active or had the onset before that day.
     """
-    offsets = np.full((len(state.stress), futures), NOT_AT_RISK, dtype=np.int16)
-    at_risk = np.flatnonzero(state.active & (state.onset_day == NEVER))
-    rows = np.repeat(at_risk, futures)
-    future_traits, future = traits.take(rows), state.take(rows)
-    for week in range(weeks):
-        future = life.step(future_traits, future, rng, Calendar.of_week(first_day + 7 * week)).state
-    days = np.where(future.onset_day == NEVER, NO_ONSET, future.onset_day - first_day)
-    offsets[at_risk] = days.reshape(-1, futures)
-    return offsets
+    first_day = week.calendar.first_day
+    weeks = -(-(horizon_days + 6) // 7)
+    rows = np.repeat(np.arange(len(days)), chances.futures)
+    future_traits, future, when = traits.take(rows), state.take(rows), days[rows]
+    draws = _given(traits, week, days, rows, chances.draws())
+    strains = np.full(len(rows), strain)
+    for number in range(weeks):
+        future = life.step(future_traits, future, draws, Calendar.of_week(first_day + 7 * number), strains).state
+        draws, strains = chances.draws(), chances.strains(strains)
+    offset = np.where(future.onset_day == NEVER, horizon_days + 7 * weeks, future.onset_day - first_day)
+    hits = ((offset >= when) & (offset < when + horizon_days)).reshape(-1, chances.futures).mean(axis=1)
+    earlier = (week.state.onset_day != NEVER) & (week.state.onset_day < first_day + days)
+    return np.where(state.active & ~earlier, hits, np.nan)
 
 
-def onset_share(offsets: NDArray[np.int16], from_day: int, horizon_days: int) -> float:
-    """Share of one borrower's futures `[futures]` with the onset in `[from_day, from_day + horizon_days)`.
+def _given(traits: Traits, week: Week, days: Ints, rows: Ints, fresh: Draws) -> Draws:
+    """The first week's draws: what really came as far as it was settled by the end of the day, new ones for the rest.
 
-    Futures with an earlier onset do not count, since it is known not to have come; NaN when none are left.
+    Where no payment had come, the new ones are drawn given that none had: with a payment in the week at a rate r, on
+    any of its days alike, and a share q of the week gone, the rate for the rest is r (1 - q) / (1 - r q).
     """
-    possible = (offsets == NO_ONSET) | (offsets >= from_day)
-    hits = (offsets >= from_day) & (offsets < from_day + horizon_days)
-    return float(hits.sum() / possible.sum()) if possible.any() else float("nan")
+    uniform, normal = fresh
+    actual = week.draws
+    uniform[_ALWAYS_KNOWN] = actual.uniform[_ALWAYS_KNOWN][:, rows]
+    normal[life.TO_STRESS] = actual.normal[life.TO_STRESS, rows]
+    billed = (week.calendar.offset_of_dom[traits.bill_dom] <= days)[rows]
+    uniform[life.TO_BILL] = np.where(billed, actual.uniform[life.TO_BILL, rows], uniform[life.TO_BILL])
+    normal[life.TO_DELAY] = np.where(billed, actual.normal[life.TO_DELAY, rows], normal[life.TO_DELAY])
+
+    gone = ((days + 1) / 7)[rows]
+    rate = week.catch_up_rate[rows]
+    left = (1 - gone) / (1 - np.minimum(rate * gone, 1 - 1e-9))
+    uniform[life.TO_CATCH_UP] = np.where(left > 0, uniform[life.TO_CATCH_UP] / np.maximum(left, 1e-9), 1.0)
+    uniform[life.TO_PAY_DAY] = gone + (1 - gone) * uniform[life.TO_PAY_DAY]
+    paid = ((week.pay_offset >= 0) & (week.pay_offset <= days))[rows]
+    uniform[_OF_PAYMENT] = np.where(paid, actual.uniform[_OF_PAYMENT][:, rows], uniform[_OF_PAYMENT])
+    return Draws(uniform, normal)

@@ -19,6 +19,10 @@ MARITAL_STATUSES = ("single", "married", "divorced", "widowed")
 REGIONS = tuple(f"region_{number:02d}" for number in range(1, 13))
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 SEXES = ("female", "male")
+_LOG_FRAILTY, _LOG_FRAILTY_SPREAD = -0.3, 0.75
+_FRAILTY_OF_EMPLOYMENT = np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])
+_SEEN_SHARE, _SEEN_NOISE = 0.6, 0.5
+_PD_LOGIT, _PD_SLOPE = 3.1, 0.9
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Traits(Columns):
     seasonal: Flags  # income that falls in winter
     festive: Flags  # spends much in December, harmlessly
     forgetful: Flags  # pays late, harmlessly
+    rolls_at_days: Floats  # lives in arrears for months, harmlessly: pays once they are so old; 0 does not
+    exposed: Floats  # how strongly bad times raise the risk of a lost job
+    overpays: Floats  # usual payment over the instalment, 1 and up
+    refund_phase: Floats  # share of the year at which the tax refund comes, -1 is none
     pay_delay_days: Floats  # usual days from due date to payment
     bill_dom: Ints  # day of month of the bill, 1-28
     payday_dom: Ints  # day of month of the salary, 1-28
@@ -54,6 +62,9 @@ class Traits(Columns):
     digital_rate: Floats  # sessions per week
     reports_missed: Flags  # the lender publishes `missed`
     reports_balance: Flags
+    report_lag_days: Ints  # from a payment or reversal to its event
+    two_feeds: Flags  # movements arrive twice, from two feeds
+    labels_spending: Flags  # the bank names the category of a movement
     has_transactions: Flags
     has_activity: Flags
     has_profile: Flags
@@ -74,10 +85,10 @@ class Traits(Columns):
 
 def draw_traits(rng: np.random.Generator, count: int) -> Traits:
     """Traits of `count` borrowers. Frailty shows, with noise, in employment, origination PD, bureau score and rate."""
-    log_frailty = rng.normal(-0.3, 0.75, count)
+    log_frailty = rng.normal(_LOG_FRAILTY, _LOG_FRAILTY_SPREAD, count)
     employment = rng.choice(len(EMPLOYMENTS), count, p=(0.62, 0.12, 0.1, 0.08, 0.04, 0.04))
-    log_frailty += np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])[employment]
-    seen = 0.6 * log_frailty + rng.normal(0.0, 0.5, count)
+    log_frailty += _FRAILTY_OF_EMPLOYMENT[employment]
+    seen = _SEEN_SHARE * log_frailty + rng.normal(0.0, _SEEN_NOISE, count)
     income = np.exp(rng.normal(7.75, 0.45, count)) * np.array([1.0, 1.1, 0.9, 0.7, 0.45, 0.45])[employment]
     product = rng.choice(len(PRODUCTS), count, p=(0.35, 0.35, 0.2, 0.1))
     burden = np.clip(rng.lognormal(-2.3, 0.45, count), 0.02, 0.5)
@@ -85,8 +96,11 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
     term = np.array([36.0, 48.0, 60.0, 18.0])[product]
     forgetful = rng.random(count) < 0.12
     limit = np.round(income * rng.lognormal(0.4, 0.5, count), -2)
+    # Some hardly touch their line and some are always at its end, as in card portfolios; both mean nothing by it.
+    kind_of_use = rng.random(count)
+    usual = np.select([kind_of_use < 0.2, kind_of_use > 0.9], [0.03, 0.97], rng.beta(0.9, 1.7, count))
     return Traits(
-        join_share=np.where(rng.random(count) < 0.6, 0.0, rng.random(count) / 3),
+        join_share=np.where(rng.random(count) < 0.6, 0.0, 0.8 * rng.random(count)),
         frailty=np.exp(log_frailty),
         severity=np.clip(rng.lognormal(-0.05, 0.35, count), 0.35, 2.2),
         visibility=np.where(rng.random(count) < 0.2, 0.0, rng.uniform(0.3, 1.3, count)),
@@ -94,6 +108,10 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         seasonal=rng.random(count) < 0.1,
         festive=rng.random(count) < 0.4,
         forgetful=forgetful,
+        rolls_at_days=np.array([0.0, 20.0, 38.0])[rng.choice(3, count, p=(0.81, 0.14, 0.05))],
+        exposed=np.array([1.0, 1.3, 1.6, 0.1, 0.8, 0.6])[employment],
+        overpays=np.where(rng.random(count) < 0.25, 1.0 + rng.exponential(0.06, count), 1.0),
+        refund_phase=np.where(rng.random(count) < 0.45, 0.1 + 0.2 * rng.beta(1.5, 2.5, count), -1.0),
         pay_delay_days=rng.normal(-2.0, 1.5, count) + np.where(forgetful, 6.5, 0.0),
         bill_dom=rng.integers(1, 29, count),
         payday_dom=rng.integers(1, 29, count),
@@ -101,11 +119,14 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         instalment=instalment,
         principal=np.round(instalment * term * rng.uniform(0.3, 0.85, count), 2),
         credit_limit=np.where(rng.random(count) < 0.1, 0.0, limit),
-        base_utilisation=rng.beta(1.6, 2.4, count),
-        spending_rate=rng.gamma(4.0, 0.21, count),
+        base_utilisation=usual,
+        spending_rate=rng.gamma(3.0, 0.33, count),
         digital_rate=rng.gamma(1.5, 0.3, count),
         reports_missed=rng.random(count) >= 0.15,
         reports_balance=rng.random(count) >= 0.15,
+        report_lag_days=rng.choice(5, count, p=(0.6, 0.2, 0.1, 0.06, 0.04)),
+        two_feeds=rng.random(count) < 0.03,
+        labels_spending=rng.random(count) >= 0.07,
         has_transactions=rng.random(count) >= 0.1,
         has_activity=rng.random(count) >= 0.15,
         has_profile=rng.random(count) >= 0.05,
@@ -120,9 +141,19 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         tenure_months=np.floor(rng.exponential(30.0, count)),
         term_months=term,
         interest_rate=_rounded(np.clip(0.07 + 0.025 * seen + rng.normal(0, 0.015, count), 0.01, 0.35), 4),
-        origination_pd=_rounded(np.clip(1 / (1 + np.exp(3.1 - 0.9 * seen)), 0.001, 0.6), 4),
+        origination_pd=_rounded(np.clip(1 / (1 + np.exp(_PD_LOGIT - _PD_SLOPE * seen)), 0.001, 0.6), 4),
         bureau_score=_rounded(np.clip(660 - 55 * seen + rng.normal(0, 25, count), 300, 850), 0),
     )
+
+
+def log_frailty_given_profile(traits: Traits) -> tuple[Floats, Floats]:
+    """Mean and spread of the logarithm of the frailty for one who knows employment and origination PD, both `[n]`."""
+    pd = np.clip(traits.origination_pd, 0.001, 0.6)
+    seen = (np.log(pd / (1 - pd)) + _PD_LOGIT) / _PD_SLOPE
+    prior = _LOG_FRAILTY + _FRAILTY_OF_EMPLOYMENT[traits.employment]
+    precision = _LOG_FRAILTY_SPREAD**-2 + (_SEEN_SHARE / _SEEN_NOISE) ** 2
+    mean = (prior * _LOG_FRAILTY_SPREAD**-2 + _SEEN_SHARE * seen * _SEEN_NOISE**-2) / precision
+    return mean, np.full(len(mean), precision**-0.5)
 
 
 def _rounded(values: NDArray[np.floating], decimals: int) -> Floats:

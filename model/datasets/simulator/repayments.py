@@ -56,6 +56,10 @@ def draft_repayments(traits: Traits, week: Week, rng: np.random.Generator) -> Dr
     )
     sizes = (len(reversed_), len(billed), len(missed), len(paid))
     kind = ["reversed"] * sizes[0] + ["due"] * sizes[1] + ["missed"] * sizes[2] + ["paid"] * sizes[3]
+    # What a lender says late it also counts late: the days past due are those of the posting.
+    lag = traits.report_lag_days[user]
+    lag[sizes[0] : sum(sizes[:3])] = 0
+    day += lag
     past_due = day - due_day
     past_due[sizes[0] : sizes[0] + sizes[1]] = week.bill_days_past_due[billed]
     past_due[sizes[0] + sizes[1] : sum(sizes[:3])] = week.missed_days_past_due[missed]
@@ -78,13 +82,19 @@ def _draft(
     billed_until, paid_from = sizes[0] + sizes[1], sum(sizes[:3])
     instalment = traits.instalment[user]
     amount_paid = np.full(len(user), _NO_AMOUNT)
-    amount_paid[: sizes[0]] = instalment[: sizes[0]]
-    amount_paid[paid_from:] = instalment[paid_from:] * share
+    whole = instalment * traits.overpays[user]
+    amount_paid[: sizes[0]] = whole[: sizes[0]]
+    payer, position = user[paid_from:], _position_in_run(user[paid_from:])
+    amount_paid[paid_from:] = np.where(week.pay_count[payer] > 0, whole[paid_from:], instalment[paid_from:]) * share
+    amount_paid[paid_from:] += np.where(position == 0, week.pay_extra[payer], 0.0) * instalment[paid_from:]
+    amount_paid[paid_from:][week.capitalised[payer]] = _NO_AMOUNT
     gaps = rng.random((3, len(user)))
     is_bill = np.zeros(len(user), dtype=np.bool_)
     is_bill[sizes[0] : billed_until] = True
     is_payment = np.zeros(len(user), dtype=np.bool_)
     is_payment[paid_from:] = True
+    in_full = np.zeros(len(user), dtype=np.bool_)  # a part without an amount would count as the whole
+    in_full[paid_from:] = week.pay_count[payer] > 0
     balance = np.concatenate((week.pay_principal[user[: sizes[0]]], week.bill_principal[user[sizes[0] : billed_until]]))
     balance = np.concatenate((balance, week.pay_principal[user[billed_until:]]))
     numbers = np.concatenate(
@@ -92,7 +102,7 @@ def _draft(
             week.reversed_no[user[: sizes[0]]],
             week.bill_no[user[sizes[0] : billed_until]],
             week.missed_no[user[billed_until:paid_from]],
-            week.pay_first_no[user[paid_from:]] + _position_in_run(user[paid_from:]),
+            week.pay_first_no[payer] + position,
         )
     )
     return Draft(
@@ -101,7 +111,7 @@ def _draft(
         (
             kind,
             money(instalment),
-            with_gaps(np.round(amount_paid, 2), (amount_paid == _NO_AMOUNT) | (is_payment & (gaps[0] < 0.004))),
+            with_gaps(np.round(amount_paid, 2), (amount_paid == _NO_AMOUNT) | (in_full & (gaps[0] < 0.004))),
             with_gaps(past_due.astype(np.float64), (is_bill & ~traits.reports_missed[user]) | (gaps[1] < 0.02)),
             with_gaps(np.round(balance, 2), ~traits.reports_balance[user]),
             with_gaps(numbers, is_payment & (gaps[2] < 0.01)),

@@ -1,6 +1,7 @@
 import datetime as dt
 import tracemalloc
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from events.columns import DAY_MS, due_ms
 from events.instalments import PAID_IN_FULL, with_missed
 from events.types import EVENT_TYPES, KINDS, encode_event
 from model.datasets import DatasetError
-from model.datasets.simulator import BLOCK_USERS, Simulator
+from model.datasets.simulator import BLOCK_USERS, Simulator, life
 from model.datasets.simulator.life import DELINQUENCY_DAYS
 
 MONTHS = 12
@@ -42,6 +43,13 @@ def repayments(events):
         if event.KIND == "repayments":
             by_user[event.user_id].append(event)
     return by_user
+
+
+@pytest.fixture(scope="module")
+def prompt(portfolio):
+    """Borrowers whose lender tells of a payment on its day."""
+    lags = [lag for block in range(3) for lag in portfolio.traits_of(block).report_lag_days.tolist()]
+    return {user_id for user_id, lag in zip(portfolio.user_ids(), lags, strict=False) if lag == 0}
 
 
 def test_records_are_the_events_encoded():
@@ -148,7 +156,7 @@ def test_some_fields_and_some_whole_kinds_are_missing(events):
     assert 0.8 < share["transactions"] < 0.95
     assert 0.75 < share["activity"] < 0.92
     assert 0.9 < share["profiles"] < 0.99
-    assert 0.01 < sum(event.category is None for event in spending) / len(spending) < 0.05
+    assert 0.07 < sum(event.category is None for event in spending) / len(spending) < 0.16
     assert 0.1 < sum(event.balance_after is None for event in spending) / len(spending) < 0.25
 
 
@@ -178,10 +186,13 @@ def onset_from_ledger(history, until_ms):
     return None
 
 
-def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, outcomes):
-    """Without borrowers who were in arrears before the period: their first bills are not among the events."""
+def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, outcomes, prompt):
+    """Without borrowers who were in arrears before the period: their first bills are not among the events; and without
+    lenders who tell late, to whom a payment of the 59th day may look like one of the 61st."""
     checked = 0
     for user_id, history in repayments.items():
+        if user_id not in prompt:
+            continue
         first = next((event for event in history if event.kind == "due"), None)
         numbers = [event.instalment_no for event in history if event.instalment_no is not None]
         if first is None or min(numbers) < first.instalment_no or history[0].kind != "due":
@@ -190,20 +201,21 @@ def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, out
             continue
         assert onset_from_ledger(history, outcomes[user_id].observed_until_ms) == outcomes[user_id].onset_ms, user_id
         checked += outcomes[user_id].onset_ms is not None
-    assert checked >= 60
+    assert checked >= 40
 
 
-def test_only_lenders_who_stay_silent_leave_work_to_the_watchdog(repayments, outcomes):
+def test_only_lenders_who_stay_silent_or_tell_late_leave_work_to_the_watchdog(repayments, outcomes, prompt):
     by_reporting = {True: 0, False: 0}
     silent = 0
     for user_id, history in repayments.items():
         reports = any(event.kind == "due" and event.days_past_due is not None for event in history)
         added = len(list(with_missed(history, 3.0, outcomes[user_id].observed_until_ms))) - len(history)
-        by_reporting[reports] += added
+        if user_id in prompt:
+            by_reporting[reports] += added
         silent += not reports
 
     assert by_reporting[True] == 0
-    assert by_reporting[False] > silent / 4
+    assert by_reporting[False] > silent / 5
     assert 0.1 < silent / len(repayments) < 0.2
 
 
@@ -220,23 +232,135 @@ def test_memory_does_not_grow_with_the_months():
     assert peak_bytes(10) < 1.3 * peak_bytes(2)
 
 
-def test_true_hazard_agrees_with_what_happens_and_ranks_it(portfolio, outcomes):
-    at_ms = moment_ms_of(dt.date(2023, 1, 1)) + 140 * DAY_MS
+def test_true_hazard_agrees_with_what_happens_and_ranks_it():
+    """Over portfolios with economies of their own: within one, onsets depend on each other through bad times."""
     hazards, came = [], []
-    for user_id in portfolio.user_ids()[: 2 * BLOCK_USERS]:
-        hazard = portfolio.true_hazard(user_id, at_ms)
-        if np.isnan(hazard):
-            continue
-        onset_ms = outcomes[user_id].onset_ms
-        hazards.append(hazard)
-        came.append(onset_ms is not None and at_ms <= onset_ms < at_ms + 90 * DAY_MS)
-    hazards, came = np.array(hazards), np.array(came)
-    expected, spread = hazards.sum(), np.sqrt((hazards * (1 - hazards)).sum())
+    for seed in range(30, 42):
+        simulator = Simulator(users=100, months=7, seed=seed)
+        outcomes = simulator.outcomes()
+        at_ms = moment_ms_of(dt.date(2023, 1, 1)) + (84 + seed % 7) * DAY_MS
+        known = simulator.true_hazards(simulator.user_ids()[:40], np.full(40, at_ms + 5))
+        onsets = [outcomes[user_id].onset_ms for user_id in simulator.user_ids()[:40]]
+        happened = np.array([onset is not None and at_ms <= onset < at_ms + 90 * DAY_MS for onset in onsets])
+        at_risk = ~np.isnan(known)
+        hazards.append(known[at_risk])
+        came.append(happened[at_risk])
+    hazards, came = np.concatenate(hazards), np.concatenate(came)
+    spread = np.sqrt((hazards * (1 - hazards)).sum())
     wins = (hazards[came][:, None] > hazards[~came]) + 0.5 * (hazards[came][:, None] == hazards[~came])
 
-    assert came.sum() >= 10
-    assert abs(came.sum() - expected) < 4 * spread
+    assert came.sum() >= 8
+    assert abs(came.sum() - hazards.sum()) < 3 * spread
     assert wins.mean() > 0.85
+
+
+def test_many_true_hazards_are_those_of_one_at_a_time():
+    simulator = Simulator(users=BLOCK_USERS + 3, months=6, seed=4)
+    start = moment_ms_of(dt.date(2023, 1, 1))
+    user_ids = [simulator.user_ids()[number] for number in (3, BLOCK_USERS + 1, 3, 40, 3)]
+    times_ms = start + np.array([90, 30, 91, 20, 90]) * DAY_MS + np.array([5, 6, 7, 8, 9])
+
+    together = simulator.true_hazards(user_ids, times_ms, 60)
+
+    anew = Simulator(users=BLOCK_USERS + 3, months=6, seed=4)
+    alone = [anew.true_hazard(user_id, int(at_ms), 60) for user_id, at_ms in zip(user_ids, times_ms, strict=True)]
+    np.testing.assert_array_equal(together, alone)
+    assert together[0] == together[4]
+
+
+def test_true_hazard_knows_the_payment_of_the_day_and_not_that_of_the_morrow():
+    """A borrower who is about to reach 60 days, and pays it all on the third day of a week."""
+    simulator = Simulator(users=2 * BLOCK_USERS, months=9, seed=12)
+    start = moment_ms_of(dt.date(2023, 1, 1))
+    before_pay, after_pay = [], []
+    for block in range(2):
+        for number, (before, week) in enumerate(simulator.lives_of(block)):
+            settles_all = (week.pay_count > 1) & (week.state.unpaid == 0) & (week.pay_offset >= 1) & ~week.capitalised
+            for row in np.flatnonzero(settles_all & (before.onset_day == -1) & (week.state.onset_day == -1))[:2]:
+                user_id = simulator.user_ids()[block * BLOCK_USERS + row]
+                paid_ms = start + (7 * number + int(week.pay_offset[row])) * DAY_MS
+                before_pay.append((user_id, paid_ms - DAY_MS))
+                after_pay.append((user_id, paid_ms))
+
+    def mean(moments):
+        return simulator.true_hazards([user for user, _ in moments], np.array([at for _, at in moments]), 30).mean()
+
+    assert len(before_pay) > 20
+    assert mean(before_pay) > 2 * mean(after_pay)
+
+
+def test_what_is_told_does_not_depend_on_what_comes_later():
+    """From the tenth week on chance is another; until then not a byte differs."""
+
+    class Otherwise(Simulator):
+        def lives_of(self, block):
+            traits = self.traits_of(block)
+            rng = np.random.default_rng(99)
+            state = None
+            for number, (before, week) in enumerate(super().lives_of(block)):
+                if number >= 10:
+                    draws = life.Draws.of(rng, BLOCK_USERS)
+                    before = week.state if state is None else state
+                    week = life.step(traits, before, draws, self.calendar(number), np.zeros(1))
+                state = week.state
+                yield before, week
+
+    options = {"users": 200, "months": 5, "seed": 8}
+    until_ms = moment_ms_of(dt.date(2023, 1, 1)) + 70 * DAY_MS
+
+    def told(simulator):
+        records = list(simulator.records())
+        return [record for record in records if record[3] < until_ms], records
+
+    (early, whole), (other_early, other_whole) = told(Simulator(**options)), told(Otherwise(**options))
+
+    assert early == other_early
+    assert whole != other_whole
+
+
+def test_bad_times_come_to_all_and_cost_onsets():
+    def onsets(strain):
+        simulator = Simulator(users=BLOCK_USERS, months=12, seed=6)
+        simulator._strain[:] = strain
+        return sum(outcome.onset_ms is not None for outcome in simulator.outcomes().values())
+
+    assert onsets(2.0) > 1.3 * onsets(0.0)
+    assert Simulator(users=3, months=24, seed=1).strain_by_week().max() > 0.5
+
+
+def test_lenders_let_bills_pass_and_add_arrears_to_the_balance(repayments):
+    """Between the bills of a borrower who still pays there are gaps of two months and more, and arrears are settled
+    without an amount."""
+    gaps = settled = 0
+    for history in repayments.values():
+        due = [event.due_date for event in history if event.kind == "due"]
+        gaps += any((later - earlier).days > 45 for earlier, later in pairwise(due))
+        settled += any(
+            event.kind == "paid" and event.amount_paid is None and (event.days_past_due or 0) > 30 for event in history
+        )
+
+    assert 0.05 < gaps / len(repayments) < 0.3
+    assert 0.01 < settled / len(repayments) < 0.1
+
+
+def test_two_feeds_tell_the_same_movement_twice(events, portfolio):
+    doubled = {
+        user_id
+        for block in range(3)
+        for user_id, flag in zip(
+            portfolio.user_ids()[block * BLOCK_USERS :], portfolio.traits_of(block).two_feeds, strict=False
+        )
+        if flag
+    }
+    amounts = defaultdict(Counter)
+    for event in events:
+        if event.KIND == "transactions":
+            amounts[event.user_id][event.amount] += 1
+    twice = {user for user, seen in amounts.items() if sum(seen.values()) > 20 and np.median(list(seen.values())) >= 2}
+
+    assert 0.01 < len(doubled) / 1_500 < 0.06
+    assert twice <= doubled
+    assert len(twice) >= 10
 
 
 def test_true_hazard_is_unknown_after_the_onset_and_outside_the_portfolio(portfolio, outcomes):

@@ -1,0 +1,105 @@
+"""Truths: figures about what no event shows, such as how many declines have an early sign and how many look-alikes are
+harmless. For docs/simulator.md; never an input to a model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from model.datasets.simulator import BLOCK_USERS, Simulator, life
+from model.datasets.simulator.behaviour import visible_stress
+from model.datasets.simulator.life import DELINQUENCY_DAYS, NEVER
+from model.datasets.simulator.portfolio import Flags, Floats, Ints
+
+SIGN_WEEKS = 8
+"""How long before the first missed due date an early sign is looked for, and arrears too."""
+SIGN = 0.5
+"""Visible stress that counts as a sign: half of what a moderate slide ends at."""
+LOOK_ALIKE_DAYS = 180
+
+
+def truths(simulator: Simulator) -> dict[str, float]:
+    """The figures of a portfolio, by name. Shares are of one."""
+    tallies: Counter[str] = Counter()
+    for block in range(-(-simulator.users // BLOCK_USERS)):
+        _count_block(simulator, block, tallies)
+    months = tallies["weeks"] * 7 / 30.44
+    figures = {
+        "borrowers reaching 60 days past due per month at risk": tallies["onsets"] / months,
+        "onsets without early sign": tallies["onsets without sign"] / max(tallies["judged onsets"], 1),
+        "onsets without a slide, a shock or a cash-out": tallies["quiet onsets"] / max(tallies["onsets"], 1),
+        "declines that end without onset": 1 - tallies["onsets of declines"] / max(tallies["declines"], 1),
+        "borrowers with relief granted": tallies["relieved"] / simulator.users,
+        "weeks with a strained economy": float((simulator.strain_by_week() > 0.5).mean()),
+        "borrowers who join after the start": tallies["joined"] / simulator.users,
+        "borrowers who pay off and leave per year": tallies["left"] / (tallies["weeks"] / 52),
+        "borrowers whose lender tells of payments late": tallies["told late"] / simulator.users,
+        "borrowers with movements told twice": tallies["told twice"] / simulator.users,
+    }
+    for name in (*life.EPISODE_NAMES.values(), "relief"):
+        seen = tallies[f"{name} seen"]
+        if seen:
+            figures[f"no onset within {LOOK_ALIKE_DAYS} days of {name}"] = 1 - tallies[f"{name} onset"] / seen
+    return figures
+
+
+def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> None:
+    """Adds a block's borrowers to the tallies; those beyond the portfolio's number are left out."""
+    traits, number = simulator.traits_of(block), min(BLOCK_USERS, simulator.users - block * BLOCK_USERS)
+    shown, late, began, relieved, active, stories = [], [], [], [], [], []
+    state = None
+    for before, week in simulator.lives_of(block):
+        state = week.state
+        at_risk = before.active & (before.onset_day == NEVER)
+        shown.append(np.where(at_risk, visible_stress(traits, week), 0.0)[:number])
+        late.append((at_risk & _in_arrears(before, traits.bill_dom, week))[:number])
+        begins = at_risk & (state.episode_weeks == life.EPISODE_WEEKS)
+        began.append(np.where(begins, state.episode, 0)[:number])
+        relieved.append((at_risk & (state.holiday > before.holiday))[:number])
+        active.append(at_risk[:number])
+        stories.append((at_risk & (before.story == life.STABLE) & (state.story != life.STABLE))[:number])
+    assert state is not None
+    weeks = np.array(active)
+    onset = state.onset_day[:number]
+    came = (onset != NEVER) & weeks.any(axis=0)
+    onset_week = np.where(came, (onset - simulator.first_day) // 7, -1)
+    declined = np.array(stories).any(axis=0)
+    tallies["weeks"] += int(weeks.sum())
+    tallies["onsets"] += int(came.sum())
+    tallies["quiet onsets"] += int((came & (state.story[:number] == life.STABLE)).sum())
+    tallies["declines"] += int(declined.sum())
+    tallies["onsets of declines"] += int((declined & came).sum())
+    tallies["joined"] += int((traits.join_share[:number] > 0).sum())
+    tallies["left"] += int(((state.ended_day != NEVER) & ~came & weeks.any(axis=0))[:number].sum())
+    tallies["told late"] += int((traits.report_lag_days[:number] > 0).sum())
+    tallies["told twice"] += int(traits.two_feeds[:number].sum())
+    tallies["relieved"] += int(np.array(relieved).any(axis=0).sum())
+    _count_signs(np.array(shown), np.array(late), onset_week, tallies)
+    for episode, name in life.EPISODE_NAMES.items():
+        _count_followed(np.array(began) == episode, onset_week, name, tallies)
+    _count_followed(np.array(relieved), onset_week, "relief", tallies)
+
+
+def _in_arrears(state: life.State, bill_dom: Ints, week: life.Week) -> Flags:
+    due = week.calendar.due_day(state.bill_month - state.unpaid + 1, bill_dom)
+    flags: Flags = (state.unpaid > 0) & (due < week.calendar.first_day)
+    return flags
+
+
+def _count_signs(shown: Floats, late: Flags, onset_week: Ints, tallies: Counter[str]) -> None:
+    """Onsets whose arrears began without visible stress or earlier arrears; `shown` and `late` are `[weeks, n]`."""
+    first_miss = onset_week - -(-DELINQUENCY_DAYS // 7)
+    for row in np.flatnonzero(first_miss >= SIGN_WEEKS):
+        before = slice(first_miss[row] - SIGN_WEEKS, first_miss[row])
+        tallies["judged onsets"] += 1
+        tallies["onsets without sign"] += not (shown[before, row].max() >= SIGN or late[before, row].any())
+
+
+def _count_followed(began: Flags, onset_week: Ints, name: str, tallies: Counter[str]) -> None:
+    """Beginnings `[weeks, n]` early enough to be judged, and those with an onset within `LOOK_ALIKE_DAYS`."""
+    within = LOOK_ALIKE_DAYS // 7
+    when, row = np.nonzero(began[: max(len(began) - within, 0)])
+    tallies[f"{name} seen"] += len(row)
+    tallies[f"{name} onset"] += int(((onset_week[row] >= when) & (onset_week[row] <= when + within)).sum())

@@ -1,0 +1,27 @@
+import pytest
+
+from model.datasets.simulator import Simulator
+from model.datasets.simulator.truths import truths
+
+
+def test_the_truth_holds_what_makes_the_portfolio_hard():
+    figures = truths(Simulator(users=1_024, months=18, seed=33))
+
+    assert 0.004 < figures["borrowers reaching 60 days past due per month at risk"] < 0.025
+    assert 0.08 < figures["onsets without early sign"] < 0.4
+    assert 0.4 < figures["declines that end without onset"] < 0.75
+    assert figures["no onset within 180 days of moving_house"] > 0.8
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_onsets_are_those_of_the_outcomes():
+    simulator = Simulator(users=300, months=12, seed=4)
+    outcomes = simulator.outcomes().values()
+    came = sum(outcome.onset_ms is not None for outcome in outcomes)
+    watched = sum((o.onset_ms or o.observed_until_ms) for o in outcomes) / 86_400_000 - 300 * simulator.first_day
+
+    rate = truths(simulator)["borrowers reaching 60 days past due per month at risk"]
+
+    # Those who join later are watched from the start here; the truth counts them from when they join.
+    assert rate >= came / (watched / 30.44)
+    assert rate == pytest.approx(came / (watched / 30.44), rel=0.35)
