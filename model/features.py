@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,6 +119,28 @@ class Features(nn.Module):
         self.embedded_width = len(sizes) * EMBEDDING_WIDTH
         self.norms_width = 2 * self.values if self.plan.norms else 0
         self.width = self.values + len(flagged) + self.norms_width // 2 + 4 + self.embedded_width
+        self.missing_as_zero = False
+
+    def take_missing_as_zero(self) -> None:
+        """From here on, treat a missing value as a known 0: no flags, no masks. Before `set_bounds`.
+
+        The choice stands among the weights (a buffer `zeros_for_missing`, there only if it was made), so that whoever
+        loads them gets it without asking.
+        """
+        self.missing_as_zero = True
+        self.register_buffer("zeros_for_missing", torch.ones(1))
+
+    def silence(self, name: str) -> None:
+        """Make the values of a numeric input carry nothing, whatever it is. After `set_bounds`."""
+        plan = self.plan
+        for position, value in enumerate((*plan.logarithms, *plan.linears, *(f"{a}/{b}" for a, b in plan.ratios))):
+            if name in value.split("/"):
+                self.scale[position] = 0.0
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if f"{prefix}zeros_for_missing" in state_dict:
+            self.take_missing_as_zero()
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def set_bounds(self, numeric: NDArray[np.float32], tail: float, *, seasonal: bool) -> None:
         """Take winsor bounds and scales from training rows, float32 `[n, numeric inputs]` with NaN for missing.
@@ -131,6 +154,8 @@ class Features(nn.Module):
             if name in CALENDAR_COLUMNS or not len(known):
                 continue
             low, high = np.quantile(known, [tail, 1 - tail])
+            if self.missing_as_zero and len(known) < len(numeric):
+                low, high = min(low, 0.0), max(high, 0.0)
             self.low[position] = float(low)
             self.high[position] = float(high)
         with torch.no_grad():
@@ -148,6 +173,8 @@ class Features(nn.Module):
         """Values before scaling, and 1.0 where they are known; both `[..., values]`."""
         known = torch.logical_not(torch.isnan(numeric))
         clean = torch.where(known, numeric, torch.zeros_like(numeric))
+        if self.missing_as_zero:
+            known = torch.ones_like(known)
         clean = torch.minimum(torch.maximum(clean, self.low), self.high).index_select(-1, self.gathered)
         known = known.to(numeric.dtype).index_select(-1, self.gathered)
         logs, linears, ratios = len(self.plan.logarithms), len(self.plan.linears), len(self.plan.ratios)
@@ -170,6 +197,8 @@ class Features(nn.Module):
         values, valid = self.raw_values(numeric)
         values = (values - self.mean) * self.scale * valid
         flags = torch.isnan(numeric.index_select(-1, self.flagged)).to(numeric.dtype)
+        if self.missing_as_zero:
+            flags = torch.zeros_like(flags)
         month = numeric[..., self.day_of_month : self.day_of_month + 1] * (2 * math.pi / 31)
         year = numeric[..., self.day_of_year : self.day_of_year + 1] * (2 * math.pi / 366)
         angles = torch.cat([month, month + math.pi / 2, year, year + math.pi / 2], -1)
