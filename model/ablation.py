@@ -19,10 +19,11 @@ from rich.progress import Progress
 from model.augmentation import Augmentation
 from model.datasets import Dataset
 from model.evaluate import progress_bars
+from model.input_rules import InputRules
 from model.labels import within_horizons
 from model.metrics import summary
 from model.networks import Architecture, cumulative
-from model.preparation import InputRules, TrainingError, labels_of, prepare
+from model.preparation import TrainingError, labels_of, prepare
 from model.train import Material, default_batch_users, read
 from model.trainer import Schedule, Trainer
 

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -26,10 +26,11 @@ from model.curves import CURVES_FILE, curves
 from model.datasets import Dataset, Outcome
 from model.evaluate import GRACE_DAYS, judge, label_metrics, load_sequences, progress_bars
 from model.export import Description, export_bundle, record_metrics
+from model.input_rules import InputRules
 from model.labels import Truth, truth_of
 from model.networks import Architecture, RiskModel
 from model.playback import score_sequences
-from model.preparation import InputRules, TrainingError, from_bundle
+from model.preparation import TrainingError, from_bundle
 from model.preparation import labels_of as _labels
 from model.preparation import prepare as _prepare
 from model.sequences import Sequences
@@ -77,6 +78,7 @@ def train(
     architecture: Architecture | None = None,
     progress: bool = True,
     learning_rate: float | None = None,
+    dropout: float | None = None,
     augmentation: Augmentation | None = None,
     rules: InputRules | None = None,
     start: Path | None = None,
@@ -89,7 +91,8 @@ def train(
     `command` is recorded as the way to make the bundle again. `protected_inputs` names protected profile fields to use.
     `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
     of the training part. With `start`, a bundle, that bundle is trained further: its vocabularies, winsor bounds and
-    scales stay, calibration and thresholds are made anew. `learning_rate` is by default 1e-3, and 3e-4 from a bundle.
+    scales stay, calibration and thresholds are made anew. `learning_rate` is by default 1e-3, and 3e-4 from a bundle;
+    `dropout` is by default the architecture's.
 
     A checkpoint is written beside `out` after every epoch, and deleted when the bundle is whole; a run that finds one
     of the same settings goes on from there, unless `restart`. `tensorboard` is a folder for logs.
@@ -100,7 +103,7 @@ def train(
     """
     started = time.monotonic()
     protected = sorted(set(protected_inputs))
-    _check(protected, architecture, rules, start)
+    _check(protected, architecture, dropout, rules, start)
     place = device_of(device)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -108,7 +111,10 @@ def train(
         material = read(dataset, bars, max_users=max_users, grace_days=grace_days)
         base = None if start is None else Bundle.load(start)
         if base is None:
-            prepared = _prepare(material.sequences, material.parts, architecture or Architecture(), protected, rules)
+            network = architecture or Architecture()
+            if dropout is not None:
+                network = replace(network, dropout=dropout)
+            prepared = _prepare(material.sequences, material.parts, network, protected, rules)
         else:
             prepared = from_bundle(base, material.sequences)
         model, sequences = prepared
@@ -197,15 +203,20 @@ def peak_memory_mib() -> int:
 
 
 def _check(
-    protected: list[str], architecture: Architecture | None, rules: InputRules | None, start: Path | None
+    protected: list[str],
+    architecture: Architecture | None,
+    dropout: float | None,
+    rules: InputRules | None,
+    start: Path | None,
 ) -> None:
     unknown = set(protected) - PROTECTED_FIELDS
     if unknown:
         raise ValueError(f"protected_inputs: {sorted(unknown)} are none of {sorted(PROTECTED_FIELDS)}")
     if start is None:
         return
-    given = {"protected inputs": protected, "an architecture": architecture, "rules for inputs": rules}
-    fixed = [name for name, value in given.items() if value]
+    given: dict[str, Any] = {"protected inputs": protected, "an architecture": architecture, "dropout": dropout}
+    given["rules for inputs"] = rules
+    fixed = [name for name, value in given.items() if value is not None and value != []]
     if fixed:
         raise TrainingError(
             f"{start} fixes its inputs and its network, but {' and '.join(fixed)} were given; leave them out"

@@ -122,8 +122,10 @@ class Trainer:
         """
         selection = self._selection()
         snapshot = None if checkpoints is None else checkpoints.load()
-        if snapshot is not None:
+        if checkpoints is not None and snapshot is not None:
             self._restore(snapshot)
+            if not bars.disable:
+                bars.console.print(f"going on after epoch {snapshot.epochs}, from {checkpoints.folder}")
         elif self.fine_tuning:
             self._best_score = self._judged(self._validation(selection), np.inf)
             self._best = copy.deepcopy(self.model.state_dict())
