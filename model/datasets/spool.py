@@ -6,7 +6,9 @@ External merge sort: sorted runs on disk, merged on the way out. Knows events as
 from __future__ import annotations
 
 import heapq
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -27,7 +29,7 @@ _KEY = itemgetter(0, 1, 2)
 
 
 class Spool:
-    """Sorts items by time, then rank, then arrival. Its files are deleted with it."""
+    """Sorts items by time, then rank, then arrival. Its files are deleted with it, or by `close()`."""
 
     def __init__(self, run_events: int = RUN_EVENTS, most_runs: int = MOST_RUNS) -> None:
         self._run_events = run_events
@@ -36,7 +38,8 @@ class Spool:
         self._runs: list[Path] = []
         self._count = 0
         self._files = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="foreshock-spool-", ignore_cleanup_errors=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="foreshock-spool-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def __len__(self) -> int:
         return self._count
@@ -53,10 +56,6 @@ class Spool:
         self._held.sort(key=_KEY)
         return heapq.merge(*(_items_of(run) for run in self._runs), self._held, key=_KEY)
 
-    def close(self) -> None:
-        """Delete the files."""
-        self._folder.cleanup()
-
     def _write_held(self) -> None:
         self._held.sort(key=_KEY)
         self._runs.append(self._write(iter(self._held)))
@@ -69,7 +68,7 @@ class Spool:
 
     def _write(self, items: Iterator[Item]) -> Path:
         self._files += 1
-        path = Path(self._folder.name) / f"run-{self._files}"
+        path = self.folder / f"run-{self._files}"
         encode = msgspec.msgpack.Encoder().encode
         with path.open("wb", BUFFER_BYTES) as file:
             for item in items:

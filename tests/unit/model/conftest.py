@@ -139,7 +139,7 @@ def _random_event(random: np.random.Generator, user_id: str, number: int, moment
 
 
 class Sessions:
-    """Users whose odd half starts inquiries on day `turn` and has an onset on day 100: nothing else tells them apart."""
+    """Half of the users start inquiries on day `turn` and have an onset on day 100; nothing else tells them apart."""
 
     headline_horizon_days = 90
 
