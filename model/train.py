@@ -143,19 +143,10 @@ def train(
         thresholds = trainer.calibrate()
         seconds = round(time.monotonic() - started, 1)
         training = _provenance(dataset.name, command, seed, sequences, len(history), seconds)
-        description = Description(
-            dataset.name, dataset.headline_horizon_days, sequences.vocabularies, thresholds, training
-        )
+        description = Description(dataset.name, trainer.headline_days, sequences.vocabularies, thresholds, training)
         bars.add_task("exporting", total=None)
         bundle = export_bundle(model.cpu(), description, out)
-        metrics = {
-            "split": _describe(material.parts, sequences, trainer.truncated),
-            "options": json.loads(json.dumps(options)),
-            "history": history,
-            "padding_share": None if trainer.padding_share is None else round(trainer.padding_share, 4),
-            "peak_memory_mib": peak_memory_mib(),
-            "test": _test_metrics(bundle, sequences, material),
-        }
+        metrics = _metrics(trainer, bundle, material, options, history)
         record_metrics(bundle, metrics)
         (out / CURVES_FILE).write_text(curves(history), encoding="utf-8")
         checkpoints.clear()
@@ -279,6 +270,21 @@ def _told(picture: Path, tensorboard: Path | None) -> OnEpoch:
             board.add(history)
 
     return told
+
+
+def _metrics(
+    trainer: Trainer, bundle: Bundle, material: Material, options: Mapping[str, Any], history: list[EpochRecord]
+) -> dict[str, Any]:
+    """What stands in the manifest, in values that JSON gives back as they are."""
+    share = trainer.padding_share
+    return {
+        "split": _describe(material.parts, trainer.sequences, trainer.truncated),
+        "options": json.loads(json.dumps(options)),
+        "history": history,
+        "padding_share": None if share is None else round(share, 4),
+        "test": _test_metrics(bundle, trainer.sequences, material),
+        "peak_memory_mib": peak_memory_mib(),
+    }
 
 
 def _test_metrics(bundle: Bundle, sequences: Sequences, material: Material) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class Trainer:
         self.labels = labels
         self.schedule = schedule
         self.horizons_days = model.architecture.horizons_days
+        self.headline_days = headline_days
         self.headline = self.horizons_days.index(headline_days)
         self.random = np.random.default_rng(seed)
         self.counts = np.minimum(parts.train.counts, LONGEST_HISTORY)

@@ -57,7 +57,7 @@ def test_fine_tuning_keeps_the_bundle_s_inputs_and_improves_on_other_data(
 class Worsening(Trainer):
     """Every epoch makes it worse."""
 
-    def _validation(self, part: Part) -> EpochRecord:
+    def _validation(self, part: Part) -> EpochRecord:  # noqa: ARG002
         return {"validation_loss": 0.1, "validation_auc": 0.9 - 0.1 * len(self._history)}
 
 
