@@ -81,8 +81,10 @@ class SectionReader:
         assert rule.column is not None
         cell = self._cell(rule.column)
         if rule.map is not None:
-            mapped = _mapped(rule, rule.column, cell, style)
-            return _scaled(rule, mapped, self._sign(rule.sign)) if kind in ("number", "integer") else mapped
+            if kind not in ("number", "integer"):
+                return _mapped(rule, rule.column, cell, style, _written)
+            number = _number(rule.column, lambda raw: raw, style)
+            return _scaled(rule, _mapped(rule, rule.column, cell, style, number), self._sign(rule.sign))
         if rule.bands is not None:
             return _banded(rule.bands, _number(rule.column, cell, style))
         if kind == "number":
@@ -231,19 +233,20 @@ def _scaled(rule: Rule, number: Reader, sign: Reader | None) -> Reader:
     return read if rule.scale is not None or absolute or sign is not None else number
 
 
-def _mapped(rule: Rule, column: str, cell: Reader, style: Style) -> Reader:
+def _mapped(rule: Rule, column: str, cell: Reader, style: Style, keep: Callable[[Any], Any]) -> Reader:
+    """`keep` makes a value of a cell that the map does not list, where such cells are kept."""
     table: dict[str, Value | None] = {_written(value): None for value in ("", *style.missing)}
     table |= dict(rule.map or {})
     unlisted = rule.unlisted or "refuse"
 
-    def read(row: Row) -> Value | None:
+    def read(row: Row) -> Any:
         raw = cell(row)
         text = "" if _is_missing(raw) else _written(raw)
         if text in table:
             return table[text]
         if unlisted == "refuse":
             raise CellError(column, f'{text!r} is not in the map; add it, or set unlisted = "keep" or "missing"')
-        return text if unlisted == "keep" else None
+        return keep(raw) if unlisted == "keep" else None
 
     return read
 

@@ -167,6 +167,7 @@ def read_mapping(path: Path) -> MappingFile:
             where = f"{path}: [[{kind}]] {number + 1}" if len(sections) > 1 else f"{path}: [{kind}]"
             required = [name for name, spec in _specs(kind).items() if spec.required and name != "event_id"]
             _check_section(where, section, field_types(kind), required)
+            _check_choices(where, section, kind)
     _check_section(f"{path}: [outcomes]", mapping.outcomes, OUTCOME_TYPES, REQUIRED_OUTCOMES)
     if not any(mapping.sections(kind) for kind in KINDS):
         raise DatasetError(f"{path} maps no events; add a section [{'], ['.join(KINDS)}]")
@@ -197,12 +198,6 @@ def columns_of(section: Section) -> list[str]:
         columns |= {column: None for column in named if column is not None}
         columns |= {condition.column: None for condition in rule.where or ()}
     return list(columns | {condition.column: None for condition in section.where or ()})
-
-
-def choices_of(kind: Kind, name: str) -> tuple[str, ...]:
-    """The texts that a field of type "choice" takes."""
-    spec = _bare(_specs(kind)[name].type)
-    return tuple(str(value) for value in spec.values) if isinstance(spec, inspect.LiteralType) else ()
 
 
 def _specs(kind: Kind) -> dict[str, inspect.Field]:
@@ -270,6 +265,21 @@ def _check_section(where: str, section: Section, types: Mapping[str, FieldType],
         _check_condition(f"{where}.where", condition)
 
 
+def _check_choices(where: str, section: Section, kind: Kind) -> None:
+    """Whether maps and constants of fields with a fixed list of texts stay within it."""
+    for name in section.fields:
+        described = _bare(_specs(kind)[name].type)
+        rule = rule_of(section, name)
+        if rule is None or not isinstance(described, inspect.LiteralType):
+            continue
+        given = [*(rule.map or {}).values(), *([] if rule.constant is None else [rule.constant])]
+        wrong = [value for value in given if value not in described.values]
+        if wrong:
+            raise DatasetError(
+                f"{where}.fields.{name}: {', '.join(map(repr, wrong))} is none of {', '.join(map(str, described.values))}"
+            )
+
+
 def _check_rule(where: str, rule: Rule, kind: FieldType) -> None:
     given = {key for key in rule.__struct_fields__ if getattr(rule, key) is not None}
     wrong = given - _OPTIONS[kind]
@@ -292,6 +302,10 @@ def _check_rule(where: str, rule: Rule, kind: FieldType) -> None:
         raise DatasetError(
             f"{where}: unlisted says what to do with values that a map does not list, but there is no map"
         )
+    if kind in ("number", "integer") and any(
+        not isinstance(value, (int, float)) for value in (rule.map or {}).values()
+    ):
+        raise DatasetError(f"{where} is of type {kind}: its map must give numbers, written without quotes")
     if rule.bands is not None and (rule.map is not None or any(band.below is None for band in rule.bands[:-1])):
         raise DatasetError(f"{where}: bands go without map, and only the last of them may have no limit")
     if rule.time is not None:

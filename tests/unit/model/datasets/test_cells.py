@@ -69,6 +69,10 @@ def test_maps_say_what_to_do_with_the_rest() -> None:
     assert value(Rule(column="a", map=table, unlisted="keep"), "text", {"a": "C"}) == "C"
     assert value(Rule(column="a", map=table, unlisted="missing"), "text", {"a": "C"}) is None
     assert value(Rule(column="a", map={"two": 2}, scale=10.0), "number", {"a": "two"}) == 20
+    kept = Rule(column="a", map={"none": 0}, unlisted="keep")
+    assert [value(kept, "number", {"a": cell}) for cell in ("none", "7.5", "", 3)] == [0, 7.5, None, 3]
+    with pytest.raises(CellError, match="'few' is no number"):
+        value(kept, "number", {"a": "few"})
     assert value(Rule(column="a", map={"": "empty"}), "text", {"a": ""}) == "empty"
 
 

@@ -60,12 +60,21 @@ def test_a_mapping_is_read_with_its_columns(tmp_path: Path) -> None:
         ('amount = { column = "a", unlisted = "drop" }', "drop"),
         ('amount = "a"\ncategory = { column = "c", bands = [{ name = "x" }, { below = 3, name = "y" }] }', "bands"),
         ('amount = { column = "a", where = [{ column = "b" }] }', "either in or not_in"),
+        ('amount = { column = "a", map = { "x" = "5" } }', "its map must give numbers"),
         ('amount = "a"\nevent_id = { constant = "x" }', "takes no constant"),
     ],
 )
 def test_rules_that_cannot_be_meant_are_refused(tmp_path: Path, fields: str, said: str) -> None:
     with pytest.raises(DatasetError, match=rf"mapping\.toml.*{said}"):
         read_mapping(written(tmp_path, fields))
+
+
+@pytest.mark.parametrize("rule", ['{ constant = "payed" }', '{ column = "s", map = { "P" = "payed" } }'])
+def test_choices_are_those_of_the_event(tmp_path: Path, rule: str) -> None:
+    path = tmp_path / "mapping.toml"
+    path.write_text(f'{HEAD}[repayments]\npath = "r.csv"\n[repayments.fields]\n{USER}kind = {rule}\n{OUTCOMES}')
+    with pytest.raises(DatasetError, match=r"fields\.kind: 'payed' is none of due, missed, paid, reversed"):
+        read_mapping(path)
 
 
 @pytest.mark.parametrize(
