@@ -31,6 +31,17 @@ class Batch:
     latest: Tensor
     rows: NDArray[np.int64]
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on a device."""
+        if device.type == "cpu":
+            return self
+        return Batch(
+            {kind: values.to(device) for kind, values in self.numeric.items()},
+            {kind: codes.to(device) for kind, codes in self.categorical.items()},
+            self.latest.to(device),
+            self.rows,
+        )
+
 
 def pad(
     sequences: Sequences,

@@ -151,9 +151,10 @@ def load_sequences(
     max_users: int | None = None,
     held_out_only: bool = False,
     grace_days: float = GRACE_DAYS,
+    most_events: int | None = None,
 ) -> Sequences:
-    """A data set's histories. `max_users` keeps the first so many users to appear; `held_out_only` keeps test
-    clients."""
+    """A data set's histories. `max_users` keeps the first so many users to appear; `held_out_only` keeps test clients;
+    reading stops with the first event beyond `most_events`."""
     builder = SequenceBuilder(vocabularies, grace_days)
     admitted: dict[str, bool] = {}
     taken = 0
@@ -168,6 +169,8 @@ def load_sequences(
             taken += admit
         if admit:
             builder.add(event)
+            if most_events is not None and builder.events > most_events:
+                break
     sequences = builder.finish()
     bars.update(task, completed=len(sequences.kinds), total=len(sequences.kinds))
     return sequences

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,28 @@ class Features(nn.Module):
         self.embedded_width = len(sizes) * EMBEDDING_WIDTH
         self.norms_sizes = [self.values, self.values] if self.plan.norms else []
         self.width = self.values + self.flags + sum(self.norms_sizes) // 2 + 4 + self.embedded_width
+        self.missing_as_zero = False
+
+    def take_missing_as_zero(self) -> None:
+        """From here on, treat a missing value as a known 0: no flags, no masks. Before `set_bounds`.
+
+        The choice stands among the weights (a buffer `zeros_for_missing`, there only if it was made), so that whoever
+        loads them gets it without asking.
+        """
+        self.missing_as_zero = True
+        self.register_buffer("zeros_for_missing", torch.ones(1))
+
+    def silence(self, name: str) -> None:
+        """Make the values of a numeric input carry nothing, whatever it is. After `set_bounds`."""
+        plan = self.plan
+        for position, value in enumerate((*plan.logarithms, *plan.linears, *(f"{a}/{b}" for a, b in plan.ratios))):
+            if name in value.split("/"):
+                self.scale[position] = 0.0
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if f"{prefix}zeros_for_missing" in state_dict:
+            self.take_missing_as_zero()
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def set_bounds(self, numeric: NDArray[np.float32], tail: float, *, seasonal: bool) -> None:
         """Take winsor bounds and scales from training rows, float32 `[n, numeric inputs]` with NaN for missing.
@@ -129,6 +152,8 @@ class Features(nn.Module):
             if name in CALENDAR_COLUMNS or not len(known):
                 continue
             low, high = np.quantile(known, [tail, 1 - tail])
+            if self.missing_as_zero and len(known) < len(numeric):
+                low, high = min(low, 0.0), max(high, 0.0)
             self.low[position] = float(low)
             self.high[position] = float(high)
         with torch.no_grad():
@@ -158,7 +183,7 @@ class Features(nn.Module):
         clipped = torch.minimum(torch.maximum(inputs, self.low[: self.flags]), self.high[: self.flags])
         # After the clipping: a missing denominator must be 0 whatever its bounds.
         clean = torch.where(missing, torch.zeros((), dtype=numeric.dtype), clipped)
-        flags = missing.to(numeric.dtype)
+        flags = torch.zeros_like(inputs) if self.missing_as_zero else missing.to(numeric.dtype)
         known = nn.functional.linear(flags, self.looked_at, torch.ones_like(self.mean))
         logs, linears, ratios = len(self.plan.logarithms), len(self.plan.linears), len(self.plan.ratios)
         picked = nn.functional.linear(clean, self.picked)

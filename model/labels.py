@@ -5,6 +5,7 @@ Every event is an example. Nothing here may feed a feature.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,10 @@ class Truth:
 
     onset_ms: NDArray[np.int64]
     watched_until_ms: NDArray[np.int64]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all of it, in hexadecimal."""
+        return hashlib.sha256(self.onset_ms.tobytes() + self.watched_until_ms.tobytes()).hexdigest()
 
 
 def truth_of(sequences: Sequences, outcomes: Mapping[str, Outcome]) -> Truth:

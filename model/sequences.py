@@ -134,6 +134,11 @@ class SequenceBuilder:
         self._latest_ms = 0
         self._hash = hashlib.sha256()
 
+    @property
+    def events(self) -> int:
+        """How many events there are so far, inserted ones included."""
+        return self._events
+
     def add(self, event: Event) -> None:
         """Append one event to its user's history."""
         user = self._positions.setdefault(event.user_id, len(self._positions))

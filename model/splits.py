@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +55,21 @@ class Split:
     until_ms: int
 
 
+@runtime_checkable
+class ChoosesSplit(Protocol):
+    """A data set that says itself how it is to be split."""
+
+    @property
+    def split_by(self) -> Literal["client", "time"]:
+        """By time suits long, overlapping histories; by client suits cohorts that were observed once."""
+        ...
+
+
 def split(sequences: Sequences, dataset: Dataset, truth: Truth) -> Split:
     """Split a source the way that suits it."""
     held_out = np.array([dataset.held_out(user_id) for user_id in sequences.user_ids], dtype=bool)
-    if dataset.name in SPLIT_BY_TIME:
+    chosen = dataset.split_by if isinstance(dataset, ChoosesSplit) else "client"
+    if dataset.name in SPLIT_BY_TIME or chosen == "time":
         return split_by_time(sequences, held_out, truth)
     return split_by_client(sequences, held_out, truth)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from events.types import Event
 
-Source: TypeAlias = Literal["simulator", "taiwan", "auto-loans", "berka"]
+Source: TypeAlias = Literal["simulator", "taiwan", "auto-loans", "berka", "files"]
 """Names of the sources, as `--source` takes them."""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -49,7 +49,7 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """The source's name, one of `SOURCES`."""
+        """The source's name: one of `SOURCES`, or what a mapping file calls its tables."""
         ...
 
     @property
@@ -79,7 +79,8 @@ def in_held_out_share(user_id: str) -> bool:
 def open_dataset(source: Source, path: Path | None = None, **options: Any) -> Dataset:
     """The data set of a source.
 
-    `path` is the file or folder of the real sources and must be None for the simulator. `options` are the simulator's
+    `path` is the file or folder of the real sources, the mapping file of "files", and must be None for the
+    simulator. `options` are the simulator's
     (`users`, `months`, `seed`, `start`) and are refused elsewhere. Raises `DatasetError` for an unknown source, a
     missing path or an option that the source does not have.
     """
@@ -103,6 +104,10 @@ def open_dataset(source: Source, path: Path | None = None, **options: Any) -> Da
         from model.datasets.auto_loans import AutoLoans
 
         return AutoLoans(path)
+    if source == "files":
+        from model.datasets.files import Files
+
+        return Files(path)
     from model.datasets.berka import Berka
 
     return Berka(path)

@@ -1,14 +1,14 @@
 """The `foreshock` command: one Typer application, its commands grouped by who uses them.
 
-`operate` starts and checks what Foreshock needs, `run` is the running parts, `learn` is the model, `replay`, `demo` and
-`bench` speak for themselves. Commands parse and print; the work is elsewhere.
+`operate` starts and checks what Foreshock needs, `run` is the running parts, `learn` and `search` are the model,
+`replay`, `demo` and `bench` speak for themselves. Commands parse and print; the work is elsewhere.
 """
 
 from __future__ import annotations
 
 import typer
 
-from stream.cli import bench, demo, learn, operate, replay, run
+from stream.cli import bench, demo, learn, operate, replay, run, search
 
 app = typer.Typer(
     name="foreshock",
@@ -30,6 +30,8 @@ app.command("simulate")(run.simulate)
 app.add_typer(replay.replay_app, name="replay")
 app.command("train")(learn.train)
 app.command("evaluate")(learn.evaluate)
+app.command("tune")(search.tune)
+app.command("ablate")(search.ablate)
 app.command("bench")(bench.bench)
 app.add_typer(operate.docs_app, name="docs")
 

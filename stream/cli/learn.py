@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import typer
@@ -13,13 +13,19 @@ from rich.table import Table
 
 from model.architectures import ARCHITECTURES, DEFAULT, Family
 from model.bundle import Bundle, BundleError
+from model.curves import CURVES_FILE
 from model.datasets import Dataset, DatasetError, Source, open_dataset
+from model.input_rules import Alignment, InputRules, Missing
 from stream.cli.options import Report, console, fail, takes_settings
 from stream.settings import Settings
 
 SourceOption = Annotated[Source, typer.Option(help="Where the borrowers come from.")]
-PathOption = Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")]
+PathOption = Annotated[
+    Path | None,
+    typer.Option(help="File or folder of a real source (docs/data.md), or mapping file (docs/own-data.md)."),
+]
 UsersOption = Annotated[int, typer.Option(min=10, help="Simulated borrowers.")]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 MonthsOption = Annotated[int, typer.Option(min=1, help="Simulated months.")]
 
 
@@ -37,17 +43,47 @@ def train(
     protected_input: Annotated[
         list[str] | None, typer.Option(help="Also take this protected profile field (age_band, sex) as an input.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Train this bundle further instead of a new model.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-6, max=1, help="Of Adam.", show_default="0.001; 0.0003 with --from")
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="Of the fusion.", show_default="the architecture's")
+    ] = None,
+    batch_users: Annotated[
+        int | None, typer.Option(min=1, help="Users per step.", show_default="8 to 64, by the size of the data")
+    ] = None,
+    jitter: Annotated[float, typer.Option(min=0, help="Noise on the logarithm of amounts, in training only.")] = 0.0,
+    time_warp: Annotated[float, typer.Option(min=0, help="Noise on the pace of histories, in training only.")] = 0.0,
+    unseen_rate: Annotated[float, typer.Option(min=0, max=0.9, help="Categories shown as unseen in training.")] = 0.01,
+    blank_rate: Annotated[float, typer.Option(min=0, max=0.9, help="Kinds of a user blanked in training.")] = 0.1,
+    winsor_tail: Annotated[float, typer.Option(min=0, max=0.4, help="Share clipped at either end.")] = 0.0005,
+    missing: Annotated[Missing, typer.Option(help="How a missing value is shown to the model.")] = "flag",
+    alignment: Annotated[Alignment, typer.Option(help="Events in time, or in their order alone.")] = "time",
+    device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = "auto",
+    max_users: Annotated[int | None, typer.Option(min=1, help="Read only the first so many users.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew though there is a checkpoint.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
 ) -> None:
-    """Train a model and write its bundle. Needs the `train` extra (PyTorch)."""
+    """Train a model and write its bundle. Needs the `train` extra (PyTorch).
+
+    After every epoch a checkpoint and the learning curves are written to OUT.checkpoint; the same command goes on from
+    there after an interruption.
+    """
     try:
+        from model.augmentation import Augmentation
+        from model.checkpoint import CheckpointError
         from model.export import ExportError
         from model.train import TrainingError
         from model.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
-    dataset = _dataset(source, path, users, months, seed)
+    dataset = open_source(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
+        rules = InputRules(winsor_tail, missing, alignment)
         metrics = run_training(
             dataset,
             out,
@@ -58,11 +94,21 @@ def train(
             command=command,
             architecture=ARCHITECTURES[architecture],
             protected_inputs=protected_input or (),
+            start=start,
+            learning_rate=learning_rate,
+            dropout=dropout,
+            batch_users=batch_users,
+            augmentation=Augmentation(jitter, time_warp, unseen_rate, blank_rate),
+            rules=None if rules == InputRules() else rules,
+            device=device,
+            max_users=max_users,
+            restart=restart,
+            tensorboard=tensorboard,
         )
-    except (DatasetError, TrainingError, ExportError, ValueError) as error:
+    except (BundleError, CheckpointError, DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
-    _show(metrics)
-    console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}")
+    _show({name: value for name, value in metrics.items() if name not in ("history", "options")})
+    console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}, its learning curves in {out / CURVES_FILE}")
 
 
 @takes_settings("bundle")
@@ -81,7 +127,7 @@ def evaluate(
 
     try:
         loaded = Bundle.load(settings.bundle)
-        dataset = _dataset(source, path, users, months, seed)
+        dataset = open_source(source, path, users, months, seed)
         metrics = run_evaluation(loaded, dataset, held_out_only=source != "simulator")
     except (BundleError, DatasetError, ValueError) as error:
         fail(str(error))
@@ -90,7 +136,8 @@ def evaluate(
         report.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2) + b"\n")
 
 
-def _dataset(source: Source, path: Path | None, users: int, months: int, seed: int) -> Dataset:
+def open_source(source: Source, path: Path | None, users: int, months: int, seed: int) -> Dataset:
+    """The data set that the options name; a wrong one ends the command."""
     options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     try:
         return open_dataset(source, path, **options)

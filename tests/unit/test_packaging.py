@@ -28,7 +28,7 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
     assert lines == sorted(lines, key=lambda line: canonicalize_name(line.split("==")[0]))
 
 
-@pytest.mark.parametrize("extra", [None, "train", "dev"])
+@pytest.mark.parametrize("extra", [None, "files", "train", "dev"])
 def test_every_dependency_is_pinned(extra: str | None) -> None:
     wanted = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
     assert names(wanted) - PINNED == set()
@@ -39,7 +39,10 @@ def test_setuptools_which_builds_is_pinned() -> None:
 
 
 def test_running_needs_no_training_library() -> None:
-    assert names(PROJECT["dependencies"]) & {"torch", "onnx", "onnxscript", "lightgbm"} == set()
+    assert (
+        names(PROJECT["dependencies"]) & {"torch", "onnx", "onnxscript", "lightgbm", "optuna", "pyarrow", "tensorboard"}
+        == set()
+    )
 
 
 def test_torch_is_the_version_that_the_pretrained_bundle_was_made_with() -> None:

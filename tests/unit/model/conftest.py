@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,10 +13,16 @@ from events.columns import COLUMNS
 from events.types import KINDS, Activity, Event, Kind, Profile, Repayment, Transaction
 from model.architectures import Architecture
 from model.bundle import Bundle, Thresholds, Training
+from model.datasets import Dataset, Outcome
+from model.evaluate import progress_bars
 from model.export import Description, export_bundle
 from model.history import vocabulary_sizes
+from model.input_rules import InputRules
 from model.networks import RiskModel
+from model.preparation import labels_of, prepare
 from model.sequences import Vocabularies
+from model.train import read
+from model.trainer import Schedule, Trainer
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 
@@ -141,3 +147,59 @@ def _random_event(random: np.random.Generator, user_id: str, number: int, moment
     if kind == "activity":
         return Activity(**common, kind="session", count=amount(1), duration_s=amount(4))
     return Profile(**common, income=amount(8), tenure_months=amount(3), employment=one_of("employed"), sex="female")
+
+
+class Sessions:
+    """Half of the users start inquiries on day `turn` and have an onset on day 100; nothing else tells them apart."""
+
+    headline_horizon_days = 90
+
+    def __init__(self, users: int = 60, turn: int = 40, name: str = "sessions") -> None:
+        self.name = name
+        self._users = users
+        self._turn = turn
+
+    def events(self) -> Iterator[Event]:
+        for day in range(0, 90, 10):
+            for user in range(self._users):
+                yield Activity(
+                    event_id=f"{user}-{day}",
+                    user_id=f"u{user}",
+                    occurred_at=START + dt.timedelta(days=day, seconds=user),
+                    kind="inquiry" if user % 2 and day >= self._turn else "session",
+                    duration_s=float(60 + 7 * (user % 5)),
+                )
+
+    def outcomes(self) -> dict[str, Outcome]:
+        onset_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (100, 300))
+        return {f"u{n}": Outcome(f"u{n}", onset_ms if n % 2 else None, until_ms) for n in range(self._users)}
+
+    def held_out(self, user_id: str) -> bool:
+        return int(user_id[1:]) % 10 < 2
+
+
+@pytest.fixture(scope="session")
+def sessions() -> Callable[..., Dataset]:
+    """Makes data sets from which little training learns the truth."""
+    return Sessions
+
+
+@pytest.fixture(scope="session")
+def small() -> Architecture:
+    """A network that trains in no time."""
+    return Architecture(hidden=(6, 6, 6), profile_hidden=6, profile_embedding=4, fusion=8)
+
+
+@pytest.fixture(scope="session")
+def make_trainer(small: Architecture) -> Callable[..., Trainer]:
+    """Prepares a data set for the small network and makes its trainer."""
+
+    def make(dataset: Dataset, schedule: Schedule, seed: int = 1, rules: InputRules | None = None) -> Trainer:
+        torch.manual_seed(seed)
+        with progress_bars(False) as bars:
+            material = read(dataset, bars)
+        model, sequences = prepare(material.sequences, material.parts, small, (), rules)
+        labels = labels_of(sequences, material.outcomes)
+        return Trainer(model, sequences, material.parts, labels, schedule, seed, dataset.headline_horizon_days)
+
+    return make

@@ -17,6 +17,7 @@ runner = CliRunner()
     [
         (["demo", "--source", "taiwan"], "--path"),
         (["demo", "--source", "taiwan", "--path", "no-such-file.csv"], "no-such-file.csv"),
+        (["demo", "--source", "files", "--path", "no-such.toml"], "no-such.toml"),
         (["demo", "--bundle", "no-such-bundle"], "no-such-bundle"),
         (["worker", "--stack-dir", "no-such-stack"], "foreshock up"),
         (["sink", "--stack-dir", "no-such-stack", "--bootstrap-servers", "localhost:1"], "--database-url"),
@@ -45,7 +46,21 @@ def test_simulate_writes_a_file(tmp_path: Path) -> None:
 def test_every_command_has_help() -> None:
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("demo", "up", "down", "topics", "db", "doctor", "worker", "sink", "simulate", "train", "evaluate"):
+    for command in (
+        "demo",
+        "up",
+        "down",
+        "topics",
+        "db",
+        "doctor",
+        "worker",
+        "sink",
+        "simulate",
+        "train",
+        "evaluate",
+        "tune",
+        "ablate",
+    ):
         assert command in result.output
 
 
