@@ -38,7 +38,7 @@ class Architecture:
 
     family: str = DEFAULT
     encoders: tuple[str, str, str, str] = ("lstm-attention", "lstm-attention", "lstm-attention", "profile")
-    layers: tuple[int, int, int] = (2, 2, 1)
+    layers: tuple[int, int, int] = (1, 1, 1)
     hidden: tuple[int, int, int] = (64, 64, 32)
     window: int = 32
     heads: int = 4
@@ -91,10 +91,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             layers=(2, 2, 2),
             hidden=(64, 64, 64),
         ),
-        Architecture(family="repayment-lstm", encoders=("lstm", "ignored", "ignored", "ignored")),
+        Architecture(family="repayment-lstm", encoders=("lstm", "ignored", "ignored", "ignored"), layers=(2, 2, 1)),
         Architecture(family="three-branch", encoders=("lstm-attention", "lstm-attention", "lstm-attention", "ignored")),
         Architecture(family="hybrid", encoders=("lstm-attention", "ignored", "ignored", "profile")),
-        Architecture(family="time-decay", encoders=("time-decay", "time-decay", "time-decay", "profile")),
+        Architecture(
+            family="time-decay",
+            encoders=("time-decay", "time-decay", "time-decay", "profile"),
+            layers=(2, 2, 1),
+        ),
     )
 }
 """The families of `foreshock train --architecture`, by name."""

@@ -18,7 +18,6 @@ from model.input_rules import InputRules
 from model.playback import score_sequences
 from model.preparation import from_bundle
 from model.sequences import build_sequences
-from model.steps import RecurrentStep
 from model.trainer import Schedule, Trainer
 
 NAMES = COLUMNS["transactions"].numeric_inputs
@@ -83,7 +82,7 @@ def test_rules_reach_every_kind(sessions: Callable[..., Dataset], make_trainer: 
     trainer = make_trainer(sessions(), Schedule(epochs=1), rules=rules)
     encoder = trainer.model.activity
     assert encoder.features.missing_as_zero
-    assert RecurrentStep(encoder).features.missing_as_zero, "serving follows the same rules"
+    assert encoder.step().features.missing_as_zero, "serving follows the same rules"
     gap = encoder.features.plan.logarithms.index("gap_days")
     assert float(encoder.features.scale[gap]) == 0.0
 
