@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.datasets import Dataset, Outcome
 from model.labels import Truth
 from model.sequences import Sequences
-from model.splits import Split
+from model.splits import Part, Split
 
 Task: TypeAlias = Literal["hazard", "label"]
 """What is judged. `hazard`: each event's score against onset within the headline horizon. `label`: each user's last
@@ -30,7 +30,8 @@ class Problem:
     validation and test with the truth as it was known when each ended. An entrant may learn from `parts.train`, stop
     and calibrate on `parts.validation`, and nothing else: `truth`, `outcomes` and `labels` of other users are for
     judging. `labels` int8 `[U]` is the source's own verdict, -1 where there is none. `headline_days` is one of
-    `horizons_days`. `dataset` is for the oracle only.
+    `horizons_days`. `dataset` is for the oracle only. `judged` bool `[N]` marks the events that count in judging where
+    not all do ("only while current").
     """
 
     name: str
@@ -44,3 +45,19 @@ class Problem:
     task: Task
     seed: int
     dataset: Dataset
+    judged: NDArray[np.bool_] | None = None
+
+    def example_rows(self, part: Part) -> NDArray[np.int64]:
+        """Rows of a part's examples in merged order of its users: without skipped events, those after the part's end,
+        those at or after the onset, and those that do not count in judging."""
+        starts = self.sequences.merged_starts[part.users]
+        skips = np.minimum(part.skips, part.counts)
+        lengths = part.counts - skips
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = np.repeat(starts + skips, lengths) + within
+        owner = np.repeat(part.users, lengths)
+        counts = self.sequences.times_ms[rows] < part.truth.onset_ms[owner]
+        if self.judged is not None:
+            counts &= self.judged[rows]
+        kept: NDArray[np.int64] = rows[counts]
+        return kept
