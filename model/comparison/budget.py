@@ -1,6 +1,6 @@
 """Alerts at a fixed budget: one threshold, set on validation, and what it catches of the test part, user by user.
 
-An alert, a month of watching and a warning are defined in `model.thresholds` and `model.evaluate`; nothing is redefined.
+Alerts, months of watching and warnings are defined in `model.thresholds` and `model.evaluate`; nothing is redefined.
 """
 
 from __future__ import annotations

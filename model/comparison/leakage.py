@@ -62,9 +62,9 @@ def with_other_future(problem: Problem, users: NDArray[np.int64], at_ms: int, se
         rows = np.flatnonzero(future)
         values, codes = numeric[kind].copy(), categorical[kind].copy()
         values[rows] = values[random.permutation(rows)] * random.uniform(0.2, 5.0, (len(rows), values.shape[1]))
-        for position, largest in enumerate(codes.max(axis=0, initial=0)):
+        for column, largest in enumerate(codes.max(axis=0, initial=0)):
             if largest >= FIRST_CATEGORY_CODE:
-                codes[rows, position] = random.integers(0, largest + 1, len(rows))
+                codes[rows, column] = random.integers(0, largest + 1, len(rows))
         numeric[kind], categorical[kind] = values, codes
     position = np.arange(len(sequences.times_ms)) - np.repeat(
         sequences.merged_starts[:-1], np.diff(sequences.merged_starts)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from model.metrics import BINS
 
 CONFIDENCE = 0.95
-CELLS_PER_BLOCK = 4_000_000
-"""Weights held at once, resamples times examples: about 32 MB an array."""
+CELLS_PER_BLOCK = 2_000_000
+"""Weights held at once, resamples times examples: about 16 MB an array."""
 
 Weights = NDArray[np.float64]
 """How often each resample drew each user, `[resamples, users]`. The first row is all ones: the sample itself."""
@@ -34,8 +34,10 @@ class Interval:
 def draw_users(users: int, resamples: int, seed: int) -> Weights:
     """The sample itself and `resamples` draws of as many users with replacement. Equal arguments, equal draws: figures
     of different entrants can be compared draw by draw."""
-    drawn = np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), size=resamples) if users else []
-    return np.concatenate([np.ones((1, users)), np.reshape(drawn, (resamples, users))]).astype(np.float64)
+    if not users:
+        return np.ones((resamples + 1, 0))
+    drawn = np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), size=resamples)
+    return np.concatenate([np.ones((1, users)), drawn.astype(np.float64)])
 
 
 def interval(values: NDArray[np.float64], *, biased_upwards: bool = False) -> Interval:
