@@ -14,7 +14,7 @@ from model.comparison.figures import DIGITS, Draws, Figures
 from model.comparison.resampling import interval
 
 LIGHTGBM = "lightgbm"
-RULE = "30-dpd-rule"
+RULE = "30-days-past-due"
 ORACLE = "oracle"
 DEFAULT = "lstm-attention"
 COST_FACTOR = 1.5
