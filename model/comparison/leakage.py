@@ -51,10 +51,7 @@ def with_other_future(problem: Problem, users: NDArray[np.int64], at_ms: int, se
     numbers are shuffled and scaled, categories drawn anew, and later events come at other times."""
     random = np.random.default_rng(seed)
     sequences = problem.sequences
-    past = sequences.events_before(at_ms)
-    chosen = np.zeros(sequences.users, dtype=bool)
-    chosen[users] = True
-    kept = np.where(chosen, past, np.diff(sequences.merged_starts))
+    kept = _kept(problem, users, at_ms)
     numeric, categorical = dict(sequences.numeric), dict(sequences.categorical)
     for kind in KINDS:
         future = np.ones(len(numeric[kind]), dtype=bool)
@@ -76,26 +73,77 @@ def with_other_future(problem: Problem, users: NDArray[np.int64], at_ms: int, se
     return replace(problem, sequences=changed)
 
 
-def check_blind_to_future(
-    entrant: Entrant, problem: Problem, users: NDArray[np.int64], at_ms: int, scores: NDArray[np.float32] | None = None
-) -> None:
-    """A fitted entrant's scores of `users` before `at_ms` are equal bit by bit whatever those users do later.
+def without_future(problem: Problem, users: NDArray[np.int64], at_ms: int) -> Problem:
+    """The same problem, but `users` have no event from the first one at or after `at_ms` on."""
+    sequences = problem.sequences
+    kept = _kept(problem, users, at_ms)
+    position = np.arange(len(sequences.times_ms)) - np.repeat(
+        sequences.merged_starts[:-1], np.diff(sequences.merged_starts)
+    )
+    stays = position < kept[sequences.user_of_event]
+    numeric, categorical, starts = {}, {}, {}
+    for kind in KINDS:
+        rows = sequences.rows_of(kind, kept)
+        owner = np.repeat(np.arange(sequences.users), np.diff(sequences.starts[kind]))[rows]
+        numeric[kind], categorical[kind] = sequences.numeric[kind][rows], sequences.categorical[kind][rows]
+        starts[kind] = np.searchsorted(owner, np.arange(sequences.users + 1))
+    shorter = replace(
+        sequences,
+        numeric=numeric,
+        categorical=categorical,
+        starts=starts,
+        merged_starts=np.concatenate([[0], np.cumsum(kept)]),
+        kinds=sequences.kinds[stays],
+        times_ms=sequences.times_ms[stays],
+        latest=sequences.latest[stays],
+    )
+    parts = problem.parts
+    clipped = [
+        replace(part, counts=np.minimum(part.counts, kept[part.users]))
+        for part in (parts.train, parts.validation, parts.test)
+    ]
+    return replace(
+        problem,
+        sequences=shorter,
+        parts=replace(parts, train=clipped[0], validation=clipped[1], test=clipped[2]),
+        judged=None if problem.judged is None else problem.judged[stays],
+    )
 
-    `scores` are the entrant's scores of those users where they are known already. Raises `LeakError`.
+
+def check_blind_to_future(entrant: Entrant, problem: Problem, users: NDArray[np.int64], at_ms: int) -> None:
+    """A fitted entrant's scores of `users` before `at_ms` are equal bit by bit whatever those users do later, and
+    whether or not they do anything. Raises `LeakError`.
     """
-    found = entrant.score(problem, users) if scores is None else scores
-    otherwise = entrant.score(with_other_future(problem, users, at_ms, seed=problem.seed), users)
-    past = np.zeros(problem.sequences.users, dtype=np.int64)
-    past[users] = problem.sequences.events_before(at_ms)[users]
-    whole = replace(problem.parts.test, users=users, counts=past[users], skips=np.zeros(len(users), np.int64))
-    rows = _examples(problem, whole)
-    differs = found[rows].view(np.uint32) != otherwise[rows].view(np.uint32)
-    if differs.any():
-        user = problem.sequences.user_ids[problem.sequences.user_of_event[rows[differs][0]]]
-        raise LeakError(
-            f"{problem.name}: {entrant.name} gives {int(differs.sum())} of {len(rows)} past events another score when "
-            f"the future changes, first for user {user}"
-        )
+    past = problem.sequences.events_before(at_ms)
+    found = _past_scores(entrant, problem, users, past)
+    for what, otherwise in (
+        ("is another", with_other_future(problem, users, at_ms, seed=problem.seed)),
+        ("is missing", without_future(problem, users, at_ms)),
+    ):
+        differs = found.view(np.uint32) != _past_scores(entrant, otherwise, users, past).view(np.uint32)
+        if differs.any():
+            owner = np.repeat(users, past[users])[differs][0]
+            raise LeakError(
+                f"{problem.name}: {entrant.name} gives {int(differs.sum())} of {len(found)} past events another score "
+                f"when the future {what}, first for user {problem.sequences.user_ids[owner]}"
+            )
+
+
+def _past_scores(
+    entrant: Entrant, problem: Problem, users: NDArray[np.int64], past: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Scores of each of `users`' first `past` events, user after user."""
+    scores = entrant.score(problem, users)
+    starts = problem.sequences.merged_starts
+    return np.concatenate([np.zeros(0, np.float32), *(scores[starts[u] : starts[u] + past[u]] for u in users)])
+
+
+def _kept(problem: Problem, users: NDArray[np.int64], at_ms: int) -> NDArray[np.int64]:
+    """How many of each user's events stay as they are."""
+    chosen = np.zeros(problem.sequences.users, dtype=bool)
+    chosen[users] = True
+    lengths = np.diff(problem.sequences.merged_starts)
+    return np.where(chosen, problem.sequences.events_before(at_ms), lengths)
 
 
 def _examples(problem: Problem, part: Part) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from model.comparison.entrant import Entrant
 
 Constructor: TypeAlias = Callable[[], Entrant]
 
+BASELINES = "model.baselines"
 ORACLE = "oracle"
 ORACLE_SOURCES = frozenset({"simulator"})
 """Sources that know the true hazard."""
@@ -56,10 +57,10 @@ def _served(epochs: int, weight_decay: float, threads: int) -> dict[str, Constru
 
 
 def _challengers() -> dict[str, Constructor]:
-    return dict(import_module("model.baselines").CHALLENGERS) if find_spec("model.baselines") else {}
+    return dict(import_module(BASELINES).CHALLENGERS) if find_spec(BASELINES) else {}
 
 
 def _oracle(source: str) -> dict[str, Constructor]:
-    if source not in ORACLE_SOURCES or not find_spec("model.baselines"):
+    if source not in ORACLE_SOURCES or not find_spec(BASELINES) or not find_spec(f"{BASELINES}.oracle"):
         return {}
-    return {ORACLE: import_module("model.baselines.oracle").Oracle}
+    return {ORACLE: import_module(f"{BASELINES}.oracle").Oracle}

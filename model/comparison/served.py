@@ -23,6 +23,7 @@ from model.sequences import Sequences
 
 if TYPE_CHECKING:
     from model.architectures import Architecture
+    from model.train import Trainer
 
 ROWS_PER_BATCH = 256
 BATCHES = 8
@@ -67,24 +68,28 @@ class Served:
         """The model's part of a state row."""
         return None if self._bundle is None else self._bundle.state_width * FLOAT_BYTES
 
-    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
-        """Train, calibrate and export. Raises `TrainingError` and `ExportError` as training does."""
+    def trainer(self, problem: Problem) -> Trainer:
+        """What trains this model on the problem, its weights still as the seed draws them."""
         import torch
 
-        from model.export import Description, export_bundle
         from model.train import LEAST_BATCHES, MOST_BATCH_USERS, Schedule, Trainer, _prepare
 
-        started = time.monotonic()
         torch.set_num_threads(self._threads)
         torch.manual_seed(problem.seed)
         batch_users = int(np.clip(len(problem.parts.train.users) // LEAST_BATCHES, 8, MOST_BATCH_USERS))
         schedule = Schedule(epochs=self._epochs, batch_users=batch_users, weight_decay=self._weight_decay)
         model, sequences = _prepare(problem.sequences, problem.parts, self._architecture, ())
-        trainer = Trainer(
-            model, sequences, problem.parts, problem.labels, schedule, problem.seed, problem.headline_days
-        )
+        return Trainer(model, sequences, problem.parts, problem.labels, schedule, problem.seed, problem.headline_days)
+
+    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
+        """Train, calibrate and export. Raises `TrainingError` and `ExportError` as training does."""
+        from model.export import Description, export_bundle
+
+        started = time.monotonic()
+        trainer = self.trainer(problem)
         history = trainer.fit(progress)
         thresholds = trainer.calibrate()
+        sequences = trainer.sequences
         training = Training(
             source=problem.name,
             command="",
@@ -102,7 +107,7 @@ class Served:
             thresholds=thresholds,
             training=training,
         )
-        self._bundle = export_bundle(model, description, folder / "bundle")
+        self._bundle = export_bundle(trainer.model, description, folder / "bundle")
         self._us_per_event = microseconds_per_event(self._bundle, sequences, problem.parts.test.users)
 
     def score(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
