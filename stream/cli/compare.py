@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +64,7 @@ def compare(
     options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     settings = {"folds": folds, "resamples": bootstrap, "with_ensemble": with_ensemble}
     facts = {
-        "command": shlex.join(["foreshock", *sys.argv[1:]]),
+        "command": _command(source, path, options, entrants or [], seed, folds, bootstrap, epochs, weight_decay),
         "simulated": {"users": users, "months": months} if source == "simulator" else None,
         "training": {"epochs": epochs, "weight_decay": weight_decay},
     }
@@ -113,6 +112,27 @@ def _run(
         fail(f"{error}; no table is made of a comparison that leaks")
     except (DatasetError, ComparisonError, TrainingError, ExportError, RuntimeError, ValueError) as error:
         fail(str(error))
+
+
+def _command(
+    source: Source,
+    path: Path | None,
+    options: dict[str, int],
+    entrants: list[str],
+    seed: int,
+    folds: int,
+    bootstrap: int,
+    epochs: int,
+    weight_decay: float,
+) -> str:
+    """The command that makes the report again, without the folders of the machine that it ran on."""
+    words = ["foreshock", "compare", "--source", source]
+    words += [] if path is None else ["--path", path.name]
+    words += [word for name, value in options.items() if name != "seed" for word in (f"--{name}", str(value))]
+    words += ["--seed", str(seed), "--folds", str(folds), "--bootstrap", str(bootstrap), "--epochs", str(epochs)]
+    words += ["--weight-decay", f"{weight_decay:g}"]
+    words += [word for name in entrants for word in ("--entrants", name)]
+    return shlex.join(words)
 
 
 def _environment(cpu: str, commit: str | None) -> dict[str, Any]:
