@@ -45,7 +45,9 @@ def months_watched(
 def candidate_thresholds(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Distinct scores to try as thresholds, falling, ever closer to each other towards the highest."""
     ranks = 1.0 - np.geomspace(1e-5, 1.0, CANDIDATES)
-    return np.unique(np.quantile(scores, ranks))[::-1] if len(scores) else np.array([1.0])
+    tried = np.quantile(scores, ranks).astype(np.float64) if len(scores) else np.array([1.0])
+    falling: NDArray[np.float64] = np.unique(tried)[::-1]
+    return falling
 
 
 def alert_rate(
