@@ -22,7 +22,7 @@ from model.datasets.auto_loans import AutoLoans
 from model.evaluate import GRACE_DAYS, load_sequences
 from model.labels import NEVER_MS, Truth, known_by, truth_of
 from model.sequences import Sequences, learn_vocabularies
-from model.splits import SPLIT_BY_TIME, Part, Split, split
+from model.splits import Part, Split, split
 
 FOLDS = 5
 VALIDATION_SHARE = 0.1
@@ -105,8 +105,9 @@ def pose(dataset: Dataset, seed: int, progress: Progress, folds: int = FOLDS) ->
             f"{dataset.name} shows {onsets} onsets among {sequences.users} users; a comparison needs {2 * FOLDS}: take "
             "more users or months"
         )
-    if dataset.name in SPLIT_BY_TIME:
-        return [_by_time(source)]
+    parts = split(sequences, dataset, source.truth)
+    if parts.by == "time":
+        return [_by_time(source, parts)]
     if isinstance(dataset, AutoLoans):
         return _auto_loans(source, dataset, folds)
     return [_by_client(source, folds)]
@@ -126,8 +127,7 @@ def stratified_folds(user_ids: list[str], bad: NDArray[np.bool_], seed: int, fol
     return fold
 
 
-def _by_time(source: _Source) -> Setting:
-    parts = split(source.sequences, source.dataset, source.truth)
+def _by_time(source: _Source, parts: Split) -> Setting:
     return Setting(
         "out of time",
         "Learnt from the first half of the period, tuned on the time to 72 % of it, judged on the rest and on users "

@@ -114,7 +114,7 @@ def _judged(setting: dict[str, Any]) -> str:
         if setting["task"] == "label"
         else (f"scores whose next {setting['headline_days']} days are known")
     )
-    return f"Judged: {examples:,} {what}, of {users:,} users; {bad:,} were followed by the worst."
+    return f"Judged: {examples:,} {what}, of {users:,} users; {bad:,} of them bad."
 
 
 def _ranking(setting: dict[str, Any]) -> str:

@@ -95,7 +95,9 @@ def test_a_second_comparison_trains_nothing(
     assert resumed["rows"] == report["rows"]
 
 
-def test_without_the_ensemble_or_anyone(simulated: Dataset, entrants: dict[str, Any], bars: Any, tmp_path: Path) -> None:
+def test_without_the_ensemble_or_anyone(
+    simulated: Dataset, entrants: dict[str, Any], bars: Any, tmp_path: Path
+) -> None:
     alone = {"lightgbm": entrants["lightgbm"]}
     found = compare(simulated, alone, tmp_path, bars, seed=3, resamples=2)
     assert [row["name"] for row in found["rows"]] == ["lightgbm"]
