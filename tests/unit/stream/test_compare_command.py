@@ -61,9 +61,9 @@ def test_a_target_is_one_line(met: bool | None, value: float | None, said: str) 
 @pytest.mark.slow
 def test_the_whole_command_writes_a_report_without_paths_of_the_machine(tmp_path: Path) -> None:
     report = tmp_path / "reports" / "simulator.json"
-    arguments = "--users 300 --months 14 --epochs 1 --entrants lstm-attention --bootstrap 3 --seed 3".split()
-    arguments += ["--folder", str(tmp_path / "trials"), "--report", str(report)]
-    result = runner.invoke(app, ["compare", *arguments])
+    sizes = ["--users", "300", "--months", "14", "--epochs", "1", "--bootstrap", "3", "--seed", "3"]
+    where = ["--entrants", "lstm-attention", "--folder", str(tmp_path / "trials"), "--report", str(report)]
+    result = runner.invoke(app, ["compare", *sizes, *where])
     assert result.exit_code == 0, result.output
     written = json.loads(report.read_bytes())
     assert written["rows"][0]["name"] == "lstm-attention"

@@ -122,8 +122,8 @@ def _deal(path: Path, first_number: int, loans: int, missed: int) -> None:
         "assetNumber,reportingPeriodBeginningDate,originalLoanAmount,originalLoanTerm,originalInterestRatePercentage,"
         "vehicleNewUsedCode,vehicleValueAmount,obligorCreditScore,paymentToIncomePercentage,obligorGeographicLocation,"
         "reportingPeriodBeginningLoanBalanceAmount,reportingPeriodScheduledPaymentAmount,initialLoanAge"
-    ).split(",")
-    lines = [",".join([*header, *columns])]
+    )
+    lines = [",".join([header, *columns])]
     for loan in range(loans):
         row = f"{first_number + loan},01-01-2018,9000,60,0.05,1,9500,700,0.1,TX,9000,200,3".split(",")
         for month in range(months):
