@@ -138,11 +138,16 @@ def _alerts(setting: dict[str, Any]) -> str:
         (
             row["name"],
             *(_with_interval(row, name, digits) for name, _, digits in ALERTS),
-            f"{_plain(row['lower_quartile_lead_days'], 0)}–{_plain(row['upper_quartile_lead_days'], 0)}",
+            _quartiles(row),
         )
         for row in _ranked(setting["rows"])
     ]
     return _markdown(header, rows)
+
+
+def _quartiles(row: dict[str, Any]) -> str:
+    low, high = row["lower_quartile_lead_days"], row["upper_quartile_lead_days"]
+    return "–" if low is None or high is None else f"{low:,.0f} and {high:,.0f}"
 
 
 def _ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
