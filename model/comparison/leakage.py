@@ -17,8 +17,8 @@ from model.comparison.problem import Problem
 from model.labels import NEVER_MS
 from model.splits import Part
 
-STRETCH = 1.37
-"""Factor on the time between the cut and each later event."""
+SQUEEZE = 0.63
+"""Factor on the time between the cut and each later event. Below 1, so that no event leaves the period of the data."""
 
 
 class LeakError(AssertionError):
@@ -68,7 +68,7 @@ def with_other_future(problem: Problem, users: NDArray[np.int64], at_ms: int, se
     )
     later = position >= kept[sequences.user_of_event]
     times = sequences.times_ms.copy()
-    times[later] = at_ms + ((times[later] - at_ms) * STRETCH).astype(np.int64)
+    times[later] = at_ms + ((times[later] - at_ms) * SQUEEZE).astype(np.int64)
     changed = replace(sequences, numeric=numeric, categorical=categorical, times_ms=times)
     return replace(problem, sequences=changed)
 
