@@ -38,7 +38,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         """`bundle` is the fingerprint of the model that runs."""
         return cls(
             taken_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            cpu=_cpu(),
+            cpu=cpu(),
             cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1,
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             load_before=round(os.getloadavg()[0], 2),
@@ -46,12 +46,13 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             python=platform.python_version(),
             kafka=KAFKA_COORDINATE.rpartition(":")[2],
             packages={name: metadata.version(name) for name in PACKAGES},
-            commit=_commit(Path(__file__).parent),
+            commit=commit(Path(__file__).parent),
             bundle=bundle,
         )
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -60,7 +61,9 @@ def _cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _commit(folder: Path) -> str | None:
+def commit(folder: Path) -> str | None:
+    """Commit of the checkout that holds `folder`, with `+` where files differ from it; None outside a checkout."""
+
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
@@ -70,9 +73,9 @@ def _commit(folder: Path) -> str | None:
             return None
         return done.stdout.strip()
 
-    commit = git("rev-parse", "--short=12", "HEAD")
-    if commit is None:
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head is None:
         return None
     # Results and documents are what a measurement changes itself.
     changed = git("status", "--porcelain", "--", ":/", ":(exclude,top)bench/results", ":(exclude,top)docs")
-    return f"{commit}+" if changed else commit
+    return f"{head}+" if changed else head

@@ -109,18 +109,31 @@ def early_warning(
     present = np.unique(users)
     sliding = present[truth.onset_ms[present] < NEVER_MS]
     steady = np.setdiff1d(present, sliding)
-    lead_days = (truth.onset_ms[users] - times_ms) / DAY_MS
-    above = scores >= threshold
-    early = above & (lead_days <= WARNING_DAYS) & np.isin(users, sliding)
-    caught, first = np.unique(users[early], return_index=True)
-    false_users = len(np.intersect1d(np.unique(users[above]), steady))
+    caught, lead_days = first_warnings(times_ms, users, scores, truth, threshold)
+    false_users = len(np.intersect1d(np.unique(users[scores >= threshold]), steady))
     return {
         "onsets": len(sliding),
         "caught": round(len(caught) / len(sliding), 4) if len(sliding) else None,
-        "median_lead_days": round(float(np.median(lead_days[early][first])), 1) if len(caught) else None,
+        "median_lead_days": round(float(np.median(lead_days)), 1) if len(caught) else None,
         "false_users": round(false_users / len(steady), 4) if len(steady) else None,
         "alerts_per_1000_users_month": round(alert_rate(times_ms, users, scores, threshold), 2),
     }
+
+
+def first_warnings(
+    times_ms: NDArray[np.int64],
+    users: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    truth: Truth,
+    threshold: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Users with an onset whose score reached `threshold` within `WARNING_DAYS` before it, in rising order, and the
+    days from the first such score to the onset. Rows are events at risk, sorted by user, then arrival.
+    """
+    lead_days = (truth.onset_ms[users] - times_ms) / DAY_MS
+    early = (scores >= threshold) & (lead_days <= WARNING_DAYS)
+    caught, first = np.unique(users[early], return_index=True)
+    return caught, lead_days[early][first]
 
 
 def label_metrics(

@@ -17,24 +17,51 @@ QUIET_MS = MONTH_MS
 CANDIDATES = 400
 
 
+def calls_alert(
+    times_ms: NDArray[np.int64], users: NDArray[np.int64], scores: NDArray[np.float32], threshold: float
+) -> NDArray[np.bool_]:
+    """Whether each score calls a new alert, bool `[n]`: it is at or above `threshold` and the user had none as high in
+    the `QUIET_MS` before. Rows are sorted by user, then arrival.
+    """
+    above = np.flatnonzero(scores >= threshold)
+    owner, moment = users[above], times_ms[above]
+    fresh = np.ones(len(above), dtype=bool)
+    fresh[1:] = (owner[1:] != owner[:-1]) | (moment[1:] - moment[:-1] > QUIET_MS)
+    calls = np.zeros(len(scores), dtype=bool)
+    calls[above[fresh]] = True
+    return calls
+
+
+def months_watched(
+    times_ms: NDArray[np.int64], users: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The users among rows sorted by user, and for how many months of 30 days each counts: the time between the first
+    and the last event, at least one month."""
+    first = np.flatnonzero(np.append(True, users[1:] != users[:-1])[: len(users)])
+    last = np.append(first[1:], len(users)) - 1
+    return users[first], np.maximum(times_ms[last] - times_ms[first], MONTH_MS) / MONTH_MS
+
+
+def candidate_thresholds(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distinct scores to try as thresholds, falling, ever closer to each other towards the highest."""
+    ranks = 1.0 - np.geomspace(1e-5, 1.0, CANDIDATES)
+    tried = np.quantile(scores, ranks).astype(np.float64) if len(scores) else np.array([1.0])
+    falling: NDArray[np.float64] = np.unique(tried)[::-1]
+    return falling
+
+
 def alert_rate(
     times_ms: NDArray[np.int64], users: NDArray[np.int64], scores: NDArray[np.float32], threshold: float
 ) -> float:
     """Alerts per 1,000 users and 30 days if every score at or above `threshold` called one.
 
-    Rows are sorted by user, then arrival. A score calls a new alert when the user had none as high in the `QUIET_MS`
-    before. Each user counts for the time between their first and last event, at least 30 days.
+    Rows are sorted by user, then arrival; see `calls_alert` and `months_watched`.
     """
     if not len(users):
         return 0.0
-    above = scores >= threshold
-    owner, moment = users[above], times_ms[above]
-    again = (owner[1:] == owner[:-1]) & (moment[1:] - moment[:-1] <= QUIET_MS)
-    alerts = len(owner) - int(again.sum())
-    first = np.flatnonzero(np.append(True, users[1:] != users[:-1]))
-    last = np.append(first[1:], len(users)) - 1
-    user_months = float(np.maximum(times_ms[last] - times_ms[first], MONTH_MS).sum()) / MONTH_MS
-    return 1000.0 * alerts / user_months
+    alerts = int(calls_alert(times_ms, users, scores, threshold).sum())
+    _, months = months_watched(times_ms, users)
+    return 1000.0 * alerts / float(months.sum())
 
 
 def fit_thresholds(
@@ -48,8 +75,7 @@ def fit_thresholds(
     if not 0 < high_budget <= medium_budget:
         raise ValueError(f"alert budget must be medium >= high > 0, got {budget}")
     # From high to low: below some threshold the rate falls again, because a score that is always above never crosses.
-    ranks = 1.0 - np.geomspace(1e-5, 1.0, CANDIDATES)
-    candidates = np.unique(np.quantile(scores, ranks))[::-1] if len(scores) else np.array([1.0])
+    candidates = candidate_thresholds(scores)
     medium = high = min(1.0, float(candidates[0]) * 1.0001)
     for candidate in candidates:
         rate = alert_rate(times_ms, users, scores, float(candidate))

@@ -15,6 +15,7 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from events.types import EVENT_TYPES
+from model.comparison.page import PAGE, models_page
 from stream.outputs import OUTPUT_TYPES
 from stream.settings import PRETRAINED_BUNDLE, Settings
 
@@ -28,9 +29,12 @@ def reference() -> dict[Path, str]:
 
 
 def write_reference(folder: Path) -> list[Path]:
-    """Write all documents; returns their paths."""
+    """Write all documents, and the tables of models.md from the reports in the folder; returns their paths.
+
+    Raises `PageError` when models.md or a report is not as it must be.
+    """
     written = []
-    for path, content in reference().items():
+    for path, content in (reference() | {Path(PAGE): models_page(folder)}).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content)

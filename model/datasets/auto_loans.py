@@ -10,6 +10,7 @@ import datetime as dt
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, takewhile
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from events.types import Event, Profile, Repayment
 from model.datasets import DatasetError, Outcome, in_held_out_share
 from model.datasets.tables import Row, midnight_ms, moment, number, read_rows
 
-MONTHS = 43
 MISSED_MONTHS = 3
 """Consecutive months without payment that are serious delinquency; the first day of the last of them is the onset."""
 _SCHEDULED = "reportingPeriodScheduledPaymentAmount"
@@ -25,7 +25,7 @@ _COLUMNS = (
     "assetNumber", "reportingPeriodBeginningDate", "originalLoanAmount", "originalLoanTerm",
     "originalInterestRatePercentage", "vehicleNewUsedCode", "vehicleValueAmount", "obligorCreditScore",
     "paymentToIncomePercentage", "obligorGeographicLocation", "reportingPeriodBeginningLoanBalanceAmount", _SCHEDULED,
-    "initialLoanAge", *(f"{name}{month}" for month in range(1, MONTHS + 1) for name in ("BAL", "PMT")),
+    "initialLoanAge", "BAL1", "PMT1",
 )  # fmt: skip
 _PATTERNS = ("*.csv", "*.csv.gz")
 _LONGEST_AHEAD_DAYS = 360.0
@@ -72,10 +72,10 @@ class AutoLoans:
             wanted = " or ".join(_PATTERNS)
             raise DatasetError(f"{path} is no file and holds no {wanted}; name the auto-loan file or folder")
         rows = [(file, row) for file in files for row in read_rows(file, _COLUMNS)]
-        loans = [_loan(row, file, position) for position, (file, row) in enumerate(rows)]
-        self._loans = sorted((loan for loan in loans if loan is not None), key=attrgetter("user_id"))
-        if len({loan.user_id for loan in self._loans}) != len(self._loans):
-            raise DatasetError(f"{path}: the same assetNumber occurs twice; keep each file once")
+        user_ids = _user_ids(rows, path)
+        found = [_loan(row, file, position, user_ids[position]) for position, (file, row) in enumerate(rows)]
+        self._loans = sorted((loan for loan in found if loan is not None), key=attrgetter("user_id"))
+        self._deals = {user_id: _deal(file) for user_id, (file, _) in zip(user_ids, rows, strict=True)}
 
     def events(self) -> Iterator[Event]:
         """Profiles, then each month's bills on its first day and what came of them on its last."""
@@ -101,13 +101,39 @@ class AutoLoans:
             )
         return outcomes
 
+    def deals(self) -> dict[str, str]:
+        """Each loan's deal, which is the name of its file, by user id."""
+        return {loan.user_id: self._deals[loan.user_id] for loan in self._loans}
+
     def held_out(self, user_id: str) -> bool:
         return in_held_out_share(user_id)
 
 
-def _loan(row: Row, file: Path, position: int) -> _Loan | None:
+def _deal(file: Path) -> str:
+    return file.name.removesuffix(".gz").removesuffix(".csv")
+
+
+def _user_ids(rows: list[tuple[Path, Row]], path: Path) -> list[str]:
+    """One id per row: the asset number, with the deal before it where deals number different loans alike."""
+    known: dict[str, list[tuple[Path, Row]]] = {}
+    for file, row in rows:
+        for other, earlier in known.setdefault(row["assetNumber"], []):
+            if other == file or all(row[column] == earlier[column] for column in _COLUMNS):
+                raise DatasetError(
+                    f"{path}: the same assetNumber {row['assetNumber']} occurs twice ({other.name}, {file.name}); "
+                    "keep each file once"
+                )
+        known[row["assetNumber"]].append((file, row))
+    return [
+        f"auto-{row['assetNumber']}"
+        if len(known[row["assetNumber"]]) == 1
+        else f"auto-{_deal(file)}-{row['assetNumber']}"
+        for file, row in rows
+    ]
+
+
+def _loan(row: Row, file: Path, position: int, user_id: str) -> _Loan | None:
     """A loan, None if the file never shows an open month of it."""
-    user_id = f"auto-{row['assetNumber']}"
     first_month = _first_month(row, file)
     paid, balance = _months(row, file)
     scheduled = number(row, _SCHEDULED, file)
@@ -145,7 +171,9 @@ def _months(row: Row, file: Path) -> tuple[tuple[float, ...], tuple[float | None
     """Payments and end balances of the months in which the loan was open; the last may end at zero."""
     paid: list[float] = []
     balances: list[float | None] = []
-    for month in range(1, MONTHS + 1):
+    # Deals are observed for different numbers of months; the columns say for how many.
+    months = takewhile(lambda month: f"BAL{month}" in row and f"PMT{month}" in row, count(1))
+    for month in months:
         payment, balance = number(row, f"PMT{month}", file), number(row, f"BAL{month}", file)
         if payment is None or (payment <= 0 and not balance):
             break

@@ -115,11 +115,16 @@ def doctor(*, settings: Settings) -> None:
 def write(
     folder: Annotated[Path, typer.Option(help="The docs folder of the source tree.")] = Path("docs"),
 ) -> None:
-    """Write the JSON Schemas, the command reference and the settings reference from the code."""
+    """Write the JSON Schemas, the command reference and the settings reference from the code, and the tables of
+    models.md from the reports beside it."""
+    from model.comparison.page import PageError
     from stream.reference import write_reference
 
-    for path in write_reference(folder):
-        console.print(str(path), highlight=False)
+    try:
+        for path in write_reference(folder):
+            console.print(str(path), highlight=False)
+    except PageError as error:
+        fail(str(error))
 
 
 def _print(finding: Finding) -> None:

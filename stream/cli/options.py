@@ -10,6 +10,7 @@ from typing import Annotated, Any, Never
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from stream.embedded.stack import running
 from stream.settings import Settings, SettingsError, load_settings
@@ -40,7 +41,7 @@ Report = Annotated[Path | None, typer.Option("--report", help="Also write the fi
 
 def fail(message: str, code: int = 1) -> Never:
     """End the command with an error that says what to do."""
-    errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from model.comparison.page import PAGE, models_page
 from stream.reference import reference
 from stream.settings import Settings
 
@@ -15,6 +16,10 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 @pytest.mark.parametrize("path", reference(), ids=str)
 def test_committed_documents_are_current(path: Path) -> None:
     assert (DOCS / path).read_text() == reference()[path], "run `foreshock docs write`"
+
+
+def test_the_tables_of_the_models_are_those_of_the_reports() -> None:
+    assert (DOCS / PAGE).read_text() == models_page(DOCS), "run `foreshock docs write`"
 
 
 def test_every_setting_says_what_it_is_for() -> None:

@@ -7,8 +7,9 @@ import pytest
 from events.columns import due_ms
 from events.instalments import with_missed
 from model.datasets import DatasetError
-from model.datasets.auto_loans import MONTHS, AutoLoans
+from model.datasets.auto_loans import AutoLoans
 
+MONTHS = 43
 REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "auto_loans"
 FACTS = {
     "assetNumber": "77",
@@ -28,12 +29,12 @@ FACTS = {
 DERIVED = {"Y": "1", "X": "2", "Xc": "3", "C": "0", "D": "1", "R": "0"}
 
 
-def write(folder, loans, derived=DERIVED, name="loans.csv"):
+def write(folder, loans, derived=DERIVED, name="loans.csv", observed=MONTHS):
     """A file with a row per loan, given as its fields and its months' (balance, payment)."""
     lines = []
     for fields, months in loans:
         row = {**FACTS, **fields}
-        for month in range(1, MONTHS + 1):
+        for month in range(1, observed + 1):
             balance, paid = months[month - 1] if month <= len(months) else ("NA", "NA")
             row[f"BAL{month}"], row[f"PMT{month}"] = str(balance), str(paid)
         row.update(derived)
@@ -169,3 +170,28 @@ def test_the_real_files():
     assert (len(outcomes), kinds["profiles"]) == (3_454, 3_454)
     assert sum(outcome.onset_ms is not None for outcome in outcomes.values()) == 505
     assert kinds["repayments"] > 150_000
+
+
+@pytest.mark.parametrize("observed", [7, 60])
+def test_a_deal_may_be_observed_for_any_number_of_months(tmp_path, observed):
+    months = [(9_900 - 10 * month, 200) for month in range(observed)]
+    dataset = AutoLoans(write(tmp_path, [({}, months)], observed=observed))
+
+    assert sum(event.event_id.endswith("-end") for event in dataset.events()) == observed
+
+
+def test_deals_may_number_their_loans_alike(tmp_path):
+    write(tmp_path, [({}, [(9_800, 200)]), ({"assetNumber": "78"}, [(9_800, 200)])], name="one_2017.csv")
+    write(tmp_path, [({}, [(9_700, 300)])], name="other_2019.csv", observed=12)
+    dataset = AutoLoans(tmp_path)
+
+    assert dataset.deals() == {
+        "auto-one_2017-77": "one_2017", "auto-other_2019-77": "other_2019", "auto-78": "one_2017",
+    }  # fmt: skip
+    assert {event.user_id for event in dataset.events()} == set(dataset.deals()) == set(dataset.outcomes())
+
+
+def test_a_number_twice_in_a_deal_is_an_error(tmp_path):
+    path = write(tmp_path, [({}, [(9_800, 200)]), ({}, [(9_700, 300)])])
+    with pytest.raises(DatasetError, match="assetNumber 77 occurs twice"):
+        AutoLoans(path)

@@ -1,0 +1,66 @@
+"""Who takes part, by name. Nothing is imported until it is asked for: challengers bring libraries of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TypeAlias
+
+from model.comparison.ensemble import NAME as ENSEMBLE
+from model.comparison.entrant import Entrant
+
+Constructor: TypeAlias = Callable[[], Entrant]
+
+BASELINES = "model.baselines"
+ORACLE = "oracle"
+ORACLE_SOURCES = frozenset({"simulator"})
+"""Sources that know the true hazard."""
+
+
+class RosterError(ValueError):
+    """A name is no entrant's; the message lists those that are."""
+
+
+def roster(source: str, epochs: int, weight_decay: float = 0.0, threads: int = 1) -> dict[str, Constructor]:
+    """Every entrant for a source: served models, challengers, and the oracle where there is one.
+
+    `epochs` and `weight_decay` are of the served models' training.
+    """
+    return {**_served(epochs, weight_decay, threads), **_challengers(), **_oracle(source)}
+
+
+def chosen(everyone: Mapping[str, Constructor], names: Iterable[str]) -> tuple[dict[str, Constructor], bool]:
+    """Those named, in the order of the roster, or all without names; and whether the ensemble is wanted.
+
+    The ensemble is no entrant of its own: it needs a served model and a challenger among those chosen.
+    """
+    wanted = list(dict.fromkeys(names))
+    unknown = [name for name in wanted if name not in everyone and name != ENSEMBLE]
+    if unknown:
+        known = ", ".join((*everyone, ENSEMBLE))
+        raise RosterError(f"no entrant is called {', '.join(unknown)}; choose from {known}")
+    if not wanted:
+        return dict(everyone), True
+    return {name: make for name, make in everyone.items() if name in wanted}, ENSEMBLE in wanted
+
+
+def _served(epochs: int, weight_decay: float, threads: int) -> dict[str, Constructor]:
+    from model.architectures import ARCHITECTURES
+    from model.comparison.served import Served
+
+    return {
+        name: partial(Served, name, architecture, epochs, weight_decay, threads)
+        for name, architecture in ARCHITECTURES.items()
+    }
+
+
+def _challengers() -> dict[str, Constructor]:
+    return dict(import_module(BASELINES).CHALLENGERS) if find_spec(BASELINES) else {}
+
+
+def _oracle(source: str) -> dict[str, Constructor]:
+    if source not in ORACLE_SOURCES or not find_spec(BASELINES) or not find_spec(f"{BASELINES}.oracle"):
+        return {}
+    return {ORACLE: import_module(f"{BASELINES}.oracle").Oracle}

@@ -1,0 +1,85 @@
+"""Segments of events, so that a figure of the whole cannot hide a part that is served badly.
+
+From what was known at the event; the truth has no part in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
+from events.types import KINDS, Kind
+from model.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Segments:
+    """One way to divide events: `of_event` int64 `[N]` is the position in `names`, in merged order."""
+
+    by: str
+    names: tuple[str, ...]
+    of_event: NDArray[np.int64]
+
+
+def segments(sequences: Sequences) -> list[Segments]:
+    """By latest known days past due, by length of history, and by product where profiles name one."""
+    return [
+        Segments(
+            "days past due",
+            ("none", "1 to 29", "30 and more", "unknown"),
+            _banded(days_past_due(sequences), (1.0, 30.0)),
+        ),
+        Segments(
+            "history",
+            ("under 90 days", "90 to 364 days", "365 days and more", "unknown"),
+            _banded(_history_days(sequences), (90.0, 365.0)),
+        ),
+        _by_product(sequences),
+    ]
+
+
+def days_past_due(sequences: Sequences) -> NDArray[np.float64]:
+    """The user's latest known days past due right after each event, float64 `[N]`; NaN before the first."""
+    column = sequences.numeric["repayments"][:, COLUMNS["repayments"].numeric_inputs.index("days_past_due")]
+    return _latest_known(sequences, "repayments", column.astype(np.float64))
+
+
+def _latest_known(sequences: Sequences, kind: Kind, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The latest value that is not NaN among the user's events of `kind` so far, per event, float64 `[N]`."""
+    starts = sequences.starts[kind]
+    own_start = np.repeat(starts[:-1], np.diff(starts))
+    known_at = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
+    carried = np.append(np.where(known_at >= own_start, values[np.maximum(known_at, 0)], np.nan), np.nan)
+    arrived = sequences.latest[:, KINDS.index(kind)].astype(np.int64)
+    row = starts[sequences.user_of_event] + arrived - 1
+    latest: NDArray[np.float64] = carried[np.where(arrived > 0, row, len(values))]
+    return latest
+
+
+def _history_days(sequences: Sequences) -> NDArray[np.float64]:
+    """Days since the user's first event."""
+    if not len(sequences.times_ms):
+        return np.zeros(0)
+    first = sequences.times_ms[np.minimum(sequences.merged_starts[:-1], len(sequences.times_ms) - 1)]
+    return (sequences.times_ms - first[sequences.user_of_event]) / DAY_MS
+
+
+def _banded(values: NDArray[np.float64], edges: tuple[float, ...]) -> NDArray[np.int64]:
+    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
+
+
+def _by_product(sequences: Sequences) -> Segments:
+    vocabulary = sequences.vocabularies["profiles"].get("product", {})
+    position = COLUMNS["profiles"].categorical.index("product")
+    codes = sequences.categorical["profiles"][:, position].astype(np.float64)
+    codes[codes < FIRST_CATEGORY_CODE] = np.nan
+    latest = _latest_known(sequences, "profiles", codes)
+    names = tuple(sorted(vocabulary, key=vocabulary.__getitem__))
+    return Segments(
+        "product",
+        (*names, "unknown"),
+        np.where(np.isnan(latest), len(names), np.nan_to_num(latest) - FIRST_CATEGORY_CODE).astype(np.int64),
+    )

@@ -1,0 +1,189 @@
+"""A trial: one entrant fitted to one problem, its scores kept in a folder, so that a stopped comparison goes on.
+
+Knows nothing of how scores are judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from model.comparison.entrant import Entrant, EntrantKind
+from model.comparison.leakage import check_blind_to_future
+from model.comparison.problem import Problem
+from model.playback import merged_rows
+
+WATCHED_USERS = 20
+"""Test users whose future is changed after each fit, to see that scores of their past stay as they are."""
+SCORES_FILE = "scores.npz"
+RECORD_FILE = "trial.json"
+
+
+@runtime_checkable
+class ScoresHorizons(Protocol):
+    """An entrant that gives a probability for every horizon of the problem, not for the headline alone."""
+
+    def score_horizons(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As `Entrant.score`: float32 `[N, horizons]`."""
+        ...
+
+
+@runtime_checkable
+class HasSettings(Protocol):
+    """An entrant with settings that decide its scores beside the problem."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Plain values."""
+        ...
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    is_probability: bool
+    us_per_event: float | None
+    state_bytes: int | None
+    fit_seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Scores of a problem's validation and test users, float32 `[N]`, NaN for others, and what they cost.
+
+    `horizon_scores` `[N, horizons]` where the entrant gives them.
+    """
+
+    name: str
+    kind: EntrantKind
+    is_probability: bool
+    scores: NDArray[np.float32]
+    horizon_scores: NDArray[np.float32] | None
+    us_per_event: float | None
+    state_bytes: int | None
+    fit_seconds: float
+
+
+def run_trial(entrant: Entrant, problem: Problem, folder: Path, progress: Progress) -> Trial:
+    """Fit and score, or read what an earlier run of the same entrant on the same problem left in `folder`.
+
+    Raises what the entrant's `fit` raises, and `LeakError` when its scores depend on the future.
+    """
+    own = folder / slug(problem.name) / slug(entrant.name)
+    key = _key(entrant, problem)
+    users = np.union1d(problem.parts.validation.users, problem.parts.test.users)
+    earlier = _read(own, key, entrant, problem, users)
+    if earlier is not None:
+        return earlier
+    own.mkdir(parents=True, exist_ok=True)
+    (own / RECORD_FILE).unlink(missing_ok=True)
+    started = time.monotonic()
+    entrant.fit(problem, own, progress)
+    seconds = round(time.monotonic() - started, 1)
+    _check_blind(entrant, problem)
+    scores = entrant.score(problem, users)
+    horizons = entrant.score_horizons(problem, users) if isinstance(entrant, ScoresHorizons) else None
+    record = _Record(
+        key=key,
+        is_probability=entrant.is_probability,
+        us_per_event=entrant.us_per_event,
+        state_bytes=entrant.state_bytes,
+        fit_seconds=seconds,
+    )
+    _write(own, record, merged_rows(problem.sequences, users), scores, horizons)
+    return _trial(entrant, record, scores, horizons)
+
+
+def problem_fingerprint(problem: Problem) -> str:
+    """SHA-256 over all that an entrant is given: histories, vocabularies, parts, truth, question and seed."""
+    digest = hashlib.sha256()
+    asked = (problem.name, problem.headline_days, problem.horizons_days, problem.task, problem.seed)
+    digest.update(repr(asked).encode())
+    digest.update(problem.sequences.fingerprint.encode())
+    digest.update(msgspec.json.encode(problem.sequences.vocabularies, order="sorted"))
+    for part in (problem.parts.train, problem.parts.validation, problem.parts.test):
+        for array in (part.users, part.counts, part.skips, part.truth.onset_ms, part.truth.watched_until_ms):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(problem.labels.tobytes())
+    digest.update(b"" if problem.judged is None else problem.judged.tobytes())
+    return digest.hexdigest()
+
+
+def slug(name: str) -> str:
+    """A name as that of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _key(entrant: Entrant, problem: Problem) -> str:
+    settings = dict(entrant.settings) if isinstance(entrant, HasSettings) else {}
+    described = msgspec.json.encode([problem_fingerprint(problem), entrant.name, settings], order="sorted")
+    return hashlib.sha256(described).hexdigest()
+
+
+def _check_blind(entrant: Entrant, problem: Problem) -> None:
+    """On the test users with most events, all of it otherwise after the middle of their events."""
+    test = problem.parts.test
+    if not len(test.users):
+        return
+    users = np.sort(test.users[np.argsort(-test.counts, kind="stable")[:WATCHED_USERS]])
+    at_ms = int(np.median(problem.sequences.times_ms[merged_rows(problem.sequences, users)]))
+    check_blind_to_future(entrant, problem, users, at_ms)
+
+
+def _write(
+    folder: Path,
+    record: _Record,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    horizons: NDArray[np.float32] | None,
+) -> None:
+    if horizons is None:
+        np.savez(folder / SCORES_FILE, scores=scores[rows])
+    else:
+        np.savez(folder / SCORES_FILE, scores=scores[rows], horizons=horizons[rows])
+    # The record goes last: without it the trial counts as not run.
+    (folder / RECORD_FILE).write_bytes(msgspec.json.encode(record))
+
+
+def _read(folder: Path, key: str, entrant: Entrant, problem: Problem, users: NDArray[np.int64]) -> Trial | None:
+    try:
+        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Record)
+    except (OSError, msgspec.DecodeError):
+        return None
+    if record.key != key:
+        return None
+    rows = merged_rows(problem.sequences, users)
+    with np.load(folder / SCORES_FILE, allow_pickle=False) as kept:
+        scores = _spread(kept["scores"], rows, problem)
+        horizons = _spread(kept["horizons"], rows, problem) if "horizons" in kept.files else None
+    return _trial(entrant, record, scores, horizons)
+
+
+def _spread(values: NDArray[np.float32], rows: NDArray[np.int64], problem: Problem) -> NDArray[np.float32]:
+    spread = np.full((len(problem.sequences.kinds), *values.shape[1:]), np.nan, dtype=np.float32)
+    spread[rows] = values
+    return spread
+
+
+def _trial(
+    entrant: Entrant, record: _Record, scores: NDArray[np.float32], horizons: NDArray[np.float32] | None
+) -> Trial:
+    return Trial(
+        name=entrant.name,
+        kind=entrant.kind,
+        is_probability=record.is_probability,
+        scores=scores,
+        horizon_scores=horizons,
+        us_per_event=record.us_per_event,
+        state_bytes=record.state_bytes,
+        fit_seconds=record.fit_seconds,
+    )
