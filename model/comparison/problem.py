@@ -1,0 +1,46 @@
+"""A problem: histories, the parts to learn from and to be judged on, and the truth, the same for every entrant.
+
+Holds data and derives nothing that a model could learn from; must import neither torch nor any entrant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.datasets import Dataset, Outcome
+from model.labels import Truth
+from model.sequences import Sequences
+from model.splits import Split
+
+Task: TypeAlias = Literal["hazard", "label"]
+"""What is judged. `hazard`: each event's score against onset within the headline horizon. `label`: each user's last
+score against the source's own verdict."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every entrant is given, for `U` users with `N` events in merged order (see `Sequences`).
+
+    `sequences` are all users' histories under vocabularies learnt from the training part only; `parts` are train,
+    validation and test with the truth as it was known when each ended. An entrant may learn from `parts.train`, stop
+    and calibrate on `parts.validation`, and nothing else: `truth`, `outcomes` and `labels` of other users are for
+    judging. `labels` int8 `[U]` is the source's own verdict, -1 where there is none. `headline_days` is one of
+    `horizons_days`. `dataset` is for the oracle only.
+    """
+
+    name: str
+    sequences: Sequences
+    parts: Split
+    truth: Truth
+    labels: NDArray[np.int8]
+    outcomes: Mapping[str, Outcome]
+    headline_days: int
+    horizons_days: tuple[int, ...]
+    task: Task
+    seed: int
+    dataset: Dataset
