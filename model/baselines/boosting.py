@@ -26,7 +26,7 @@ SEARCH_ROWS = 60_000
 PICTURE_ROWS = 500
 _FIXED: dict[str, Any] = {
     "objective": "binary",
-    "metric": "auc",
+    "metric": "binary_logloss",
     "verbosity": -1,
     "num_threads": 1,
     "deterministic": True,
@@ -104,20 +104,29 @@ class Boosting(Tabular):
     def _boost(
         self, lesson: Lesson, rows: NDArray[np.int64], settings: dict[str, Any], random: np.random.Generator
     ) -> Any:
+        """Trees on `rows` of the training part, as many as lower the validation part's loss.
+
+        The loss is steadier than the AUC of a small part: by AUC, Taiwan stopped after 7 rounds. Validation onsets get
+        the weight that makes them as frequent as balancing made training onsets; else the loss would punish it.
+        """
         import lightgbm
 
         values, happened = lesson.train.values[rows], lesson.happened[rows]
         params = {**_FIXED, **settings, "seed": lesson.seed % 2**31}
+        odds = max(int(happened.sum()), 1) / max(int((~happened).sum()), 1)
         if self._balance == "weights":
-            onsets = max(int(happened.sum()), 1)
-            params["scale_pos_weight"] = ((len(happened) - onsets) / onsets) ** params.pop("balance")
+            shift = odds ** -params.pop("balance")
         else:
             ratio = params.pop("smote_ratio")
             values, happened = smote(values, happened, lesson.train.categorical, ratio, random).appended()
-        categorical = lesson.train.categorical
-        train = lightgbm.Dataset(values, happened.astype(np.float32), categorical_feature=categorical)
+            shift = float(happened.sum() / max(int((~happened).sum()), 1)) / odds
+        weight = np.where(happened, shift, 1.0) if self._balance == "weights" else None
+        train = lightgbm.Dataset(
+            values, happened.astype(np.float32), weight=weight, categorical_feature=lesson.train.categorical
+        )
+        judged = lesson.validation_happened
         validation = lightgbm.Dataset(
-            lesson.validation.values, lesson.validation_happened.astype(np.float32), reference=train
+            lesson.validation.values, judged.astype(np.float32), weight=np.where(judged, shift, 1.0), reference=train
         )
         stop = lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)
         return lightgbm.train(params, train, MOST_ROUNDS, valid_sets=[validation], callbacks=[stop])

@@ -8,7 +8,7 @@ on how many others there are.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
@@ -125,6 +125,26 @@ class Simulator:
         weeks = -(-(horizon_days + 6) // 7)
         offsets = self._futures(number // BLOCK_USERS, int(week), weeks)
         return hazard.onset_share(offsets[number % BLOCK_USERS], int(day), horizon_days)
+
+    def true_hazards(
+        self,
+        user_ids: Sequence[str],
+        times_ms: NDArray[np.int64],
+        horizon_days: int = 90,
+        progress: Callable[[float], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """`true_hazard` of many users at many times (both `[n]`), float64 `[n]`: the same values, week after week.
+
+        `progress` is called with the share done, up to 1.
+        """
+        weeks = (np.asarray(times_ms, dtype=np.int64) // DAY_MS - self._first_day) // 7
+        blocks = np.array([self._number(user_id) // BLOCK_USERS for user_id in user_ids], dtype=np.int64)
+        hazards = np.full(len(weeks), np.nan)
+        for done, row in enumerate(np.lexsort((weeks, blocks)).tolist()):
+            hazards[row] = self.true_hazard(user_ids[row], int(times_ms[row]), horizon_days)
+            if progress is not None:
+                progress((done + 1) / len(weeks))
+        return hazards
 
     def user_ids(self) -> list[str]:
         """Every borrower's id, in order."""
