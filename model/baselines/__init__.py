@@ -1,6 +1,7 @@
 """Challengers: what a lender would build without a sequence model, each with a small file of its own.
 
-Serving imports nothing of this; the libraries are in the `train` extra and imported when a challenger is made or fitted.
+Serving imports nothing of this; the libraries are in the `train` extra and imported when a challenger is made or
+fitted.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Autoencoder: how badly a narrow network that has seen only the well-behaved can copy a row. Labels choose its training
-rows and nothing else, so the score is an anomaly, not a probability.
+"""Autoencoder: how badly a narrow network that has seen only the well-behaved can copy a row.
+
+Labels choose its training rows and nothing else, so the score is an anomaly, not a probability.
 """
 
 from __future__ import annotations

@@ -38,11 +38,14 @@ _FIXED: dict[str, Any] = {
 class Boosting(Tabular):
     """LightGBM. Writes `settings.json` and the pictures of `attribution` into its folder."""
 
-    def __init__(self, balance: Balance = "weights", trials: int = TRIALS, pictures: bool = True) -> None:
+    def __init__(
+        self, balance: Balance = "weights", trials: int = TRIALS, rounds: int = MOST_ROUNDS, pictures: bool = True
+    ) -> None:
         super().__init__()
         self.name = "lightgbm" if balance == "weights" else "lightgbm-smote"
         self._balance = balance
         self._trials = trials
+        self._rounds = rounds
         self._pictures = pictures
 
     def _learn(self, lesson: Lesson) -> None:
@@ -129,4 +132,4 @@ class Boosting(Tabular):
             lesson.validation.values, judged.astype(np.float32), weight=np.where(judged, shift, 1.0), reference=train
         )
         stop = lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)
-        return lightgbm.train(params, train, MOST_ROUNDS, valid_sets=[validation], callbacks=[stop])
+        return lightgbm.train(params, train, self._rounds, valid_sets=[validation], callbacks=[stop])

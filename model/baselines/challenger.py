@@ -145,6 +145,4 @@ class Tabular(Challenger):
             for part in (train, validation)
         ]
         self._totals = sum(name.endswith("_all") for name in features[0].names)
-        return Lesson(
-            features[0], train.happened, features[1], validation.happened, problem.seed, folder, progress
-        )
+        return Lesson(features[0], train.happened, features[1], validation.happened, problem.seed, folder, progress)

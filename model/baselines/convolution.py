@@ -37,7 +37,7 @@ class Convolution(Challenger):
 
     name = "1d-cnn"
 
-    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
+    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
         """Fit on the training part's examples, calibrate on the validation part's. Raises `ChallengerError`."""
         import torch
 

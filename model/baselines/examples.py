@@ -1,5 +1,5 @@
-"""Rows that a challenger may learn from: events of one part of a problem, with the outcome that was known when that part
-ended. Nothing here looks at another part or at the whole truth.
+"""Rows that a challenger may learn from: events of one part of a problem, with the outcome known when that part ended.
+Nothing here looks at another part or at the whole truth.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Oracle:
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
-    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
+    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
         """Nothing to learn. Raises `ChallengerError` for data whose hazards nobody knows."""
         if not isinstance(problem.dataset, KnowsHazards):
             raise ChallengerError(f"{problem.name}: only the simulator's true hazard is known; leave the oracle out")

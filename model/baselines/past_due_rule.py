@@ -25,7 +25,7 @@ class PastDueRule(Challenger):
     is_probability = False
     alert_at = 30.0
 
-    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
+    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
         """Nothing is learnt; the cost is measured."""
         self._measure(problem, Kept())
         self._state_bytes = 16

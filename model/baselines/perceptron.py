@@ -64,5 +64,11 @@ def _network(width: int, rate: float) -> torch.nn.Sequential:
     output = Linear(HIDDEN[1], 1)
     init.constant_(output.bias, float(np.log(rate / (1 - rate))))
     return Sequential(
-        Linear(width, HIDDEN[0]), ReLU(), Dropout(DROPOUT), Linear(HIDDEN[0], HIDDEN[1]), ReLU(), Dropout(DROPOUT), output
+        Linear(width, HIDDEN[0]),
+        ReLU(),
+        Dropout(DROPOUT),
+        Linear(HIDDEN[0], HIDDEN[1]),
+        ReLU(),
+        Dropout(DROPOUT),
+        output,
     )

@@ -44,9 +44,7 @@ class RawEvents:
                 values = _logarithm(sequences.numeric[kind][own, column])
                 known = values[~np.isnan(values)]
                 if name not in _SKIPPED:
-                    scales[kind][name] = (
-                        (float(known.mean()), float(known.std()) or 1.0) if len(known) else (0.0, 1.0)
-                    )
+                    scales[kind][name] = (float(known.mean()), float(known.std()) or 1.0) if len(known) else (0.0, 1.0)
         sizes = {
             kind: {
                 name: min(len(listed), MOST_CATEGORIES) + FIRST_CATEGORY_CODE

@@ -32,7 +32,7 @@ class ThreeSigma(Challenger):
     is_probability = False
     alert_at = 3.0
 
-    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
+    def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
         """Nothing is learnt; the cost is measured."""
         self._measure(problem, Kept(days=SPENDING_DAYS, totals=6))
 
@@ -67,7 +67,8 @@ def _deviation(timeline: Timeline, windows: Windows, values: Floats) -> Floats:
 def _first(timeline: Timeline, values: Floats) -> Floats:
     """The first known value of the same user, NaN where there is none; may lie ahead of an event without a value."""
     ahead = np.append(np.flatnonzero(~np.isnan(values)), len(values))
-    return np.append(values, np.nan)[ahead[np.searchsorted(ahead, timeline.start)]]
+    first: Floats = np.append(values, np.nan)[ahead[np.searchsorted(ahead, timeline.start)]]
+    return first
 
 
 def _held(timeline: Timeline, deviation: Floats, moved: np.ndarray) -> Floats:

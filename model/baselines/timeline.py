@@ -50,11 +50,13 @@ class Timeline:
         if days is None:
             return self.start[at]
         earliest = self._key[at] - round(days * DAY_MS) + 1
-        return np.maximum(np.searchsorted(self._key, earliest, side="left"), self.start[at])
+        first: Ints = np.maximum(np.searchsorted(self._key, earliest, side="left"), self.start[at])
+        return first
 
     def of_kind(self, kind: Kind) -> Flags:
         """Whether each event is of `kind`, bool `[n]`."""
-        return self.kinds == KINDS.index(kind)
+        flags: Flags = self.kinds == KINDS.index(kind)
+        return flags
 
     def latest(self, kind: Kind, at: Ints, back: int = 0) -> Ints:
         """Row in `sequences.numeric[kind]` of the latest event of `kind` up to each event `at`, or of the one `back`

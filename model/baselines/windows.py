@@ -46,9 +46,7 @@ class Features:
         return [position for position, name in enumerate(self.names) if name.endswith(CODE_SUFFIX)]
 
 
-def window_features(
-    sequences: Sequences, rows: Ints, advance: Callable[[int], Any] | None = None
-) -> Features:
+def window_features(sequences: Sequences, rows: Ints, advance: Callable[[int], Any] | None = None) -> Features:
     """Features right after each of `rows`, positions in the merged order, int64 `[r]`, ascending.
 
     `advance` is told how many more rows are done. The names depend on the vocabularies of `sequences` alone.
@@ -91,25 +89,25 @@ class Windows:
         arrived = timeline.sequences.latest[timeline.rows[at]]
         self._seen = {kind: arrived[:, position] > 0 for position, kind in enumerate(KINDS)}
 
-    def total(self, kind: Kind, values: Floats, days: float | None) -> Floats:
-        """Sum of the known among `values` `[n]`; 0 when the window holds none, NaN when the user never showed `kind`."""
+    def total(self, kind: Kind, values: Floats, days: int | None) -> Floats:
+        """Sum of the known among `values` `[n]`; 0 for an empty window, NaN for users who never showed `kind`."""
         return np.where(self._seen[kind], self._reduced(np.add, np.nan_to_num(values), days, 0.0), np.nan)
 
-    def count(self, kind: Kind, marked: Flags, days: float | None) -> Floats:
+    def count(self, kind: Kind, marked: Flags, days: int | None) -> Floats:
         """Number of `marked` events, as `total` counts."""
         return self.total(kind, marked.astype(np.float64), days)
 
-    def mean(self, values: Floats, days: float | None) -> Floats:
+    def mean(self, values: Floats, days: int | None) -> Floats:
         """Mean of the known among `values`, NaN when the window holds none."""
         known = self._reduced(np.add, (~np.isnan(values)).astype(np.float64), days, 0.0)
         return self._reduced(np.add, np.nan_to_num(values), days, 0.0) / np.where(known > 0, known, np.nan)
 
-    def most(self, values: Floats, days: float | None) -> Floats:
+    def most(self, values: Floats, days: int | None) -> Floats:
         """Largest of the known among `values`, NaN when the window holds none."""
         largest = self._reduced(np.maximum, np.where(np.isnan(values), -np.inf, values), days, -np.inf)
         return np.where(np.isfinite(largest), largest, np.nan)
 
-    def _reduced(self, operation: np.ufunc, values: Floats, days: float | None, nothing: float) -> Floats:
+    def _reduced(self, operation: np.ufunc, values: Floats, days: int | None, nothing: float) -> Floats:
         if not len(self.at):
             return np.zeros(0)
         # Every second segment lies between two windows and is thrown away; the value at the end lets the last one end.
@@ -240,7 +238,7 @@ def _activity(timeline: Timeline, windows: Windows, columns: dict[str, Floats]) 
     columns["session_30_to_all"] = _ratio(columns["session_count_30d"] * age_months, columns["session_count_all"])
 
 
-def _label(days: float | None) -> str:
+def _label(days: int | None) -> str:
     return "all" if days is None else f"{days}d"
 
 
@@ -265,7 +263,7 @@ def _carried(timeline: Timeline, values: Floats) -> Floats:
     return np.where(latest >= 0, values[np.maximum(latest, 0)], np.nan)
 
 
-def _change(timeline: Timeline, windows: Windows, values: Floats, days: float) -> Floats:
+def _change(timeline: Timeline, windows: Windows, values: Floats, days: int) -> Floats:
     """The latest known value minus the one that was known just before the window, or the first in it."""
     known = _carried(timeline, values)
     begin = windows.begin[days]

@@ -131,5 +131,3 @@ def cut_short() -> Callable[[Problem, int], Problem]:
         return replace(problem, sequences=sequences)
 
     return cut
-
-
