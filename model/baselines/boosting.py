@@ -114,7 +114,9 @@ class Boosting(Tabular):
         """
         import lightgbm
 
-        values, happened = lesson.train.values[rows], lesson.happened[rows]
+        values, happened = lesson.train.values, lesson.happened
+        if len(rows) < len(happened):
+            values, happened = values[rows], happened[rows]
         params = {**_FIXED, **settings, "seed": lesson.seed % 2**31}
         odds = max(int(happened.sum()), 1) / max(int((~happened).sum()), 1)
         if self._balance == "weights":
