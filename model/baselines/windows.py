@@ -25,6 +25,9 @@ LAGS = 6
 EVENTS_PER_CHUNK = 100_000
 MOST_CATEGORIES = 16
 """A field with more categories is not counted category by category."""
+YOUNG_DAYS = 90
+"""A history's age is told up to here. Ages and totals that grow with the calendar would be larger out of time than any
+that training has seen; so totals over the whole history are per month, and this is where age ends."""
 CODE_SUFFIX = "_code"
 """Ends the name of a feature that is a category, not a quantity."""
 _LAGGED: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -76,6 +79,15 @@ def _columns(timeline: Timeline, at: Ints) -> dict[str, Floats]:
     _repayments(timeline, windows, columns)
     _transactions(timeline, windows, columns)
     _activity(timeline, windows, columns)
+    clock = timeline.clock_ms
+    months = np.maximum((clock[at] - clock[timeline.start[at]]) / (30 * DAY_MS), 1.0)
+    for name in columns:
+        if name.endswith(("_count_all", "_sum_all")):
+            columns[name] = columns[name] / months
+    for name in ("spent", "income", "cash", "session"):
+        quantity = "count" if name == "session" else "sum"
+        columns[f"{name}_30_to_90"] = _ratio(3 * columns[f"{name}_{quantity}_30d"], columns[f"{name}_{quantity}_90d"])
+        columns[f"{name}_30_to_all"] = _ratio(columns[f"{name}_{quantity}_30d"], columns[f"{name}_{quantity}_all"])
     return columns
 
 
@@ -126,8 +138,7 @@ def _moment(timeline: Timeline, at: Ints) -> dict[str, Floats]:
         "day_of_week": ((days + 3) % 7).astype(np.float64),
         "day_of_month": (dates - dates.astype("datetime64[M]")).astype(np.float64) + 1,
         "gap_days": before,
-        "history_days": (clock[at] - clock[timeline.start[at]]) / DAY_MS,
-        "history_events": (at - timeline.start[at] + 1).astype(np.float64),
+        "history_days": np.minimum((clock[at] - clock[timeline.start[at]]) / DAY_MS, YOUNG_DAYS),
     }
     for kind in KINDS:
         latest = _latest_where(timeline, timeline.of_kind(kind))[at]
@@ -208,10 +219,6 @@ def _transactions(timeline: Timeline, windows: Windows, columns: dict[str, Float
     for days in WINDOWS_DAYS:
         columns[f"balance_change_{_label(days)}"] = _change(timeline, windows, balance, days)
         columns[f"utilisation_change_{_label(days)}"] = _change(timeline, windows, used, days)
-    age_months = np.maximum(columns["history_days"] / 30, 1)
-    for name in ("spent", "income", "cash"):
-        columns[f"{name}_30_to_90"] = _ratio(3 * columns[f"{name}_sum_30d"], columns[f"{name}_sum_90d"])
-        columns[f"{name}_30_to_all"] = _ratio(columns[f"{name}_sum_30d"] * age_months, columns[f"{name}_sum_all"])
     columns["spent_to_income_90d"] = _ratio(columns["spent_sum_90d"], columns["income_sum_90d"])
     columns["utilisation_above_usual"] = columns["utilisation_mean_30d"] - columns["utilisation_mean_all"]
     for name in ("category", "channel", "counterparty_type"):
@@ -233,9 +240,6 @@ def _activity(timeline: Timeline, windows: Windows, columns: dict[str, Floats]) 
             columns[f"{name}_sum_{label}"] = windows.total(kind, np.where(marked, count, np.nan), days)
         columns[f"duration_mean_{label}"] = windows.mean(duration, days)
         columns[f"duration_max_{label}"] = windows.most(duration, days)
-    age_months = np.maximum(columns["history_days"] / 30, 1)
-    columns["session_30_to_90"] = _ratio(3 * columns["session_count_30d"], columns["session_count_90d"])
-    columns["session_30_to_all"] = _ratio(columns["session_count_30d"] * age_months, columns["session_count_all"])
 
 
 def _label(days: int | None) -> str:

@@ -22,6 +22,7 @@ VOCABULARIES: Vocabularies = {
     "activity": {"kind": {"inquiry": 2, "session": 3}},
     "profiles": {"employment": {"employed": 2}},
 }
+DATED = {"day_of_week", "day_of_month"}
 
 
 def features_of(sequences: Sequences) -> Features:
@@ -125,6 +126,16 @@ def test_an_unseen_category_has_its_own_code_and_a_missing_one_none() -> None:
     named = [features.names[position] for position in features.categorical]
     assert "profile_employment_code" in named
     assert "profile_sex_code" not in features.names
+
+
+def test_nothing_grows_with_the_calendar_alone() -> None:
+    """The same quiet month over and over: a year later every feature but the date's is what it was."""
+    history = [event for month in range(24) for event in (repayment(30 * month), transaction(30 * month + 10, 5.0))]
+    features = features_of(build_sequences(history, VOCABULARIES))
+    year, two = features.values[23], features.values[47]
+    moved = {name for name, a, b in zip(features.names, year, two, strict=True) if not np.isclose(a, b, equal_nan=True)}
+    # The first month weighs a little more in the rate of one year than of two.
+    assert all(abs(column(features, name)[23] / column(features, name)[47] - 1) < 0.1 for name in moved - DATED)
 
 
 def test_pieces_of_a_portfolio_have_the_features_of_the_whole(
