@@ -1,0 +1,81 @@
+"""Days past due as a collector would keep them: what lenders report, carried on by the calendar until it is paid.
+
+Accounting of repayment events alone; a rule and a feature, no model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from events.columns import DAY_MS
+from events.instalments import PAID_IN_FULL
+from model.baselines.timeline import Floats, Timeline
+
+INSTALMENT_DAYS = 30.4
+"""Mean time between instalments: when the oldest unpaid one is settled, the next is about this much younger."""
+
+
+def overdue_days(timeline: Timeline) -> Floats:
+    """Days past due right after each event, float64 `[n]`; 0 when nothing is known to be overdue.
+
+    A `due` or `missed` states it (a `missed` never lowers it, a `due` without days past due changes nothing). A payment
+    in full settles the oldest instalment, and leaves what is an instalment's time younger; a part payment settles
+    nothing. A `reversed` payment brings its own days past due back. Between reports an overdue instalment ages.
+    """
+    is_repayment = timeline.of_kind("repayments")
+    at = np.flatnonzero(is_repayment)
+    if not len(at):
+        return np.zeros(len(timeline))
+    marks = {
+        name: timeline.has_category("repayments", "kind", frozenset({name}))[at]
+        for name in ("due", "paid", "missed", "reversed")
+    }
+    stated = np.where(
+        np.isnan(timeline.value("repayments", "days_past_due")[at]),
+        timeline.value("repayments", "days_after_due_date")[at],
+        timeline.value("repayments", "days_past_due")[at],
+    )
+    # A bill says how old the oldest debt is in its days past due alone: its own due date lies ahead.
+    stated = np.where(marks["due"], timeline.value("repayments", "days_past_due")[at], stated)
+    in_full = marks["paid"] & ~(_share(timeline)[at] < PAID_IN_FULL)
+    owner, clock = timeline.owner[at], timeline.clock_ms[at]
+    turn = _turn(owner)
+    overdue, previous_ms = np.zeros(len(timeline.users)), np.zeros(len(timeline.users))
+    after = np.zeros(len(at))
+    by_turn = np.argsort(turn, kind="stable")
+    for these in np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1):
+        user = owner[these]
+        kept = overdue[user]
+        now = kept + np.where(kept > 0, (clock[these] - previous_ms[user]) / DAY_MS, 0.0)
+        said = np.maximum(stated[these], 0.0)
+        settled = np.maximum(np.fmin(now, np.where(said > 0, said, now)) - INSTALMENT_DAYS, 0.0)
+        now = np.select(
+            [marks["due"][these], marks["missed"][these] | marks["reversed"][these], in_full[these]],
+            [np.where(np.isnan(said), now, said), np.fmax(now, said), settled],
+            now,
+        )
+        overdue[user], previous_ms[user] = now, clock[these]
+        after[these] = now
+    return _carried(timeline, at, after)
+
+
+def _share(timeline: Timeline) -> Floats:
+    """Paid to due of each event, NaN where either is missing or nothing was due: then a payment counts as full."""
+    due = timeline.value("repayments", "amount_due")
+    return timeline.value("repayments", "amount_paid") / np.where(due > 0, due, np.nan)
+
+
+def _turn(owner: np.ndarray) -> np.ndarray:
+    """0, 1, 2 … within each run of the same user."""
+    starts = np.flatnonzero(np.diff(owner, prepend=-1) != 0)
+    return np.arange(len(owner)) - np.repeat(starts, np.diff(starts, append=len(owner)))
+
+
+def _carried(timeline: Timeline, at: np.ndarray, after: Floats) -> Floats:
+    """`after`, known at the events `at`, carried to every event, and aged where something is overdue."""
+    latest = np.maximum.accumulate(np.where(timeline.of_kind("repayments"), np.arange(len(timeline)), -1))
+    known = latest >= timeline.start
+    index = np.searchsorted(at, np.where(known, latest, at[0]))
+    value = np.where(known, after[index], 0.0)
+    age_days = (timeline.clock_ms - timeline.clock_ms[np.maximum(latest, 0)]) / DAY_MS
+    return np.where(value > 0, value + age_days, 0.0)

@@ -1,0 +1,79 @@
+"""SMOTE: synthetic onsets between real ones, made of the rows it is given and no others.
+
+Chawla et al. (2002), "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 16. Libraries' versions refuse missing
+values, and filling them in first would mark every synthetic row by having none; here a missing value stays missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Oversampled:
+    """`values` float32 `[n, f]` and `happened` bool `[n]` as given; `synthetic` float32 `[s, f]`, all onsets.
+
+    Synthetic row i lies between the given rows `base[i]` and `neighbour[i]`, int64 `[s]`.
+    """
+
+    values: NDArray[np.float32]
+    happened: NDArray[np.bool_]
+    synthetic: NDArray[np.float32]
+    base: NDArray[np.int64]
+    neighbour: NDArray[np.int64]
+
+    def appended(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The given rows and then the synthetic ones, and their outcomes."""
+        return (
+            np.concatenate([self.values, self.synthetic]),
+            np.concatenate([self.happened, np.ones(len(self.synthetic), dtype=np.bool_)]),
+        )
+
+
+def smote(
+    values: NDArray[np.float32],
+    happened: NDArray[np.bool_],
+    categorical: list[int],
+    ratio: float,
+    random: np.random.Generator,
+) -> Oversampled:
+    """Synthetic onsets until there are `ratio` times as many onsets as other rows.
+
+    Each lies at a random point between an onset and one of its `NEIGHBOURS` nearest onsets, by the distance of
+    standardised quantities (missing as the mean). Where either value is missing, and in the columns `categorical`, it
+    has the base row's. No synthetic rows when there are fewer than two onsets or enough of them.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    onsets = np.flatnonzero(happened)
+    wanted = round(ratio * (len(happened) - len(onsets))) - len(onsets)
+    nobody = np.zeros(0, dtype=np.int64)
+    if len(onsets) < 2 or wanted <= 0:
+        return Oversampled(values, happened, values[:0], nobody, nobody)
+    near = min(NEIGHBOURS, len(onsets) - 1)
+    found = NearestNeighbors(n_neighbors=near).fit(_standardised(values[onsets], categorical))
+    neighbours = found.kneighbors(return_distance=False)  # without a query, a row is no neighbour of itself
+    base = random.integers(0, len(onsets), wanted)
+    neighbour = neighbours[base, random.integers(0, near, wanted)]
+    share = random.random((wanted, 1), dtype=np.float32)
+    first, second = values[onsets[base]], values[onsets[neighbour]]
+    synthetic = first + share * (second - first)
+    kept = np.isnan(synthetic)
+    kept[:, categorical] = True
+    synthetic[kept] = first[kept]
+    return Oversampled(values, happened, synthetic, onsets[base], onsets[neighbour])
+
+
+def _standardised(values: NDArray[np.float32], categorical: list[int]) -> NDArray[np.float32]:
+    quantities = np.delete(values, categorical, axis=1).astype(np.float64)
+    known = ~np.isnan(quantities)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, quantities, 0.0).sum(axis=0) / count
+    centred = np.where(known, quantities - mean, 0.0)
+    deviation = np.sqrt((centred**2).sum(axis=0) / count)
+    return (centred / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
