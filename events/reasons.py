@@ -16,8 +16,9 @@ from events.types import Kind, Transaction
 class Catalogued:
     """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
 
-    `text` is what is said, with its numbers in braces; `when` and `strength` are for the documentation and say what
-    `reasons_of` does.
+    `text` is what is said, with its numbers in braces. `when`, `strength` and `removal` are for the documentation: what
+    `stream.reasons` and `events.removals` do. Codes with the same `cause` are words for the same events, of which an
+    alert names those that stand first here; None where a code is the only one of its cause.
     """
 
     code: str
@@ -25,6 +26,8 @@ class Catalogued:
     text: str
     when: str
     strength: str = "-"
+    removal: str = "-"
+    cause: str | None = None
 
 
 def _catalogue(*entries: Catalogued) -> dict[str, Catalogued]:
@@ -38,6 +41,8 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "a payment is {days} past due",
         "at least 1 day past due, as last reported, and not paid in full since",
         "days / 30",
+        removal="bills report nothing past due; missed payments, and partial ones past due, were made in full as usual",
+        cause="arrears",
     ),
     Catalogued(
         "late_payment",
@@ -45,6 +50,8 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the last payment came {days} late",
         "the latest payment was 15 days late or more, and nothing is known to be overdue",
         "days / 60",
+        removal="payments, also missed ones, no later than usual",
+        cause="lateness",
     ),
     Catalogued(
         "paying_later",
@@ -52,6 +59,8 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "payments are getting later: {last} late now, {usual} on average",
         "the latest payment was later than the one before and 2 days later than the average",
         "days above the average / 10",
+        removal="as `late_payment`",
+        cause="lateness",
     ),
     Catalogued(
         "missed_payments",
@@ -59,6 +68,8 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "{what} missed recently",
         "decayed count of missed payments of 0.5 or more",
         "count / 2",
+        removal="missed payments were made in full as usual",
+        cause="arrears",
     ),
     Catalogued(
         "part_payments",
@@ -66,6 +77,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "only part of what is due is being paid, about {percent} %",
         "recent payments cover less than 90 % of the amount due",
         "share not covered",
+        removal="what was paid in part was paid in full",
     ),
     Catalogued(
         "reversed_payment",
@@ -73,6 +85,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "a payment was reversed recently",
         "decayed count of reversed payments of 0.5 or more",
         "count",
+        removal="without the reversals",
     ),
     Catalogued(
         "no_payment",
@@ -80,12 +93,15 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "no payment has come in for {days}",
         "45 days since the latest payment",
         "days over 30 / 60",
+        removal="payments like the last one every 30 days since, in the place of missed ones",
+        cause="arrears",
     ),
     Catalogued(
         "repayment_pattern",
         "repayments",
         "the repayment history as a whole points to trouble",
-        "the branch contributes and no fact above applies",
+        "the branch contributes more than the facts above that apply explain",
+        removal="without any repayment event, ever",
     ),
     Catalogued(
         "near_limit",
@@ -93,6 +109,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the balance has been close to the credit limit for {time}",
         "balance at 90 % of the credit limit or more, and since then not below 80 %",
         "0.5, rising to 1 over 4 weeks",
+        removal="balances at the usual share of the limit",
     ),
     Catalogued(
         "cash_out",
@@ -100,6 +117,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "cash withdrawals are {times} times their usual level",
         "cash at 1.5 times its usual level and a tenth of all spending",
         "(times - 1) / 2",
+        removal="without the movements of cash",
     ),
     Catalogued(
         "income_down",
@@ -107,6 +125,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "money coming in has fallen to about {percent} % of its usual level",
         "money in at 60 % of its usual level or less",
         "share lost",
+        removal="with the incomes of the 90 days before in the place of the recent ones",
     ),
     Catalogued(
         "spending_up",
@@ -114,6 +133,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "spending is {times} times its usual level",
         "money out at 1.5 times its usual level",
         "(times - 1) / 2",
+        removal="amounts out scaled to the usual sum a day",
     ),
     Catalogued(
         "spending_down",
@@ -121,12 +141,14 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "spending has fallen to about {percent} % of its usual level",
         "money out at 40 % of its usual level or less",
         "share lost / 2",
+        removal="with the spending of the 90 days before in the place of the recent one",
     ),
     Catalogued(
         "spending_pattern",
         "transactions",
         "account movements as a whole point to trouble",
-        "the branch contributes and no fact above applies",
+        "the branch contributes more than the facts above that apply explain",
+        removal="without any transaction, ever",
     ),
     Catalogued(
         "credit_inquiries",
@@ -134,6 +156,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the borrower asked for credit several times recently",
         "decayed count of credit inquiries of 1.5 or more",
         "count / 4",
+        removal="without the inquiries",
     ),
     Catalogued(
         "device_change",
@@ -141,6 +164,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the app was used from a new device recently",
         "decayed count of device changes of 0.5 or more",
         "count",
+        removal="without the device changes",
     ),
     Catalogued(
         "sessions_up",
@@ -148,6 +172,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the app is opened {times} times as often as usual",
         "sessions at twice their usual level",
         "(times - 1) / 2",
+        removal="with evenly as many fewer sessions as makes their usual number a day",
     ),
     Catalogued(
         "sessions_down",
@@ -155,18 +180,21 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the app is opened much less than usual",
         "sessions at 40 % of their usual level or less",
         "share lost / 2",
+        removal="with the sessions of the 90 days before in the place of the recent ones",
     ),
     Catalogued(
         "activity_pattern",
         "activity",
         "inquiries and use of the app as a whole point to trouble",
-        "the branch contributes and no fact above applies",
+        "the branch contributes more than the facts above that apply explain",
+        removal="without any activity event, ever",
     ),
     Catalogued(
         "profile_risk",
         "profiles",
         "what is known from the application points to a higher risk",
         "the branch contributes",
+        removal="without any profile, ever",
     ),
     Catalogued(
         "combination",
@@ -176,6 +204,11 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
     ),
 )
 """Every reason code. The order breaks ties of equal contributions. `docs/alerts.md` lists it."""
+
+
+def cause_of(code: str) -> str:
+    """What the code is a word for: the cause that it shares with others, or itself."""
+    return CATALOGUE[code].cause or code
 
 
 def is_cash(event: Transaction) -> bool:

@@ -154,7 +154,7 @@ def _overdue(past: Past) -> list[Event]:
 
 
 def _lateness(past: Past) -> list[Event]:
-    """Payments, also those that were missed, no later than usual. What a bill says of older ones is arrears, not this."""
+    """Payments, missed ones too, no later than usual. What a bill says of those before it is arrears, not this."""
 
     def change(event: Event) -> Event:
         tells = isinstance(event, Repayment) and event.kind in ("paid", "missed")

@@ -87,6 +87,11 @@ def score_histories(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.
 
     A branch that several histories share (the same object) is stepped once.
     """
+    return bundle.score(readouts_of(bundle, histories))
+
+
+def readouts_of(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.float32]:
+    """Readouts after the last event of each history, float32 `[n, readout_width]`."""
     readout = np.zeros((len(histories), bundle.readout_width), dtype=np.float32)
     for kind, part in bundle.readout_slices.items():
         unique: dict[int, Branch] = {id(history[kind]): history[kind] for history in histories}
@@ -94,7 +99,7 @@ def score_histories(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.
         states = final_states(bundle, kind, list(unique.values()))
         rows = [row_of[id(history[kind])] for history in histories]
         readout[:, part] = states[rows, : bundle.readout_widths[kind]]
-    return bundle.score(readout)
+    return readout
 
 
 def final_states(bundle: Bundle, kind: Kind, branches: Sequence[Branch]) -> NDArray[np.float32]:
@@ -109,9 +114,7 @@ def final_states(bundle: Bundle, kind: Kind, branches: Sequence[Branch]) -> NDAr
     return states
 
 
-def _stepped(
-    bundle: Bundle, kind: Kind, falling: Sequence[Branch], state: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _stepped(bundle: Bundle, kind: Kind, falling: Sequence[Branch], state: NDArray[np.float32]) -> NDArray[np.float32]:
     """States after each branch, which stand in falling order of length, so that those not yet done come first."""
     lengths = np.array([len(branch) for branch in falling], dtype=np.int64)
     if not lengths.sum():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from events.types import KINDS
 from model.bundle import Bundle
+from stream.effects import Effects
 from stream.outputs import WeighedEvent
 from stream.publication import Explanation, Moment, moment_of
 from stream.reasons import reasons_of
@@ -31,6 +32,7 @@ class Explainer:
 
     def __init__(self, bundle: Bundle, topics: Topics) -> None:
         self._bundle = bundle
+        self.effects = Effects.of(bundle)
         self._inputs = topics.inputs
 
     def explain(
@@ -43,8 +45,8 @@ class Explainer:
         """
         if not positions.size:
             return {}
-        contributions = self.contributions(moment.readout[positions])
-        reasons = reasons_of(contributions, moment.facts[positions])
+        log_odds, contributions = self.weigh(moment.readout[positions])
+        reasons = reasons_of(contributions, moment.facts[positions], log_odds, self.effects)
         return {
             int(position): Explanation(
                 reasons[number],
@@ -55,6 +57,10 @@ class Explainer:
 
     def contributions(self, readout: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-odds that each branch adds, float32 `[n, kinds]`, from readouts `[n, readout_width]`."""
+        return self.weigh(readout)[1]
+
+    def weigh(self, readout: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Log-odds of the score, float64 `[n]`, and what each branch adds to them, as `contributions`."""
         variants = [readout]
         for part in self._bundle.readout_slices.values():
             without = readout.copy()
@@ -63,7 +69,7 @@ class Explainer:
         probability = self._bundle.score(np.concatenate(variants))[:, self._bundle.headline].astype(np.float64)
         probability = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
         log_odds = np.log(probability / (1 - probability)).reshape(len(variants), len(readout))
-        return np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)
+        return log_odds[0], np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)
 
     def _weighed_most(
         self, moment: Moment, position: int, user: NDArray[np.int64], before: Rows, contribution: NDArray[np.float32]

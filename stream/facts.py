@@ -101,7 +101,8 @@ class Marks:
             marks = [_REPAYMENT_MARKS[event.kind] for event in events]
         elif kind == "transactions":
             marks = [
-                CASH if speaks_of_cash(event.category, event.channel, event.counterparty_type) else 0 for event in events
+                CASH if speaks_of_cash(event.category, event.channel, event.counterparty_type) else 0
+                for event in events
             ]
         elif kind == "activity":
             marks = [_ACTIVITY_MARKS[event.kind] for event in events]

@@ -14,7 +14,7 @@ from rich.table import Table
 from model.bundle import Bundle, BundleError
 from model.datasets import Dataset, DatasetError, Source, open_dataset
 from stream.cli.options import Report, console, fail, takes_settings
-from stream.settings import Settings
+from stream.settings import Settings, load_settings
 
 SourceOption = Annotated[Source, typer.Option(help="Where the borrowers come from.")]
 PathOption = Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")]
@@ -38,11 +38,14 @@ def train(
 ) -> None:
     """Train a model and write its bundle. Needs the `train` extra (PyTorch)."""
     try:
+        from model.evaluate import progress_bars
         from model.export import ExportError
         from model.train import TrainingError
         from model.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
+    from stream.faithfulness import calibrate_bundle
+
     dataset = _dataset(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
@@ -56,6 +59,8 @@ def train(
             command=command,
             protected_inputs=protected_input or (),
         )
+        with progress_bars(True) as bars:
+            calibrate_bundle(load_settings(bundle=out), dataset, bars)
     except (DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
     _show(metrics)

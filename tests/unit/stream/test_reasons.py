@@ -165,11 +165,19 @@ def test_usual_means_nothing_in_the_first_two_months():
 
 
 def test_a_branch_is_shared_by_the_strength_of_its_facts():
-    named = reasons(user(days_past_due=15.0, missed=2.0), repayments=0.9)
+    named = reasons(user(reversed=0.5, missed=2.0), repayments=0.9)
     assert [(reason.code, reason.contribution) for reason in named] == [
         ("missed_payments", pytest.approx(0.6)),
-        ("overdue", pytest.approx(0.3)),
+        ("reversed_payment", pytest.approx(0.3)),
     ]
+
+
+def test_one_cause_is_named_once_in_its_first_words():
+    late = {"late_last": 20.0, "late_previous": 4.0, "late_slow": 5.0}
+    assert codes(user(days_past_due=15.0, missed=2.0, paid_day=TODAY - 90), repayments=0.9) == ["overdue"]
+    assert codes(user(missed=2.0, paid_day=TODAY - 90), repayments=0.9) == ["missed_payments"]
+    assert codes(user(**late), repayments=0.9) == ["late_payment"]
+    assert set(codes(user(days_past_due=15.0, **late), repayments=0.9)) == {"overdue", "paying_later"}
 
 
 def test_branches_are_ranked_together():
