@@ -1,5 +1,5 @@
 """Whether the reasons of alerts are true: what the score loses when a named cause is taken away, against what it loses
-without another. Offline; exact, because the model scores the changed histories again (`model.explain`).
+without another. Offline; exact, because the model scores the changed histories again (`model.rescoring`).
 
 Learns the estimates of `stream.effects` from such trials, too. What is learnt from and what is judged on must be
 different borrowers: take another seed.
@@ -22,7 +22,7 @@ from events.removals import REMOVALS, removed
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from model.datasets import Dataset
-from model.explain import Branch, History, history_of, log_odds, readouts_of, score_histories
+from model.rescoring import Branch, History, history_of, log_odds, readouts_of, score_histories
 from stream.alarms import Alarm, alarms_of, drawn, facts_after
 from stream.effects import FEATURES, Example, Fitted, fit_effects, store_effects
 from stream.explanation import Explainer
@@ -168,7 +168,7 @@ def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
 
 
 def explanation_ms(bundle: Bundle, trials: Sequence[Trial]) -> dict[str, float]:
-    """Milliseconds of processor time that naming the reasons of one alert takes, one at a time: median and 99th percentile."""
+    """Milliseconds of processor time that naming the reasons of one alert takes: median and 99th percentile."""
     explainer = Explainer(bundle, Topics())
     readouts = readouts_of(bundle, [history_of(trial.alarm.events, bundle) for trial in trials])
     facts = np.concatenate([facts_after(trial.alarm.events) for trial in trials])
@@ -198,8 +198,8 @@ def _ratio(trials: Sequence[Trial], pool: Pool, seed: int) -> dict[str, Any]:
     _, owner = np.unique(users, return_inverse=True)
     figures: dict[str, Any] = {"alerts": len(drops)}
     for column, scale in enumerate(("log_odds", "probability")):
-        top = np.bincount(owner, weights=[drop[0][column] for drop in drops])
-        other = np.bincount(owner, weights=[drop[1][column] for drop in drops])
+        top = np.bincount(owner, weights=np.array([drop[0][column] for drop in drops])).astype(np.float64)
+        other = np.bincount(owner, weights=np.array([drop[1][column] for drop in drops])).astype(np.float64)
         low, high = _interval(top, other, seed)
         figures[scale] = {
             "top": round(float(top.sum()) / len(drops), 4),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from stream.cli import bench, demo, learn, operate, reasons, replay, run
+from stream.cli import bench, demo, explain, learn, operate, reasons, replay, run
 
 app = typer.Typer(
     name="foreshock",
@@ -30,6 +30,7 @@ app.command("simulate")(run.simulate)
 app.add_typer(replay.replay_app, name="replay")
 app.command("train")(learn.train)
 app.command("evaluate")(learn.evaluate)
+app.command("explain")(explain.explain)
 app.add_typer(reasons.reasons_app, name="reasons")
 app.command("bench")(bench.bench)
 app.add_typer(operate.docs_app, name="docs")
