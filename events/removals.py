@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import statistics
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,9 +83,18 @@ class Past:
         return [event for event in changed if event is not None]
 
     def with_inserted(self, inserted: Iterable[Event], kept: Callable[[Event], bool] = lambda _: True) -> list[Event]:
-        """The events without the recent ones that are not `kept`, and with others where they belong in time."""
-        events = [event for event in self.events if kept(event) or not self.is_recent(event)]
-        return sorted([*events, *inserted], key=lambda event: event.occurred_at)
+        """The events without the recent ones that are not `kept`, and with others where they belong in time.
+
+        Events that arrived late stay where they are.
+        """
+        waiting = deque(sorted(inserted, key=lambda event: event.occurred_at))
+        merged: list[Event] = []
+        for event in self.events:
+            while waiting and waiting[0].occurred_at <= event.occurred_at:
+                merged.append(waiting.popleft())
+            if kept(event) or not self.is_recent(event):
+                merged.append(event)
+        return [*merged, *waiting]
 
 
 Removal = Callable[[Past], list[Event]]

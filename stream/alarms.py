@@ -52,7 +52,7 @@ def alarms_of(
     alerts: list[Alert] = []
     decode = msgspec.json.Decoder(Alert).decode
     scored = 0
-    for batch in _batches(with_missed_among(events, settings.grace_days), settings.partitions):
+    for batch in batches_of(with_missed_among(events, settings.grace_days), settings.partitions):
         for item in batch:
             histories.setdefault(item.event.user_id, []).append(item.event)
         for values in scorer.score(batch).alerts.values():
@@ -89,7 +89,8 @@ def facts_after(events: Sequence[Event]) -> NDArray[np.void]:
     return facts
 
 
-def _batches(events: Iterable[Event], partitions: int) -> Iterator[list[Taken]]:
+def batches_of(events: Iterable[Event], partitions: int) -> Iterator[list[Taken]]:
+    """Events as a worker would have taken them from topics, a batch at a time."""
     offsets = [0] * len(KINDS)
     batch: list[Taken] = []
     for event in events:

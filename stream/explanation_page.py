@@ -22,6 +22,8 @@ CURVE_HEIGHT = 180
 CELL_HEIGHT = 30
 MOST_CELLS = 60
 BAR_WIDTH = 160
+EVEN = 1.01
+"""Where the largest share of attention is below this many times the smallest, all events are attended to alike."""
 INK = "#6b7280"
 LINE = "#2563eb"
 ALARM = "#c2410c"
@@ -51,6 +53,7 @@ def page(user_id: str, model: str, explanation: Explanation) -> str:
         "<p>Share of the attention over all the user's events of a kind, by time; the darker, the more. What each "
         "event did to the score is below: attention tells where the model looks, not what it makes of it.</p>",
         _heat_map(explanation),
+        *(f"<p>{escape(text)}</p>" for text in [even_attention_text(explanation)] if text),
         "<h2>Without a cause</h2>",
         _causes(explanation),
         "<h2>What would undo it</h2>",
@@ -99,6 +102,18 @@ def undoing_text(explanation: Explanation) -> str:
     names = ", ".join(f"{sort_of(event)} of {_date(event.occurred_at)}" for event in events)
     verdict = "the score would be" if undoing.suffices else "the score would still be"
     return f"{text} Had these recent events not been, {verdict} {undoing.score:.1%}: {names}."
+
+
+def even_attention_text(explanation: Explanation) -> str:
+    """What to say where the model attends to every event alike; empty where it does not."""
+    even = [
+        kind
+        for kind, shares in explanation.attention.items()
+        if kind != "profiles" and len(shares) > 1 and shares.max() < EVEN * shares.min()
+    ]
+    if not even:
+        return ""
+    return f"This model pays the same attention to each of these {' and '.join(even)} events: it tells nothing here."
 
 
 def _date(at: dt.datetime) -> str:

@@ -127,7 +127,7 @@ def _up_to(history: list[Event], user: str, at: dt.datetime | None, sequence: in
 
 
 def _show(user: str, explanation: Any) -> None:
-    from stream.explanation_page import said, sort_of, undoing_text
+    from stream.explanation_page import even_attention_text, said, sort_of, undoing_text
 
     last = explanation.events[-1].occurred_at.astimezone(dt.UTC)
     console.print(
@@ -151,6 +151,8 @@ def _show(user: str, explanation: Any) -> None:
             "-" if each.normal is None else f"{each.normal - explanation.score:+.4f}",
         )
     console.print(recent)
+    if text := even_attention_text(explanation):
+        console.print(text)
 
 
 def _figures(user: str, bundle: Bundle, explanation: Any) -> dict[str, Any]:
