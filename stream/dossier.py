@@ -37,7 +37,7 @@ def read_events(
         partitions = reader.partitions(topics.inputs[0])
         likely = partition_of(key, partitions)
         for partition in (likely, *(number for number in range(partitions) if number != likely)):
-            taken = _read_partition(reader, topics, partition, key, on_progress)
+            taken = read_partition(reader, topics, partition, key, on_progress)
             if taken:
                 return [item.event for item in taken]
     raise UnknownUser(
@@ -46,9 +46,10 @@ def read_events(
     )
 
 
-def _read_partition(
+def read_partition(
     reader: TopicReader, topics: Topics, partition: int, key: bytes, on_progress: OnProgress
 ) -> list[Taken]:
+    """The user's events on one partition, as `read_events`; none if they are not there."""
     intakes = [Intake(kind) for kind in KINDS]
     now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
     held: list[list[Taken]] = [[] for _ in KINDS]

@@ -204,20 +204,23 @@ def _ratio(trials: Sequence[Trial], pool: Pool, seed: int) -> dict[str, Any]:
         figures[scale] = {
             "top": round(float(top.sum()) / len(drops), 4),
             "random": round(float(other.sum()) / len(drops), 4),
-            "ratio": round(float(top.sum() / other.sum()), 2),
+            "ratio": round(float(top.sum() / other.sum()), 2) if other.sum() > 0 else None,
             "ratio_low": low,
             "ratio_high": high,
         }
     return figures
 
 
-def _interval(top: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """95 % bootstrap interval of the ratio of sums `[users]`, resampling users."""
+def _interval(
+    top: NDArray[np.float64], other: NDArray[np.float64], seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    """95 % bootstrap interval of the ratio of sums `[users]`, resampling users; None where samples lose nothing."""
     random = np.random.default_rng(seed)
     counts = random.multinomial(len(top), np.full(len(top), 1 / len(top)), size=RESAMPLES)
     sums = counts @ other
-    ratios = (counts @ top)[sums > 0] / sums[sums > 0]
-    low, high = np.percentile(ratios, [2.5, 97.5]) if len(ratios) else (np.nan, np.nan)
+    if (sums <= 0).any():
+        return None, None
+    low, high = np.percentile(counts @ top / sums, [2.5, 97.5])
     return round(float(low), 2), round(float(high), 2)
 
 
@@ -236,7 +239,7 @@ def _estimates(trials: Sequence[Trial]) -> dict[str, Any]:
             if reason.code in trial.without
         ]
     ).reshape(-1, 2)
-    if len(pairs) < 2:
+    if len(pairs) < 2 or not (np.ptp(pairs, axis=0) > 0).all():
         return {"reasons": len(pairs)}
     return {
         "reasons": len(pairs),

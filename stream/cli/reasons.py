@@ -102,8 +102,8 @@ def _show(figures: dict[str, Any]) -> None:
                         scale.replace("_", "-"),
                         f"{each['top']:.3f}",
                         f"{each['random']:.3f}",
-                        f"{each['ratio']:.2f}",
-                        f"{each['ratio_low']:.2f} to {each['ratio_high']:.2f}",
+                        _known(each["ratio"]),
+                        f"{_known(each['ratio_low'])} to {_known(each['ratio_high'])}",
                     )
     console.print(table)
     codes = Table("code", "named", "first", "stated", "true", "not named", "true there")
@@ -123,6 +123,10 @@ def _show(figures: dict[str, Any]) -> None:
     console.print(
         f"naming the reasons of an alert takes {cost['median']} ms (median), {cost['p99']} ms (99th percentile)"
     )
+
+
+def _known(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 reasons_app.command("measure")(measure)
