@@ -23,6 +23,9 @@ from stream.topics import Topics
 NAMED_EVENTS = 4
 """How many of the events that weighed most an alert names."""
 
+WEIGHT_DECIMALS = 6
+"""Weights that agree to so many decimals are the same: what is beyond is rounding."""
+
 _PROFILES = KINDS.index("profiles")
 _SMALLEST_PROBABILITY = 1e-7
 
@@ -74,7 +77,10 @@ class Explainer:
     def _weighed_most(
         self, moment: Moment, position: int, user: NDArray[np.int64], before: Rows, contribution: NDArray[np.float32]
     ) -> list[WeighedEvent]:
-        """The user's recent events, up to the one at `position`, that weighed most: attention times contribution."""
+        """The user's recent events, up to the one at `position`, that weighed most: attention times contribution.
+
+        Of those that weigh the same the latest come first, which matters where a model attends to all alike.
+        """
         in_batch = np.flatnonzero(user[: position + 1] == user[position])[-WEIGHED_EVENTS:]
         first_sequence = int(moment.sequence[in_batch[0]]) - 1
         ring = np.roll(before, -(first_sequence % WEIGHED_EVENTS))
@@ -103,6 +109,6 @@ class Explainer:
                 occurred_at=moment_of(int(recent["occurred_ms"][at])),
                 weight=float(share[at]),
             )
-            for at in np.argsort(-weight, kind="stable")[:NAMED_EVENTS]
+            for at in np.lexsort((-np.arange(len(weight)), -weight.round(WEIGHT_DECIMALS)))[:NAMED_EVENTS]
             if weight[at] > 0
         ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from events.instalments import with_missed_among
 from events.types import Event, Repayment
@@ -85,3 +87,15 @@ def test_facts_after_a_history_are_the_workers() -> None:
     for user_id, events in histories.items():
         (row,) = np.frombuffer(rows[user_id], dtype=slab.dtype)
         assert facts_after(events)[0].tobytes() == row["facts"].tobytes()
+
+
+def test_of_events_that_weigh_the_same_the_latest_are_named() -> None:
+    pairs = 0
+    for alarm in alarms():
+        named = alarm.alert.weighed_most
+        for first, second in pairwise(named):
+            if (first.topic, first.weight) == (second.topic, second.weight):
+                pairs += 1
+                assert (first.occurred_at, first.offset) > (second.occurred_at, second.offset)
+    if not pairs:
+        pytest.skip("under this bundle no two events draw the same attention")
