@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from events.columns import DAY_MS, due_ms
-from events.types import Repayment
+from events.types import Event, Repayment
 
 SLOTS = 4
 PAID_IN_FULL = 0.99
@@ -68,6 +68,25 @@ def missed_event(
         instalment_no=instalment_no,
         due_date=due_date,
     )
+
+
+def with_missed_among(events: Iterable[Event], grace_days: float) -> Iterator[Event]:
+    """The events of any number of users, with the `missed` events that the watchdog publishes among them.
+
+    Each stands where it belongs among its own user's events, not among those of others.
+    """
+    watched: dict[str, OpenInstalments] = {}
+    for event in events:
+        clock_ms = round(event.occurred_at.timestamp() * 1000)
+        instalments = watched.get(event.user_id)
+        if instalments is not None:
+            yield from _published(instalments, event.user_id, clock_ms - 1, grace_days)
+        if isinstance(event, Repayment):
+            instalments = watched.setdefault(event.user_id, OpenInstalments())
+            instalments.apply(event)
+        yield event
+        if instalments is not None:
+            yield from _published(instalments, event.user_id, clock_ms, grace_days)
 
 
 class OpenInstalments:

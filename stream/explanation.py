@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from events.types import KINDS
 from model.bundle import Bundle
+from stream.effects import Effects
 from stream.outputs import WeighedEvent
 from stream.publication import Explanation, moment_of
 from stream.reasons import reasons_of
@@ -21,6 +22,9 @@ from stream.topics import Topics
 
 NAMED_EVENTS = 4
 """How many of the events that weighed most an alert names."""
+
+WEIGHT_DECIMALS = 6
+"""Weights that agree to so many decimals are the same: what is beyond is rounding."""
 
 _PROFILES = KINDS.index("profiles")
 _SMALLEST_PROBABILITY = 1e-7
@@ -31,6 +35,7 @@ class Explainer:
 
     def __init__(self, bundle: Bundle, topics: Topics) -> None:
         self._bundle = bundle
+        self.effects = Effects.of(bundle)
         self._inputs = topics.inputs
 
     def explain(
@@ -48,8 +53,8 @@ class Explainer:
         """
         if not len(readout):
             return []
-        contributions = self.contributions(readout)
-        reasons = reasons_of(contributions, facts)
+        log_odds, contributions = self.weigh(readout)
+        reasons = reasons_of(contributions, facts, log_odds, self.effects)
         explained = []
         for number, partition in enumerate(partitions):
             recent = np.roll(weighed[number], -(int(sequence[number]) % WEIGHED_EVENTS))
@@ -59,6 +64,10 @@ class Explainer:
 
     def contributions(self, readout: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-odds that each branch adds, float32 `[n, kinds]`, from readouts `[n, readout_width]`."""
+        return self.weigh(readout)[1]
+
+    def weigh(self, readout: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Log-odds of the score, float64 `[n]`, and what each branch adds to them, as `contributions`."""
         variants = [readout]
         for part in self._bundle.readout_slices.values():
             without = readout.copy()
@@ -67,10 +76,13 @@ class Explainer:
         probability = self._bundle.score(np.concatenate(variants))[:, self._bundle.headline].astype(np.float64)
         probability = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
         log_odds = np.log(probability / (1 - probability)).reshape(len(variants), len(readout))
-        return np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)
+        return log_odds[0], np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)
 
     def _weighed_most(self, recent: Rows, partition: int, contribution: NDArray[np.float32]) -> list[WeighedEvent]:
-        """Of a user's recent events, oldest first, those that weighed most: attention times contribution."""
+        """Of a user's recent events, oldest first, those that weighed most: attention times contribution.
+
+        Of those that weigh the same the latest come first, which matters where a model attends to all alike.
+        """
         recent = recent[(recent["occurred_ms"] != NO_TIME) & (recent["kind"] != _PROFILES)]
         share = np.zeros(len(recent))
         for kind_no in np.unique(recent["kind"]):
@@ -87,6 +99,6 @@ class Explainer:
                 occurred_at=moment_of(int(recent["occurred_ms"][at])),
                 weight=float(share[at]),
             )
-            for at in np.argsort(-weight, kind="stable")[:NAMED_EVENTS]
+            for at in np.lexsort((-np.arange(len(weight)), -weight.round(WEIGHT_DECIMALS)))[:NAMED_EVENTS]
             if weight[at] > 0
         ]

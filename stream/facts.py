@@ -7,7 +7,6 @@ Array arithmetic over many users at once: no I/O, no clock; a user's result does
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS
 from events.instalments import PAID_IN_FULL
+from events.reasons import speaks_of_cash
 from events.types import KINDS, Kind
 from stream.records import copy_records
 
@@ -101,22 +101,15 @@ class Marks:
         if kind == "repayments":
             marks = [_REPAYMENT_MARKS[event.kind] for event in events]
         elif kind == "transactions":
-            marks = [_movement(event.category, event.channel, event.counterparty_type) for event in events]
+            marks = [
+                CASH if speaks_of_cash(event.category, event.channel, event.counterparty_type) else 0
+                for event in events
+            ]
         elif kind == "activity":
             marks = [_ACTIVITY_MARKS[event.kind] for event in events]
         else:
             return np.zeros(len(events), dtype=np.uint8)
         return np.array(marks, dtype=np.uint8)
-
-
-@lru_cache(maxsize=4096)
-def _movement(*labels: str | None) -> int:
-    """CASH when any label has the word "cash" or "atm" in it, whatever the case and the separators."""
-    for label in labels:
-        words = "".join(c if c.isalnum() else " " for c in (label or "").casefold()).split()
-        if "cash" in words or "atm" in words:
-            return CASH
-    return 0
 
 
 def initial_facts(users: int) -> NDArray[np.void]:

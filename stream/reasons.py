@@ -1,4 +1,4 @@
-"""Why an alert was raised, in words that a collector can say aloud.
+"""Why an alert was raised: which entries of the catalogue apply to it, and how much each contributes.
 
 The contribution of each branch of the model says how much of the score it explains; the user's running facts
 (`stream.facts`) say what happened lately on that side. No I/O, and nothing here decides whether an alert is raised.
@@ -13,11 +13,23 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from events.reasons import CATALOGUE, Catalogued, cause_of
 from events.types import KINDS, Kind
+from stream.effects import Effects
 from stream.facts import FACTS, RECENT, SLOW, Marks, initial_facts, update_facts
 from stream.outputs import Reason
 
-__all__ = ["CATALOGUE", "FACTS", "Catalogued", "Marks", "initial_facts", "reasons_of", "update_facts"]
+__all__ = [
+    "CATALOGUE",
+    "FACTS",
+    "Catalogued",
+    "Finding",
+    "Marks",
+    "findings_of",
+    "initial_facts",
+    "reasons_of",
+    "update_facts",
+]
 
 MOST_REASONS = 4
 LEAST_CONTRIBUTION = 0.05
@@ -30,170 +42,7 @@ SURE_AFTER_DAYS = 60
 """Days of history before "usual" means anything."""
 
 
-@dataclass(frozen=True)
-class Catalogued:
-    """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
-
-    `text` is what is said, with its numbers in braces; `when` and `strength` are for the documentation and say what
-    `reasons_of` does.
-    """
-
-    code: str
-    kind: Kind | None
-    text: str
-    when: str
-    strength: str = "-"
-
-
-def _catalogue(*entries: Catalogued) -> dict[str, Catalogued]:
-    return {entry.code: entry for entry in entries}
-
-
-CATALOGUE: dict[str, Catalogued] = _catalogue(
-    Catalogued(
-        "overdue",
-        "repayments",
-        "a payment is {days} past due",
-        "at least 1 day past due, as last reported, and not paid in full since",
-        "days / 30",
-    ),
-    Catalogued(
-        "late_payment",
-        "repayments",
-        "the last payment came {days} late",
-        "the latest payment was 15 days late or more, and nothing is known to be overdue",
-        "days / 60",
-    ),
-    Catalogued(
-        "paying_later",
-        "repayments",
-        "payments are getting later: {last} late now, {usual} on average",
-        "the latest payment was later than the one before and 2 days later than the average",
-        "days above the average / 10",
-    ),
-    Catalogued(
-        "missed_payments",
-        "repayments",
-        "{what} missed recently",
-        "decayed count of missed payments of 0.5 or more",
-        "count / 2",
-    ),
-    Catalogued(
-        "part_payments",
-        "repayments",
-        "only part of what is due is being paid, about {percent} %",
-        "recent payments cover less than 90 % of the amount due",
-        "share not covered",
-    ),
-    Catalogued(
-        "reversed_payment",
-        "repayments",
-        "a payment was reversed recently",
-        "decayed count of reversed payments of 0.5 or more",
-        "count",
-    ),
-    Catalogued(
-        "no_payment",
-        "repayments",
-        "no payment has come in for {days}",
-        "45 days since the latest payment",
-        "days over 30 / 60",
-    ),
-    Catalogued(
-        "repayment_pattern",
-        "repayments",
-        "the repayment history as a whole points to trouble",
-        "the branch contributes and no fact above applies",
-    ),
-    Catalogued(
-        "near_limit",
-        "transactions",
-        "the balance has been close to the credit limit for {time}",
-        "balance at 90 % of the credit limit or more, and since then not below 80 %",
-        "0.5, rising to 1 over 4 weeks",
-    ),
-    Catalogued(
-        "cash_out",
-        "transactions",
-        "cash withdrawals are {times} times their usual level",
-        "cash at 1.5 times its usual level and a tenth of all spending",
-        "(times - 1) / 2",
-    ),
-    Catalogued(
-        "income_down",
-        "transactions",
-        "money coming in has fallen to about {percent} % of its usual level",
-        "money in at 60 % of its usual level or less",
-        "share lost",
-    ),
-    Catalogued(
-        "spending_up",
-        "transactions",
-        "spending is {times} times its usual level",
-        "money out at 1.5 times its usual level",
-        "(times - 1) / 2",
-    ),
-    Catalogued(
-        "spending_down",
-        "transactions",
-        "spending has fallen to about {percent} % of its usual level",
-        "money out at 40 % of its usual level or less",
-        "share lost / 2",
-    ),
-    Catalogued(
-        "spending_pattern",
-        "transactions",
-        "account movements as a whole point to trouble",
-        "the branch contributes and no fact above applies",
-    ),
-    Catalogued(
-        "credit_inquiries",
-        "activity",
-        "the borrower asked for credit several times recently",
-        "decayed count of credit inquiries of 1.5 or more",
-        "count / 4",
-    ),
-    Catalogued(
-        "device_change",
-        "activity",
-        "the app was used from a new device recently",
-        "decayed count of device changes of 0.5 or more",
-        "count",
-    ),
-    Catalogued(
-        "sessions_up",
-        "activity",
-        "the app is opened {times} times as often as usual",
-        "sessions at twice their usual level",
-        "(times - 1) / 2",
-    ),
-    Catalogued(
-        "sessions_down",
-        "activity",
-        "the app is opened much less than usual",
-        "sessions at 40 % of their usual level or less",
-        "share lost / 2",
-    ),
-    Catalogued(
-        "activity_pattern",
-        "activity",
-        "inquiries and use of the app as a whole point to trouble",
-        "the branch contributes and no fact above applies",
-    ),
-    Catalogued(
-        "profile_risk",
-        "profiles",
-        "what is known from the application points to a higher risk",
-        "the branch contributes",
-    ),
-    Catalogued(
-        "combination",
-        None,
-        "several small signs add up",
-        "no branch contributes enough on its own and no payment is or was late; its contribution is 0",
-    ),
-)
-"""Every reason code. The order breaks ties of equal contributions. `docs/alerts.md` lists it."""
+UNKNOWN_EFFECTS = Effects({})
 
 _ORDER = {code: number for number, code in enumerate(CATALOGUE)}
 _GENERAL: dict[Kind, str] = {
@@ -205,7 +54,7 @@ _GENERAL: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class _Finding:
+class Finding:
     """A fact that applies: its code, how strongly (above 0, at most 1), and its sentence."""
 
     code: str
@@ -213,26 +62,50 @@ class _Finding:
     text: str
 
 
-def reasons_of(contributions: NDArray[np.float32], facts: NDArray[np.void]) -> list[list[Reason]]:
+def reasons_of(
+    contributions: NDArray[np.float32],
+    facts: NDArray[np.void],
+    log_odds: NDArray[np.float64] | None = None,
+    effects: Effects = UNKNOWN_EFFECTS,
+) -> list[list[Reason]]:
     """At most four reasons for each of `n` alerts, largest contribution first.
 
     `contributions` float32 `[n, 4]`, kinds in the order of KINDS: log-odds of the score minus its log-odds with that
-    branch's readout at zero. `facts` FACTS `[n]` right after the event that raised the alert. A branch's contribution
-    is shared among its facts that apply, in proportion to their strengths; without one it goes to the branch's general
-    code. Meant for the few rows whose alert opened or escalated: this loops over rows.
+    branch's readout at zero. `facts` FACTS `[n]` right after the event that raised the alert, `log_odds` `[n]` of the
+    score. A reason's contribution is what `effects` estimates that the score would lose without its cause, and a branch
+    that contributes more than its causes do is named in general for the rest. Where nothing is known of such effects,
+    the branch's contribution is shared among its causes in proportion to their strengths. Meant for the few rows whose
+    alert opened or escalated: this loops over rows.
     """
-    return [_reasons(parts, _Snapshot(row)) for parts, row in zip(contributions.tolist(), facts, strict=True)]
+    scores = np.zeros(len(facts)) if log_odds is None else log_odds
+    return [
+        _reasons(parts, findings_of(row), score, effects)
+        for parts, row, score in zip(contributions.tolist(), facts, scores.tolist(), strict=True)
+    ]
 
 
-def _reasons(contributions: list[float], snapshot: _Snapshot) -> list[Reason]:
+def findings_of(row: np.void) -> dict[Kind, list[Finding]]:
+    """The facts of one FACTS row that apply, by branch. Of the words for one cause, the first of the catalogue."""
+    snapshot = _Snapshot(row)
+    found: dict[Kind, list[Finding]] = {}
+    for kind in KINDS:
+        by_cause: dict[str, Finding] = {}
+        for finding in _FINDERS[kind](snapshot):
+            by_cause.setdefault(cause_of(finding.code), finding)
+        found[kind] = list(by_cause.values())
+    return found
+
+
+def _reasons(
+    contributions: list[float], found: dict[Kind, list[Finding]], log_odds: float, effects: Effects
+) -> list[Reason]:
     named: list[Reason] = []
     must_hear: Reason | None = None
-    for kind, contribution in zip(KINDS, contributions, strict=True):
-        findings = list(_FINDERS[kind](snapshot))
-        share = _share(kind, findings, contribution)
-        named += share
+    for (kind, findings), contribution in zip(found.items(), contributions, strict=True):
+        weighed = _weighed(kind, findings, contribution, log_odds, effects)
         if findings and findings[0].code in ALWAYS_NAMED:
-            must_hear = share[0] if share else Reason(code=findings[0].code, text=findings[0].text, contribution=0.0)
+            must_hear = weighed[0]
+        named += [reason for reason in weighed if reason.contribution >= LEAST_CONTRIBUTION]
     named.sort(key=lambda reason: (-reason.contribution, _ORDER[reason.code]))
     named = named[:MOST_REASONS]
     if must_hear is not None and must_hear not in named:
@@ -240,16 +113,31 @@ def _reasons(contributions: list[float], snapshot: _Snapshot) -> list[Reason]:
     return named or [Reason(code="combination", text=CATALOGUE["combination"].text, contribution=0.0)]
 
 
-def _share(kind: Kind, findings: list[_Finding], contribution: float) -> list[Reason]:
-    if not contribution >= LEAST_CONTRIBUTION:
-        return []
-    if not findings:
-        findings = [_Finding(_GENERAL[kind], 1.0, CATALOGUE[_GENERAL[kind]].text)]
-    whole = sum(finding.strength for finding in findings)
-    return [
-        Reason(code=found.code, text=found.text, contribution=round(contribution * found.strength / whole, 4))
-        for found in findings
+def _weighed(
+    kind: Kind, findings: list[Finding], contribution: float, log_odds: float, effects: Effects
+) -> list[Reason]:
+    """A reason for each finding, in their order, and one for the branch in general if it contributes more than they."""
+    known = contribution if contribution == contribution else 0.0
+    shares = _shares(findings, known)
+    weights = [
+        share if (effect := effects.estimate(finding.code, known, finding.strength, log_odds)) is None else effect
+        for finding, share in zip(findings, shares, strict=True)
     ]
+    reasons = [
+        Reason(code=finding.code, text=finding.text, contribution=round(max(weight, 0.0), 4))
+        for finding, weight in zip(findings, weights, strict=True)
+    ]
+    rest = known - sum(reason.contribution for reason in reasons)
+    general = CATALOGUE[_GENERAL[kind]]
+    return [*reasons, Reason(code=general.code, text=general.text, contribution=round(max(rest, 0.0), 4))]
+
+
+def _shares(findings: list[Finding], contribution: float) -> list[float]:
+    """The contribution divided by strength; nothing of one too small to speak of."""
+    if contribution < LEAST_CONTRIBUTION:
+        return [0.0] * len(findings)
+    whole = sum(finding.strength for finding in findings)
+    return [contribution * finding.strength / whole for finding in findings]
 
 
 class _Snapshot:
@@ -290,8 +178,8 @@ class _Snapshot:
         return recent / usual if usual > 0 else float("nan")
 
 
-def _found(code: str, strength: float, **values: object) -> _Finding:
-    return _Finding(code, min(max(strength, 0.01), 1.0), CATALOGUE[code].text.format(**values))
+def _found(code: str, strength: float, **values: object) -> Finding:
+    return Finding(code, min(max(strength, 0.01), 1.0), CATALOGUE[code].text.format(**values))
 
 
 def _count(number: float, noun: str) -> str:
@@ -299,7 +187,7 @@ def _count(number: float, noun: str) -> str:
     return f"{whole} {noun}" if whole == 1 else f"{whole} {noun}s"
 
 
-def _repayment_findings(user: _Snapshot) -> Iterator[_Finding]:
+def _repayment_findings(user: _Snapshot) -> Iterator[Finding]:
     past_due = user.number("days_past_due")
     if past_due >= 1:
         yield _found("overdue", past_due / 30, days=_count(past_due, "day"))
@@ -322,7 +210,7 @@ def _repayment_findings(user: _Snapshot) -> Iterator[_Finding]:
         yield _found("no_payment", (silent - 30) / 60, days=_count(silent, "day"))
 
 
-def _transaction_findings(user: _Snapshot) -> Iterator[_Finding]:
+def _transaction_findings(user: _Snapshot) -> Iterator[Finding]:
     near = user.days_since("near_limit_day")
     if near is not None:
         time = "a few days" if near < 7 else _count(near // 7, "week")
@@ -340,7 +228,7 @@ def _transaction_findings(user: _Snapshot) -> Iterator[_Finding]:
         yield _found("spending_down", (1 - spent) / 2, percent=round(100 * spent))
 
 
-def _activity_findings(user: _Snapshot) -> Iterator[_Finding]:
+def _activity_findings(user: _Snapshot) -> Iterator[Finding]:
     inquiries = user.recent("activity", "inquiries")
     if inquiries >= 1.5:
         yield _found("credit_inquiries", inquiries / 4)
@@ -354,11 +242,11 @@ def _activity_findings(user: _Snapshot) -> Iterator[_Finding]:
         yield _found("sessions_down", (1 - sessions) / 2)
 
 
-def _no_findings(_: _Snapshot) -> Iterator[_Finding]:
+def _no_findings(_: _Snapshot) -> Iterator[Finding]:
     return chain()
 
 
-_FINDERS: dict[Kind, Callable[[_Snapshot], Iterator[_Finding]]] = {
+_FINDERS: dict[Kind, Callable[[_Snapshot], Iterator[Finding]]] = {
     "repayments": _repayment_findings,
     "transactions": _transaction_findings,
     "activity": _activity_findings,

@@ -236,7 +236,7 @@ def _with_validation(
 
 
 def _recoded(sequences: Sequences, train: Part) -> Sequences:
-    from model.train import LEAST_CATEGORY_COUNT  # loads PyTorch
+    from model.preparation import LEAST_CATEGORY_COUNT  # loads PyTorch
 
     counts = np.zeros(sequences.users, dtype=np.int64)
     counts[train.users] = train.counts

@@ -72,13 +72,14 @@ class Served:
         """What trains this model on the problem, its weights still as the seed draws them."""
         import torch
 
-        from model.train import LEAST_BATCHES, MOST_BATCH_USERS, Schedule, Trainer, _prepare
+        from model.preparation import prepare
+        from model.train import LEAST_BATCHES, MOST_BATCH_USERS, Schedule, Trainer
 
         torch.set_num_threads(self._threads)
         torch.manual_seed(problem.seed)
         batch_users = int(np.clip(len(problem.parts.train.users) // LEAST_BATCHES, 8, MOST_BATCH_USERS))
         schedule = Schedule(epochs=self._epochs, batch_users=batch_users, weight_decay=self._weight_decay)
-        model, sequences = _prepare(problem.sequences, problem.parts, self._architecture, ())
+        model, sequences = prepare(problem.sequences, problem.parts, self._architecture, ())
         return Trainer(model, sequences, problem.parts, problem.labels, schedule, problem.seed, problem.headline_days)
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:

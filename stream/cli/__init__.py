@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from stream.cli import bench, compare, demo, learn, operate, replay, run, search
+from stream.cli import bench, compare, demo, explain, learn, operate, reasons, replay, run, search
 
 app = typer.Typer(
     name="foreshock",
@@ -33,6 +33,8 @@ app.command("evaluate")(learn.evaluate)
 app.command("tune")(search.tune)
 app.command("ablate")(search.ablate)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
+app.add_typer(reasons.reasons_app, name="reasons")
 app.command("bench")(bench.bench)
 app.add_typer(operate.docs_app, name="docs")
 

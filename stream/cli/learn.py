@@ -17,7 +17,7 @@ from model.curves import CURVES_FILE
 from model.datasets import Dataset, DatasetError, Source, open_dataset
 from model.input_rules import Alignment, InputRules, Missing
 from stream.cli.options import Report, console, fail, takes_settings
-from stream.settings import Settings
+from stream.settings import Settings, load_settings
 
 SourceOption = Annotated[Source, typer.Option(help="Where the borrowers come from.")]
 PathOption = Annotated[
@@ -75,11 +75,14 @@ def train(
     try:
         from model.augmentation import Augmentation
         from model.checkpoint import CheckpointError
+        from model.evaluate import progress_bars
         from model.export import ExportError
         from model.train import TrainingError
         from model.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
+    from stream.faithfulness import calibrate_bundle
+
     dataset = open_source(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
@@ -105,6 +108,8 @@ def train(
             restart=restart,
             tensorboard=tensorboard,
         )
+        with progress_bars(True) as bars:
+            calibrate_bundle(load_settings(bundle=out), dataset, bars)
     except (BundleError, CheckpointError, DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
     _show({name: value for name, value in metrics.items() if name not in ("history", "options")})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from stream.cli import app
+from stream.settings import PRETRAINED_BUNDLE
 
 runner = CliRunner()
 
@@ -26,6 +29,11 @@ runner = CliRunner()
         (["db", "upgrade", "--stack-dir", "no-such-stack"], "--database-url"),
         (["worker", "--config", "no-such.toml"], "no-such.toml"),
         (["train", "--out", "bundle", "--architecture", "abacus"], "lstm-attention"),
+        (["explain", "--user", "u", "--stack-dir", "no-such-stack"], "foreshock up"),
+        (["explain", "--user", "nobody", "--source", "simulator", "--users", "10", "--months", "1"], "'nobody'"),
+        (["explain", "--user", "u", "--bundle", "no-such-bundle", "--source", "simulator"], "no-such-bundle"),
+        (["reasons", "measure", "--bundle", "no-such-bundle"], "no-such-bundle"),
+        (["reasons", "calibrate", "--source", "taiwan"], "--path"),
     ],
 )
 def test_what_is_missing_is_named(arguments: list[str], said: str) -> None:
@@ -68,3 +76,45 @@ def test_doctor_without_anything_says_what_to_do(tmp_path: Path) -> None:
     result = runner.invoke(app, ["doctor", "--stack-dir", str(tmp_path)])
     assert result.exit_code == 1
     assert "foreshock up" in result.output
+
+
+EXPLAIN = ["explain", "--user", "u0000003", "--source", "simulator", "--users", "10", "--months", "3", "--events", "5"]
+
+
+def test_explain_shows_writes_and_reports(tmp_path: Path) -> None:
+    out, report = tmp_path / "page.html", tmp_path / "report.json"
+    result = runner.invoke(app, [*EXPLAIN, "--out", str(out), "--report", str(report)])
+    assert result.exit_code == 0, result.output
+    assert "u0000003" in result.stdout
+    figures = msgspec.json.decode(report.read_bytes())
+    assert len(figures["recent"]) == 5
+    assert f"{figures['score']:.4f}" in result.stdout
+    assert out.read_text().startswith("<!doctype html>")
+    last = figures["recent"][0]["occurred_at"]
+    earlier = runner.invoke(app, [*EXPLAIN, "--sequence", str(figures["events"] - 1), "--report", str(report)])
+    assert earlier.exit_code == 0, earlier.output
+    assert msgspec.json.decode(report.read_bytes())["recent"][0]["occurred_at"] <= last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--sequence", "9999"], "9999"), (["--at", "1999-01-01"], "first event")]
+)
+def test_explain_names_what_lies_outside(arguments: list[str], said: str) -> None:
+    result = runner.invoke(app, [*EXPLAIN, *arguments])
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_reasons_are_calibrated_and_measured(tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path / "bundle"))
+    before = (bundle / "manifest.json").read_bytes()
+    small = ["--users", "60", "--months", "6", "--alerts", "30", "--bundle", str(bundle)]
+    result = runner.invoke(app, ["reasons", "calibrate", *small, "--seed", "1"])
+    assert result.exit_code == 0, result.output
+    assert (bundle / "manifest.json").read_bytes() != before
+    report = tmp_path / "report.json"
+    result = runner.invoke(app, ["reasons", "measure", *small, "--seed", "2", "--report", str(report)])
+    assert result.exit_code == 0, result.output
+    figures = msgspec.json.decode(report.read_bytes())
+    assert 0 < figures["alerts"] <= 30
+    assert {"all", "nothing_overdue", "best_possible", "estimates", "codes", "explanation_ms"} <= set(figures)

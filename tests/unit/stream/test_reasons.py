@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.types import KINDS, Kind
+from stream.effects import Effects
 from stream.facts import FACTS, initial_facts
 from stream.outputs import Reason
 from stream.reasons import CATALOGUE, LEAST_CONTRIBUTION, MOST_REASONS, reasons_of
@@ -165,11 +166,49 @@ def test_usual_means_nothing_in_the_first_two_months():
 
 
 def test_a_branch_is_shared_by_the_strength_of_its_facts():
-    named = reasons(user(days_past_due=15.0, missed=2.0), repayments=0.9)
+    named = reasons(user(reversed=0.5, missed=2.0), repayments=0.9)
     assert [(reason.code, reason.contribution) for reason in named] == [
         ("missed_payments", pytest.approx(0.6)),
-        ("overdue", pytest.approx(0.3)),
+        ("reversed_payment", pytest.approx(0.3)),
     ]
+
+
+def test_one_cause_is_named_once_in_its_first_words():
+    late = {"late_last": 20.0, "late_previous": 4.0, "late_slow": 5.0}
+    assert codes(user(days_past_due=15.0, missed=2.0, paid_day=TODAY - 90), repayments=0.9) == ["overdue"]
+    assert codes(user(missed=2.0, paid_day=TODAY - 90), repayments=0.9) == ["missed_payments"]
+    assert codes(user(**late), repayments=0.9) == ["late_payment"]
+    assert set(codes(user(days_past_due=15.0, **late), repayments=0.9)) == {"overdue", "paying_later"}
+
+
+def test_a_reason_contributes_what_its_removal_is_estimated_to_do():
+    effects = Effects({"overdue": [1.0, 2.0, 4.0, 0.5], "paying_later": [0.0, 0.0, 0.1, 0.0]})
+    facts = user(days_past_due=15.0, late_last=9, late_previous=4, late_slow=5, missed=2.0, reversed=1.0)
+    parts = np.array([[0.3, 0.0, 0.0, 0.0]], dtype=np.float32)
+    (named,) = reasons_of(parts, facts, np.array([2.0]), effects)
+    # paying_later: 0.1 times a strength of 0.4 is too little to name; of reversals nothing is known, they get a share.
+    overdue, shared = 1 + 2 * 0.3 + 4 * 0.5 + 0.5 * 2, 0.3 * 1 / (0.5 + 0.4 + 1)
+    assert [(reason.code, reason.contribution) for reason in named] == [
+        ("overdue", pytest.approx(overdue, abs=1e-3)),
+        ("reversed_payment", pytest.approx(shared, abs=1e-3)),
+    ]
+
+
+def test_what_the_causes_leave_unexplained_is_named_in_general():
+    effects = Effects({"near_limit": [0.0, 0.25, 0.0, 0.0]})
+    facts = user(near_limit_day=TODAY - 22)
+    (named,) = reasons_of(np.array([[0.0, 0.8, 0.0, 0.0]], dtype=np.float32), facts, np.array([0.0]), effects)
+    assert [(reason.code, reason.contribution) for reason in named] == [
+        ("spending_pattern", pytest.approx(0.6, abs=1e-3)),
+        ("near_limit", pytest.approx(0.2, abs=1e-3)),
+    ]
+
+
+def test_a_cause_counts_even_where_its_branch_as_a_whole_does_not():
+    effects = Effects({"overdue": [1.0, 0.0, 0.0, 0.0], "device_change": [-3.0, 0.0, 0.0, 0.0]})
+    facts = user(days_past_due=15.0, device_changes=1.0)
+    (named,) = reasons_of(np.array([[-1.0, 0.0, 0.0, 0.0]], dtype=np.float32), facts, np.array([0.0]), effects)
+    assert [(reason.code, reason.contribution) for reason in named] == [("overdue", 1.0)]
 
 
 def test_branches_are_ranked_together():
@@ -268,4 +307,5 @@ def test_the_documentation_lists_the_catalogue():
     listed = {row[0].strip("`"): row[1:] for row in rows if row[0].strip("`") in CATALOGUE}
     assert list(listed) == list(CATALOGUE), f"{DOCS} lists other reason codes than stream.reasons.CATALOGUE"
     for code, entry in CATALOGUE.items():
-        assert listed[code] == [entry.kind or "-", entry.text, entry.when, entry.strength], code
+        words = [entry.kind or "-", entry.cause or "-", entry.text, entry.when, entry.strength, entry.removal]
+        assert listed[code] == words, code

@@ -1,0 +1,226 @@
+"""The catalogue of reason codes: why a score may be high, in words that a collector can say aloud. Pure data.
+
+`stream.reasons` decides which of them apply to an alert, `events.removals` says what it means to take each away, and
+`docs/alerts.md` lists them. Here because both what runs and what learns read it, and neither may import the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from events.types import Kind, Transaction
+
+
+@dataclass(frozen=True)
+class Catalogued:
+    """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
+
+    `text` is what is said, with its numbers in braces. `when`, `strength` and `removal` are for the documentation: what
+    `stream.reasons` and `events.removals` do. Codes with the same `cause` are words for the same events, of which an
+    alert names those that stand first here; None where a code is the only one of its cause.
+    """
+
+    code: str
+    kind: Kind | None
+    text: str
+    when: str
+    strength: str = "-"
+    removal: str = "-"
+    cause: str | None = None
+
+
+def _catalogue(*entries: Catalogued) -> dict[str, Catalogued]:
+    return {entry.code: entry for entry in entries}
+
+
+CATALOGUE: dict[str, Catalogued] = _catalogue(
+    Catalogued(
+        "overdue",
+        "repayments",
+        "a payment is {days} past due",
+        "at least 1 day past due, as last reported, and not paid in full since",
+        "days / 30",
+        removal="bills report nothing past due; missed payments, and partial ones past due, were made in full as usual",
+        cause="arrears",
+    ),
+    Catalogued(
+        "late_payment",
+        "repayments",
+        "the last payment came {days} late",
+        "the latest payment was 15 days late or more, and nothing is known to be overdue",
+        "days / 60",
+        removal="payments, also missed ones, no later than usual",
+        cause="lateness",
+    ),
+    Catalogued(
+        "paying_later",
+        "repayments",
+        "payments are getting later: {last} late now, {usual} on average",
+        "the latest payment was later than the one before and 2 days later than the average",
+        "days above the average / 10",
+        removal="as `late_payment`",
+        cause="lateness",
+    ),
+    Catalogued(
+        "missed_payments",
+        "repayments",
+        "{what} missed recently",
+        "decayed count of missed payments of 0.5 or more",
+        "count / 2",
+        removal="missed payments were made in full as usual",
+        cause="arrears",
+    ),
+    Catalogued(
+        "part_payments",
+        "repayments",
+        "only part of what is due is being paid, about {percent} %",
+        "recent payments cover less than 90 % of the amount due",
+        "share not covered",
+        removal="what was paid in part was paid in full",
+    ),
+    Catalogued(
+        "reversed_payment",
+        "repayments",
+        "a payment was reversed recently",
+        "decayed count of reversed payments of 0.5 or more",
+        "count",
+        removal="without the reversals",
+    ),
+    Catalogued(
+        "no_payment",
+        "repayments",
+        "no payment has come in for {days}",
+        "45 days since the latest payment",
+        "days over 30 / 60",
+        removal="payments like the last one every 30 days since, in the place of missed ones",
+        cause="arrears",
+    ),
+    Catalogued(
+        "repayment_pattern",
+        "repayments",
+        "the repayment history as a whole points to trouble",
+        "the branch contributes more than the facts above that apply explain",
+        removal="without any repayment event, ever",
+    ),
+    Catalogued(
+        "near_limit",
+        "transactions",
+        "the balance has been close to the credit limit for {time}",
+        "balance at 90 % of the credit limit or more, and since then not below 80 %",
+        "0.5, rising to 1 over 4 weeks",
+        removal="balances at the usual share of the limit",
+    ),
+    Catalogued(
+        "cash_out",
+        "transactions",
+        "cash withdrawals are {times} times their usual level",
+        "cash at 1.5 times its usual level and a tenth of all spending",
+        "(times - 1) / 2",
+        removal="without the movements of cash",
+    ),
+    Catalogued(
+        "income_down",
+        "transactions",
+        "money coming in has fallen to about {percent} % of its usual level",
+        "money in at 60 % of its usual level or less",
+        "share lost",
+        removal="with the incomes of the 90 days before in the place of the recent ones",
+    ),
+    Catalogued(
+        "spending_up",
+        "transactions",
+        "spending is {times} times its usual level",
+        "money out at 1.5 times its usual level",
+        "(times - 1) / 2",
+        removal="amounts out scaled to the usual sum a day",
+    ),
+    Catalogued(
+        "spending_down",
+        "transactions",
+        "spending has fallen to about {percent} % of its usual level",
+        "money out at 40 % of its usual level or less",
+        "share lost / 2",
+        removal="with the spending of the 90 days before in the place of the recent one",
+    ),
+    Catalogued(
+        "spending_pattern",
+        "transactions",
+        "account movements as a whole point to trouble",
+        "the branch contributes more than the facts above that apply explain",
+        removal="without any transaction, ever",
+    ),
+    Catalogued(
+        "credit_inquiries",
+        "activity",
+        "the borrower asked for credit several times recently",
+        "decayed count of credit inquiries of 1.5 or more",
+        "count / 4",
+        removal="without the inquiries",
+    ),
+    Catalogued(
+        "device_change",
+        "activity",
+        "the app was used from a new device recently",
+        "decayed count of device changes of 0.5 or more",
+        "count",
+        removal="without the device changes",
+    ),
+    Catalogued(
+        "sessions_up",
+        "activity",
+        "the app is opened {times} times as often as usual",
+        "sessions at twice their usual level",
+        "(times - 1) / 2",
+        removal="with evenly as many fewer sessions as makes their usual number a day",
+    ),
+    Catalogued(
+        "sessions_down",
+        "activity",
+        "the app is opened much less than usual",
+        "sessions at 40 % of their usual level or less",
+        "share lost / 2",
+        removal="with the sessions of the 90 days before in the place of the recent ones",
+    ),
+    Catalogued(
+        "activity_pattern",
+        "activity",
+        "inquiries and use of the app as a whole point to trouble",
+        "the branch contributes more than the facts above that apply explain",
+        removal="without any activity event, ever",
+    ),
+    Catalogued(
+        "profile_risk",
+        "profiles",
+        "what is known from the application points to a higher risk",
+        "the branch contributes",
+        removal="without any profile, ever",
+    ),
+    Catalogued(
+        "combination",
+        None,
+        "several small signs add up",
+        "no branch contributes enough on its own and no payment is or was late; its contribution is 0",
+    ),
+)
+"""Every reason code. The order breaks ties of equal contributions. `docs/alerts.md` lists it."""
+
+
+def cause_of(code: str) -> str:
+    """What the code is a word for: the cause that it shares with others, or itself."""
+    return CATALOGUE[code].cause or code
+
+
+def is_cash(event: Transaction) -> bool:
+    """Whether money left as cash: any label of the movement has the word "cash" or "atm" in it."""
+    return event.amount < 0 and speaks_of_cash(event.category, event.channel, event.counterparty_type)
+
+
+@lru_cache(maxsize=4096)
+def speaks_of_cash(*labels: str | None) -> bool:
+    """Whether any label has the word "cash" or "atm" in it, whatever the case and the separators."""
+    for label in labels:
+        words = "".join(c if c.isalnum() else " " for c in (label or "").casefold()).split()
+        if "cash" in words or "atm" in words:
+            return True
+    return False

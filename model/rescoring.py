@@ -1,0 +1,168 @@
+"""Scores of histories that did not happen: changed events through the step graphs, many histories at once.
+
+Pure: a bundle and events in, scores out. The graphs are those of serving and batches do not change bits, so the score
+of an unchanged history is, bit for bit, the one that was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import categorical_columns, numeric_columns, occurred_ms, time_columns
+from events.types import KINDS, Event, Kind
+from model.bundle import Bundle
+
+SMALLEST_PROBABILITY = 1e-7
+ROWS_AT_ONCE = 2_048
+"""Histories stepped together: their inputs are held in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One user's events of one kind as the step graph's inputs, rows in order of arrival.
+
+    `numeric` float32 `[n, numeric inputs without time columns]`, `categorical` int64 `[n, categories]`, `times_ms`
+    int64 `[n]`. `state` is what earlier events left behind, float32 `[state width of the kind]`, None if there were
+    none; `previous_ms` is the latest of their times, -1 if there were none.
+    """
+
+    kind: Kind
+    numeric: NDArray[np.float32]
+    categorical: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    state: NDArray[np.float32] | None = None
+    previous_ms: int = -1
+
+    @classmethod
+    def of(cls, kind: Kind, events: Sequence[Event], bundle: Bundle) -> Branch:
+        """From events that are all of `kind`."""
+        times = occurred_ms(events)
+        codes = categorical_columns(kind, events, bundle.vocabularies.get(kind, {}))
+        return cls(kind, numeric_columns(kind, events, times), codes, times)
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    def without(self, rows: int | NDArray[np.int64]) -> Branch:
+        """Without one or more events."""
+        return replace(
+            self,
+            numeric=np.delete(self.numeric, rows, axis=0),
+            categorical=np.delete(self.categorical, rows, axis=0),
+            times_ms=np.delete(self.times_ms, rows),
+        )
+
+    def since(self, rows: int, state: NDArray[np.float32]) -> Branch:
+        """What follows the first `rows` events, which left `state` behind."""
+        before = self.times_ms[:rows]
+        return replace(
+            self,
+            numeric=self.numeric[rows:],
+            categorical=self.categorical[rows:],
+            times_ms=self.times_ms[rows:],
+            state=state,
+            previous_ms=max(self.previous_ms, int(before.max())) if rows else self.previous_ms,
+        )
+
+    def replaced(self, row: int, numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> Branch:
+        """With other values in one row; its time stays."""
+        new_numeric, new_categorical = self.numeric.copy(), self.categorical.copy()
+        new_numeric[row], new_categorical[row] = numeric, categorical
+        return replace(self, numeric=new_numeric, categorical=new_categorical)
+
+    def inputs(self) -> NDArray[np.float32]:
+        """Numeric inputs of the step graph, time columns included, float32 `[n, numeric inputs]`."""
+        latest = np.maximum.accumulate(np.concatenate([[self.previous_ms], self.times_ms]))
+        return np.concatenate([self.numeric, time_columns(self.times_ms, latest[:-1])], axis=1)
+
+
+History = Mapping[Kind, Branch]
+"""One user's events by kind. Branches do not meet before the fusion, so their interleaving does not change the score
+after the last of them."""
+
+
+def history_of(events: Sequence[Event], bundle: Bundle) -> dict[Kind, Branch]:
+    """The history of one user from all their events, in order of arrival."""
+    by_kind: dict[Kind, list[Event]] = {kind: [] for kind in KINDS}
+    for event in events:
+        by_kind[event.KIND].append(event)
+    return {kind: Branch.of(kind, by_kind[kind], bundle) for kind in KINDS}
+
+
+def score_histories(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.float32]:
+    """Probabilities after the last event of each history, float32 `[n, horizons]`.
+
+    A branch that several histories share (the same object) is stepped once.
+    """
+    return bundle.score(readouts_of(bundle, histories))
+
+
+def readouts_of(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.float32]:
+    """Readouts after the last event of each history, float32 `[n, readout_width]`."""
+    readout = np.zeros((len(histories), bundle.readout_width), dtype=np.float32)
+    for kind, part in bundle.readout_slices.items():
+        unique: dict[int, Branch] = {id(history[kind]): history[kind] for history in histories}
+        row_of = {branch: row for row, branch in enumerate(unique)}
+        states = final_states(bundle, kind, list(unique.values()))
+        rows = [row_of[id(history[kind])] for history in histories]
+        readout[:, part] = states[rows, : bundle.readout_widths[kind]]
+    return readout
+
+
+def final_states(bundle: Bundle, kind: Kind, branches: Sequence[Branch]) -> NDArray[np.float32]:
+    """The kind's state after the last event of each branch, float32 `[n, state width of the kind]`."""
+    part = bundle.state_slices[kind]
+    states = np.zeros((len(branches), part.stop - part.start), dtype=np.float32)
+    lengths = np.array([len(branch) for branch in branches], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        chosen = order[start : start + ROWS_AT_ONCE]
+        for row in chosen:
+            if (known := branches[row].state) is not None:
+                states[row] = known
+        states[chosen] = _stepped(bundle, kind, [branches[row] for row in chosen], states[chosen])
+    return states
+
+
+def _stepped(bundle: Bundle, kind: Kind, falling: Sequence[Branch], state: NDArray[np.float32]) -> NDArray[np.float32]:
+    """States after each branch, which stand in falling order of length, so that those not yet done come first."""
+    lengths = np.array([len(branch) for branch in falling], dtype=np.int64)
+    if not lengths.sum():
+        return state
+    numeric = np.concatenate([branch.inputs() for branch in falling])
+    categorical = np.concatenate([branch.categorical for branch in falling])
+    begin = np.cumsum(lengths) - lengths
+    for step in range(int(lengths[0])):
+        active = int(np.searchsorted(-lengths, -step, side="left"))
+        rows = begin[:active] + step
+        state[:active], _ = bundle.step(kind, numeric[rows], categorical[rows], np.ascontiguousarray(state[:active]))
+    return state
+
+
+def trace(bundle: Bundle, branch: Branch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """States float32 `[n + 1, state width of the kind]`, before the first event and after each, and the events'
+    attention logits float32 `[n]`."""
+    part = bundle.state_slices[branch.kind]
+    states = np.zeros((len(branch) + 1, part.stop - part.start), dtype=np.float32)
+    logits = np.zeros(len(branch), dtype=np.float32)
+    if branch.state is not None:
+        states[0] = branch.state
+    numeric = branch.inputs()
+    for row in range(len(branch)):
+        states[row + 1], logits[row] = (
+            output[0]
+            for output in bundle.step(
+                branch.kind, numeric[row : row + 1], branch.categorical[row : row + 1], states[row : row + 1]
+            )
+        )
+    return states, logits
+
+
+def log_odds(probability: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Logarithm of p / (1 - p), with p kept a hair away from 0 and 1."""
+    clipped = np.clip(probability.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(np.log(clipped / (1 - clipped)))
