@@ -1,7 +1,8 @@
 """Scores whose outcome is known by now, at most one per user and month: what calibration and ranking are judged on.
 
 A user's scores within a month say nearly the same thing about the same outcome, so all of them would count one borrower
-many times over. Reads scores and truth that have been computed; writes nothing.
+many times over. The first score of the month is taken: to take the last before an onset would look at the outcome and
+overstate the rate. Reads scores and truth that have been computed; writes nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def monthly_panel(
     truth: Truth,
     horizon_days: int,
 ) -> Panel:
-    """The last score of each user and month that was given before the onset and whose horizon has passed.
+    """The first score of each user and month that was given before the onset and whose horizon has passed.
 
     `times_ms` int64 `[n]`, `users` int64 `[n]` (positions in `truth`) and `scores` `[n]` are rows sorted by user, then
     arrival. Known means what `model.labels.within_horizons` means by it.
@@ -73,8 +74,8 @@ def monthly_panel(
     if len(rows):
         order = np.lexsort((np.arange(len(rows)), months, owner))
         rows, months, owner = rows[order], months[order], owner[order]
-        last = np.append((owner[1:] != owner[:-1]) | (months[1:] != months[:-1]), True)
-        rows, months, owner = rows[last], months[last], owner[last]
+        first = np.append(True, (owner[1:] != owner[:-1]) | (months[1:] != months[:-1]))
+        rows, months, owner = rows[first], months[first], owner[first]
     return Panel(owner, months, scores[rows].astype(np.float64), happened[rows], horizon_days)
 
 

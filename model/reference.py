@@ -19,7 +19,9 @@ from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
 from model.bundle import Bundle, BundleError
 from model.labels import Truth
+from model.scored import ScoredSource, rows_of_part
 from model.sequences import Sequences
+from model.splits import Part
 
 REFERENCE_FILE = "reference.json"
 SCORE = "score"
@@ -154,6 +156,13 @@ def reference_counts(reference: Reference) -> dict[str, NDArray[np.int64]]:
     return {
         name: np.array(distribution.counts, dtype=np.int64) for name, distribution in reference.distributions.items()
     }
+
+
+def take_reference(source: ScoredSource, part: Part, taken_from: str) -> Reference:
+    """The reference of a bundle from a part of a scored source: training takes the validation part, the latest data
+    that it has seen and that the weights were not fitted to."""
+    sample = draw_sample(source.sequences, rows_of_part(source.sequences, part), source.headline, source.truth)
+    return reference_of(sample, source.bundle.vocabularies, taken_from, source.bundle.fingerprint_hex)
 
 
 def write_reference(reference: Reference, folder: Path) -> Path:

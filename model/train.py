@@ -23,6 +23,7 @@ from events.types import KINDS, Kind
 from model.batches import Batch, by_length, pad
 from model.bundle import Bundle, Thresholds, Training
 from model.calibration import fit_calibration
+from model.card import card_figures, write_card
 from model.datasets import Dataset, Outcome
 from model.evaluate import GRACE_DAYS, judge, label_metrics, load_sequences, progress_bars
 from model.export import Description, export_bundle, record_metrics
@@ -32,6 +33,8 @@ from model.likelihood import hazard_loss
 from model.metrics import roc_auc
 from model.networks import Architecture, RiskModel, cumulative
 from model.playback import score_sequences
+from model.reference import take_reference, write_reference
+from model.scored import scored, scored_users
 from model.sequences import Sequences, learn_vocabularies
 from model.splits import Part, Split, split
 from model.thresholds import fit_thresholds
@@ -155,8 +158,19 @@ def train(
             "history": history,
             "test": _test_metrics(bundle, sequences, parts, truth, outcomes),
         }
-        record_metrics(bundle, metrics)
+        bars.add_task("reference and model card", total=None)
+        _write_companions(record_metrics(bundle, metrics), provisional, parts, outcomes)
     return metrics
+
+
+def _write_companions(bundle: Bundle, provisional: Sequences, parts: Split, outcomes: Mapping[str, Outcome]) -> None:
+    """`reference.json` and `MODEL_CARD.md` beside the manifest: of the finished bundle, and no part of it."""
+    users = np.union1d(parts.validation.users, parts.test.users)
+    source = scored(bundle, bundle.manifest.training.source, provisional, outcomes, users)
+    write_reference(take_reference(source, parts.validation, "the validation part of the training run"), bundle.path)
+    tested = scored_users(source, parts.test.users)
+    from_ms = parts.until_ms if parts.by == "time" else 0
+    write_card(bundle, card_figures(tested, "the run's test part", from_ms))
 
 
 def _test_metrics(

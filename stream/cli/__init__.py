@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from stream.cli import bench, demo, learn, operate, replay, run
+from stream.cli import bench, card, demo, drift, learn, operate, replay, run
 
 app = typer.Typer(
     name="foreshock",
@@ -30,6 +30,9 @@ app.command("simulate")(run.simulate)
 app.add_typer(replay.replay_app, name="replay")
 app.command("train")(learn.train)
 app.command("evaluate")(learn.evaluate)
+app.command("card")(card.card)
+app.command("reference")(card.reference)
+app.command("drift")(drift.drift)
 app.command("bench")(bench.bench)
 app.add_typer(operate.docs_app, name="docs")
 

@@ -43,7 +43,7 @@ def train(
         from model.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
-    dataset = _dataset(source, path, users, months, seed)
+    dataset = open_source(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
         metrics = run_training(
@@ -78,7 +78,7 @@ def evaluate(
 
     try:
         loaded = Bundle.load(settings.bundle)
-        dataset = _dataset(source, path, users, months, seed)
+        dataset = open_source(source, path, users, months, seed)
         metrics = run_evaluation(loaded, dataset, held_out_only=source != "simulator")
     except (BundleError, DatasetError, ValueError) as error:
         fail(str(error))
@@ -87,7 +87,8 @@ def evaluate(
         report.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2) + b"\n")
 
 
-def _dataset(source: Source, path: Path | None, users: int, months: int, seed: int) -> Dataset:
+def open_source(source: Source, path: Path | None, users: int, months: int, seed: int) -> Dataset:
+    """The data set that the options name; ends the command with what is wrong with them."""
     options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     try:
         return open_dataset(source, path, **options)

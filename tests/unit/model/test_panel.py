@@ -24,7 +24,7 @@ def truth(onsets: list[str | None], until: str) -> Truth:
     return Truth(np.array(onset), np.full(len(onsets), day(until)))
 
 
-def test_the_last_matured_score_of_each_month() -> None:
+def test_the_first_matured_score_of_each_month() -> None:
     moments = ["2023-01-03", "2023-01-20", "2023-02-05", "2023-03-05", "2023-01-10", "2023-04-20"]
     times = np.array([day(text) for text in moments])
     users = np.array([0, 0, 0, 0, 1, 1])
@@ -32,7 +32,7 @@ def test_the_last_matured_score_of_each_month() -> None:
     # User 0's onset on 1 March makes the score of 5 March no forecast; user 1's of 20 April is not matured.
     assert panel.users.tolist() == [0, 0, 1]
     assert [month_name(int(month)) for month in panel.months] == ["2023-01", "2023-02", "2023-01"]
-    assert panel.scores.tolist() == pytest.approx([0.1, 0.2, 0.4])
+    assert panel.scores.tolist() == pytest.approx([0.0, 0.2, 0.4])
     assert panel.happened.tolist() == [True, True, False]
     assert len(panel.latest(1)) == 1
 
@@ -58,8 +58,19 @@ def test_no_user_counts_twice_a_month_nor_after_the_onset(
         assert moment < last
         assert moment + 90 * DAY_MS <= 450 * DAY_MS
         assert panel.happened[row] == (last - moment <= 90 * DAY_MS)
-        later = (users == users[place]) & (months_of(times) == panel.months[row]) & (times > moment)
-        assert not (later & (times < last) & (times <= 360 * DAY_MS)).any()
+        assert not ((users == users[place]) & (months_of(times) == panel.months[row]) & (times < moment)).any()
+
+
+def test_the_choice_of_a_score_does_not_look_at_the_outcome() -> None:
+    """With a constant hazard and events at random, as many onsets follow the chosen scores as the hazard says."""
+    random = np.random.default_rng(0)
+    users, per_day = 4_000, 0.004
+    onset = random.exponential(1 / per_day, users) * DAY_MS
+    times = np.sort(random.uniform(0, 300, size=(users, 30)), axis=1) * DAY_MS
+    owner = np.repeat(np.arange(users), 30)
+    known = Truth(onset.astype(np.int64), np.full(users, 400 * DAY_MS))
+    panel = monthly_panel(times.astype(np.int64).ravel(), owner, np.zeros(users * 30), known, 90)
+    assert panel.happened.mean() == pytest.approx(1 - np.exp(-90 * per_day), abs=0.01)
 
 
 def test_nothing_is_a_panel_too() -> None:
