@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from stream.cli import bench, card, demo, drift, learn, operate, replay, run
+from stream.cli import bench, card, demo, drift, learn, operate, outlook, replay, run
 
 app = typer.Typer(
     name="foreshock",
@@ -33,6 +33,7 @@ app.command("evaluate")(learn.evaluate)
 app.command("card")(card.card)
 app.command("reference")(card.reference)
 app.command("drift")(drift.drift)
+app.command("outlook")(outlook.outlook)
 app.command("bench")(bench.bench)
 app.add_typer(operate.docs_app, name="docs")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
 import sys
 from pathlib import Path
@@ -87,9 +88,13 @@ def evaluate(
         report.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2) + b"\n")
 
 
-def open_source(source: Source, path: Path | None, users: int, months: int, seed: int) -> Dataset:
+def open_source(
+    source: Source, path: Path | None, users: int, months: int, seed: int, start: dt.date | None = None
+) -> Dataset:
     """The data set that the options name; ends the command with what is wrong with them."""
-    options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
+    options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
+    if start is not None:
+        options["start"] = start
     try:
         return open_dataset(source, path, **options)
     except DatasetError as error:
