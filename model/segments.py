@@ -79,7 +79,8 @@ def profile_groups(plain: Sequences, field: str) -> NDArray[np.str_]:
 def gathered(panel: Panel, groups: NDArray[np.str_], least: int = LEAST_ROWS) -> NDArray[np.str_]:
     """The group of each row of a panel, small groups put together as `other`."""
     names, place, counts = np.unique(groups[panel.users], return_inverse=True, return_counts=True)
-    kept = counts >= max(least, int(np.sort(counts)[-MOST_GROUPS:].min(initial=0)))
+    largest = np.sort(counts)[-MOST_GROUPS:]
+    kept = counts >= max(least, int(largest[0]) if len(largest) else 0)
     shown = np.array([str(name) if keep else OTHER for name, keep in zip(names, kept, strict=True)] or [""])
     return shown[place] if len(place) else np.zeros(0, dtype=np.str_)
 
