@@ -16,23 +16,22 @@ from events.columns import DAY_MS
 from model.cases import PERIOD_DAYS, Presence
 from model.labels import NEVER_MS, Truth
 from model.outlook import (
-    LEAST_ORIGINS,
     OUTLOOK_DAYS,
     STALE_DAYS,
     Book,
     Judged,
+    TrackRecord,
     book_at,
     case_intervals,
     count_intervals,
     dispersion,
-    judged,
     within,
 )
 from model.panel import month_name, months_of
 from model.scored import ScoredSource
 from model.sequences import Sequences
 
-SCORES, RECALIBRATED = "sum of scores", "sum of scores, scaled by the past"
+SCORES, SET_RIGHT = "sum of scores", "outlook: sum of scores, set right by the past"
 ENCODER_DECODER, LAST, MEAN_OF_THREE = "encoder–decoder", "last period", "mean of the last 3 periods"
 WARM_UP_DAYS = 270
 """History before the first origin: three periods of the longest outlook for the naive mean."""
@@ -82,25 +81,19 @@ class _Past:
 
 def month_starts(from_ms: int, until_ms: int) -> list[int]:
     """First moments (UTC) of the calendar months that begin between the two."""
-    months = np.arange(from_ms, until_ms, DAY_MS).astype("datetime64[ms]").astype("datetime64[M]")
+    months = np.arange(from_ms, until_ms + DAY_MS, DAY_MS).astype("datetime64[ms]").astype("datetime64[M]")
     starts = np.unique(months).astype("datetime64[ms]").astype(np.int64)
     return [int(start) for start in starts if from_ms <= start <= until_ms]
 
 
-def past_outlooks(
-    source: ScoredSource, until_ms: int, horizons: Sequence[int] = OUTLOOK_DAYS, stale_days: float = STALE_DAYS
-) -> dict[int, list[Judged]]:
-    """Outlooks of the sum of scores at every month's start that has come due by `until_ms`, by horizon."""
-    begin = int(source.sequences.times_ms.min())
-    found: dict[int, list[Judged]] = {days: [] for days in horizons}
-    for at_ms in month_starts(begin, until_ms):
+def track_record(source: ScoredSource, until_ms: int, stale_days: float = STALE_DAYS) -> TrackRecord:
+    """Outlooks at every month's start before `until_ms`."""
+    record = TrackRecord(source.bundle.horizons_days)
+    for at_ms in month_starts(int(source.sequences.times_ms.min()), until_ms):
         book = book_at(source.sequences, source.probabilities, source.truth, at_ms, stale_days)
-        for days in horizons:
-            if len(book.users) and at_ms + days * DAY_MS <= until_ms:
-                found[days].append(
-                    judged(within(book, source.bundle.horizons_days, days), came(book, source.truth, days))
-                )
-    return found
+        if len(book.users):
+            record.add(book, source.truth.onset_ms[book.users])
+    return record
 
 
 def came(book: Book, truth: Truth, days: float) -> NDArray[np.bool_]:
@@ -120,10 +113,12 @@ def backtest(
     begin = int(source.sequences.times_ms.min()) + WARM_UP_DAYS * DAY_MS
     last = until_ms - max(horizons) * DAY_MS
     books = _Books(source, stale_days)
+    record = track_record(source, until_ms, stale_days)
     pasts: dict[tuple[str, int], _Past] = {}
     found: list[Origin] = []
     for at_ms in month_starts(begin, last):
         book = books.at(at_ms)
+        corrected = record.chances(book)
         per_period = None
         if forecast is not None:
             per_period = forecast(
@@ -132,13 +127,12 @@ def backtest(
         for days in horizons:
             chances = within(book, source.bundle.horizons_days, days)
             observed = int(came(book, source.truth, days).sum())
-            due = pasts.setdefault((SCORES, days), _Past([], [])).known_at(at_ms)
             counts = {LAST: books.rate(at_ms, days, 1), MEAN_OF_THREE: books.rate(at_ms, days, 3)}
             if per_period is not None:
                 counts[ENCODER_DECODER] = float(per_period[: days // PERIOD_DAYS].sum())
             entries: dict[str, NDArray[np.float64] | float] = {
                 SCORES: chances,
-                RECALIBRATED: _scaled(chances, due),
+                SET_RIGHT: corrected[days],
                 **counts,
             }
             for method, expected in entries.items():
@@ -198,16 +192,6 @@ def _origin(
     past.judged.append(Judged(expected, variance, observed))
     month = month_name(int(months_of(np.array([at_ms]))[0]))
     return Origin(method, month, days, users, expected, observed, intervals)
-
-
-def _scaled(chances: NDArray[np.float64], due: Sequence[Judged]) -> NDArray[np.float64]:
-    """Hazards times what the outlooks that have come due saw of what they expected; as they are before there are
-    enough."""
-    expected = sum(each.expected for each in due)
-    if len(due) < LEAST_ORIGINS or not expected:
-        return chances
-    factor = sum(each.observed for each in due) / expected
-    return -np.expm1(factor * np.log1p(-np.minimum(chances, 1 - 1e-9)))
 
 
 class _Books:

@@ -23,6 +23,9 @@ STALE_DAYS = 60.0
 CONFIDENCES = (0.8, 0.95)
 LEAST_ORIGINS = 3
 """Past outlooks that it takes to say how far off they were."""
+PRIOR_CASES = 10.0
+RECENT_ORIGINS = 6
+"""Past outlooks that set the next one right: half a year of them, since what was off before may have changed."""
 DRAWS = 4_000
 GROUPS = 200
 _SUREST = 1 - 1e-9
@@ -54,12 +57,14 @@ class Judged:
 class Outlook:
     """Expected new cases of `users` within `horizon_days`, with intervals by confidence (in percent).
 
+    `expected` is the sum of chances set right by past outlooks, `sum_of_scores` that of the scores as they are.
     `dispersion` is the relative error that all scores of a time have in common, None where too few past outlooks tell.
     """
 
     segment: str
     horizon_days: int
     users: int
+    sum_of_scores: float
     expected: float
     intervals: dict[str, tuple[float, float]]
     dispersion: float | None
@@ -114,15 +119,71 @@ def dispersion(past: Sequence[Judged]) -> float | None:
     return float(np.sqrt(max(0.0, excess) / scale)) if scale > 0 else None
 
 
-def outlook(segment: str, horizon_days: int, chances: NDArray[np.float64], shared_error: float | None) -> Outlook:
-    """Expected cases and intervals; see `case_interval`."""
+class TrackRecord:
+    """Outlooks of the past, in order of time, and what those that have come due say about the next.
+
+    Scores are calibrated over events, and an outlook counts users, whose latest score may be some silent days old:
+    their sum can be off though the scores are right. So each part of the horizon (to 30, 60, 90 days) has a factor on
+    its hazard: onsets that came in it over those expected, in the last `RECENT_ORIGINS` outlooks that have come due,
+    both plus `PRIOR_CASES`, so that a handful of cases does not move it far.
+    """
+
+    def __init__(self, horizons_days: Sequence[int]) -> None:
+        self._horizons_days = tuple(horizons_days)
+        self._at_ms: list[int] = []
+        self._parts: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        self._judged: list[dict[int, Judged]] = []
+
+    def add(self, book: Book, onset_ms: NDArray[np.int64]) -> None:
+        """A past book and its users' onsets (int64 `[n]`, ms); what came is used only from when it had come due."""
+        raw = np.stack([within(book, self._horizons_days, days) for days in OUTLOOK_DAYS])
+        came = np.stack([onset_ms < book.at_ms + days * DAY_MS for days in OUTLOOK_DAYS])
+        self._judged.append(
+            {days: judged(chances, came[row]) for row, (days, chances) in enumerate(self.chances(book).items())}
+        )
+        expected, observed = (np.diff(sums, prepend=0.0) for sums in (raw.sum(1), came.sum(1).astype(np.float64)))
+        self._parts.append((expected, observed))
+        self._at_ms.append(book.at_ms)
+
+    def factors(self, at_ms: int) -> NDArray[np.float64]:
+        """Factor on the hazard of each part of the horizon, float64 `[len(OUTLOOK_DAYS)]`; 1 where too few came due."""
+        found = np.ones(len(OUTLOOK_DAYS))
+        for part, days in enumerate(OUTLOOK_DAYS):
+            due = [sums for at, sums in zip(self._at_ms, self._parts, strict=True) if at + days * DAY_MS <= at_ms]
+            expected = sum(sums[0][part] for sums in due[-RECENT_ORIGINS:])
+            observed = sum(sums[1][part] for sums in due[-RECENT_ORIGINS:])
+            if len(due) >= LEAST_ORIGINS:
+                found[part] = (observed + PRIOR_CASES) / (expected + PRIOR_CASES)
+        return found
+
+    def chances(self, book: Book) -> dict[int, NDArray[np.float64]]:
+        """Each user's chance by horizon, float64 `[n]`, set right by what had come due at the book's moment."""
+        found = {}
+        accrued, before = np.zeros(len(book.users)), np.zeros(len(book.users))
+        for factor, days in zip(self.factors(book.at_ms), OUTLOOK_DAYS, strict=True):
+            hazard = -np.log1p(-np.minimum(within(book, self._horizons_days, days), _SUREST))
+            accrued = accrued + factor * (hazard - before)
+            before = hazard
+            found[days] = -np.expm1(-np.maximum(accrued, 0.0))
+        return found
+
+    def due(self, days: int, at_ms: int) -> list[Judged]:
+        """The outlooks of a horizon that have come due, as they were set right at the time."""
+        return [each[days] for at, each in zip(self._at_ms, self._judged, strict=True) if at + days * DAY_MS <= at_ms]
+
+
+def outlook(
+    segment: str, horizon_days: int, scores: NDArray[np.float64], chances: NDArray[np.float64], shared: float | None
+) -> Outlook:
+    """Expected cases of users with `chances`, whose scores as they are say `scores`; see `case_intervals`."""
     return Outlook(
         segment=segment,
         horizon_days=horizon_days,
         users=len(chances),
+        sum_of_scores=float(scores.sum()),
         expected=float(chances.sum()),
-        intervals=case_intervals(chances, shared_error or 0.0),
-        dispersion=shared_error,
+        intervals=case_intervals(chances, shared or 0.0),
+        dispersion=shared,
     )
 
 

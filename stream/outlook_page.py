@@ -51,9 +51,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _course(result: dict[str, Any]) -> str:
-    """The sum of scores origin by origin, at the longest horizon."""
+    """The outlook origin by origin, at the longest horizon."""
     days = max(each["horizon_days"] for each in result["origins"])
-    rows = [each for each in result["origins"] if each["horizon_days"] == days and each["method"] == "sum of scores"]
+    rows = [each for each in result["origins"] if each["horizon_days"] == days and each["method"].startswith("outlook")]
     lines = ["| origin | users at risk | expected | 95 % interval | came |", "| --- | ---: | ---: | ---: | ---: |"]
     for each in rows:
         bounds = (each["intervals"] or {}).get("95")
@@ -61,4 +61,4 @@ def _course(result: dict[str, Any]) -> str:
         lines.append(
             f"| {each['origin']} | {each['users']:,} | {each['expected']:.1f} | {interval} | {each['observed']} |"
         )
-    return f"The sum of scores, {days} days, origin by origin:\n\n" + "\n".join(lines) + "\n"
+    return f"The outlook, {days} days, origin by origin:\n\n" + "\n".join(lines) + "\n"

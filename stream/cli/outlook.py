@@ -56,7 +56,8 @@ def outlook(
 ) -> None:
     """Expected new cases of serious delinquency in 30, 60 and 90 days, with intervals: what a team staffs by.
 
-    The sum of the latest calibrated scores of all users at risk, from PostgreSQL or from a source and a bundle.
+    The sum of the latest calibrated scores of all users at risk, set right by past outlooks that have come due, from
+    PostgreSQL or from a source and a bundle.
     """
     from stream.outlook import OutlookError, outlook_of_database, outlook_of_source
 
@@ -155,11 +156,18 @@ def _write_page(path: Path, result: dict[str, Any]) -> None:
 
 def _show(found: Any) -> None:
     table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(("segment", "days", "users at risk", "expected", "80 %", "95 %")):
+    for number, name in enumerate(("segment", "days", "users at risk", "scores", "expected", "80 %", "95 %")):
         table.add_column(name, justify="right" if number else "left")
     for each in found.outlooks:
         bounds = [f"{low:,.0f}–{high:,.0f}" for low, high in each.intervals.values()]
-        table.add_row(each.segment, str(each.horizon_days), f"{each.users:,}", f"{each.expected:,.1f}", *bounds)
+        table.add_row(
+            each.segment,
+            str(each.horizon_days),
+            f"{each.users:,}",
+            f"{each.sum_of_scores:,.1f}",
+            f"{each.expected:,.1f}",
+            *bounds,
+        )
     console.print(f"{found.source} at {found.at:%Y-%m-%d %H:%M} UTC, model {found.fingerprint}", highlight=False)
     console.print(table)
     for days, origins in found.origins.items():

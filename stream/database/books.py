@@ -13,9 +13,10 @@ from typing import Any, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
+from events.columns import DAY_MS
 from model.backtest import month_starts
 from model.labels import NEVER_MS
-from model.outlook import OUTLOOK_DAYS, Book, Judged, judged, within
+from model.outlook import OUTLOOK_DAYS, Book, TrackRecord
 from stream.database.connection import Connection, address_of
 from stream.database.errors import DatabaseError
 from stream.database.monitoring import snapshot
@@ -40,12 +41,12 @@ ORDER BY user_id, sequence DESC
 
 @dataclass(frozen=True)
 class Books:
-    """The book now with each user's level (`[n]`, as `now.users` counts from 0), and past outlooks by horizon."""
+    """The book now with each user's level (`[n]`, as `now.users` counts from 0), and past outlooks."""
 
     at: dt.datetime
     now: Book
     levels: NDArray[np.str_]
-    past: dict[int, list[Judged]]
+    record: TrackRecord
 
 
 def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_days: int, stale_days: float) -> Books:
@@ -66,35 +67,32 @@ def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_d
         at_ms = max(_ms(row[1]) for row in rows) + 1
         at_risk = [row for row in rows if not row[4] and str(row[0]) not in onsets]
         book, kept = _book(at_risk, at_ms, horizons_days, stale_days)
-        past = _past(connection, shared, onsets, at_ms, horizons_days, stale_days)
+        record = _record(connection, shared, onsets, at_ms, horizons_days, stale_days)
     levels = np.array([str(row[3]) for row in at_risk], dtype=np.str_)[kept]
-    return Books(dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC), book, levels, past)
+    return Books(dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC), book, levels, record)
 
 
-def _past(
+def _record(
     connection: Connection,
     shared: Mapping[str, Any],
     onsets: Mapping[str, int],
     at_ms: int,
     horizons_days: Sequence[int],
     stale_days: float,
-) -> dict[int, list[Judged]]:
-    found: dict[int, list[Judged]] = {days: [] for days in OUTLOOK_DAYS}
+) -> TrackRecord:
+    record = TrackRecord(horizons_days)
     (first,) = connection.execute(_FIRST, shared).fetchone() or (None,)
     if first is None:
-        return found
-    day_ms = _DAY // dt.timedelta(milliseconds=1)
-    for origin_ms in month_starts(_ms(first), at_ms - min(OUTLOOK_DAYS) * day_ms)[-MOST_ORIGINS:]:
+        return record
+    for origin_ms in month_starts(_ms(first), at_ms - min(OUTLOOK_DAYS) * DAY_MS)[-MOST_ORIGINS:]:
         at = dt.datetime.fromtimestamp(origin_ms / 1000, dt.UTC)
         rows = connection.execute(_THEN, {**shared, "at": at, "since": at - stale_days * _DAY}).fetchall()
         at_risk = [row for row in rows if onsets.get(str(row[0]), NEVER_MS) >= origin_ms]
         book, _ = _book(at_risk, origin_ms, horizons_days, stale_days)
-        onset_ms = np.array([onsets.get(str(row[0]), NEVER_MS) for row in at_risk], dtype=np.int64)
-        for days in OUTLOOK_DAYS:
-            if len(book.users) and origin_ms + days * day_ms <= at_ms:
-                came = onset_ms[book.users] < origin_ms + days * day_ms
-                found[days].append(judged(within(book, horizons_days, days), came))
-    return found
+        if len(book.users):
+            onset_ms = np.array([onsets.get(str(row[0]), NEVER_MS) for row in at_risk], dtype=np.int64)
+            record.add(book, onset_ms[book.users])
+    return record
 
 
 def _book(
@@ -103,7 +101,7 @@ def _book(
     """A book of rows (user, time, horizons, …) whose users are their positions, and which rows are not stale."""
     times = np.array([_ms(row[1]) for row in rows], dtype=np.int64)
     chances = np.array([[row[2][str(days)] for days in horizons_days] for row in rows], dtype=np.float64)
-    ages = (at_ms - times) / (_DAY / dt.timedelta(milliseconds=1))
+    ages = (at_ms - times) / DAY_MS
     kept = ages <= stale_days
     chances = chances.reshape(len(rows), len(horizons_days))
     return Book(at_ms, np.flatnonzero(kept), ages[kept], chances[kept]), kept

@@ -144,11 +144,12 @@ def test_the_book_and_its_past(url: str, scores: list[Score]) -> None:
     at_risk = np.flatnonzero(onset == NEVER_MS)
     assert len(books.now.users) == len(at_risk)
     assert len(books.levels) == len(at_risk)
-    assert 6 <= len(books.past[90]) <= 8 < len(books.past[30])
+    past = books.record.due(90, books.now.at_ms)
+    assert 6 <= len(past) <= 8 < len(books.record.due(30, books.now.at_ms))
     origin_ms = round((START + dt.timedelta(days=31)).timestamp() * 1000)
     there = np.unique(users[times < origin_ms])
     came = (onset[there] >= origin_ms) & (onset[there] < origin_ms + 90 * 86_400_000)
-    assert books.past[90][0].observed == came.sum()
+    assert past[0].observed == came.sum()
 
 
 def test_the_outlook_of_the_tables(url: str) -> None:
