@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -22,6 +22,7 @@ from events.columns import DAY_MS, PROTECTED_FIELDS
 from model.architectures import Architecture
 from model.augmentation import Augmentation
 from model.bundle import Bundle, Training
+from model.card import card_figures, write_card
 from model.checkpoint import Checkpoints, folder_beside
 from model.curves import CURVES_FILE, curves
 from model.datasets import Dataset, Outcome
@@ -34,6 +35,8 @@ from model.playback import score_sequences
 from model.preparation import TrainingError, from_bundle
 from model.preparation import labels_of as _labels
 from model.preparation import prepare as _prepare
+from model.reference import take_reference, write_reference
+from model.scored import scored, scored_users
 from model.sequences import Sequences
 from model.splits import Split, split
 from model.tensorboard import TensorBoard
@@ -50,6 +53,9 @@ MOST_EVENTS = 12_000_000
 """Events that one run reads. Memory holds all of them; docs/training.md has what an event costs."""
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+
+
+Finish: TypeAlias = Callable[[Bundle, Progress], Bundle]
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ def train(
     device: Device = "auto",
     restart: bool = False,
     tensorboard: Path | None = None,
+    finish: Finish | None = None,
 ) -> dict[str, Any]:
     """Train on `dataset`, write the bundle to `out`, and return the metrics that stand in its manifest.
 
@@ -97,6 +104,9 @@ def train(
 
     A checkpoint is written beside `out` after every epoch, and deleted when the bundle is whole; a run that finds one
     of the same settings goes on from there, unless `restart`. `tensorboard` is a folder for logs.
+
+    `finish` is given the whole bundle and may add to its manifest; it returns the bundle as it then is. The reference
+    and the card that lie beside the manifest are made after it.
 
     Equal arguments on the same machine's processor give equal weights, interrupted or not. Raises `TrainingError` when
     the data hold nothing to learn from or the arguments contradict each other, `CheckpointError` for a checkpoint of
@@ -148,7 +158,11 @@ def train(
         bars.add_task("exporting", total=None)
         bundle = export_bundle(model.cpu(), description, out)
         metrics = _metrics(trainer, bundle, material, options, history)
-        record_metrics(bundle, metrics)
+        bundle = record_metrics(bundle, metrics)
+        if finish is not None:
+            bundle = finish(bundle, bars)
+        bars.add_task("reference and model card", total=None)
+        _write_companions(bundle, material)
         (out / CURVES_FILE).write_text(curves(history), encoding="utf-8")
         checkpoints.clear()
     return metrics
@@ -271,6 +285,17 @@ def _told(picture: Path, tensorboard: Path | None) -> OnEpoch:
             board.add(history)
 
     return told
+
+
+def _write_companions(bundle: Bundle, material: Material) -> None:
+    """`reference.json` and `MODEL_CARD.md` beside the manifest: of the finished bundle, and no part of it."""
+    parts = material.parts
+    users = np.union1d(parts.validation.users, parts.test.users)
+    source = scored(bundle, bundle.manifest.training.source, material.sequences, material.outcomes, users)
+    write_reference(take_reference(source, parts.validation, "the validation part of the training run"), bundle.path)
+    tested = scored_users(source, parts.test.users)
+    from_ms = parts.until_ms if parts.by == "time" else 0
+    write_card(bundle, card_figures(tested, "the run's test part", from_ms))
 
 
 def _metrics(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from stream.cli import bench, compare, demo, explain, learn, operate, reasons, replay, run, search
+from stream.cli import bench, card, compare, demo, drift, explain, learn, operate, outlook, reasons, replay, run, search
 
 app = typer.Typer(
     name="foreshock",
@@ -35,6 +35,10 @@ app.command("ablate")(search.ablate)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.add_typer(reasons.reasons_app, name="reasons")
+app.command("card")(card.card)
+app.command("reference")(card.reference)
+app.command("drift")(drift.drift)
+app.command("outlook")(outlook.outlook)
 app.command("bench")(bench.bench)
 app.add_typer(operate.docs_app, name="docs")
 

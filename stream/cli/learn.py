@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
 from model.architectures import ARCHITECTURES, DEFAULT, Family
@@ -75,14 +77,11 @@ def train(
     try:
         from model.augmentation import Augmentation
         from model.checkpoint import CheckpointError
-        from model.evaluate import progress_bars
         from model.export import ExportError
         from model.train import TrainingError
         from model.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
-    from stream.faithfulness import calibrate_bundle
-
     dataset = open_source(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
@@ -107,13 +106,20 @@ def train(
             max_users=max_users,
             restart=restart,
             tensorboard=tensorboard,
+            finish=lambda bundle, bars: _with_effects(bundle, dataset, bars),
         )
-        with progress_bars(True) as bars:
-            calibrate_bundle(load_settings(bundle=out), dataset, bars)
     except (BundleError, CheckpointError, DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
     _show({name: value for name, value in metrics.items() if name not in ("history", "options")})
     console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}, its learning curves in {out / CURVES_FILE}")
+
+
+def _with_effects(bundle: Bundle, dataset: Dataset, bars: Progress) -> Bundle:
+    """The bundle with what its reasons weigh."""
+    from stream.faithfulness import calibrate_bundle
+
+    calibrate_bundle(load_settings(bundle=bundle.path), dataset, bars)
+    return Bundle.load(bundle.path)
 
 
 @takes_settings("bundle")
@@ -141,9 +147,13 @@ def evaluate(
         report.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2) + b"\n")
 
 
-def open_source(source: Source, path: Path | None, users: int, months: int, seed: int) -> Dataset:
-    """The data set that the options name; a wrong one ends the command."""
-    options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
+def open_source(
+    source: Source, path: Path | None, users: int, months: int, seed: int, start: dt.date | None = None
+) -> Dataset:
+    """The data set that the options name; ends the command with what is wrong with them."""
+    options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
+    if start is not None:
+        options["start"] = start
     try:
         return open_dataset(source, path, **options)
     except DatasetError as error:

@@ -88,3 +88,16 @@ def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, s
             )
         servers, url = servers or stack.bootstrap_servers, url or stack.database_url
     return servers, url or ""
+
+
+def database_of(settings: Settings) -> tuple[str, str]:
+    """URL of a command's database, and its name for people: the user's own, else that of the embedded stack."""
+    from stream.database.connection import address_of
+
+    url = settings.database_url
+    if url is None:
+        stack = running(settings.stack_dir)
+        if stack is None:
+            fail(f"no --database-url given and no embedded stack runs in {settings.stack_dir}")
+        url = stack.database_url
+    return url, address_of(url)

@@ -16,10 +16,12 @@ import torch
 from events.types import Activity, Event
 from model.architectures import ARCHITECTURES, Architecture
 from model.bundle import Bundle
+from model.card import CARD_FILE
 from model.datasets import Dataset, Outcome, open_dataset
 from model.evaluate import evaluate, load_sequences, progress_bars
 from model.history import score_users
 from model.labels import truth_of
+from model.reference import REFERENCE_FILE, read_reference
 from model.splits import split
 from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
 
@@ -71,6 +73,17 @@ def test_the_manifest_says_how_to_make_the_bundle_again(trained: tuple[Bundle, d
     assert manifest.architecture["hidden"] == [64, 64, 32]
     assert 0 < manifest.thresholds.medium <= manifest.thresholds.high <= 1
     assert manifest.vocabularies["repayments"]["kind"].keys() >= {"due", "missed", "paid"}
+
+
+def test_a_reference_and_a_card_lie_beside_the_manifest(trained: tuple[Bundle, dict[str, Any]]) -> None:
+    bundle, metrics = trained
+    assert not {REFERENCE_FILE, CARD_FILE} & bundle.manifest.files.keys()
+    reference = read_reference(bundle)
+    assert reference is not None
+    assert 50 < reference.users <= metrics["split"]["validation_users"]
+    text = (bundle.path / CARD_FILE).read_text()
+    assert bundle.fingerprint_hex in text
+    assert "the run's test part" in text
 
 
 def test_protected_fields_are_no_input_unless_named(trained: tuple[Bundle, dict[str, Any]], dataset: Dataset) -> None:

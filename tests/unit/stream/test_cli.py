@@ -68,6 +68,8 @@ def test_every_command_has_help() -> None:
         "evaluate",
         "tune",
         "ablate",
+        "drift",
+        "outlook",
     ):
         assert command in result.output
 
