@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.datasets.simulator import BLOCK_USERS, BURN_IN_WEEKS, DAY_MS, Simulator, economy, life
+from model.datasets.simulator.calendar import Calendar
 from model.datasets.simulator.evidence import Known, Seen, account_likelihood, behaviour_log_likelihood, seen_in
-from model.datasets.simulator.life import DELAY_SPREAD_DAYS, NEVER, Calendar, Draws, Mind, State, Week
+from model.datasets.simulator.life import DELAY_SPREAD_DAYS, NEVER, Draws, Mind, State, Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits, log_frailty_given_profile
 
 PARTICLES = 400
@@ -42,8 +43,8 @@ def attainable_hazards(
     """Probability of onset within `horizon_days` of the days of `times_ms`, as the events by the end of those days can
     tell it, float64 `[n]`.
 
-    NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio. Equal questions get
-    equal answers, but who else is asked for changes a borrower's a little: the particles share a stream of chances.
+    NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio. Equal questions
+    get equal answers, but who else is asked for changes a borrower's a little: the particles share a stream of chances.
     `progress` is called with the share done, up to 1.
     """
     numbers = np.array([int(user_id[1:]) for user_id in user_ids], dtype=np.int64)

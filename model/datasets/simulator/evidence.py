@@ -12,13 +12,12 @@ import numpy as np
 
 from model.datasets.simulator import behaviour, life
 from model.datasets.simulator.behaviour import CATEGORIES, CATEGORY_TABLE, Surface
+from model.datasets.simulator.calendar import NOTICE_DAYS, Calendar
 from model.datasets.simulator.drafts import DAY_S, Draft
 from model.datasets.simulator.life import (
     DELAY_SPREAD_DAYS,
     LATEST_DELAY_DAYS,
     NEVER,
-    NOTICE_DAYS,
-    Calendar,
     Mind,
     State,
 )
