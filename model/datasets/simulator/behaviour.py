@@ -214,10 +214,24 @@ class _Movements(NamedTuple):
     party: Ints
 
     def joined(self, others: _Movements) -> _Movements:
-        return _Movements(*(np.concatenate(columns) for columns in zip(self, others, strict=True)))
+        return _Movements(
+            np.concatenate((self.user, others.user)),
+            np.concatenate((self.time_s, others.time_s)),
+            np.concatenate((self.amount, others.amount)),
+            np.concatenate((self.category, others.category)),
+            np.concatenate((self.channel, others.channel)),
+            np.concatenate((self.party, others.party)),
+        )
 
     def of(self, rows: Ints) -> _Movements:
-        return _Movements(*(column[rows] for column in self))
+        return _Movements(
+            self.user[rows],
+            self.time_s[rows],
+            self.amount[rows],
+            self.category[rows],
+            self.channel[rows],
+            self.party[rows],
+        )
 
 
 def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> Draft:
