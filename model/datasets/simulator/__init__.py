@@ -22,8 +22,9 @@ from model.datasets import DatasetError, Outcome, in_held_out_share
 from model.datasets.simulator import economy, hazard, life
 from model.datasets.simulator.arrivals import LATE_SHARE, TWICE_SHARE, Record, delivered
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
+from model.datasets.simulator.calendar import Calendar
 from model.datasets.simulator.drafts import DAY_S, Draft
-from model.datasets.simulator.life import NEVER, Calendar, Draws, State, Week
+from model.datasets.simulator.life import NEVER, Draws, State, Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits
 from model.datasets.simulator.repayments import draft_repayments
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from events.types import Activity, Event, Profile, Transaction
 from model.datasets.simulator import life
 from model.datasets.simulator import portfolio as names
+from model.datasets.simulator.calendar import Calendar
 from model.datasets.simulator.drafts import DAY_S, Draft, money, named, with_gaps
 from model.datasets.simulator.life import Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits
@@ -194,7 +195,7 @@ def pay_rate(traits: Traits, regime: Ints) -> tuple[Floats, Floats]:
     return np.where(regime == life.GONE, 0.3, np.where(jobless, 0.75, 0.97)), np.where(jobless, 0.6, 0.0)
 
 
-def is_december(calendar: life.Calendar) -> bool:
+def is_december(calendar: Calendar) -> bool:
     return calendar.year_phase > 0.9
 
 
@@ -202,9 +203,72 @@ def _winter(week: Week) -> bool:
     return week.calendar.year_phase < 0.2 or week.calendar.year_phase > 0.95
 
 
+class _Movements(NamedTuple):
+    """Movements of a week, arrays `[movements]`; the last three are places in the vocabularies."""
+
+    user: Ints
+    time_s: Ints
+    amount: Floats
+    category: Ints
+    channel: Ints
+    party: Ints
+
+    def joined(self, others: _Movements) -> _Movements:
+        return _Movements(
+            np.concatenate((self.user, others.user)),
+            np.concatenate((self.time_s, others.time_s)),
+            np.concatenate((self.amount, others.amount)),
+            np.concatenate((self.category, others.category)),
+            np.concatenate((self.channel, others.channel)),
+            np.concatenate((self.party, others.party)),
+        )
+
+    def of(self, rows: Ints) -> _Movements:
+        return _Movements(
+            self.user[rows],
+            self.time_s[rows],
+            self.amount[rows],
+            self.category[rows],
+            self.channel[rows],
+            self.party[rows],
+        )
+
+
 def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> Draft:
+    acting = week.state.active & traits.has_transactions & (surface.outage_weeks == 0)
+    moved = _spending(traits, week, surface, shown, acting, rng).joined(_incomes(traits, week, surface, acting, rng))
+    again = np.flatnonzero(traits.two_feeds[moved.user])
+    delay = (rng.random(len(again)) * _FEED_DELAY_S).astype(np.int64)
+    moved = moved.joined(moved.of(again)._replace(time_s=moved.time_s[again] + delay))
+    copied = np.arange(len(moved.user)) >= len(moved.user) - len(again)
+    user, time_s = moved.user, moved.time_s
+
+    limit = traits.credit_limit[user]
+    days_since_payday = (time_s // DAY_S - surface.payday_dom[user]) % 30
+    swing = np.clip(4 * traits.base_utilisation * (1 - traits.base_utilisation), 0.1, 1.0)[user]
+    used = surface.utilisation[user]
+    used = used + swing * (0.006 * (days_since_payday - 15) + 0.03 * rng.standard_normal(len(user)))
+    gaps = rng.random((3, len(user)))
+    return Draft(
+        user,
+        time_s,
+        (
+            money(moved.amount),
+            _labels(moved.category, CATEGORIES, (gaps[0] < 0.03) | copied | ~traits.labels_spending[user]),
+            _labels(moved.channel, CHANNELS, gaps[0] > 0.98),
+            with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), (limit == 0) | (gaps[1] < 0.05)),
+            with_gaps(limit, (limit == 0) | (gaps[2] < 0.05)),
+            _labels(moved.party, COUNTERPARTIES, gaps[2] > 0.92),
+        ),
+        _typed_transactions,
+    )
+
+
+def _spending(
+    traits: Traits, week: Week, surface: Surface, shown: Floats, acting: Flags, rng: np.random.Generator
+) -> _Movements:
+    """Movements out: how many, what for and how much, by habit, season, look-alike and the stress that shows."""
     state = week.state
-    acting = state.active & traits.has_transactions & (surface.outage_weeks == 0)
     cashing = state.regime == life.CASH_OUT
     moving, festive = state.episode == life.MOVING, traits.festive & is_december(week.calendar)
     purchase = (state.episode == life.CASH_PURCHASE) & (state.episode_weeks == life.EPISODE_WEEKS)
@@ -236,49 +300,12 @@ def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     party = _PARTY_TABLE[category, (draws[4] * _TABLE).astype(np.int64)]
     # A quarter of the week's movements fall on one day of errands.
     day_draw = np.where(noise[1] < -0.67, rng.random(len(shown))[spent], draws[5])
-
-    earner, when, income, source = _incomes(traits, week, surface, acting, rng)
-    user = np.concatenate((spent, earner))
-    time_s = np.concatenate((week.calendar.first_day * DAY_S + _waking_second(day_draw, draws[6]), when))
-    amount = np.concatenate((amount, income))
-    category = np.concatenate((category, source))
-    channel = np.concatenate((channel, np.full(len(earner), CHANNELS.index("transfer"))))
-    payer = np.where(source == _SALARY, COUNTERPARTIES.index("employer"), COUNTERPARTIES.index("state"))
-    party = np.concatenate((party, payer))
-    again = np.flatnonzero(traits.two_feeds[user])
-    delay = (rng.random(len(again)) * _FEED_DELAY_S).astype(np.int64)
-    time_s = np.concatenate((time_s, time_s[again] + delay))
-    user, amount, category, channel, party = (
-        np.concatenate((column, column[again])) for column in (user, amount, category, channel, party)
-    )
-    copied = np.arange(len(user)) >= len(user) - len(again)
-
-    limit = traits.credit_limit[user]
-    days_since_payday = (time_s // DAY_S - surface.payday_dom[user]) % 30
-    swing = np.clip(4 * traits.base_utilisation * (1 - traits.base_utilisation), 0.1, 1.0)[user]
-    used = surface.utilisation[user]
-    used = used + swing * (0.006 * (days_since_payday - 15) + 0.03 * rng.standard_normal(len(user)))
-    gaps = rng.random((3, len(user)))
-    return Draft(
-        user,
-        time_s,
-        (
-            money(amount),
-            _labels(category, CATEGORIES, (gaps[0] < 0.03) | copied | ~traits.labels_spending[user]),
-            _labels(channel, CHANNELS, gaps[0] > 0.98),
-            with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), (limit == 0) | (gaps[1] < 0.05)),
-            with_gaps(limit, (limit == 0) | (gaps[2] < 0.05)),
-            _labels(party, COUNTERPARTIES, gaps[2] > 0.92),
-        ),
-        _typed_transactions,
-    )
+    time_s = week.calendar.first_day * DAY_S + _waking_second(day_draw, draws[6])
+    return _Movements(spent, time_s, amount, category, channel, party)
 
 
-def _incomes(
-    traits: Traits, week: Week, surface: Surface, acting: Flags, rng: np.random.Generator
-) -> tuple[Ints, Ints, Floats, Ints]:
-    """Who gets money this week, when (seconds), how much and of which category. A job lost in a shock shows as benefits
-    or nothing."""
+def _incomes(traits: Traits, week: Week, surface: Surface, acting: Flags, rng: np.random.Generator) -> _Movements:
+    """Movements in: salaries and tax refunds. A job lost in a shock shows as benefits or nothing."""
     draws = rng.random((4, len(acting)))
     noise = rng.standard_normal(len(acting))
     state = week.state
@@ -293,11 +320,14 @@ def _incomes(
     refunded = np.flatnonzero(acting & life.refund_comes(traits, week.calendar))
     user = np.concatenate((earner, refunded))
     day = week.calendar.first_day + np.concatenate((offset[earner], (draws[1, refunded] * 7).astype(np.int64)))
-    return (
+    source = np.concatenate((np.where(benefit[earner], _BENEFIT, _SALARY), np.full(len(refunded), _REFUND)))
+    return _Movements(
         user,
         day * DAY_S + ((5 + 4 * draws[3, user]) * 3600).astype(np.int64),
         np.concatenate((amount[earner], (0.2 + 0.9 * draws[2, refunded]) * traits.income[refunded])),
-        np.concatenate((np.where(benefit[earner], _BENEFIT, _SALARY), np.full(len(refunded), _REFUND))),
+        source,
+        np.full(len(user), CHANNELS.index("transfer")),
+        np.where(source == _SALARY, COUNTERPARTIES.index("employer"), COUNTERPARTIES.index("state")),
     )
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.datasets.simulator import BLOCK_USERS, BURN_IN_WEEKS, DAY_MS, Simulator, economy, life
+from model.datasets.simulator.calendar import Calendar
 from model.datasets.simulator.evidence import Known, Seen, account_likelihood, behaviour_log_likelihood, seen_in
-from model.datasets.simulator.life import DELAY_SPREAD_DAYS, NEVER, Calendar, Draws, Mind, State, Week
+from model.datasets.simulator.life import DELAY_SPREAD_DAYS, NEVER, Draws, Mind, State, Week
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits, log_frailty_given_profile
 
 PARTICLES = 400

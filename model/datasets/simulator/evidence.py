@@ -12,13 +12,12 @@ import numpy as np
 
 from model.datasets.simulator import behaviour, life
 from model.datasets.simulator.behaviour import CATEGORIES, CATEGORY_TABLE, Surface
+from model.datasets.simulator.calendar import NOTICE_DAYS, Calendar
 from model.datasets.simulator.drafts import DAY_S, Draft
 from model.datasets.simulator.life import (
     DELAY_SPREAD_DAYS,
     LATEST_DELAY_DAYS,
     NEVER,
-    NOTICE_DAYS,
-    Calendar,
     Mind,
     State,
 )
@@ -197,7 +196,7 @@ def account_likelihood(
     likelihood *= np.where(each(catches_up), _settles(traits, before, week, stress, each), 1.0)
     calm = np.where(stress < 0.5, life.EXTRA_RATE, _NEVER_HAPPENS)
     likelihood *= np.where(each(pays), np.where(each(week.pay_extra > 0), calm, 1 - calm), 1.0)
-    may_ask = before.active & (unpaid == 0) & (due_day == NEVER) & (before.holiday == 0)
+    may_ask = before.active & (unpaid == 0) & (known.due_day == NEVER) & (before.holiday == 0)
     asks = np.maximum(life.ask_rate(stress, strain), life.OFFER_RATE * behaviour.is_december(calendar) + _NEVER_HAPPENS)
     likelihood *= np.where(each(may_ask), np.where(each(week.state.holiday > 0), asks, 1 - asks), 1.0)
     return np.where(each(capitalised | ~before.active), 1.0, likelihood), after

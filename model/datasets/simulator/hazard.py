@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.datasets.simulator import economy, life
-from model.datasets.simulator.life import NEVER, Calendar, Draws, State, Week
+from model.datasets.simulator.calendar import Calendar
+from model.datasets.simulator.life import NEVER, Draws, State, Week
 from model.datasets.simulator.portfolio import Floats, Ints, Traits
 
 FUTURES = 200

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from model.datasets.simulator import BLOCK_USERS, Simulator, life
-from model.datasets.simulator.evidence import _normal_share, behaviour_log_likelihood, seen_in
+from model.datasets.simulator.evidence import (
+    Known,
+    _normal_share,
+    account_likelihood,
+    behaviour_log_likelihood,
+    seen_in,
+)
 from model.datasets.simulator.life import Mind
 
 
@@ -45,6 +51,34 @@ def test_the_likelihood_of_another_stress_is_on_average_that_of_the_true_one(mor
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
 
 
+@pytest.mark.parametrize("days", [3, 6])
+@pytest.mark.parametrize("more_stress", [-0.4, 0.4])
+def test_so_is_that_of_payments(more_stress, days):
+    simulator = Simulator(users=BLOCK_USERS, months=10, seed=19)
+    traits = simulator.traits_of(0)
+    until, whole = np.full(BLOCK_USERS, days), np.full(BLOCK_USERS, 6)
+    known = None
+    ratios = []
+    for number, (before, week) in enumerate(simulator.lives_of(0)):
+        strain = simulator.strain_in(number)
+        if known is None:
+            known = Known.nothing(BLOCK_USERS, BLOCK_USERS)
+            known.take_up(before, week.calendar, traits, before)
+        stress = week.state.stress
+        own, other = (
+            account_likelihood(traits, before, week, until, guess, known, strain)[0]
+            for guess in (stress, stress + more_stress)
+        )
+        _, known = account_likelihood(traits, before, week, whole, stress, known, strain)
+        at_risk = before.active & (traits.join_share == 0)
+        ratios.append((other / own)[at_risk])
+    ratio = np.concatenate(ratios)
+
+    assert len(ratio) > 8_000
+    assert ratio.std() > 0.05
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
+
+
 def test_what_was_seen_by_a_day_grows_to_what_was_seen_in_the_week():
     simulator = Simulator(users=BLOCK_USERS, months=2, seed=5)
     rows = np.array([3, 40, 300])
@@ -70,8 +104,6 @@ def test_what_was_seen_by_a_day_grows_to_what_was_seen_in_the_week():
 
 
 def test_known_bills_are_paid_after_the_day_they_were_open_on():
-    from model.datasets.simulator.evidence import Known
-
     traits = Simulator(users=BLOCK_USERS, months=1).traits_of(0)
     users = np.arange(BLOCK_USERS)
     known = Known(np.full(BLOCK_USERS, 100), np.where(users % 2 == 0, 1.0, 0.0), np.zeros(BLOCK_USERS))
