@@ -49,7 +49,7 @@ FINE_TUNING_RATE = 3e-4
 MOST_BATCH_USERS = 64
 LEAST_BATCHES = 50
 """Small data sets get smaller batches, so that an epoch has about this many steps."""
-MOST_EVENTS = 12_000_000
+MOST_EVENTS = 20_000_000
 """Events that one run reads. Memory holds all of them; docs/training.md has what an event costs."""
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -176,8 +176,8 @@ def read(dataset: Dataset, bars: Progress, *, max_users: int | None = None, grac
         raise TrainingError(f"{dataset.name} has no events; check its options or its file")
     if len(sequences.kinds) > MOST_EVENTS:
         raise TrainingError(
-            f"{dataset.name} has more than {MOST_EVENTS:,} events, the most that one run reads (about 8 GiB of memory "
-            "hold them); take fewer users with --max-users, or a shorter period"
+            f"{dataset.name} has more than {MOST_EVENTS:,} events, the most that one run reads (they take "
+            "about 6 GiB of memory); take fewer users with --max-users, or a shorter period"
         )
     outcomes = dataset.outcomes()
     truth = truth_of(sequences, outcomes)

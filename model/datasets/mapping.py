@@ -275,10 +275,8 @@ def _check_choices(where: str, section: Section, kind: Kind) -> None:
         given = [*(rule.map or {}).values(), *([] if rule.constant is None else [rule.constant])]
         wrong = [value for value in given if value not in described.values]
         if wrong:
-            raise DatasetError(
-                f"{where}.fields.{name}: {', '.join(map(repr, wrong))} is none of "
-                f"{', '.join(map(str, described.values))}"
-            )
+            choices = ", ".join(str(value) for value in described.values)
+            raise DatasetError(f"{where}.fields.{name}: {', '.join(map(repr, wrong))} is none of {choices}")
 
 
 def _check_rule(where: str, rule: Rule, kind: FieldType) -> None:
