@@ -53,7 +53,21 @@ def test_simulate_writes_a_file(tmp_path: Path) -> None:
 def test_every_command_has_help() -> None:
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("demo", "up", "down", "topics", "db", "doctor", "worker", "sink", "simulate", "train", "evaluate"):
+    for command in (
+        "demo",
+        "up",
+        "down",
+        "topics",
+        "db",
+        "doctor",
+        "worker",
+        "sink",
+        "simulate",
+        "train",
+        "evaluate",
+        "explain",
+        "reasons",
+    ):
         assert command in result.output
 
 
