@@ -46,6 +46,8 @@ def measure(
         dataset = _dataset(source, path, users, months, seed)
         with progress_bars(True) as bars:
             trials = trials_of(bundle, settings, dataset.events(), alerts, seed, bars)
+        if not trials:
+            fail(f"{source} raised no alert under {settings.bundle}: nothing to measure; take more --users or --months")
         figures = figures_of(trials, seed) | {"explanation_ms": explanation_ms(bundle, trials)}
     except (BundleError, DatasetError, PolicyError) as error:
         fail(str(error))
@@ -76,6 +78,8 @@ def calibrate(
             learned = calibrate_bundle(settings, dataset, bars, alerts=alerts, seed=seed)
     except (BundleError, DatasetError, PolicyError) as error:
         fail(str(error))
+    if not learned:
+        fail(f"{source} raised no alert under {settings.bundle}, which stays as it is; take more --users or --months")
     bundle = Bundle.load(settings.bundle)
     console.print(f"learnt from {learned:,} alerts; {settings.bundle} is now bundle {bundle.fingerprint_hex}")
 

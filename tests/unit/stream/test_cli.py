@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from model.bundle import Bundle, manifest_bytes
 from stream.cli import app
 from stream.settings import PRETRAINED_BUNDLE
 
@@ -70,6 +71,8 @@ def test_every_command_has_help() -> None:
         "ablate",
         "drift",
         "outlook",
+        "explain",
+        "reasons",
     ):
         assert command in result.output
 
@@ -105,6 +108,22 @@ def test_explain_names_what_lies_outside(arguments: list[str], said: str) -> Non
     result = runner.invoke(app, [*EXPLAIN, *arguments])
     assert result.exit_code == 1
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("command", ["measure", "calibrate"])
+def test_reasons_without_any_alert_are_refused(tmp_path: Path, command: str) -> None:
+    bundle = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path / "bundle"))
+    manifest = Bundle.load(bundle).manifest
+    never = msgspec.structs.replace(manifest.thresholds, medium=1.0, high=1.0)
+    before = manifest_bytes(msgspec.structs.replace(manifest, thresholds=never))
+    (bundle / "manifest.json").write_bytes(before)
+    config = tmp_path / "no-alerts.toml"
+    config.write_text("alert_absolute_rise = 1.0\nalert_dpd_backstop = 3650.0\n")
+    options = ["--users", "10", "--months", "2", "--bundle", str(bundle), "--config", str(config)]
+    result = runner.invoke(app, ["reasons", command, *options])
+    assert result.exit_code == 1
+    assert "no alert" in result.stderr
+    assert (bundle / "manifest.json").read_bytes() == before
 
 
 def test_reasons_are_calibrated_and_measured(tmp_path: Path) -> None:
