@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 EVENTS = 63
 """Events that a score sees: causal kernels of 3 at dilations 1, 2, 4, 8 and 16 reach 2 · 31 + 1 back."""
-BATCH_USERS = 32
+BATCH_EVENTS = 4_000
+LEAST_BATCHES = 10
+"""A step learns from users with about this many events in all, an epoch has at least so many steps."""
 EVENTS_PER_CHUNK = 20_000
 
 
@@ -66,7 +68,7 @@ class Convolution(Challenger):
         def validate() -> float:
             return roc_auc(validation.happened, self._logits(sequences, validation.rows)) or 0.5
 
-        schedule = Schedule(batch=BATCH_USERS)
+        schedule = Schedule(batch=_batch_users(sequences, problem.parts.train.users, len(groups)))
         with one_thread():
             fit_network(network, loss, validate, len(groups), schedule, problem.seed, progress, self.name)
         self._platt = Platt.fit(self._logits(sequences, validation.rows), validation.happened)
@@ -102,6 +104,11 @@ class Convolution(Challenger):
         padded[timeline.owner[wanted], place[wanted]] = self._inputs.inputs(timeline, np.flatnonzero(wanted))
         logits: torch.Tensor = self._network(torch.from_numpy(padded))[index, step]
         return logits
+
+
+def _batch_users(sequences: Sequences, users: Ints, examples: int) -> int:
+    events = float(np.diff(sequences.merged_starts)[users].mean())
+    return int(np.clip(BATCH_EVENTS / max(events, 1.0), 8, max(8, examples // LEAST_BATCHES)))
 
 
 def _by_user(sequences: Sequences, examples: Examples) -> list[NDArray[np.int64]]:
