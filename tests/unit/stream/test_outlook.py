@@ -71,3 +71,19 @@ def test_the_command(tmp_path: Path) -> None:
     short = CliRunner().invoke(app, ["outlook", "--backtest"])
     assert short.exit_code == 1
     assert "--backtest needs a --source" in short.stderr.replace("\n", "")
+
+
+def test_the_backtest_writes_its_result_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.cli.outlook.HISTORY_MONTHS", 14)
+    for name, value in (("SAMPLES", 60), ("VALIDATION_SAMPLES", 20), ("EPOCHS", 1)):
+        monkeypatch.setattr(f"model.forecast.{name}", value)
+    page, report = tmp_path / "page.md", tmp_path / "outlook.json"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    arguments = ["outlook", "--source", "simulator", "--backtest", "--users", "40", "--months", "17"]
+    options = ["--history-users", "300", "--report", str(report), "--page", str(page)]
+    result = CliRunner().invoke(app, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    decoded = msgspec.json.decode(report.read_bytes())
+    assert {each["method"] for each in decoded["origins"]} >= {"sum of scores", "encoder–decoder", "last period"}
+    assert page.read_text() == replaced(f"{BEGIN}\n{END}\n", section(decoded), "page")
+    assert "| encoder–decoder |" in page.read_text()
