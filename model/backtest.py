@@ -35,6 +35,8 @@ SCORES, SET_RIGHT = "sum of scores", "outlook: sum of scores, set right by the p
 ENCODER_DECODER, LAST, MEAN_OF_THREE = "encoder–decoder", "last period", "mean of the last 3 periods"
 WARM_UP_DAYS = 270
 """History before the first origin: three periods of the longest outlook for the naive mean."""
+OWN_HISTORY_DAYS = 540
+"""The same where the encoder–decoder has to learn from this history too: as much again for its examples' origins."""
 
 Forecast = Callable[[Presence, int, int], NDArray[np.float64]]
 """From presence as known at a moment, the moment and the number of users at risk, to cases per coming period."""
@@ -108,9 +110,10 @@ def backtest(
     forecast: Forecast | None = None,
     horizons: Sequence[int] = OUTLOOK_DAYS,
     stale_days: float = STALE_DAYS,
+    warm_up_days: int = WARM_UP_DAYS,
 ) -> list[Origin]:
-    """Every method's forecasts at each month's start from `WARM_UP_DAYS` on, as far as all horizons have come due."""
-    begin = int(source.sequences.times_ms.min()) + WARM_UP_DAYS * DAY_MS
+    """Every method's forecasts at each month's start from `warm_up_days` on, as far as all horizons have come due."""
+    begin = int(source.sequences.times_ms.min()) + warm_up_days * DAY_MS
     last = until_ms - max(horizons) * DAY_MS
     books = _Books(source, stale_days)
     record = track_record(source, until_ms, stale_days)

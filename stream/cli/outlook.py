@@ -12,6 +12,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from events.columns import DAY_MS
 from model.bundle import Bundle, BundleError
 from model.datasets import Dataset, DatasetError, Source
 from stream.cli.learn import MonthsOption, PathOption, UsersOption, open_source
@@ -77,7 +78,7 @@ def outlook(
                     if source == "simulator"
                     else dataset
                 )
-                result = _judge(loaded, dataset, history, stale_days)
+                result = judge(loaded, dataset, history, stale_days)
                 _show_judged(result)
                 _write(report, result)
                 if page is not None:
@@ -94,15 +95,16 @@ def outlook(
     _write(report, found)
 
 
-def _judge(bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float) -> dict[str, Any]:
+def judge(bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float) -> dict[str, Any]:
     """Back-test on a source's held-out users (all of a simulated portfolio); the encoder–decoder learns from `history`:
     another simulated portfolio, or the other clients of a real source before the first origin."""
-    from model.backtest import WARM_UP_DAYS, Forecast, methods
+    from model.backtest import OWN_HISTORY_DAYS, WARM_UP_DAYS, Forecast, methods
     from model.backtest import backtest as run
     from model.cases import presence_of
     from model.evaluate import progress_bars
     from model.scored import score_source
 
+    warm_up_days = OWN_HISTORY_DAYS if history is dataset else WARM_UP_DAYS
     with progress_bars(True) as bars:
         source = score_source(bundle, dataset, bars, held_out_only=history is dataset)
         forecast: Forecast | None = None
@@ -114,17 +116,17 @@ def _judge(bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float
             bars.add_task("reading the history", total=None)
             if history is dataset:
                 learners = [user_id for user_id in dataset.outcomes() if not dataset.held_out(user_id)]
-                limit_ms = int(source.sequences.times_ms.min()) + WARM_UP_DAYS * 86_400_000
+                limit_ms = int(source.sequences.times_ms.min()) + warm_up_days * DAY_MS
                 presence = presence_of(dataset, learners).known_at(limit_ms)
             else:
                 presence = presence_of(history)
                 limit_ms = int(presence.last_ms.max())
             forecast = fit_forecast(presence, limit_ms, bars).expected
         until_ms = max(outcome.observed_until_ms for outcome in dataset.outcomes().values())
-        origins = run(source, until_ms, forecast, stale_days=stale_days)
+        origins = run(source, until_ms, forecast, stale_days=stale_days, warm_up_days=warm_up_days)
     if not origins:
         fail(
-            f"{dataset.name} is too short for a back-test: it takes {WARM_UP_DAYS} days and 90 more; give more --months"
+            f"{dataset.name} is too short for a back-test: it takes {warm_up_days} days and 90 more; give more --months"
         )
     return {
         "command": shlex.join(["foreshock", *sys.argv[1:]]),

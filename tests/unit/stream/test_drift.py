@@ -162,11 +162,13 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path: Path) -> None:
     names = {"--out": "d.html", "--metrics": "d.prom", "--report": "d.json"}
     options = [part for flag, name in names.items() for part in (flag, str(tmp_path / name))]
     arguments = ["drift", "--source", "simulator", "--users", "40", "--months", "7", "--seed", "5", *options]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, [*arguments, "--check"])
     assert {each.name for each in tmp_path.iterdir()} == set(names.values())
     decoded = msgspec.json.decode((tmp_path / "d.json").read_bytes())
     assert decoded["stability"][0]["name"] == "score"
+    moved = any(each["verdict"] not in ("stable", "too few") for each in decoded["stability"])
+    p_value = decoded["calibration"]["p_value"]
+    assert result.exit_code == int(moved or (p_value is not None and p_value < decoded["alpha"])), result.output
 
 
 @pytest.mark.parametrize("command", ["drift", "outlook"])

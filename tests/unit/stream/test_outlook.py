@@ -13,6 +13,7 @@ from model.datasets import open_dataset
 from model.evaluate import progress_bars
 from model.scored import ScoredSource, score_source
 from stream.cli import app
+from stream.cli.outlook import judge
 from stream.outlook import OutlookError, outlook_of_source
 from stream.outlook_page import BEGIN, END, PageError, replaced, section
 from stream.settings import PRETRAINED_BUNDLE
@@ -71,3 +72,30 @@ def test_the_command(tmp_path: Path) -> None:
     short = CliRunner().invoke(app, ["outlook", "--backtest"])
     assert short.exit_code == 1
     assert "--backtest needs a --source" in short.stderr.replace("\n", "")
+
+
+def test_a_real_source_is_judged_on_held_out_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder–decoder then learns from the others, before the first origin."""
+    for name, value in (("SAMPLES", 60), ("VALIDATION_SAMPLES", 20), ("EPOCHS", 1)):
+        monkeypatch.setattr(f"model.forecast.{name}", value)
+    dataset = open_dataset("simulator", users=150, months=23, seed=43)
+    found = judge(Bundle.load(PRETRAINED_BUNDLE), dataset, dataset, 60.0)
+    assert 10 < found["users"] == sum(dataset.held_out(user_id) for user_id in dataset.outcomes()) < 60
+    assert found["first_origin"] >= "2024-06"
+    assert "encoder–decoder" in {each.method for each in found["origins"]}
+
+
+def test_the_backtest_writes_its_result_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.cli.outlook.HISTORY_MONTHS", 14)
+    for name, value in (("SAMPLES", 60), ("VALIDATION_SAMPLES", 20), ("EPOCHS", 1)):
+        monkeypatch.setattr(f"model.forecast.{name}", value)
+    page, report = tmp_path / "page.md", tmp_path / "outlook.json"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    arguments = ["outlook", "--source", "simulator", "--backtest", "--users", "40", "--months", "17"]
+    options = ["--history-users", "300", "--report", str(report), "--page", str(page)]
+    result = CliRunner().invoke(app, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    decoded = msgspec.json.decode(report.read_bytes())
+    assert {each["method"] for each in decoded["origins"]} >= {"sum of scores", "encoder–decoder", "last period"}
+    assert page.read_text() == replaced(f"{BEGIN}\n{END}\n", section(decoded), "page")
+    assert "| encoder–decoder |" in page.read_text()
