@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.baselines.attribution import draw_attribution
 from model.baselines.challenger import Lesson, Platt, Tabular
 from model.baselines.oversampling import smote
-from model.baselines.timeline import Floats
+from model.baselines.timeline import Flags, Floats
 from model.metrics import roc_auc
 
 Balance: TypeAlias = Literal["weights", "smote"]
@@ -49,14 +49,17 @@ class Boosting(Tabular):
         self._pictures = pictures
 
     def _learn(self, lesson: Lesson) -> None:
-        settings, searched = self._search(lesson)
+        fitted, judged = apart(lesson)
+        settings, rounds, searched = self._search(lesson, fitted, judged)
+        # As the settings were chosen, so is the calibration: by users whom the trees had not met.
+        logits = self._logits(lesson.validation.values[judged])
+        self._platt = Platt.fit(logits, lesson.validation_happened[judged])
         random = np.random.default_rng(lesson.seed)
-        self._booster = self._boost(lesson, np.arange(len(lesson.happened)), settings, random)
-        self._platt = Platt.fit(self._logits(lesson.validation.values), lesson.validation_happened)
+        self._booster = self._boost(lesson, np.ones_like(lesson.happened), judged, settings, random, rounds)
         record = {
             "settings": settings,
             "validation_auc_of_trials": searched,
-            "rounds": self._booster.best_iteration,
+            "rounds": rounds,
             "features": list(lesson.train.names),
         }
         (lesson.folder / "settings.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -67,32 +70,43 @@ class Boosting(Tabular):
         raw: Floats = self._booster.predict(values, raw_score=True, num_threads=1)
         return raw
 
-    def _search(self, lesson: Lesson) -> tuple[dict[str, Any], list[float]]:
-        """The best of a bounded, seeded search by validation AUC, and every trial's AUC."""
+    def _search(self, lesson: Lesson, fitted: Flags, judged: Flags) -> tuple[dict[str, Any], int, list[float]]:
+        """The best settings and rounds of a bounded, seeded search by validation AUC, and every trial's AUC; leaves the
+        best trial's trees in `_booster`."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        rows = np.arange(len(lesson.happened))
+        rows = np.flatnonzero(fitted)
         if len(rows) > SEARCH_ROWS:
-            rows = np.sort(np.random.default_rng(lesson.seed).choice(rows, SEARCH_ROWS, replace=False))
+            rows = np.random.default_rng(lesson.seed).choice(rows, SEARCH_ROWS, replace=False)
+        tried = np.zeros_like(fitted)
+        tried[rows] = True
         task = lesson.progress.add_task(f"{self.name}: search", total=self._trials)
+        best = -np.inf
 
         def objective(trial: optuna.Trial) -> float:
+            nonlocal best
             settings = self._suggested(trial)
-            booster = self._boost(lesson, rows, settings, np.random.default_rng(lesson.seed))
+            booster = self._boost(lesson, tried, judged, settings, np.random.default_rng(lesson.seed))
             lesson.progress.advance(task)
-            logits = booster.predict(lesson.validation.values, raw_score=True, num_threads=1)
-            return roc_auc(lesson.validation_happened, logits) or 0.5
+            logits = booster.predict(lesson.validation.values[judged], raw_score=True, num_threads=1)
+            found = roc_auc(lesson.validation_happened[judged], logits) or 0.5
+            trial.set_user_attr("rounds", max(booster.best_iteration, 1))
+            if found > best:
+                best, self._booster = found, booster
+            return found
 
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=lesson.seed))
         study.optimize(objective, n_trials=self._trials)
-        return dict(study.best_params), [round(float(trial.value or 0.5), 5) for trial in study.trials]
+        values = [round(float(trial.value or 0.5), 5) for trial in study.trials]
+        return dict(study.best_params), int(study.best_trial.user_attrs["rounds"]), values
 
     def _suggested(self, trial: Any) -> dict[str, Any]:
         settings: dict[str, Any] = {
             "num_leaves": trial.suggest_int("num_leaves", 4, 64, log=True),
             "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.1, log=True),
-            "min_child_samples": trial.suggest_int("min_child_samples", 10, 500, log=True),
+            # A leaf of a few rows can be one user, known by income and limit to the cent; users are what counts.
+            "leaf_users": trial.suggest_int("leaf_users", 5, 300, log=True),
             "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
             "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
             "lambda_l2": trial.suggest_float("lambda_l2", 1e-2, 100.0, log=True),
@@ -105,9 +119,16 @@ class Boosting(Tabular):
         return settings
 
     def _boost(
-        self, lesson: Lesson, rows: NDArray[np.int64], settings: dict[str, Any], random: np.random.Generator
+        self,
+        lesson: Lesson,
+        fitted: Flags,
+        judged: Flags,
+        settings: dict[str, Any],
+        random: np.random.Generator,
+        rounds: int | None = None,
     ) -> Any:
-        """Trees on `rows` of the training part, as many as lower the validation part's loss.
+        """Trees on the `fitted` rows of the training part: `rounds` of them, or as many as lower the loss of the
+        `judged` rows of the validation part.
 
         The loss is steadier than the AUC of a small part: by AUC, Taiwan stopped after 7 rounds. Validation onsets get
         the weight that makes them as frequent as balancing made training onsets; else the loss would punish it.
@@ -115,23 +136,50 @@ class Boosting(Tabular):
         import lightgbm
 
         values, happened = lesson.train.values, lesson.happened
-        if len(rows) < len(happened):
-            values, happened = values[rows], happened[rows]
+        if not fitted.all():
+            values, happened = values[fitted], happened[fitted]
         params = {**_FIXED, **settings, "seed": lesson.seed % 2**31}
+        rows_per_user = max(len(happened) // len(np.unique(lesson.users[fitted])), 1)
+        params["min_child_samples"] = params.pop("leaf_users") * rows_per_user
         odds = max(int(happened.sum()), 1) / max(int((~happened).sum()), 1)
+        weight = None
         if self._balance == "weights":
             shift = odds ** -params.pop("balance")
+            weight = np.where(happened, shift, 1.0)
         else:
             ratio = params.pop("smote_ratio")
             values, happened = smote(values, happened, lesson.train.categorical, ratio, random).appended()
             shift = float(happened.sum() / max(int((~happened).sum()), 1)) / odds
-        weight = np.where(happened, shift, 1.0) if self._balance == "weights" else None
         train = lightgbm.Dataset(
             values, happened.astype(np.float32), weight=weight, categorical_feature=lesson.train.categorical
         )
-        judged = lesson.validation_happened
+        if rounds is not None:
+            return lightgbm.train(params, train, rounds)
+        came = lesson.validation_happened[judged]
         validation = lightgbm.Dataset(
-            lesson.validation.values, judged.astype(np.float32), weight=np.where(judged, shift, 1.0), reference=train
+            lesson.validation.values[judged],
+            came.astype(np.float32),
+            weight=np.where(came, shift, 1.0),
+            reference=train,
         )
         stop = lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)
         return lightgbm.train(params, train, self._rounds, valid_sets=[validation], callbacks=[stop])
+
+
+def apart(lesson: Lesson) -> tuple[Flags, Flags]:
+    """Training rows to fit and validation rows to judge by while searching, bool each, of different users.
+
+    Split by time, validation rows are of the users of training, and whoever remembers users looks best; the test has
+    users of its own. So a third of the users is left out of the fit, and they alone judge it. Everything is taken where
+    the parts have no user in common, or those left out do not show both outcomes.
+    """
+    everything = np.ones_like(lesson.happened), np.ones_like(lesson.validation_happened)
+    users = np.unique(lesson.users)
+    if not np.isin(lesson.validation_users, users).any():
+        return everything
+    left_out = np.random.default_rng(lesson.seed).choice(users, len(users) // 3, replace=False)
+    fitted, judged = ~np.isin(lesson.users, left_out), np.isin(lesson.validation_users, left_out)
+    came, known = lesson.validation_happened[judged], lesson.happened[fitted]
+    if not (0 < came.sum() < len(came) and 0 < known.sum() < len(known)):
+        return everything
+    return fitted, judged

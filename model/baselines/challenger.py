@@ -31,12 +31,17 @@ class ChallengerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model on window features learns from: training rows to fit, validation rows to stop and choose by."""
+    """What a model on window features learns from: training rows to fit, validation rows to stop and choose by.
+
+    `users` and `validation_users` int64 are the rows' users: split by time, both parts are of the same ones.
+    """
 
     train: Features
     happened: NDArray[np.bool_]
+    users: Ints
     validation: Features
     validation_happened: NDArray[np.bool_]
+    validation_users: Ints
     seed: int
     folder: Path
     progress: Progress
@@ -145,4 +150,15 @@ class Tabular(Challenger):
             for part in (train, validation)
         ]
         self._totals = sum(name.endswith("_all") for name in features[0].names)
-        return Lesson(features[0], train.happened, features[1], validation.happened, problem.seed, folder, progress)
+        owner = problem.sequences.user_of_event
+        return Lesson(
+            train=features[0],
+            happened=train.happened,
+            users=owner[train.rows],
+            validation=features[1],
+            validation_happened=validation.happened,
+            validation_users=owner[validation.rows],
+            seed=problem.seed,
+            folder=folder,
+            progress=progress,
+        )

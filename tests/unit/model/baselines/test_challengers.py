@@ -15,11 +15,11 @@ import pytest
 
 from model.baselines import CHALLENGERS, boosting
 from model.baselines.attribution import SUMMARY_FILE, WATERFALL_FILE
-from model.baselines.boosting import Boosting
-from model.baselines.challenger import ChallengerError, Platt
+from model.baselines.boosting import Boosting, apart
+from model.baselines.challenger import ChallengerError, Lesson, Platt
 from model.baselines.examples import examples_of
 from model.baselines.oversampling import Oversampled, smote
-from model.baselines.windows import window_features
+from model.baselines.windows import Features, window_features
 from model.comparison.entrant import Entrant
 from model.comparison.problem import Problem
 from model.evaluate import progress_bars
@@ -153,6 +153,21 @@ def test_smote_sees_training_rows_alone(problem: Problem, tmp_path: Path, monkey
         used = {call.values[row].tobytes() for row in (*range(len(call.values)), *call.base, *call.neighbour)}
         assert used <= own
         assert not used & foreign
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_trees_are_chosen_by_users_whom_they_have_not_met(shared: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    users = np.repeat(np.arange(30), 5)
+    nothing = Features(("x",), np.zeros((150, 1), dtype=np.float32))
+    with progress_bars(False) as bars:
+        happened = random.random((2, 150)) < 0.3
+        judges = users if shared else users + 30
+        lesson = Lesson(nothing, happened[0], users, nothing, happened[1], judges, 1, tmp_path, bars)
+        fitted, judged = apart(lesson)
+    assert not set(users[fitted]) & set(judges[judged])
+    assert len(set(users[fitted])) == (20 if shared else 30)
+    assert len(set(judges[judged])) == (10 if shared else 30)
 
 
 def test_trees_are_explained_in_pictures_and_figures(problem: Problem, tmp_path: Path) -> None:
