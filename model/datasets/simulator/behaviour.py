@@ -118,7 +118,9 @@ def _winter(week: Week) -> bool:
     return week.calendar.year_phase < 0.2 or week.calendar.year_phase > 0.95
 
 
-def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> Draft:
+def _transactions(
+    traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator
+) -> Draft:
     state = week.state
     acting = state.active & traits.has_transactions
     cashing, gone = state.regime == life.CASH_OUT, state.regime == life.GONE

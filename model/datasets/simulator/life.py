@@ -234,7 +234,9 @@ class _Payments(NamedTuple):
     principal: Floats
 
 
-def _bill(traits: Traits, state: State, calendar: Calendar, stress: Floats, draws: Floats, noise: Floats) -> _Bills:
+def _bill(
+    traits: Traits, state: State, calendar: Calendar, stress: Floats, draws: Floats, noise: Floats
+) -> _Bills:
     """Last week's payment that comes back, the bill, and when a borrower without arrears means to pay it, if at all."""
     back = state.reversal & state.active & (state.part == 0)
     unpaid = state.unpaid + back
@@ -260,7 +262,9 @@ def _bill(traits: Traits, state: State, calendar: Calendar, stress: Floats, draw
     )
 
 
-def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills: _Bills, draws: Floats) -> _Payments:
+def _pay(
+    traits: Traits, state: State, calendar: Calendar, stress: Floats, bills: _Bills, draws: Floats
+) -> _Payments:
     """The payment that was planned for this week, or a catch-up on arrears: all, one instalment, or part of one."""
     first_day = calendar.first_day
     planned = (bills.pay_day >= first_day) & (bills.pay_day < first_day + 7)
@@ -299,7 +303,9 @@ def _onset(state: State, first_day: int, bills: _Bills, payments: _Payments, due
     return np.where((state.onset_day == NEVER) & state.active & (onset < beyond), onset, state.onset_day)
 
 
-def _account(traits: Traits, state: State, calendar: Calendar, draws: Floats, noise: Floats, mind: _Mind) -> Week:
+def _account(
+    traits: Traits, state: State, calendar: Calendar, draws: Floats, noise: Floats, mind: _Mind
+) -> Week:
     """The week's reversal, bill, payment and missed payment, in this order of cause, and what they leave."""
     first_day, last_day = calendar.first_day, calendar.first_day + 6
     bills = _bill(traits, state, calendar, mind.stress, draws[2], noise)

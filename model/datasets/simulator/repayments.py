@@ -101,8 +101,12 @@ def _draft(
         (
             kind,
             money(instalment),
-            with_gaps(np.round(amount_paid, 2), (amount_paid == _NO_AMOUNT) | (is_payment & (gaps[0] < 0.004))),
-            with_gaps(past_due.astype(np.float64), (is_bill & ~traits.reports_missed[user]) | (gaps[1] < 0.02)),
+            with_gaps(
+                np.round(amount_paid, 2), (amount_paid == _NO_AMOUNT) | (is_payment & (gaps[0] < 0.004))
+            ),
+            with_gaps(
+                past_due.astype(np.float64), (is_bill & ~traits.reports_missed[user]) | (gaps[1] < 0.02)
+            ),
             with_gaps(np.round(balance, 2), ~traits.reports_balance[user]),
             with_gaps(numbers, is_payment & (gaps[2] < 0.01)),
             [_date(day) for day in due_day.tolist()],
