@@ -42,7 +42,8 @@ Options: TypeAlias = dict[str, float | int]
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial. `validation_auc` is its best epoch's; None if it was ended early or failed."""
+    """One trial. `validation_auc` is its best epoch's; None if it was ended early or failed. `options` are empty if it
+    was stopped before it had any."""
 
     number: int
     state: str
@@ -248,7 +249,7 @@ def _result(
         Tried(
             number=trial.number,
             state=trial.state.name.lower(),
-            validation_auc=trial.value,
+            validation_auc=trial.value if trial.state.name == "COMPLETE" else None,
             options=trial.user_attrs.get("options", {}),
         )
         for trial in study.get_trials(deepcopy=False)
