@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -363,36 +364,38 @@ def _profiles(traits: Traits, week: Week, surface: Surface, rng: np.random.Gener
     surface.profiled |= state.active
     second = np.where(first[user], 0, (9 * 3600 + rng.random(len(user)) * 6.5 * DAY_S).astype(np.int64))
     gaps = rng.random((8, len(user))) < 0.08
-    known = traits.take(user)
     return Draft(
         user,
         week.calendar.first_day * DAY_S + second,
         (
-            named(known.age_band, names.AGE_BANDS),
-            named(known.sex, names.SEXES),
+            named(traits.age_band[user], names.AGE_BANDS),
+            named(traits.sex[user], names.SEXES),
             with_gaps(np.round(surface.income[user], -1), gaps[0]),
-            _labels(known.employment, names.EMPLOYMENTS, gaps[1]),
-            _labels(known.education, names.EDUCATIONS, gaps[2]),
-            _labels(known.marital_status, names.MARITAL_STATUSES, gaps[3]),
-            named(known.region, names.REGIONS),
-            named(known.product, names.PRODUCTS),
-            with_gaps(known.tenure_months, gaps[4]),
-            with_gaps(known.credit_limit, (known.credit_limit == 0) | gaps[5]),
-            with_gaps(known.origination_pd, gaps[6]),
-            with_gaps(known.bureau_score, gaps[7]),
-            known.interest_rate.tolist(),
-            np.round(known.instalment / known.income, 4).tolist(),
-            known.term_months.tolist(),
+            _labels(traits.employment[user], names.EMPLOYMENTS, gaps[1]),
+            _labels(traits.education[user], names.EDUCATIONS, gaps[2]),
+            _labels(traits.marital_status[user], names.MARITAL_STATUSES, gaps[3]),
+            named(traits.region[user], names.REGIONS),
+            named(traits.product[user], names.PRODUCTS),
+            with_gaps(traits.tenure_months[user], gaps[4]),
+            with_gaps(traits.credit_limit[user], (traits.credit_limit[user] == 0) | gaps[5]),
+            with_gaps(traits.origination_pd[user], gaps[6]),
+            with_gaps(traits.bureau_score[user], gaps[7]),
+            traits.interest_rate[user].tolist(),
+            np.round(traits.instalment[user] / traits.income[user], 4).tolist(),
+            traits.term_months[user].tolist(),
         ),
         _typed_profiles,
     )
 
 
-def _labels(codes: Ints, labels: tuple[str, ...], missing: NDArray[np.bool_]) -> list[str | None]:
-    listed: list[str | None] = named(codes, labels)
-    for position in np.flatnonzero(missing).tolist():
-        listed[position] = None
+def _labels(codes: Ints, labels: tuple[str, ...], missing: Flags) -> list[str | None]:
+    listed: list[str | None] = _with_none(labels)[np.where(missing, len(labels), codes)].tolist()
     return listed
+
+
+@lru_cache
+def _with_none(labels: tuple[str, ...]) -> NDArray[np.object_]:
+    return np.array([*labels, None], dtype=object)
 
 
 def _waking_second(day_draw: Floats, hour_draw: Floats) -> Ints:

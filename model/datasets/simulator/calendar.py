@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,7 +25,9 @@ class Calendar:
     year_phase: float  # 0 on 1 January, 1 a year later
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def of_week(cls, first_day: int) -> Calendar:
+        """The calendar of the week that begins on a day. Every block of borrowers asks for the same weeks."""
         days = (first_day + np.arange(7)).astype("datetime64[D]")
         months = days.astype("datetime64[M]")
         dom = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
