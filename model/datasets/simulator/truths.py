@@ -72,7 +72,7 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     tallies["declines"] += int(declined.sum())
     tallies["onsets of declines"] += int((declined & came).sum())
     tallies["joined"] += int((traits.join_share[:number] > 0).sum())
-    tallies["left"] += int(((state.ended_day != NEVER) & ~came & weeks.any(axis=0))[:number].sum())
+    tallies["left"] += int(((state.ended_day[:number] != NEVER) & ~came & weeks.any(axis=0)).sum())
     tallies["told late"] += int((traits.report_lag_days[:number] > 0).sum())
     tallies["told twice"] += int(traits.two_feeds[:number].sum())
     tallies["relieved"] += int(np.array(relieved).any(axis=0).sum())
