@@ -39,6 +39,11 @@ def replaced(page: str, text: str, where: str) -> str:
     return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
 
 
+def _ratio(value: float | None) -> str:
+    """Expected over observed cases; without a case there is none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def _table(rows: list[dict[str, Any]]) -> str:
     levels = sorted(rows[0]["coverage"], key=float)
     header = ["forecast", "mean absolute error", "expected / observed"]
@@ -46,7 +51,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for each in rows:
         inside = [f"{100 * each['coverage'][level]:.0f} % ({each['width'][level]:.1f})" for level in levels]
-        lines.append([each["method"], f"{each['mean_absolute_error']:.2f}", f"{each['ratio']:.2f}", *inside])
+        lines.append([each["method"], f"{each['mean_absolute_error']:.2f}", _ratio(each["ratio"]), *inside])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

@@ -93,7 +93,10 @@ def test_another_future_leaves_the_past_and_other_users_alone(problem: Problem) 
         other = np.setdiff1d(np.arange(len(sequences.numeric[kind])), same)
         assert np.array_equal(changed.numeric[kind][same], sequences.numeric[kind][same], equal_nan=True)
         assert np.array_equal(changed.categorical[kind][same], sequences.categorical[kind][same])
-        assert not np.array_equal(changed.numeric[kind][other], sequences.numeric[kind][other], equal_nan=True)
+        assert kind == "profiles" or len(other), "most borrowers tell of themselves once, and early"
+        assert not len(other) or not np.array_equal(
+            changed.numeric[kind][other], sequences.numeric[kind][other], equal_nan=True
+        )
     moved = np.flatnonzero(changed.times_ms != sequences.times_ms)
     assert len(moved)
     assert (sequences.times_ms[moved] >= at_ms).all()
