@@ -65,7 +65,7 @@ class Method:
     origins: int
     observed: float
     mean_absolute_error: float
-    ratio: float
+    ratio: float | None
     coverage: dict[str, float]
     width: dict[str, float]
 
@@ -166,7 +166,7 @@ def _method(method: str, days: int, rows: Sequence[Origin]) -> Method:
         origins=len(rows),
         observed=float(observed.mean()),
         mean_absolute_error=float(np.abs(expected - observed).mean()),
-        ratio=float(expected.sum() / observed.sum()) if observed.sum() else float("nan"),
+        ratio=float(expected.sum() / observed.sum()) if observed.sum() else None,
         coverage={
             name: float(((each[:, 0] <= observed) & (observed <= each[:, 1])).mean()) for name, each in bounds.items()
         },

@@ -192,6 +192,6 @@ def _show_judged(result: dict[str, Any]) -> None:
         inside = [f"{100 * share:.0f} %" for share in each.coverage.values()]
         table.add_row(
             str(each.horizon_days), each.method, str(each.origins), f"{each.mean_absolute_error:.2f}",
-            f"{each.ratio:.2f}", *inside,
+            "–" if each.ratio is None else f"{each.ratio:.2f}", *inside,
         )  # fmt: skip
     console.print(table)

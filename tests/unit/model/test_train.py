@@ -173,7 +173,7 @@ class Obvious:
 
 
 def test_training_learns_what_can_be_learnt() -> None:
-    trainer = _trainer(Obvious(), schedule=Schedule(epochs=25, patience=25, batch_users=8))
+    trainer = _trainer(Obvious(), schedule=Schedule(epochs=15, patience=15, batch_users=8, learning_rate=3e-3))
     with progress_bars(False) as bars:
         history = trainer.fit(bars)
     trainer.calibrate()
