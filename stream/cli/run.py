@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from aiokafka.errors import KafkaError
@@ -16,6 +18,9 @@ from model.datasets import DatasetError, open_dataset
 from stream.cli.options import console, fail, takes_settings, with_addresses
 from stream.publisher import keyed_events_of, open_publisher
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from stream.archive import Archives
 
 
 @takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "bundle", "stack_dir")
@@ -28,10 +33,35 @@ def worker(*, settings: Settings) -> None:
     set_up_logging(settings.log_level)
     servers, _ = with_addresses(settings, database=False)
     try:
-        started = WorkerApp(settings, servers, Bundle.load(settings.bundle))
+        bundle = Bundle.load(settings.bundle)
+        with _archives(settings, servers, bundle) as archives:
+            started = WorkerApp(settings, servers, bundle, archives)
+            code = serve(started.app, lambda: started.engine.failure, "worker")
     except (BundleError, PolicyError) as error:
         fail(str(error))
-    raise typer.Exit(serve(started.app, lambda: started.engine.failure, "worker"))
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _archives(settings: Settings, servers: str, bundle: Bundle) -> Iterator[Archives | None]:
+    """Where the worker keeps users' rows on disk, if it is to."""
+    if settings.state_dir is None:
+        yield None
+        return
+    from stream.archive import ArchiveError, Archives, Origin
+    from stream.provisioning import ProvisioningError, topic_id
+    from stream.state import row_dtype
+
+    changelog = settings.topics.changelog(settings.application_id)
+    try:
+        origin = Origin(topic_id(servers, changelog), bundle.fingerprint, row_dtype(bundle.state_width).itemsize)
+        archives = Archives(settings.state_dir / changelog, origin, settings.state_memory_mib << 20)
+    except (ArchiveError, ProvisioningError) as error:
+        fail(str(error))
+    try:
+        yield archives
+    finally:
+        archives.close_all()
 
 
 @takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")

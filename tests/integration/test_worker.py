@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -97,6 +99,36 @@ def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
     assert set(scores) == set(expected_scores.values()), "a repeated score must have the same bytes"
     alerts = {record.value for record in deployment.records(deployment.topics.alerts)}
     assert alerts == set(expected_alerts.values())
+
+
+def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path: Path) -> None:
+    """Twenty users in memory, hundreds on disk: every score once and the same bytes, and a restart reads the tail."""
+    deployment = deploy(watchdog=False, batch_max_records=500, state_dir=tmp_path / "state", resident_users=20)
+    published = deployment.publish(simulated(300, 6))
+    with deployment.running("worker", "killed") as worker:
+        deployment.wait(lambda: deployment.size(deployment.topics.scores) > published // 2, "first scores", worker)
+        deployment.kill(worker)
+    changelog = deployment.topics.changelog(deployment.settings.application_id)
+    before = deployment.size(changelog)
+    with deployment.running("worker", "restarted") as worker:
+        deployment.wait_until_scored(worker)
+        log = worker.log_tail(1_000)
+    on_disk = sum(int(found) for found in re.findall(r"partition \d+: (\d+) changelog records are on disk", log))
+    read = [int(found) for found in re.findall(r"(\d+) rows were read from the changelog", log)]
+    assert 0 < on_disk <= before
+    # Of a batch of the changelog the archive knows the first record's offset, so a batch of each partition is the tail.
+    assert read[-1] <= before - on_disk + deployment.settings.partitions
+    assert read[-1] < before / 2
+
+    scorer, slab = reference(deployment)
+    expected: set[bytes] = set()
+    for taken in deployment.in_event_time_order():
+        expected |= {value for values in scorer.score(taken).scores.values() for _, value in values}
+    scores = [record.value for record in deployment.records(deployment.topics.scores)]
+    assert set(scores) == expected
+    assert len({msgspec.json.decode(value, type=Score).score_id for value in scores}) == published
+    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
+    assert final == {(partition, key): row for partition, key, row in slab.items()}
 
 
 def reference(deployment: Any) -> tuple[Scorer, Slab]:
