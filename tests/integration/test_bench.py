@@ -92,6 +92,7 @@ def test_history(kafka: str, tmp_path: Path) -> None:
 def test_users(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "users")
     assert result["users_cost_ratio"] > 0
+    assert result["on_disk"]["tenth_resident"]["users_in_memory"] > 0
     assert result["row_bytes"] > 1_000
     assert set(result["microseconds_per_event"]) == {"500"}
 
