@@ -239,6 +239,7 @@ def _recovery_table(result: Result) -> tuple[Row, list[Row]]:
             f"start to first score, {_count(result['users'])} users, s",
             f"{result['start_to_first_score_with_users_s']:.1f}",
         ),
+        ("start to first score, those users on disk, s", f"{result['restart_to_score_with_users_on_disk_s']:.1f}"),
         ("SIGKILL to the next score, s", f"{result['kill_to_next_score_s']:.1f}"),
     ]
     return ("what", "measured"), rows

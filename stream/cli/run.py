@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from stream.archive import Archives
 
 
-@takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "bundle", "stack_dir")
+@takes_settings(
+    "bootstrap_servers",
+    "topic_prefix",
+    "application_id",
+    "partitions",
+    "bundle",
+    "state_dir",
+    "resident_users",
+    "stack_dir",
+)
 def worker(*, settings: Settings) -> None:
     """Score events until stopped: start as many of these as there is work for, up to one per partition."""
     from stream.app import WorkerApp

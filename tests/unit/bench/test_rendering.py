@@ -75,6 +75,7 @@ def results() -> dict[str, dict[str, Any]]:
             "recovered_users_per_second": 160_000.0,
             "start_to_first_score_s": 2.0,
             "start_to_first_score_with_users_s": 4.0,
+            "restart_to_score_with_users_on_disk_s": 2.5,
             "kill_to_next_score_s": 9.0,
         },
         "overload": {
