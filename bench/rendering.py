@@ -220,15 +220,18 @@ def _users_table(result: Result) -> tuple[Row, list[Row]]:
         ("most to fewest", _ratio(result["users_cost_ratio"]), ""),
         ("resident bytes per user", _count(result["bytes_per_user"]), f"of them the row {_count(result['row_bytes'])}"),
     ]
-    on_disk = result.get("on_disk")
-    for name, title in (
-        ("all_resident", "on disk, all in memory too"),
-        ("tenth_resident", "on disk, a tenth in memory"),
-    ):
-        for access, cost in on_disk[name]["microseconds_per_event"].items() if on_disk else ():
-            plain = on_disk["memory"]["microseconds_per_event"][access]
-            rows.append((f"{title}, {access}", f"{cost:.2f}", f"in memory only {plain:.2f}"))
+    if "on_disk" in result:
+        rows += _on_disk_rows(result["on_disk"])
     return ("users", "µs per event", "range"), rows
+
+
+def _on_disk_rows(figures: Result) -> list[Row]:
+    in_memory = figures["memory"]["microseconds_per_event"]
+    return [
+        (f"{title}, {access}", f"{cost:.2f}", f"in memory only {in_memory[access]:.2f}")
+        for name, title in (("all_resident", "all on disk and in memory"), ("tenth_resident", "a tenth in memory"))
+        for access, cost in figures[name]["microseconds_per_event"].items()
+    ]
 
 
 def _recovery_table(result: Result) -> tuple[Row, list[Row]]:
