@@ -53,6 +53,8 @@ def measure_one(bench: Bench, users: int, *, on_disk: bool, resident_users: int 
     before = psutil.Process().memory_info().rss
     with _slab(bench, on_disk, resident_users) as slab:
         restored_s = _populate(slab, bench, users)
+        if resident_users is None:
+            _bring_into_memory(slab, bench, users)
         subject, stream = Subject(bench, slab), Stream(bench.settings.partitions)
         return {
             "restored_users_per_second": users / restored_s,
@@ -98,6 +100,16 @@ def _populate(slab: Slab, bench: Bench, users: int) -> float:
             slab.put(partition, pairs, start)
         spent_s += time.perf_counter() - started_s
     return spent_s
+
+
+def _bring_into_memory(slab: Slab, bench: Bench, users: int) -> None:
+    for start in range(0, users, USERS_AT_ONCE):
+        by_partition: dict[int, list[bytes]] = {}
+        for number in range(start, min(start + USERS_AT_ONCE, users)):
+            key = user_id(number).encode()
+            by_partition.setdefault(partition_of(key, bench.settings.partitions), []).append(key)
+        for partition, keys in by_partition.items():
+            slab.archive(partition, slab.by_partition(slab.locate(partition, keys))[partition], start)
 
 
 def _cost(subject: Subject, stream: Stream, access: str, users: int) -> float:

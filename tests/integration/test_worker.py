@@ -143,16 +143,17 @@ def reference(deployment: Any) -> tuple[Scorer, Slab]:
     return Scorer(bundle, policy, slab, deployment.topics), slab
 
 
-@pytest.mark.parametrize("standby_replicas", [0, 1])
-def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int) -> None:
+@pytest.mark.parametrize(("standby_replicas", "on_disk"), [(0, False), (1, False), (1, True)])
+def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int, on_disk: bool, tmp_path: Path) -> None:
     """A second worker joins in the middle and the first leaves: every event is scored, each user's in order."""
+    disks = [{"state_dir": tmp_path / name, "resident_users": 30} if on_disk else {} for name in ("one", "two")]
     deployment = deploy(watchdog=False, batch_max_records=500, standby_replicas=standby_replicas)
     events = simulated(300, 8)
     half = len(events) // 2
     deployment.publish(events[:half])
-    with deployment.running("worker", "first") as first:
+    with deployment.running("worker", "first", **disks[0]) as first:
         deployment.wait(lambda: deployment.size(deployment.topics.scores) > half // 4, "first scores", first)
-        with deployment.running("worker", "second") as second:
+        with deployment.running("worker", "second", **disks[1]) as second:
             deployment.publish(events[half:])
             deployment.wait(lambda: deployment.size(deployment.topics.scores) > half, "more scores", second)
             first.stop()

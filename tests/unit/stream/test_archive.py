@@ -160,3 +160,8 @@ def test_a_killed_writer_leaves_rows_due_dates_and_offset_of_one_moment(tmp_path
     assert dict(archive.items()) == {b"u%d" % user: offset.to_bytes(8, "big") * 10_000 for user in range(50)}
     assert sorted(archive.due_until(1 << 62)) == sorted((offset, b"u%d" % user) for user in range(50))
     archives.close_all()
+
+
+def test_a_worker_in_memory_needs_no_database() -> None:
+    program = "import sys; sys.modules['rocksdict'] = None; import stream.app, stream.cli.run"
+    subprocess.run([sys.executable, "-c", program], check=True)
