@@ -147,14 +147,15 @@ class Arena:
 
         return asyncio.run(send())
 
-    def worker(self, name: str = "worker") -> ServerProcess:
-        """The real worker as users start it, not yet started."""
+    def worker(self, name: str = "worker", **more: str) -> ServerProcess:
+        """The real worker as users start it, not yet started; `more` are further options of it."""
         options = {
             "--bootstrap-servers": self.servers,
             "--topic-prefix": self.settings.topic_prefix,
             "--application-id": self.settings.application_id,
             "--partitions": str(self.settings.partitions),
             "--bundle": str(self.settings.bundle.resolve()),
+            **{f"--{name.replace('_', '-')}": value for name, value in more.items()},
         }
         arguments = [word for option in options.items() for word in option]
         command = [sys.executable, "-m", "stream.cli", "worker", *arguments]

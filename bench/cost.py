@@ -12,19 +12,21 @@ from stream.app import worker_slab
 from stream.intake import Taken
 from stream.policy import AlertPolicy
 from stream.scorer import Scorer
+from stream.state import Slab
 
 
 class Subject:
     """A slab and its scorer."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.slab = worker_slab(bench.bundle)
+    def __init__(self, bench: Bench, slab: Slab | None = None) -> None:
+        self.slab = worker_slab(bench.bundle) if slab is None else slab
         policy = AlertPolicy.from_settings(bench.settings, bench.bundle.thresholds)
         self._scorer = Scorer(bench.bundle, policy, self.slab, bench.settings.topics)
 
     def score(self, taken: Sequence[Taken]) -> float:
-        """Score a batch, take out the rows as a checkpoint does, and return the seconds that it took."""
+        """Score a batch, take out the rows and archive them as a checkpoint does; returns the seconds that it took."""
         started_s = time.perf_counter()
         scored = self._scorer.score(taken)
-        self.slab.by_partition(np.unique(scored.touched))
+        for partition, pairs in self.slab.by_partition(np.unique(scored.touched)).items():
+            self.slab.archive(partition, pairs, 0)
         return time.perf_counter() - started_s

@@ -40,6 +40,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     empty_s: list[float] = []
     full_s: list[float] = []
     restored: list[float] = []
+    restarted_s: list[float] = []
     for number in range(1, bench.rounds + 1):
         for count, found in ((0, empty_s), (users, full_s)):
             with bench.arena(f"recovery{number}-{count}") as arena:
@@ -49,13 +50,15 @@ def measure(bench: Bench) -> dict[str, Any]:
                 arena.publish(probe)
                 found.append(_first_score_s(arena))
         restored.append(users / max(full_s[-1] - empty_s[-1], SHORTEST_DIFFERENCE_S))
+        restarted_s.append(_restarted_on_disk_s(bench, number))
     return {
         "users": users,
         "recovered_users_per_second": statistics.median(restored),
         "start_to_first_score_s": statistics.median(empty_s),
         "start_to_first_score_with_users_s": statistics.median(full_s),
+        "restart_to_score_with_users_on_disk_s": statistics.median(restarted_s),
         "kill_to_next_score_s": statistics.median(_killed(bench, number) for number in range(1, bench.rounds + 1)),
-        "rounds": {"empty_s": empty_s, "full_s": full_s},
+        "rounds": {"empty_s": empty_s, "full_s": full_s, "on_disk_s": restarted_s},
     }
 
 
@@ -69,6 +72,25 @@ def _first_score_s(arena: Arena) -> float:
     finally:
         worker.stop()
     return (arena.watch.first_ms(arena.topics.scores) - started_ms) / 1000
+
+
+def _restarted_on_disk_s(bench: Bench, number: int) -> float:
+    """Seconds from starting a worker to its first score, all users being on its disk from an earlier start."""
+    with bench.arena(f"disk{number}") as arena:
+        bench.tell(f"round {number} of {bench.rounds}: a disk of {bench.sizes.users:,} users")
+        asyncio.run(_fill_changelog(bench, arena, bench.sizes.users))
+        probes = Workload.simulated(2, 1)
+        for scores, name in enumerate(("first", "restarted"), start=1):
+            arena.publish(Workload(1, probes.records[scores - 1 : scores]))
+            worker = arena.worker(name, state_dir=str(arena.folder / "state"))
+            started_s = time.monotonic()
+            worker.start()
+            try:
+                arena.wait_for(worker, arena.topics.scores, scores, LIMIT_S)
+                elapsed_s = time.monotonic() - started_s
+            finally:
+                worker.stop()
+        return elapsed_s
 
 
 async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:

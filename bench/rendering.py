@@ -220,7 +220,18 @@ def _users_table(result: Result) -> tuple[Row, list[Row]]:
         ("most to fewest", _ratio(result["users_cost_ratio"]), ""),
         ("resident bytes per user", _count(result["bytes_per_user"]), f"of them the row {_count(result['row_bytes'])}"),
     ]
+    if "on_disk" in result:
+        rows += _on_disk_rows(result["on_disk"])
     return ("users", "µs per event", "range"), rows
+
+
+def _on_disk_rows(figures: Result) -> list[Row]:
+    in_memory = figures["memory"]["microseconds_per_event"]
+    return [
+        (f"{title}, {access}", f"{cost:.2f}", f"in memory only {in_memory[access]:.2f}")
+        for name, title in (("all_resident", "all on disk and in memory"), ("tenth_resident", "a tenth in memory"))
+        for access, cost in figures[name]["microseconds_per_event"].items()
+    ]
 
 
 def _recovery_table(result: Result) -> tuple[Row, list[Row]]:
@@ -231,6 +242,7 @@ def _recovery_table(result: Result) -> tuple[Row, list[Row]]:
             f"start to first score, {_count(result['users'])} users, s",
             f"{result['start_to_first_score_with_users_s']:.1f}",
         ),
+        ("start to first score, those users on disk, s", f"{result['restart_to_score_with_users_on_disk_s']:.1f}"),
         ("SIGKILL to the next score, s", f"{result['kill_to_next_score_s']:.1f}"),
     ]
     return ("what", "measured"), rows

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import psutil
 
+from bench import resident
 from bench.arena import spread
 from bench.cost import Subject
 from bench.options import Bench
 from bench.workload import Stream, user_id
 from stream.publisher import partition_of
 
+ON_DISK_USERS = 200_000
 COUNTS = (10_000, 100_000, 1_000_000)
 BATCH_EVENTS = 4_000
 REPEATS_PER_ROUND = 8
@@ -28,7 +30,10 @@ GROWTH_FACTOR = 1.6
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Microseconds per event by users, up to `users` of them, the ratio of most to fewest, and bytes per user."""
+    """Microseconds per event by users, up to `users` of them, the ratio of most to fewest, and bytes per user.
+
+    `on_disk`: the same where most users are on a local disk, see `bench.resident`.
+    """
     wanted = [count for count in COUNTS if count <= bench.sizes.users] or [bench.sizes.users]
     counts = [count for count in wanted if _fits(bench, sum(wanted[: wanted.index(count) + 1]))] or wanted[:1]
     stream = Stream(bench.settings.partitions)
@@ -52,6 +57,8 @@ def measure(bench: Bench) -> dict[str, Any]:
         "row_bytes": subjects[counts[-1]].slab.dtype.itemsize,
         "microseconds_per_event": {str(count): spread(found) for count, found in costs.items()},
     }
+    subjects.clear()
+    figures["on_disk"] = resident.measure(bench, min(bench.sizes.users, ON_DISK_USERS))
     if counts != wanted:
         figures["not_measured"] = f"more than {counts[-1]:,} users: not enough free memory"
     return figures

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 import psutil
@@ -23,12 +23,16 @@ from stream.checkpoint import Checkpoints, KeyedValue
 from stream.engine import Engine, wall_ms
 from stream.policy import AlertPolicy
 from stream.record_batches import BATCH_BYTES
+from stream.resident import ResidentSlab
 from stream.scorer import Scorer
 from stream.settings import Settings
 from stream.stages import Stages
 from stream.state import Slab, blank_row, row_dtype
 from stream.store import StateTable
 from stream.transport import Poll, PollSchema, consumer_of, producer_of
+
+if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
+    from stream.archive import Archives
 
 TABLE_NAME = "user_state"
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
@@ -70,19 +74,24 @@ def faust_app(settings: Settings, bootstrap_servers: str, application_id: str, *
     return faust.App(application_id, **(options | overrides))
 
 
-def worker_slab(bundle: Bundle) -> Slab:
-    """An empty slab for the states of a bundle, with room reserved in half of the machine's memory."""
+def worker_slab(bundle: Bundle, archives: Archives | None = None, resident_users: int | None = None) -> Slab:
+    """A slab for the states of a bundle, with room reserved in half of the machine's memory."""
     blank = blank_row(row_dtype(bundle.state_width), bundle.fingerprint)
-    return Slab(blank, reserve_bytes=psutil.virtual_memory().total // 2)
+    reserve_bytes = psutil.virtual_memory().total // 2
+    if archives is None:
+        return Slab(blank, reserve_bytes=reserve_bytes)
+    return ResidentSlab(blank, archives, resident_users, reserve_bytes=reserve_bytes)
 
 
 class WorkerApp:
     """A worker: the Faust app and the engine behind its agent."""
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, bundle: Bundle) -> None:
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, bundle: Bundle, archives: Archives | None = None
+    ) -> None:
         self.settings = settings
         self.bundle = bundle
-        self.slab = worker_slab(bundle)
+        self.slab = worker_slab(bundle, archives, settings.resident_users)
         self.app = faust_app(settings, bootstrap_servers, settings.application_id)
         self.table = StateTable(
             self.app,

@@ -141,6 +141,18 @@ def check_topics(bootstrap_servers: str, settings: Settings) -> list[Finding]:
     return judge_topics(settings, wanted, states)
 
 
+def topic_id(bootstrap_servers: str, topic: str) -> str:
+    """What the broker calls this making of a topic: another one once it was deleted and created again.
+
+    Raises `ProvisioningError`, also where the topic does not exist.
+    """
+    with _admin(bootstrap_servers) as admin:
+        for described in admin.describe_topics():
+            if described["name"] == topic:
+                return str(described["topic_id"])
+    raise ProvisioningError(f"topic {topic} does not exist; create it: `foreshock topics create`")
+
+
 def judge_topics(
     settings: Settings, wanted: Sequence[TopicSpecification], states: Mapping[str, TopicState]
 ) -> list[Finding]:

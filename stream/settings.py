@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -64,6 +64,18 @@ class Settings(BaseSettings):
     heartbeat_interval_s: float = Field(
         2.0, gt=0, le=100, description="How often a worker tells the group it is alive."
     )
+    state_dir: Path | None = Field(
+        None,
+        description="Folder of the users' rows on a local disk, one for each worker; unset keeps them in memory only.",
+    )
+    resident_users: int | None = Field(
+        None,
+        ge=1,
+        description="Most users in memory, the least recently seen leave it; needs `state_dir`, unset means all.",
+    )
+    state_memory_mib: int = Field(
+        256, ge=8, le=1_048_576, description="Memory for reading and writing `state_dir`, beside the users in memory."
+    )
     standby_replicas: int = Field(0, ge=0, le=8, description="Workers that keep a warm copy of each partition's state.")
 
     watchdog: bool = Field(
@@ -108,6 +120,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )
+
+    @field_validator("resident_users")
+    @classmethod
+    def _the_others_need_a_place(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("state_dir") is None:
+            raise ValueError("users who leave memory need a place on disk; set state_dir, too")
+        return value
 
     @property
     def topics(self) -> Topics:

@@ -6,7 +6,8 @@ nothing here knows what a network's state means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ WEIGHED_EVENTS = 8
 
 NO_OFFSET = -1
 NO_TIME = -1
+
+NEVER = int(np.iinfo(np.int64).max)
+"""Due date of a user who owes nothing."""
 
 WEIGHED_EVENT = np.dtype([("occurred_ms", "i8"), ("offset", "i8"), ("attention", "f4"), ("kind", "i4")], align=True)
 OPEN_INSTALMENT = np.dtype(
@@ -98,6 +102,13 @@ def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
     return row
 
 
+def first_due_ms(rows: Rows) -> NDArray[np.int64]:
+    """Due date of each row's earliest open instalment, int64 `[n]`; `NEVER` where none is open."""
+    due_ms = rows["instalments"]["due_ms"]
+    first: NDArray[np.int64] = np.where(due_ms == NO_TIME, NEVER, due_ms).min(axis=1)
+    return first
+
+
 class Slab:
     """Rows of users by partition and key, in one array that grows by doubling.
 
@@ -115,6 +126,8 @@ class Slab:
         self._owners: list[tuple[int, bytes]] = []
         self._used = 0
         self._free: list[int] = []
+        self.counts: Counter[str] = Counter()
+        """What moved between memory and disk; empty where there is no disk."""
 
     @property
     def dtype(self) -> np.dtype[np.void]:
@@ -135,8 +148,12 @@ class Slab:
         """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row."""
         found, new = self._find_or_add(partition, keys)
         if new:
-            put_records(self._rows, np.array(new), np.repeat(self._blank, len(new)))
+            self._fill(partition, new)
         return found
+
+    def _fill(self, partition: int, new: list[int]) -> None:  # noqa: ARG002
+        """Give rows their first content."""
+        put_records(self._rows, np.array(new), np.repeat(self._blank, len(new)))
 
     def gather(self, rows: NDArray[np.int64]) -> Rows:
         """A copy of rows."""
@@ -166,31 +183,50 @@ class Slab:
         row = self._index.get(partition, {}).get(key)
         return None if row is None else self._rows[row].tobytes()
 
-    def put(self, partition: int, items: Iterable[tuple[bytes, bytes]]) -> int:
+    def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:  # noqa: ARG002
         """Write rows from their bytes and return how many; the last one of a key wins.
 
-        Raises `StateMismatch` when a value has the wrong size or was written by another model.
+        `offset` is how far in the changelog that is, for a slab with a disk beneath. Raises `StateMismatch` when a
+        value has the wrong size or was written by another model.
         """
         latest = dict(items)
-        if not latest:
-            return 0
+        if latest:
+            rows = self._checked(partition, latest)
+            located, _ = self._find_or_add(partition, list(latest))
+            self.scatter(located, rows)
+        return len(latest)
+
+    def _checked(self, partition: int, values: Mapping[bytes, bytes]) -> Rows:
+        """The rows `[n]` that are in `values`, by key."""
         size, expected = self._rows.dtype.itemsize, int(self._blank["model"][0])
-        if set(map(len, latest.values())) != {size}:
-            key, value = next((key, value) for key, value in latest.items() if len(value) != size)
+        if set(map(len, values.values())) != {size}:
+            key, value = next((key, value) for key, value in values.items() if len(value) != size)
             raise StateMismatch(
                 f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have "
                 f"{size}: it was written by another version or model. Replay under this model, then hand over"
             )
-        rows = np.frombuffer(b"".join(latest.values()), dtype=self._rows.dtype)
+        rows = np.frombuffer(b"".join(values.values()), dtype=self._rows.dtype)
         strange = rows["model"] != expected
         if strange.any():
             raise StateMismatch(
                 f"partition {partition} holds state of model {int(rows['model'][strange][0]):016x}, this worker runs "
                 f"{expected:016x}. Replay under the new model with another application_id, then hand over"
             )
-        located, _ = self._find_or_add(partition, list(latest))
-        self.scatter(located, rows)
-        return len(latest)
+        return rows
+
+    def open_partition(self, partition: int) -> int | None:  # noqa: ARG002
+        """Begin with what the disk has of a partition; returns how far in the changelog that is, None for nothing."""
+        return None
+
+    def discard_partition(self, partition: int, reason: str) -> None:
+        """Forget what memory and disk have of a partition."""
+
+    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+        """Take note that rows, as `by_partition` gave them, stand in the changelog up to `offset`."""
+
+    def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:  # noqa: ARG002
+        """Keys and open instalments of users, among them all who have one due by `until_ms`."""
+        return self.column(partition, "instalments")
 
     def remove(self, partition: int, key: bytes) -> None:
         row = self._index.get(partition, {}).pop(key, None)

@@ -1,21 +1,25 @@
 """Faust's store and table over the slab: recovery writes rows in, checkpoints publish rows out.
 
-The store is selected by the URL `slab://`. Rows live in the `Slab` that the app passes in the table's options; this
-module moves their bytes and keeps count of changelog offsets.
+The store is selected by the URL `slab://`. Rows live in the `Slab` that the app passes in the table's options, and
+beneath it in archives where there is a disk for them; this module moves their bytes and keeps count of changelog
+offsets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.stores.base import SerializedStore
 from faust.types import TP
 
-from stream.state import Slab, StateMismatch
+from stream.state import Slab
 from stream.transport import PollSchema, producer_of
+
+logger = logging.getLogger("foreshock.store")
 
 
 class SlabStore(SerializedStore[bytes, bytes]):
@@ -34,7 +38,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self.restored_rows = 0
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Offset of the last changelog record that the slab holds; None makes recovery read from the beginning."""
+        """Offset of the last changelog record that slab and archive hold; None makes recovery read from the start."""
         return self._offsets.get(tp)
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
@@ -44,14 +48,45 @@ class SlabStore(SerializedStore[bytes, bytes]):
         """Write changelog records into the slab; each event's value is a list of records of one partition."""
         for event in batch:
             tp, records = event.message.tp, event.message.value
+            rows = [(record.key, record.value) for record in records if record.value is not None]
             try:
-                self.restored_rows += self._slab.put(
-                    tp.partition, [(record.key, record.value) for record in records if record.value is not None]
-                )
-            except StateMismatch as error:
+                self.restored_rows += self._slab.put(tp.partition, rows, records[-1].offset)
+            except Exception as error:  # of the state, or of the disk
                 self._on_failure(error)
                 return
             self._offsets[tp] = records[-1].offset
+
+    def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+        """Rows stand in the changelog up to `offset`."""
+        self._slab.archive(tp.partition, rows, offset)
+        self.set_persisted_offset(tp, offset)
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],  # noqa: ARG002
+        newly_assigned: set[TP],  # noqa: ARG002
+        generation_id: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Begin with what this machine's disk has of the partitions, before recovery asks how much that is."""
+        changelog = self.table.changelog_topic.get_topic_name()
+        try:
+            for tp in sorted(tp for tp in assigned if tp.topic == changelog):
+                await self._open(tp)
+        except (RuntimeError, OSError) as error:
+            self._on_failure(error)
+
+    async def _open(self, tp: TP) -> None:
+        offset = self._slab.open_partition(tp.partition)
+        if offset is None or tp in self._offsets:
+            return
+        end = (await self.app.consumer.highwaters(tp)).get(tp)
+        if end is not None and offset >= end:
+            reason = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {end}"
+            self._slab.discard_partition(tp.partition, reason)
+        else:
+            self._offsets[tp] = offset
+            logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Forget partitions that belong to others now."""
@@ -61,6 +96,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
                 self._slab.drop_partition(partition)
         for tp in [tp for tp in self._offsets if tp.partition not in kept]:
             del self._offsets[tp]
+        logger.info("%d rows were read from the changelog, for partitions %s", self.restored_rows, sorted(kept))
 
     def reset_state(self) -> None:
         self._slab.clear()
@@ -127,8 +163,8 @@ class StateTable(faust.Table[bytes, bytes]):
             for partition, pairs in rows.items()
             if pairs
         }
-        for partition, (acks, _) in pending.items():
+        for partition, (acks, pairs) in pending.items():
             metadata = await asyncio.gather(*acks)
             # The batch's own offset is that of its first record; having less on record than the slab holds is safe:
             # a later recovery reads the difference again and writes the same rows.
-            self.data.set_persisted_offset(TP(topic, partition), metadata[-1].offset)
+            cast(SlabStore, self.data).archive(TP(topic, partition), pairs, metadata[-1].offset)

@@ -126,11 +126,11 @@ def is_current(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns)
 
 def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:
     """The `missed` events of a partition whose deadlines `clock_ms` has reached, in the order of their deadlines."""
-    keys, slots = slab.column(partition, "instalments")
+    until_ms = clock_ms - DAY_MS - round(grace_days * DAY_MS)
+    keys, slots = slab.owing(partition, until_ms)
     if not keys:
         return []
-    deadline_ms = slots["due_ms"] + DAY_MS + round(grace_days * DAY_MS)
-    overdue = (slots["due_ms"] != NO_TIME) & (deadline_ms <= clock_ms)
+    overdue = (slots["due_ms"] != NO_TIME) & (slots["due_ms"] <= until_ms)
     events = [
         missed_event(
             keys[user].decode(),

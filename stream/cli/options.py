@@ -32,6 +32,10 @@ OPTIONS: dict[str, Any] = {
     "application_id": Annotated[str | None, typer.Option(help="Consumer group of the workers.")],
     "partitions": Annotated[int | None, typer.Option(help="Partitions of every topic.")],
     "bundle": Annotated[Path | None, typer.Option(help="Model bundle folder.", show_default="pretrained")],
+    "state_dir": Annotated[
+        Path | None, typer.Option(help="Keep users on disk here, one folder for each worker.", show_default="memory")
+    ],
+    "resident_users": Annotated[int | None, typer.Option(help="Most users in memory, with --state-dir.")],
     "stack_dir": Annotated[Path | None, typer.Option(help="Folder of the embedded stack.")],
 }
 """Options that set a setting, by the setting's name."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from aiokafka.errors import KafkaError
@@ -17,29 +19,73 @@ from stream.cli.options import console, fail, takes_settings, with_addresses
 from stream.publisher import keyed_events_of, open_publisher
 from stream.settings import Settings
 
+if TYPE_CHECKING:
+    from stream.app import WorkerApp
+    from stream.archive import Archives
 
-@takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "bundle", "stack_dir")
+
+@takes_settings(
+    "bootstrap_servers",
+    "topic_prefix",
+    "application_id",
+    "partitions",
+    "bundle",
+    "state_dir",
+    "resident_users",
+    "stack_dir",
+)
 def worker(*, settings: Settings) -> None:
     """Score events until stopped: start as many of these as there is work for, up to one per partition."""
     from stream.app import WorkerApp
-    from stream.metrics import serve_metrics
     from stream.policy import PolicyError
     from stream.service import serve, set_up_logging
 
     set_up_logging(settings.log_level)
     servers, _ = with_addresses(settings, database=False)
     try:
-        started = WorkerApp(settings, servers, Bundle.load(settings.bundle))
+        bundle = Bundle.load(settings.bundle)
+        with _archives(settings, servers, bundle) as archives:
+            started = WorkerApp(settings, servers, bundle, archives)
+            _publish_metrics(settings, started)
+            code = serve(started.app, lambda: started.engine.failure, "worker")
     except (BundleError, PolicyError) as error:
         fail(str(error))
-    if settings.metrics_port is not None:
-        try:
-            port = serve_metrics(started.engine, started.lag, settings.metrics_host, settings.metrics_port)
-        except OSError as error:
-            address = f"{settings.metrics_host}:{settings.metrics_port}"
-            fail(f"metrics_port: {address} cannot be used ({error.strerror}); choose another, or 0 for a free one")
-        console.print(f"metrics: http://{settings.metrics_host}:{port}/metrics", highlight=False)
-    raise typer.Exit(serve(started.app, lambda: started.engine.failure, "worker"))
+    raise typer.Exit(code)
+
+
+def _publish_metrics(settings: Settings, started: WorkerApp) -> None:
+    from stream.metrics import serve_metrics
+
+    if settings.metrics_port is None:
+        return
+    try:
+        port = serve_metrics(started.engine, started.lag, settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        address = f"{settings.metrics_host}:{settings.metrics_port}"
+        fail(f"metrics_port: {address} cannot be used ({error.strerror}); choose another, or 0 for a free one")
+    console.print(f"metrics: http://{settings.metrics_host}:{port}/metrics", highlight=False)
+
+
+@contextmanager
+def _archives(settings: Settings, servers: str, bundle: Bundle) -> Iterator[Archives | None]:
+    """Where the worker keeps users' rows on disk, if it is to."""
+    if settings.state_dir is None:
+        yield None
+        return
+    from stream.archive import ArchiveError, Archives, Origin
+    from stream.provisioning import ProvisioningError, topic_id
+    from stream.state import row_dtype
+
+    changelog = settings.topics.changelog(settings.application_id)
+    try:
+        origin = Origin(topic_id(servers, changelog), bundle.fingerprint, row_dtype(bundle.state_width).itemsize)
+        archives = Archives(settings.state_dir / changelog, origin, settings.state_memory_mib << 20)
+    except (ArchiveError, ProvisioningError) as error:
+        fail(str(error))
+    try:
+        yield archives
+    finally:
+        archives.close_all()
 
 
 @takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")

@@ -92,6 +92,7 @@ def test_history(kafka: str, tmp_path: Path) -> None:
 def test_users(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "users")
     assert result["users_cost_ratio"] > 0
+    assert result["on_disk"]["tenth_resident"]["users_in_memory"] > 0
     assert result["row_bytes"] > 1_000
     assert set(result["microseconds_per_event"]) == {"500"}
 
@@ -101,6 +102,7 @@ def test_recovery(kafka: str, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "recovery")
     assert result["recovered_users_per_second"] > 0
     assert result["start_to_first_score_s"] > 0
+    assert result["restart_to_score_with_users_on_disk_s"] > 0
     assert result["kill_to_next_score_s"] > 0
 
 

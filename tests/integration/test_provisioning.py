@@ -12,6 +12,7 @@ from stream.provisioning import (
     create_topics,
     replay_specifications,
     specifications,
+    topic_id,
 )
 from stream.settings import Settings
 
@@ -38,6 +39,19 @@ def test_missing_one_is_named_and_made(kafka: str, settings: Settings) -> None:
         (f"topic {settings.topics.alerts}", "create it: `foreshock topics create`")
     ]
     assert create_topics(kafka, settings) == [settings.topics.alerts]
+
+
+def test_a_topic_made_anew_has_another_id(kafka: str, settings: Settings) -> None:
+    with pytest.raises(ProvisioningError, match="does not exist; create it"):
+        topic_id(kafka, settings.topics.scores)
+    create_topics(kafka, settings)
+    first = topic_id(kafka, settings.topics.scores)
+    assert topic_id(kafka, settings.topics.scores) == first != topic_id(kafka, settings.topics.alerts)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.delete_topics([settings.topics.scores])
+    admin.close()
+    create_topics(kafka, settings)
+    assert topic_id(kafka, settings.topics.scores) != first
 
 
 def test_other_partition_count_is_left_and_named(kafka: str, settings: Settings) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -99,6 +101,41 @@ def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
     assert alerts == set(expected_alerts.values())
 
 
+def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path: Path) -> None:
+    """Twenty users in memory, hundreds on disk: every score once and the same bytes, and a restart reads the tail.
+
+    The least memory for the disk makes RocksDB write files early, so that there are some when the worker is killed.
+    """
+    deployment = deploy(
+        watchdog=False, batch_max_records=200, state_dir=tmp_path / "state", resident_users=20, state_memory_mib=8
+    )
+    published = deployment.publish(simulated(500, 8))
+    with deployment.running("worker", "killed") as worker:
+        deployment.wait(lambda: deployment.size(deployment.topics.scores) > published // 2, "first scores", worker)
+        deployment.kill(worker)
+    changelog = deployment.topics.changelog(deployment.settings.application_id)
+    before = deployment.size(changelog)
+    with deployment.running("worker", "restarted") as worker:
+        deployment.wait_until_scored(worker)
+        log = worker.log_tail(1_000)
+    on_disk = sum(int(found) for found in re.findall(r"partition \d+: (\d+) changelog records are on disk", log))
+    read = [int(found) for found in re.findall(r"(\d+) rows were read from the changelog", log)]
+    assert 0 < on_disk <= before
+    # Of a batch of the changelog the archive knows the first record's offset, and that one is read again.
+    assert read[-1] <= before - on_disk + deployment.settings.partitions
+    assert read[-1] < before
+
+    scorer, slab = reference(deployment)
+    expected: set[bytes] = set()
+    for taken in deployment.in_event_time_order():
+        expected |= {value for values in scorer.score(taken).scores.values() for _, value in values}
+    scores = [record.value for record in deployment.records(deployment.topics.scores)]
+    assert set(scores) == expected
+    assert len({msgspec.json.decode(value, type=Score).score_id for value in scores}) == published
+    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
+    assert final == {(partition, key): row for partition, key, row in slab.items()}
+
+
 def reference(deployment: Any) -> tuple[Scorer, Slab]:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
@@ -106,16 +143,17 @@ def reference(deployment: Any) -> tuple[Scorer, Slab]:
     return Scorer(bundle, policy, slab, deployment.topics), slab
 
 
-@pytest.mark.parametrize("standby_replicas", [0, 1])
-def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int) -> None:
+@pytest.mark.parametrize(("standby_replicas", "on_disk"), [(0, False), (1, False), (1, True)])
+def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int, on_disk: bool, tmp_path: Path) -> None:
     """A second worker joins in the middle and the first leaves: every event is scored, each user's in order."""
+    disks = [{"state_dir": tmp_path / name, "resident_users": 30} if on_disk else {} for name in ("one", "two")]
     deployment = deploy(watchdog=False, batch_max_records=500, standby_replicas=standby_replicas)
     events = simulated(300, 8)
     half = len(events) // 2
     deployment.publish(events[:half])
-    with deployment.running("worker", "first") as first:
+    with deployment.running("worker", "first", **disks[0]) as first:
         deployment.wait(lambda: deployment.size(deployment.topics.scores) > half // 4, "first scores", first)
-        with deployment.running("worker", "second") as second:
+        with deployment.running("worker", "second", **disks[1]) as second:
             deployment.publish(events[half:])
             deployment.wait(lambda: deployment.size(deployment.topics.scores) > half, "more scores", second)
             first.stop()

@@ -65,12 +65,17 @@ def results() -> dict[str, dict[str, Any]]:
                 "10000": {"median": 10.0, "min": 9.0, "max": 11.0},
                 "100000": {"median": 12.0, "min": 9.0, "max": 14.0},
             },
+            "on_disk": {
+                name: {"microseconds_per_event": {"skewed": 13.0}}
+                for name in ("memory", "all_resident", "tenth_resident")
+            },
         },
         "recovery": {
             "users": 300_000,
             "recovered_users_per_second": 160_000.0,
             "start_to_first_score_s": 2.0,
             "start_to_first_score_with_users_s": 4.0,
+            "restart_to_score_with_users_on_disk_s": 2.5,
             "kill_to_next_score_s": 9.0,
         },
         "overload": {

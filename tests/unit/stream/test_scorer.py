@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from model.datasets import open_dataset
+from stream.archive import Archives, Origin
 from stream.intake import Intake, RawRecord, Taken
 from stream.outputs import Alert, Score
 from stream.policy import AlertPolicy
+from stream.resident import ResidentSlab
 from stream.scorer import Scored, Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state import Slab, blank_row, row_dtype
@@ -81,6 +84,27 @@ def test_any_split_into_batches_gives_the_same_bits(sizes: list[int]) -> None:
     expected, rows = in_one_batch()
     assert outputs(parts) == expected
     assert {(partition, key): row for partition, key, row in slab.items()} == rows
+
+
+def test_users_on_disk_are_scored_to_the_same_bits(tmp_path: Path) -> None:
+    """Five of sixty users in memory, a checkpoint after every batch: each batch loads most of its users again."""
+    in_memory = new_scorer()[1]
+    archives = Archives(tmp_path, Origin("changelog", bundle().fingerprint, in_memory.dtype.itemsize), 8 << 20)
+    slab = ResidentSlab(blank_row(in_memory.dtype, bundle().fingerprint), archives, 5)
+    policy = AlertPolicy.from_settings(load_settings(), bundle().thresholds)
+    scorer = Scorer(bundle(), policy, slab, Topics())
+    for partition in range(2):
+        slab.open_partition(partition)
+    parts = []
+    for start in range(0, len(portfolio()), 40):
+        parts.append(scorer.score(portfolio()[start : start + 40]))
+        for partition, pairs in slab.by_partition(np.unique(parts[-1].touched)).items():
+            slab.archive(partition, pairs, start)
+    expected, rows = in_one_batch()
+    assert outputs(parts) == expected
+    assert {(partition, key): row for partition, key, row in slab.items()} == rows
+    assert slab.counts["rows_loaded"] > 10 * len(rows)
+    archives.close_all()
 
 
 def test_scores_stand_in_the_order_of_the_events() -> None:

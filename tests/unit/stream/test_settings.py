@@ -27,6 +27,7 @@ def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path, monkeypatc
         ({"log_level": "loud"}, "log_level"),
         ({"alert_extreme_score": 2.0}, "alert_extreme_score"),
         ({"no_such_setting": 1}, "no_such_setting"),
+        ({"resident_users": 10}, "resident_users"),
     ],
 )
 def test_a_wrong_value_names_its_key(flags: dict[str, object], key: str) -> None:

@@ -1,0 +1,131 @@
+"""What it costs to hold most users on a local disk: an event, a start, and memory, beside a slab that holds them all.
+
+In this process, checkpoint after every batch, with the rows that it changed written to the archives.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from bench.cost import Subject
+from bench.options import Bench
+from bench.workload import Stream, user_id
+from stream.app import worker_slab
+from stream.archive import Archives, Origin
+from stream.publisher import partition_of
+from stream.state import Slab, blank_row
+
+USERS_AT_ONCE = 5_000
+BATCH_EVENTS = 4_000
+WARM_UP_BATCHES, BATCHES = 10, 16
+RESIDENT_SHARE = 0.1
+SKEW = 0.9
+"""Share of the events that the most active tenth of the users has where access is skewed."""
+
+
+def measure(bench: Bench, users: int) -> dict[str, Any]:
+    """What `measure_one` says of a slab of `users` in memory, of one with a disk, and of one with a tenth of them."""
+    residents = max(1, int(users * RESIDENT_SHARE))
+    return {
+        "users": users,
+        "resident_users": residents,
+        "memory": measure_one(bench, users, on_disk=False),
+        "all_resident": measure_one(bench, users, on_disk=True),
+        "tenth_resident": measure_one(bench, users, on_disk=True, resident_users=residents),
+    }
+
+
+def measure_one(bench: Bench, users: int, *, on_disk: bool, resident_users: int | None = None) -> dict[str, Any]:
+    """Users per second that recovery takes in, microseconds per event by access, users in memory and bytes for all."""
+    bench.tell(f"{users:,} users, {'all' if resident_users is None else f'{resident_users:,}'} in memory")
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    with _slab(bench, on_disk, resident_users) as slab:
+        restored_s = _populate(slab, bench, users)
+        if resident_users is None:
+            _bring_into_memory(slab, bench, users)
+        subject, stream = Subject(bench, slab), Stream(bench.settings.partitions)
+        return {
+            "restored_users_per_second": users / restored_s,
+            "microseconds_per_event": {
+                access: _cost(subject, stream, access, users) for access in ("skewed", "uniform")
+            },
+            "users_in_memory": len(slab),
+            "resident_bytes": psutil.Process().memory_info().rss - before,
+        }
+
+
+@contextmanager
+def _slab(bench: Bench, on_disk: bool, resident_users: int | None) -> Iterator[Slab]:
+    if not on_disk:
+        yield worker_slab(bench.bundle)
+        return
+    with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
+        row_bytes = worker_slab(bench.bundle).dtype.itemsize
+        origin = Origin("bench", bench.bundle.fingerprint, row_bytes)
+        archives = Archives(Path(folder), origin, bench.settings.state_memory_mib << 20)
+        try:
+            slab = worker_slab(bench.bundle, archives, resident_users)
+            for partition in range(bench.settings.partitions):
+                slab.open_partition(partition)
+            yield slab
+        finally:
+            archives.close_all()
+
+
+def _populate(slab: Slab, bench: Bench, users: int) -> float:
+    """Give users rows of random network state as recovery does; returns the seconds spent on it."""
+    random, spent_s = np.random.default_rng(1), 0.0
+    blank = blank_row(slab.dtype, bench.bundle.fingerprint)
+    for start in range(0, users, USERS_AT_ONCE):
+        rows = np.repeat(blank, min(USERS_AT_ONCE, users - start))
+        rows["network"] = random.standard_normal(rows["network"].shape, dtype=np.float32)
+        by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
+        for number, row in enumerate(rows, start=start):
+            key = user_id(number).encode()
+            by_partition.setdefault(partition_of(key, bench.settings.partitions), []).append((key, row.tobytes()))
+        started_s = time.perf_counter()
+        for partition, pairs in by_partition.items():
+            slab.put(partition, pairs, start)
+        spent_s += time.perf_counter() - started_s
+    return spent_s
+
+
+def _bring_into_memory(slab: Slab, bench: Bench, users: int) -> None:
+    for start in range(0, users, USERS_AT_ONCE):
+        by_partition: dict[int, list[bytes]] = {}
+        for number in range(start, min(start + USERS_AT_ONCE, users)):
+            key = user_id(number).encode()
+            by_partition.setdefault(partition_of(key, bench.settings.partitions), []).append(key)
+        for partition, keys in by_partition.items():
+            slab.archive(partition, slab.by_partition(slab.locate(partition, keys))[partition], start)
+
+
+def _cost(subject: Subject, stream: Stream, access: str, users: int) -> float:
+    random = np.random.default_rng(2)
+    found = []
+    for number in range(WARM_UP_BATCHES + BATCHES):
+        drawn = [user_id(user) for user in _drawn(random, access, users).tolist()]
+        seconds = subject.score(stream.take(drawn))
+        if number >= WARM_UP_BATCHES:
+            found.append(seconds / BATCH_EVENTS * 1e6)
+    return statistics.median(found)
+
+
+def _drawn(random: np.random.Generator, access: str, users: int) -> NDArray[np.int64]:
+    anyone = random.integers(0, users, BATCH_EVENTS)
+    if access == "uniform":
+        return anyone
+    active = random.integers(0, max(1, users // 10), BATCH_EVENTS)
+    return np.where(random.random(BATCH_EVENTS) < SKEW, active, anyone)
