@@ -15,7 +15,7 @@ demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by
 test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/installed-for-bench  ## measure events per second beside other frameworks; ARGS=latency and so on for more
 	$(BIN)/foreshock bench $(ARGS)
