@@ -210,7 +210,7 @@ class Engine:
         if now_s - self._reported_s < REPORT_INTERVAL_S:
             return
         self._reported_s = now_s
-        counts = sorted((self.counts + self._slab.counts).items())
+        counts = sorted({**self.counts, **self._slab.counts}.items())
         logger.info("users=%d %s", len(self._slab), " ".join(f"{name}={n}" for name, n in counts))
 
 
