@@ -113,19 +113,19 @@ def _bring_into_memory(slab: Slab, bench: Bench, users: int) -> None:
 
 
 def _cost(subject: Subject, stream: Stream, access: str, users: int) -> float:
-    random = np.random.default_rng(2)
+    random, size = np.random.default_rng(2), min(BATCH_EVENTS, users)
     found = []
     for number in range(WARM_UP_BATCHES + BATCHES):
-        drawn = [user_id(user) for user in _drawn(random, access, users).tolist()]
+        drawn = [user_id(user) for user in _drawn(random, access, users, size).tolist()]
         seconds = subject.score(stream.take(drawn))
         if number >= WARM_UP_BATCHES:
-            found.append(seconds / BATCH_EVENTS * 1e6)
+            found.append(seconds / size * 1e6)
     return statistics.median(found)
 
 
-def _drawn(random: np.random.Generator, access: str, users: int) -> NDArray[np.int64]:
-    anyone = random.integers(0, users, BATCH_EVENTS)
+def _drawn(random: np.random.Generator, access: str, users: int, size: int) -> NDArray[np.int64]:
+    anyone = random.integers(0, users, size)
     if access == "uniform":
         return anyone
-    active = random.integers(0, max(1, users // 10), BATCH_EVENTS)
-    return np.where(random.random(BATCH_EVENTS) < SKEW, active, anyone)
+    active = random.integers(0, max(1, users // 10), size)
+    return np.where(random.random(size) < SKEW, active, anyone)
