@@ -25,7 +25,7 @@ from stream.record_batches import send_records
 IDLE_POLL_S = 0.1
 """A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
 
-FETCH_MAX_WAIT_MS = 100
+FETCH_MAX_WAIT_MS = 20
 """Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide as long how far a topic goes."""
 
 
