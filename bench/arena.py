@@ -161,6 +161,17 @@ class Arena:
         command = [sys.executable, "-m", "stream.cli", "worker", *arguments]
         return ServerProcess(name, command, self.folder / f"{name}.log")
 
+    def sink(self, database_url: str) -> ServerProcess:
+        """The real sink on these topics, not yet started."""
+        options = {
+            "--bootstrap-servers": self.servers,
+            "--database-url": database_url,
+            "--topic-prefix": self.settings.topic_prefix,
+            "--application-id": self.settings.application_id,
+        }
+        arguments = [word for option in options.items() for word in option]
+        return ServerProcess("sink", [sys.executable, "-m", "stream.cli", "sink", *arguments], self.folder / "sink.log")
+
     def race(self, process: ServerProcess, topic: str, expected: int, limit_s: float) -> Lap:
         """Start `process`, wait until it has published `expected` records or for `limit_s` after its first; stop it.
 

@@ -248,6 +248,21 @@ def _recovery_table(result: Result) -> tuple[Row, list[Row]]:
     return ("what", "measured"), rows
 
 
+def _workers_table(result: Result) -> tuple[Row, list[Row]]:
+    rates, costs, sink = result["events_per_second"], result["cpu_seconds_per_million_events"], result["sink"]
+    rows: list[Row] = [
+        ("events/s, one worker", _count(rates["1"])),
+        ("events/s, two workers", _count(rates["2"])),
+        ("two to one", _ratio(result["rate_of_two_to_one"])),
+        ("processor seconds per million events, one worker", f"{costs['1']:.1f}"),
+        ("processor seconds per million events, two workers", f"{costs['2']:.1f}"),
+        ("two to one", _ratio(result["processor_time_of_two_to_one"])),
+        ("events/s of a worker with the sink beside it", _count(sink["scores_per_second_beside_it"])),
+        ("the sink has stored the last score after it, s", f"{sink['stored_after_the_last_score_s']:.1f}"),
+    ]
+    return ("what", "measured"), rows
+
+
 def _overload_table(result: Result) -> tuple[Row, list[Row]]:
     rows: list[Row] = [
         ("alone, from a backlog, events/s", _count(result["alone_events_per_second"])),
@@ -305,6 +320,7 @@ TITLES = {
     "history": "Cost of an event as a user's history grows",
     "users": "Cost of an event, and memory, as users grow",
     "recovery": "Start, recovery, failure",
+    "workers": "Two workers, and the sink",
     "overload": "Service under overload",
 }
 TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
@@ -313,6 +329,7 @@ TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
     "history": _history_table,
     "users": _users_table,
     "recovery": _recovery_table,
+    "workers": _workers_table,
     "overload": _overload_table,
 }
 PICTURES: dict[str, Callable[[Result], str]] = {

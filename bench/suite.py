@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench import history, latency, overload, recovery, throughput, users
+from bench import history, latency, overload, recovery, throughput, users, workers
 from bench.environment import Environment
 from bench.options import Bench, Sizes
 from bench.peers import python_of
@@ -38,6 +38,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "history": Measurement(history.measure, Sizes(events=10_000, users=128, seconds=0.0, rounds=3), broker=False),
     "users": Measurement(users.measure, Sizes(events=0, users=1_000_000, seconds=0.0, rounds=2), broker=False),
     "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=300_000, seconds=0.0, rounds=2)),
+    "workers": Measurement(workers.measure, Sizes(events=240_000, users=10_000, seconds=0.0, rounds=2)),
     "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=1)),
 }
 

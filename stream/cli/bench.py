@@ -28,6 +28,7 @@ class BenchName(StrEnum):
     HISTORY = "history"
     USERS = "users"
     RECOVERY = "recovery"
+    WORKERS = "workers"
     OVERLOAD = "overload"
     ALL = "all"
     PEERS = "peers"

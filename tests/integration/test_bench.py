@@ -20,6 +20,7 @@ SIZES = {
     "history": ["--events", "20", "--users", "8", "--rounds", "1"],
     "users": ["--users", "500", "--rounds", "1"],
     "recovery": ["--users", "400", "--events", "20000", "--rounds", "1"],
+    "workers": ["--events", "3000", "--users", "60", "--rounds", "1"],
     "overload": ["--events", "6000", "--users", "100", "--seconds", "0.5"],
 }
 
@@ -104,6 +105,17 @@ def test_recovery(kafka: str, tmp_path: Path) -> None:
     assert result["start_to_first_score_s"] > 0
     assert result["restart_to_score_with_users_on_disk_s"] > 0
     assert result["kill_to_next_score_s"] > 0
+
+
+@pytest.mark.slow
+def test_workers(kafka: str, tmp_path: Path) -> None:
+    result = measured(kafka, tmp_path, "workers")
+    assert result["rate_of_two_to_one"] > 0
+    assert result["processor_time_of_two_to_one"] > 0
+    assert set(result["events_per_second"]) == {"1", "2"}
+    assert result["sink"]["scores"] >= 3_000
+    assert result["sink"]["stored_after_the_last_score_s"] > 0
+    assert bench_topics(kafka) == set()
 
 
 @pytest.mark.slow
