@@ -78,6 +78,17 @@ def results() -> dict[str, dict[str, Any]]:
             "restart_to_score_with_users_on_disk_s": 2.5,
             "kill_to_next_score_s": 9.0,
         },
+        "workers": {
+            "rate_of_two_to_one": 1.8,
+            "processor_time_of_two_to_one": 1.05,
+            "events_per_second": {"1": 40_000.0, "2": 72_000.0},
+            "cpu_seconds_per_million_events": {"1": 25.0, "2": 26.25},
+            "sink": {
+                "scores": 240_000,
+                "scores_per_second_beside_it": 39_000.0,
+                "stored_after_the_last_score_s": 1.5,
+            },
+        },
         "overload": {
             "alone_events_per_second": 60_000.0,
             "offered_events_per_second": 120_000.0,
