@@ -128,9 +128,11 @@ def test_a_window_has_one_score_of_each_user_at_risk(url: str, scores: list[Scor
 
 
 def test_the_drift_of_scores_in_the_tables(url: str) -> None:
-    report = drift_of_database(url, "here", BUNDLE, Period(months=12))
+    report = drift_of_database(url, "here", BUNDLE, Period(months=12, from_data=True))
     assert [each.name for each in report.stability] == ["score", DAYS_PAST_DUE]
     assert report.shifted == []
+    beside_reference = drift_of_database(url, "here", BUNDLE, Period(months=12))
+    assert [each.name for each in beside_reference.shifted] == ["score"], "these scores are none of the model's"
     assert report.calibration.scores > 500
     assert report.alert_rate == pytest.approx(1_000 * 2 / report.stability[0].recent, rel=1e-6)
     past = drift_of_database(url, "here", BUNDLE, Period(until=START + dt.timedelta(days=200)))

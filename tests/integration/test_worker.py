@@ -33,14 +33,15 @@ def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) ->
     """2,000 users: what the worker published against PyTorch over each user's events in one pass."""
     torch_scores = pytest.importorskip("model.history").score_histories
     deployment = deploy()
-    deployment.publish(simulated(2_000, 6))
+    events = simulated(2_000, 6)
+    deployment.publish(events)
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
 
     records = deployment.records(deployment.topics.scores)
     scores = [msgspec.json.decode(record.value, type=Score) for record in records]
     assert len({score.score_id for score in scores}) == len(scores) == deployment.size(*deployment.topics.inputs)
-    assert len({score.user_id for score in scores}) >= 2_000
+    assert {score.user_id for score in scores} == {event.user_id for event in events}
 
     published: dict[str, list[Score]] = defaultdict(list)
     for score in scores:

@@ -64,7 +64,7 @@ def _walk(times: np.ndarray, scores: np.ndarray, bar: float, onset_ms: int) -> t
     alerts = answered = true = 0
     latest, lead_days = None, None
     for moment, score in zip(times.tolist(), scores.tolist(), strict=True):
-        if score < bar:
+        if np.float32(score) < np.float32(bar):  # scores are float32, and so is what they are held against
             continue
         if lead_days is None and (onset_ms - moment) / DAY_MS <= WARNING_DAYS:
             lead_days = (onset_ms - moment) / DAY_MS
