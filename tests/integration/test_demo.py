@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 
 def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -65,7 +66,10 @@ def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
         time.sleep(2)
         started |= {child.pid: child for child in descendants(process)}
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130, log.read_text()
+        try:
+            assert process.wait(60) == 130, log.read_text()
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running a minute after the interrupt: {log.read_text()}")
     finally:
         process.kill()
         process.wait()
