@@ -98,7 +98,13 @@ class Engine:
             if self._idle_since_s is not None:
                 self.stages.spent_s["poll"] += time.perf_counter() - self._idle_since_s
             self._torn = True
-            await self._score_poll(poll)
+            try:
+                await self._score_poll(poll)
+            except BaseException:
+                # At once, before anything else runs: rows may hold what was never published, and a checkpoint that is
+                # under way would make it durable.
+                self._checkpoints.forget()
+                raise
             self._torn = False
             self._checkpoints.tick()
             with self.stages("watchdog"):

@@ -136,6 +136,20 @@ async def test_a_stop_in_the_middle_makes_nothing_durable() -> None:
     assert broker.records == {}
 
 
+async def test_a_failing_batch_makes_nothing_durable_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are changed in place, so after a failure they may hold events whose outputs nobody will publish."""
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(1)]))
+    monkeypatch.setattr(engine._scorer._bundle, "score", lambda _: (_ for _ in ()).throw(RuntimeError("no scores")))
+    with pytest.raises(RuntimeError, match="no scores"):
+        await engine.take(poll([activity(2)], first_offset=1))
+    await engine._checkpoints.flush()
+    assert broker.scored() == ["a1"]
+    assert broker.rows == []
+    assert broker.committed == {}
+
+
 async def test_refused_records_are_published_and_passed() -> None:
     broker = Broker()
     engine = engine_on(broker)
