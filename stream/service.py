@@ -16,7 +16,7 @@ QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
 """Libraries, and `stream`, under which Faust's services log their comings and goings. Ours is `foreshock`."""
 
 COLLECT_SELDOM = (50_000, 20, 100)
-"""Thresholds of the garbage collector: with Python's own it takes a twentieth of a worker's time and finds nothing."""
+"""Thresholds of the garbage collector: with Python's own it runs many times per batch and finds nothing."""
 
 logger = logging.getLogger("foreshock")
 
