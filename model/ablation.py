@@ -149,7 +149,7 @@ def _train(
     torch.manual_seed(seed)
     parts = material.parts
     model, sequences = prepare(material.sequences, parts, architecture or Architecture(), (), variation.rules)
-    batch_users = default_batch_users(len(parts.train.users))
+    batch_users = default_batch_users(parts.train)
     schedule = Schedule(epochs=epochs, batch_users=batch_users, augmentation=variation.augmentation)
     labels = labels_of(sequences, material.outcomes)
     trainer = Trainer(model, sequences, parts, labels, schedule, seed, dataset.headline_horizon_days)

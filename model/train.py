@@ -38,7 +38,7 @@ from model.preparation import prepare as _prepare
 from model.reference import take_reference, write_reference
 from model.scored import scored, scored_users
 from model.sequences import Sequences
-from model.splits import Split, split
+from model.splits import Part, Split, split
 from model.tensorboard import TensorBoard
 from model.trainer import ALERT_BUDGET, EPOCHS, LEARNING_RATE, EpochRecord, OnEpoch, Schedule, Trainer
 
@@ -46,7 +46,11 @@ __all__ = ["ALERT_BUDGET", "EPOCHS", "Schedule", "Trainer", "TrainingError", "re
 
 FINE_TUNING_RATE = 3e-4
 """Learning rate from a bundle's weights on: Adam's first steps have the size of the rate, whatever the gradient."""
-MOST_BATCH_USERS = 64
+BATCH_USERS = 64
+MOST_BATCH_USERS = 256
+BATCH_EVENTS = 4_096
+"""Where users are many a batch has `BATCH_USERS` of them, and more if their histories are short: up to about so many
+events, and no more users than `MOST_BATCH_USERS`."""
 LEAST_BATCHES = 50
 """Small data sets get smaller batches, so that an epoch has about this many steps."""
 MOST_EVENTS = 20_000_000
@@ -131,7 +135,7 @@ def train(
         model, sequences = prepared
         schedule = Schedule(
             epochs=epochs,
-            batch_users=batch_users or default_batch_users(len(material.parts.train.users)),
+            batch_users=batch_users or default_batch_users(material.parts.train),
             alert_budget=alert_budget,
             weight_decay=weight_decay,
             learning_rate=learning_rate or (LEARNING_RATE if base is None else FINE_TUNING_RATE),
@@ -184,9 +188,11 @@ def read(dataset: Dataset, bars: Progress, *, max_users: int | None = None, grac
     return Material(sequences, outcomes, truth, split(sequences, dataset, truth))
 
 
-def default_batch_users(training_users: int) -> int:
-    """Users per batch that suit the size of a training part."""
-    return int(np.clip(training_users // LEAST_BATCHES, 8, MOST_BATCH_USERS))
+def default_batch_users(part: Part) -> int:
+    """Users per batch that suit the size of a training part and the length of its histories."""
+    users = max(len(part.users), 1)
+    by_length = int(np.clip(BATCH_EVENTS * users // max(1, int(part.counts.sum())), BATCH_USERS, MOST_BATCH_USERS))
+    return max(8, min(users // LEAST_BATCHES, by_length))
 
 
 def device_of(name: Device) -> torch.device:

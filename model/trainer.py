@@ -173,7 +173,7 @@ class Trainer:
             batch = pad(self.sequences, part.users[positions], part.counts[positions], part.skips[positions])
             batch = batch.to(self.device)
             rows.append(batch.rows)
-            logits.append(self.model(batch.numeric, batch.categorical, batch.latest).cpu().numpy())
+            logits.append(self.model(batch.numeric, batch.categorical, batch.latest, batch.ages).cpu().numpy())
         found = np.concatenate(rows)
         order = np.argsort(found)
         return found[order], np.concatenate(logits)[order]
@@ -228,7 +228,7 @@ class Trainer:
         batch = batch.to(self.device)
         numeric, categorical = augmentation.numeric(batch), augmentation.categorical(batch)
         keep = augmentation.keep(len(positions)).to(self.device)
-        loss = hazard_loss(self.model(numeric, categorical, batch.latest, keep), exposure, happened)
+        loss = hazard_loss(self.model(numeric, categorical, batch.latest, batch.ages, keep), exposure, happened)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
