@@ -152,8 +152,8 @@ def _write_graphs(model: RiskModel, folder: Path) -> None:
         )  # fmt: skip
     scorer = ScoreStep(model.fusion).eval()
     width = sum(model.encoder(kind).readout_width for kind in KINDS)
-    example = (torch.zeros(rows, width), torch.zeros(rows, len(KINDS)))
-    write_graph(scorer, example, ["readout", "ages"], ["probabilities"], folder / SCORE_FILE)
+    nothing = (torch.zeros(rows, width), torch.zeros(rows, len(KINDS)))
+    write_graph(scorer, nothing, ["readout", "ages"], ["probabilities"], folder / SCORE_FILE)
 
 
 def write_graph(
