@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from events.columns import DAY_MS, PROTECTED_FIELDS
 from model.architectures import Architecture
+from model.arrears import judged_events
 from model.augmentation import Augmentation
 from model.bundle import Bundle, Training
 from model.card import card_figures, write_card
@@ -249,16 +250,26 @@ def _trainer(
     headline, horizons = dataset.headline_horizon_days, model.architecture.horizons_days
     if headline not in horizons:
         raise TrainingError(f"{dataset.name}'s horizon of {headline} days is none of {horizons}")
-    labels = _labels(sequences, material.outcomes)
     return Trainer(
-        model, sequences, material.parts, labels, schedule, seed, headline, device=device, fine_tuning=fine_tuning
+        model,
+        sequences,
+        material.parts,
+        _labels(sequences, material.outcomes),
+        schedule,
+        seed,
+        headline,
+        device=device,
+        fine_tuning=fine_tuning,
+        judged=judged_events(dataset, sequences),
     )
 
 
 def _settings(trainer: Trainer, truth: Truth, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides how a run goes: a checkpoint of a run that differs in any of it is of no use."""
+    judged = trainer.judged
     return {
         **options,
+        **({} if judged is None else {"judged_events": int(judged.sum())}),
         "seed": seed,
         "architecture": trainer.model.architecture.as_manifest(),
         "data": trainer.sequences.fingerprint,
@@ -314,17 +325,17 @@ def _metrics(
         "options": json.loads(json.dumps(options)),
         "history": history,
         "padding_share": None if share is None else round(share, 4),
-        "test": _test_metrics(bundle, trainer.sequences, material),
+        "test": _test_metrics(bundle, trainer, material),
         "peak_memory_mib": peak_memory_mib(),
     }
 
 
-def _test_metrics(bundle: Bundle, sequences: Sequences, material: Material) -> dict[str, Any]:
+def _test_metrics(bundle: Bundle, trainer: Trainer, material: Material) -> dict[str, Any]:
     """Metrics of the exported graphs on the test part, through the same step functions that serve."""
-    parts = material.parts
+    parts, sequences = material.parts, trainer.sequences
     scores = score_sequences(bundle, sequences, parts.test.users)
     from_ms = parts.until_ms if parts.by == "time" else 0
-    judged = judge(bundle, sequences, material.truth, scores, parts.test.users, from_ms)
+    judged = judge(bundle, sequences, material.truth, scores, parts.test.users, from_ms, trainer.judged)
     labels = {user_id: outcome.label for user_id, outcome in material.outcomes.items()}
     return {**judged, **label_metrics(bundle, sequences, scores, labels, parts.test.users)}
 

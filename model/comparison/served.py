@@ -80,7 +80,16 @@ class Served:
         batch_users = default_batch_users(problem.parts.train)
         schedule = Schedule(epochs=self._epochs, batch_users=batch_users, weight_decay=self._weight_decay)
         model, sequences = prepare(problem.sequences, problem.parts, self._architecture, ())
-        return Trainer(model, sequences, problem.parts, problem.labels, schedule, problem.seed, problem.headline_days)
+        return Trainer(
+            model,
+            sequences,
+            problem.parts,
+            problem.labels,
+            schedule,
+            problem.seed,
+            problem.headline_days,
+            judged=problem.judged,
+        )
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
         """Train, calibrate and export. Raises `TrainingError` and `ExportError` as training does."""
