@@ -168,7 +168,7 @@ def _show_worrying(summary: Summary) -> None:
     for heading in ("user", "level", "score", "usual", "days late", "alert since"):
         numeric = heading in ("score", "usual", "days late")
         worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
-    worrying.add_column("because")
+    worrying.add_column("because (when it last rose)")
     for user in summary.most_worrying:
         worrying.add_row(
             user.user_id,
