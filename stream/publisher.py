@@ -19,6 +19,7 @@ from aiokafka.partitioner import murmur2
 from events.types import Event, Kind, encode_event
 from model.datasets import Dataset
 from model.datasets.simulator import Simulator
+from stream.clients import started
 from stream.record_batches import BATCH_BYTES, send_records
 from stream.topics import Topics
 
@@ -82,12 +83,9 @@ async def open_publisher(bootstrap_servers: str, topics: Topics) -> AsyncIterato
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
-    await producer.start()
-    try:
+    async with started(producer):
         partitions = await producer.partitions_for(topics.inputs[0])
         yield Publisher(producer, topics, len(partitions))
-    finally:
-        await producer.stop()
 
 
 def keyed(events: Iterable[Event]) -> Iterator[KeyedEvent]:
