@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import uvloop
 from aiokafka import AIOKafkaProducer
 
+from stream.clients import started
 from stream.publisher import KeyedEvent, partition_of
 from stream.record_batches import BATCH_BYTES, send_records
 from stream.topics import Topics
@@ -38,8 +39,7 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> None:
     """Publish each event by itself when it is due, without waiting for others; returns once all are acknowledged."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=0)
-    await producer.start()
-    try:
+    async with started(producer):
         partitions = len(await producer.partitions_for(topics.inputs[0]))
         targets = [partition_of(key, partitions) for _, key, _, _ in records]
         start_s = time.time() + LEAD_S
@@ -51,8 +51,6 @@ async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent],
                 topics.of_kind(kind), value, key=key, partition=partition, timestamp_ms=int(due_s * 1000)
             )
         await producer.flush()
-    finally:
-        await producer.stop()
 
 
 async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> float:
@@ -60,8 +58,7 @@ async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent],
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
-    await producer.start()
-    try:
+    async with started(producer):
         partitions = len(await producer.partitions_for(topics.inputs[0]))
         targets = [(topics.of_kind(kind), partition_of(key, partitions)) for kind, key, _, _ in records]
         start_s = time.monotonic()
@@ -82,5 +79,3 @@ async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent],
             await asyncio.sleep(TICK_S)
         await asyncio.gather(*pending)
         return time.monotonic() - start_s
-    finally:
-        await producer.stop()
