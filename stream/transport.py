@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -18,10 +19,12 @@ from faust import Schema
 from faust.exceptions import NotReady
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode import Service
 from mode.utils.futures import notify
 
 from stream.changelog import Block, ChangelogReader, Unreadable
 from stream.intake import Record
+from stream.reconnection import BrokersUnreachable, Reconnection
 from stream.record_batches import send_records
 
 logger = logging.getLogger("foreshock.transport")
@@ -31,6 +34,9 @@ IDLE_POLL_S = 0.1
 
 FETCH_MAX_WAIT_MS = 20
 """Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide as long how far a topic goes."""
+
+REACHABLE_EVERY_S = 0.5
+"""How often a consumer looks whether brokers can be reached."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     _changelogs: ChangelogReader | None = None
     _reads_changelogs = True
+    _reconnection: Reconnection | None = None
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        self._reconnection = Reconnection(consumer._client)
         return consumer
+
+    @property
+    def unreachable_s(self) -> float:
+        """How long no broker has been reached, 0 while one is."""
+        return 0.0 if self._reconnection is None else self._reconnection.unreachable_s
 
     def lag(self, tp: TP) -> int | None:
         """How many records of `tp` the broker holds after the last one polled; None while that is not known."""
@@ -154,9 +167,25 @@ class Consumer(driver.Consumer):
         """Partitions to leave out of the next polls."""
         self.drain: Callable[[], Awaitable[None]] | None = None
         """Awaited before partitions are given up and before stopping: makes everything under way durable."""
+        self.longest_unreachable_s = math.inf
+        self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
+        """Called once when no broker has been reached for `longest_unreachable_s`."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task
+    async def _give_up_in_time(self) -> None:
+        while not self.should_stop:
+            await self.sleep(REACHABLE_EVERY_S)
+            if self.on_unreachable is not None and self._thread.unreachable_s >= self.longest_unreachable_s:
+                self.on_unreachable(
+                    BrokersUnreachable(
+                        f"no broker could be reached for {self.longest_unreachable_s:.0f} s (broker_timeout_s); what "
+                        "was not committed will be read again. Start again when the brokers are back"
+                    )
+                )
+                return
 
     def advance(self, offsets: Mapping[TP, int]) -> None:
         """Everything before `offsets` (the next ones to read) is durable and may be committed."""
@@ -281,6 +310,11 @@ class Producer(driver.Producer):
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"enable_idempotence": True}
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        Reconnection(producer.client)
+        return producer
 
     async def on_start(self) -> None:
         await super().on_start()

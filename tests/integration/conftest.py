@@ -147,3 +147,9 @@ class Deployment:
 def deploy(kafka: str, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
     """Makes a deployment with the settings given."""
     return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
+
+
+@pytest.fixture
+def deploy_on(topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
+    """Makes a deployment on a broker of the test's own, given by its address."""
+    return lambda kafka, **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
