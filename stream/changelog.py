@@ -18,10 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import decode_varint
-from crc32c import crc32c
 from faust.types import TP
 from numpy.typing import NDArray
 
@@ -92,7 +92,7 @@ def cut(message_set: memoryview) -> tuple[list[Columns], int | None]:
         if magic != _MAGIC:
             raise Unreadable(f"the record batch at offset {base} has format {magic}, not {_MAGIC}")
         batch = message_set[start:end]
-        if crc32c(batch[_CRC_COUNTS_FROM:]) != crc:
+        if google_crc32c.value(bytes(batch[_CRC_COUNTS_FROM:])) != crc:  # it takes nothing but bytes
             raise Unreadable(f"the record batch at offset {base} is damaged: its checksum is wrong")
         if not attributes & _CONTROL:
             try:
