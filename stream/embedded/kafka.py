@@ -135,10 +135,7 @@ class EmbeddedKafka:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         result = subprocess.run(
             [
-                *command[:1],
-                # Over in a second: compiling thoroughly would take longer than it saves.
-                "-XX:TieredStopAtLevel=1",
-                *command[1:],
+                *command,
                 "kafka.tools.StorageTool",
                 "format",
                 f"--cluster-id={cluster_id}",
@@ -162,6 +159,9 @@ class EmbeddedKafka:
             f"-Xmx{self._heap_mb}m",
             # A small heap on a machine shared with the workers: the collector with the fewest threads of its own.
             "-XX:+UseSerialGC",
+            # The thorough compiler would take half a core for the first minutes, which is about how long a broker for a
+            # test, a demonstration or a measurement lives, and save it less than that.
+            "-XX:TieredStopAtLevel=1",
             # Kafka 4.1 maps its indexes and loads its codecs in ways that Java 25 warns about at length.
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",
