@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 from faust.types import TP
 
 from events.types import KINDS, Repayment, encode_event
@@ -183,7 +182,7 @@ class Engine:
         for item in taken:
             by_partition.setdefault(item.partition, []).append(item.occurred_ms)
         for partition, occurred_ms in by_partition.items():
-            self._watermarks.setdefault(partition, Watermark()).observe(np.array(occurred_ms, dtype=np.int64))
+            self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
         with self.stages("publish"):
             await self._checkpoints.publish(scored)
 

@@ -249,7 +249,7 @@ class Scorer:
             kind, numeric, inputs.categorical[block.of_kind], network[row]
         )
         rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
-        scored.counts["late"] += int((occurred_ms < previous_ms).sum())
+        scored.counts["late"] += np.count_nonzero(occurred_ms < previous_ms)
         facts = rows["facts"]
         after = update_facts(kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], occurred_ms)
         put_records(facts, row, after)
