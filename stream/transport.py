@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import aiokafka
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.structs import TopicPartition
 from faust import Schema
 from faust.exceptions import NotReady
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
-from stream.intake import Record
+from stream.intake import RawRecord, Record
 from stream.record_batches import send_records
 
 IDLE_POLL_S = 0.1
@@ -48,6 +50,15 @@ class PollSchema(Schema[Any, Any]):
 
     def loads_value(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002
         return message.value
+
+
+def _record_of(_: PartitionRecords, tp: TopicPartition, record: Any) -> RawRecord:
+    return RawRecord(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
+
+
+# Of every record aiokafka makes an object of eleven fields, which takes three times as long as parsing the record and
+# is done under the lock that the computing thread needs. In this process nobody reads more than these six.
+PartitionRecords._consumer_record = _record_of
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
