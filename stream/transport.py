@@ -8,9 +8,11 @@ Selected by the broker URL `foreshock://host:port`. Knows nothing of what the re
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
 from aiokafka.consumer.fetcher import PartitionRecords
@@ -27,8 +29,24 @@ from stream.record_batches import send_records
 IDLE_POLL_S = 0.1
 """A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
 
-FETCH_MAX_WAIT_MS = 20
-"""Longest that the broker may hold a fetch open. Faust's own 1,500 ms would hide as long how far a topic goes."""
+PATIENCE_S = 0.02
+"""How long a poll waits for the worker, see `Demand`."""
+
+
+class Fetching(NamedTuple):
+    """How long the broker holds a fetch open, and for how many bytes at least it does not."""
+
+    max_wait_ms: int
+    min_bytes: int
+
+
+IDLE_FETCHING = Fetching(max_wait_ms=20, min_bytes=1)
+"""While the worker waits: the next event is answered with at once. Faust's own wait of 1,500 ms would hide as long how
+far a topic goes."""
+
+BUSY_BYTES = 65_536
+LEAST_BUSY_MS, MOST_BUSY_MS = 2, 10
+"""While the worker computes: see `Demand`. What fills `BUSY_BYTES` is a batch worth computing, and waits no longer."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,47 @@ class PollSchema(Schema[Any, Any]):
         return message.value
 
 
+class Demand:
+    """Whether the worker waits for records.
+
+    What is polled while it computes lies in a queue, where nothing can join it: under a light load, events would wait
+    for several small batches, each of which costs almost as much as a large one. So a poll waits for the worker, but no
+    longer than `PATIENCE_S`: under a heavy load, the next records are fetched while the last are being computed.
+
+    aiokafka fetches once after each poll, at once, and not again before what that brought has been polled. Answered at
+    the first event, it would bring one, and all others of the time that the worker computes would wait for the fetch
+    after it. So the broker is to hold that fetch open while the worker computes: `busy` says for how long.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._patience_s = patience_s
+        self._clock_s = clock_s
+        self._delivered_s = clock_s()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self.busy = Fetching(LEAST_BUSY_MS, BUSY_BYTES)
+
+    def delivered(self) -> None:
+        """Records are on their way to the worker."""
+        self._delivered_s = self._clock_s()
+        self._is_idle.clear()
+
+    def taken(self) -> None:
+        """The worker has done with what was delivered."""
+        if not self._is_idle.is_set():
+            took_ms = round((self._clock_s() - self._delivered_s) * 1000)
+            self.busy = Fetching(min(max(took_ms, LEAST_BUSY_MS), MOST_BUSY_MS), BUSY_BYTES)
+            self._is_idle.set()
+
+    async def wait(self) -> None:
+        """Until the worker waits for records, or for `patience_s`."""
+        await asyncio.sleep(0)
+        if not self._is_idle.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    await self._is_idle.wait()
+
+
 def _record_of(_: PartitionRecords, tp: TopicPartition, record: Any) -> RawRecord:
     return RawRecord(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
 
@@ -62,12 +121,29 @@ PartitionRecords._consumer_record = _record_of
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a shorter long poll and a view of each partition's lag."""
+    """Faust's consumer thread with fetches that suit the worker and a view of each partition's lag."""
+
+    demand: Demand
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = IDLE_FETCHING
         return consumer
+
+    async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Any:
+        records = await super()._fetch_records(consumer, *args, **kwargs)
+        self._fetch(consumer, self.demand.busy if records else IDLE_FETCHING)
+        return records
+
+    def taken(self) -> None:
+        """The worker waits for records."""
+        self.demand.taken()
+        if self._consumer is not None:
+            self._fetch(self._consumer, IDLE_FETCHING)
+
+    def _fetch(self, consumer: aiokafka.AIOKafkaConsumer, how: Fetching) -> None:
+        """From the next fetch on."""
+        consumer._fetcher._fetch_max_wait_ms, consumer._fetcher._fetch_min_bytes = how
 
     def lag(self, tp: TP) -> int | None:
         """How many records of `tp` the broker holds after the last one polled; None while that is not known."""
@@ -87,6 +163,7 @@ class Consumer(driver.Consumer):
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._demand = Demand()
         super().__init__(*args, **kwargs)
         self._advanced: dict[TP, int] = {}
         self._polled_generation = -1
@@ -96,13 +173,19 @@ class Consumer(driver.Consumer):
         """Awaited before partitions are given up and before stopping: makes everything under way durable."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        thread.demand = self._demand
+        return thread
 
     def advance(self, offsets: Mapping[TP, int]) -> None:
         """Everything before `offsets` (the next ones to read) is durable and may be committed."""
         for tp, offset in offsets.items():
             if offset > self._advanced.get(tp, -1):
                 self._advanced[tp] = offset
+
+    def taken(self) -> None:
+        """The worker has taken the last poll and waits for the next."""
+        self._thread.taken()
 
     def lag(self) -> dict[TP, int]:
         """Lag of the assigned input partitions of which it is known, in records."""
@@ -155,7 +238,7 @@ class Consumer(driver.Consumer):
         """Poll and deliver until stopped. Replaces a loop that makes four asyncio tasks per record."""
         try:
             while not (self.should_stop or fetcher.should_stop):
-                await self.sleep(0)
+                await self._demand.wait()
                 records, _ = await self._wait_next_records(IDLE_POLL_S)
                 if self.should_stop or fetcher.should_stop:
                     return
@@ -188,6 +271,8 @@ class Consumer(driver.Consumer):
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
         if assigned:
             lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
+            if inputs:
+                self._demand.delivered()
             await self._pass_on(assigned[0], -1, Poll(inputs, lagging))
 
     async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:
