@@ -159,8 +159,8 @@ class EmbeddedKafka:
             f"-Xmx{self._heap_mb}m",
             # A small heap on a machine shared with the workers: the collector with the fewest threads of its own.
             "-XX:+UseSerialGC",
-            # The thorough compiler would take half a core for the first minutes, which is about how long a broker for a
-            # test, a demonstration or a measurement lives, and save it less than that.
+            # The thorough compiler takes up to half a core from what a young broker was started for: a test, a
+            # demonstration, a measurement.
             "-XX:TieredStopAtLevel=1",
             # Kafka 4.1 maps its indexes and loads its codecs in ways that Java 25 warns about at length.
             "--sun-misc-unsafe-memory-access=allow",
