@@ -22,6 +22,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
 from bench.arena import BenchError
+from stream.clients import started
 from stream.publisher import KeyedEvent, partition_of
 from stream.record_batches import BATCH_BYTES, NO_HEADERS, send_records
 from stream.topics import Topics
@@ -59,8 +60,8 @@ async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent],
     Raises `BenchError` when the broker refuses events.
     """
     client = AIOKafkaClient(bootstrap_servers=servers)
-    await client.bootstrap()
     try:
+        await client.bootstrap()
         await client.set_topics(topics.inputs)
         partitions = len(client.cluster.partitions_for_topic(topics.inputs[0]) or ())
         start_s = time.time() + LEAD_S + len(records) * ENCODING_S_PER_EVENT
@@ -138,8 +139,7 @@ async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent],
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
-    await producer.start()
-    try:
+    async with started(producer):
         partitions = len(await producer.partitions_for(topics.inputs[0]))
         targets = [(topics.of_kind(kind), partition_of(key, partitions)) for kind, key, _, _ in records]
         start_s = time.monotonic()
@@ -160,5 +160,3 @@ async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent],
             await asyncio.sleep(TICK_S)
         await asyncio.gather(*pending)
         return time.monotonic() - start_s
-    finally:
-        await producer.stop()

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from bench.arena import Arena, BenchError
 from bench.options import Bench
 from bench.workload import Workload, user_id
+from stream.clients import started
 from stream.publisher import partition_of
 from stream.record_batches import BATCH_BYTES, send_records
 from stream.state import blank_row, row_dtype
@@ -99,8 +100,7 @@ async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:
     random = np.random.default_rng(1)
     topic = arena.topics.changelog(arena.settings.application_id)
     producer = AIOKafkaProducer(bootstrap_servers=arena.servers, acks="all", max_batch_size=BATCH_BYTES)
-    await producer.start()
-    try:
+    async with started(producer):
         for start in range(0, users, USERS_AT_ONCE):
             rows = np.repeat(blank, min(USERS_AT_ONCE, users - start))
             rows["network"] = random.standard_normal(rows["network"].shape, dtype=np.float32)
@@ -114,8 +114,6 @@ async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:
                 for ack in await send_records(producer, topic, partition, pairs)
             ]
             await asyncio.gather(*acks)
-    finally:
-        await producer.stop()
 
 
 def _killed(bench: Bench, number: int) -> float:

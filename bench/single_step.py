@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS, MISSING_CODE, UNSEEN_CODE, due_ms
+from events.columns import COLUMNS, DAY_MS, MISSING_CODE, UNSEEN_CODE, ages_days, due_ms
 from events.types import KINDS, Event, Kind
 from model.bundle import MANIFEST_FILE, SCORE_FILE, Manifest, graph_file
 
@@ -67,11 +67,12 @@ class SingleStep:
         )
         state[part] = new_state[0]
         latest_ms[number] = max(int(latest_ms[number]), occurred_ms)
-        return self._probabilities(state), bytes(content)
+        return self._probabilities(state, latest_ms), bytes(content)
 
-    def _probabilities(self, state: NDArray[np.float32]) -> list[float]:
+    def _probabilities(self, state: NDArray[np.float32], latest_ms: NDArray[np.int64]) -> list[float]:
         readout = np.concatenate([state[self._readouts[kind]] for kind in KINDS])
-        (probabilities,) = self._score.run(None, {"readout": readout[np.newaxis]})
+        ages = ages_days(latest_ms[np.newaxis])
+        (probabilities,) = self._score.run(None, {"readout": readout[np.newaxis], "ages": ages})
         found: list[float] = probabilities[0].tolist()
         return found
 

@@ -24,6 +24,9 @@ DAY_MS = 86_400_000
 LAST_DAY = 65_535
 """Last day, counted from 1970-01-01, that the calendar knows (in 2149). Events are neither older nor that far ahead."""
 
+NEVER_DAYS = -1.0
+"""Age of a kind of event that a user never had."""
+
 MISSING_CODE = 0
 UNSEEN_CODE = 1
 FIRST_CATEGORY_CODE = 2
@@ -147,6 +150,17 @@ def gap_days(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDA
     """
     gap = np.maximum(times_ms - previous_ms, 0) / DAY_MS
     return np.where(previous_ms < 0, np.nan, gap).astype(np.float32)
+
+
+def ages_days(latest_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Days since the user's latest event of each kind, as of the latest of all: float32 `[n, kinds]`, -1 for none.
+
+    `latest_ms` int64 `[n, kinds]` holds the latest event times, -1 for none. An event that arrives late does not turn
+    the user's clock back: the ages follow from these times alone.
+    """
+    newest_ms = latest_ms.max(axis=1, keepdims=True)
+    ages = (newest_ms - latest_ms) / DAY_MS
+    return np.where(latest_ms < 0, NEVER_DAYS, ages).astype(np.float32)
 
 
 def time_columns(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:

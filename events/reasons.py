@@ -39,7 +39,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "overdue",
         "repayments",
         "a payment is {days} past due",
-        "at least 1 day past due, as last reported, and not paid in full since",
+        "at least 1 day past due, by what was last reported and the days since, and not paid in full since",
         "days / 30",
         removal="bills report nothing past due; missed payments, and partial ones past due, were made in full as usual",
         cause="arrears",

@@ -17,6 +17,7 @@ import torch
 from rich.progress import Progress
 
 from model.architectures import Architecture
+from model.arrears import judged_events
 from model.augmentation import Augmentation
 from model.datasets import Dataset
 from model.evaluate import progress_bars
@@ -149,10 +150,11 @@ def _train(
     torch.manual_seed(seed)
     parts = material.parts
     model, sequences = prepare(material.sequences, parts, architecture or Architecture(), (), variation.rules)
-    batch_users = default_batch_users(len(parts.train.users))
+    batch_users = default_batch_users(parts.train)
     schedule = Schedule(epochs=epochs, batch_users=batch_users, augmentation=variation.augmentation)
     labels = labels_of(sequences, material.outcomes)
-    trainer = Trainer(model, sequences, parts, labels, schedule, seed, dataset.headline_horizon_days)
+    headline, judged = dataset.headline_horizon_days, judged_events(dataset, sequences)
+    trainer = Trainer(model, sequences, parts, labels, schedule, seed, headline, judged=judged)
     history = trainer.fit(bars)
     trainer.calibrate()
     figures = _judged(trainer, material)
@@ -174,7 +176,7 @@ def _train(
 
 def _judged(trainer: Trainer, material: Material) -> dict[str, float | int | None]:
     """Measures at the headline horizon over the examples of the test part whose outcome is known."""
-    rows, logits = trainer.logits(material.parts.test)
+    rows, logits = trainer.judged_logits(material.parts.test)
     score = cumulative(torch.from_numpy(logits))[:, trainer.headline].numpy()
     sequences = trainer.sequences
     owner = sequences.user_of_event[rows]

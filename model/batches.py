@@ -22,13 +22,14 @@ class Batch:
     """Histories of B users, and the events of theirs that are to be scored.
 
     `numeric[k]` float `[B, T_k, inputs]`, `categorical[k]` int64 `[B, T_k, categories]`, `latest` int64
-    `[events, 1 + kinds]` as `RiskModel.readouts` takes it, `rows` int64 `[events]`: where those events stand in the
-    merged arrays of the sequences.
+    `[events, 1 + kinds]` as `RiskModel.readouts` takes it, `ages` float `[events, kinds]` in days, `rows` int64
+    `[events]`: where those events stand in the merged arrays of the sequences.
     """
 
     numeric: dict[Kind, Tensor]
     categorical: dict[Kind, Tensor]
     latest: Tensor
+    ages: Tensor
     rows: NDArray[np.int64]
 
     def to(self, device: torch.device) -> Batch:
@@ -39,6 +40,7 @@ class Batch:
             {kind: values.to(device) for kind, values in self.numeric.items()},
             {kind: codes.to(device) for kind, codes in self.categorical.items()},
             self.latest.to(device),
+            self.ages.to(device),
             self.rows,
         )
 
@@ -63,7 +65,8 @@ def pad(
     rows = np.repeat(starts + skipped, scored) + within
     owner = np.repeat(np.arange(len(users)), scored)
     latest = np.concatenate([owner[:, None], sequences.latest[rows]], axis=1)
-    return Batch(numeric, categorical, torch.from_numpy(latest), rows)
+    ages = torch.from_numpy(sequences.ages_days[rows]).to(dtype)
+    return Batch(numeric, categorical, torch.from_numpy(latest), ages, rows)
 
 
 def _pad_kind(

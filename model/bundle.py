@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from events.columns import COLUMNS
 from events.types import KINDS, Kind
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 SCORE_FILE = "score.onnx"
 WEIGHTS_FILE = "weights.npz"
@@ -165,12 +165,13 @@ class Bundle:
         new_state, attention = _run_padded(self._encoders[kind], inputs, len(state))
         return new_state, attention
 
-    def score(self, readout: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, readout: NDArray[np.float32], ages: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of serious delinquency within each horizon, float32 `[n, horizons]`, nondecreasing per row.
 
-        `readout` float32 `[n, readout_width]`, the kinds' readouts in the order of `KINDS`.
+        `readout` float32 `[n, readout_width]`, the kinds' readouts, and `ages` float32 `[n, kinds]`, the days since the
+        latest event of each (`events.columns.ages_days`), both in the order of `KINDS`.
         """
-        (probabilities,) = _run_padded(self._scorer, {"readout": readout}, len(readout))
+        (probabilities,) = _run_padded(self._scorer, {"readout": readout, "ages": ages}, len(readout))
         return probabilities
 
     def readout_of(self, state: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from events.columns import DAY_MS
+from model.arrears import judged_events
 from model.bundle import Bundle
 from model.datasets import Dataset
 from model.labels import NEVER_MS, Truth, truth_of, within_horizons
@@ -52,7 +53,8 @@ def evaluate(
             raise ValueError(f"{dataset.name} has no users to evaluate on; raise --users or leave --held-out-only out")
         task = bars.add_task("scoring", total=len(sequences.kinds))
         scores = score_sequences(loaded, sequences, advance=lambda events: bars.advance(task, events))
-    metrics = judge(loaded, sequences, truth_of(sequences, dataset.outcomes()), scores)
+    asked = judged_events(dataset, sequences)
+    metrics = judge(loaded, sequences, truth_of(sequences, dataset.outcomes()), scores, judged=asked)
     labels = {user_id: outcome.label for user_id, outcome in dataset.outcomes().items()}
     return {**metrics, **label_metrics(loaded, sequences, scores, labels)}
 
@@ -64,8 +66,10 @@ def judge(
     scores: NDArray[np.float32],
     users: NDArray[np.int64] | None = None,
     from_ms: int = 0,
+    judged: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Measures over the events of `users` (default: all) from `from_ms` on; `scores` are those users' in merged order.
+    `judged` bool `[N]` leaves out events at which the source's question is not asked (`model.arrears.judged_events`).
 
     Per horizon: `metrics.summary` over events whose outcome is known. `early_warning`: see `early_warning`.
     """
@@ -74,6 +78,8 @@ def judge(
     owner = sequences.user_of_event[rows]
     times = sequences.times_ms[rows]
     recent = times >= from_ms
+    if judged is not None:
+        recent &= judged[rows]
     happened, known = within_horizons(times, owner, truth, bundle.horizons_days)
     per_horizon = {
         str(days): summary(happened[recent & known[:, index], index], scores[recent & known[:, index], index])

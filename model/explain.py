@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from events.columns import ages_days
 from events.reasons import CATALOGUE
 from events.removals import REMOVALS, removed
 from events.types import KINDS, Event, Kind
@@ -125,13 +126,15 @@ class _Scored:
         tail: dict[Kind, Branch] = {}
         attention: dict[Kind, NDArray[np.float64]] = {}
         readouts = []
+        latest_ms = np.full((len(events), len(KINDS)), -1, dtype=np.int64)
         for number, (kind, branch) in enumerate(whole.items()):
             states, logits = trace(bundle, branch)
             before = int(counts[window.start - 1, number]) if window.start else 0
             tail[kind] = branch.since(before, states[before])
             attention[kind] = _shares(logits)
+            latest_ms[:, number] = np.maximum.accumulate([-1, *branch.times_ms])[counts[:, number]]
             readouts.append(states[counts[:, number], : bundle.readout_widths[kind]])
-        scores = bundle.score(np.concatenate(readouts, axis=1))[:, bundle.headline]
+        scores = bundle.score(np.concatenate(readouts, axis=1), ages_days(latest_ms))[:, bundle.headline]
         row_of = counts[np.arange(len(events)), kinds] - 1
         return cls(bundle, events, row_of, window, whole, tail, scores, attention)
 

@@ -20,7 +20,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from events.columns import COLUMNS, FIRST_CATEGORY_CODE
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE, NEVER_DAYS
 from events.types import KINDS, Kind
 from model.bundle import (
     FORMAT_VERSION,
@@ -152,7 +152,8 @@ def _write_graphs(model: RiskModel, folder: Path) -> None:
         )  # fmt: skip
     scorer = ScoreStep(model.fusion).eval()
     width = sum(model.encoder(kind).readout_width for kind in KINDS)
-    write_graph(scorer, (torch.zeros(rows, width),), ["readout"], ["probabilities"], folder / SCORE_FILE)
+    nothing = (torch.zeros(rows, width), torch.zeros(rows, len(KINDS)))
+    write_graph(scorer, nothing, ["readout", "ages"], ["probabilities"], folder / SCORE_FILE)
 
 
 def write_graph(
@@ -237,6 +238,8 @@ def _check_finite(bundle: Bundle) -> None:
                 raise ExportError(
                     f"the graph of {kind} gives values that are not finite; train again with another seed"
                 )
-    probabilities = bundle.score(bundle.readout_of(state))
+    ages = random.exponential(60.0, (rows, len(KINDS))).astype(np.float32)
+    ages[::3] = NEVER_DAYS
+    probabilities = bundle.score(bundle.readout_of(state), ages)
     if not np.isfinite(probabilities).all() or (np.diff(probabilities, axis=1) < 0).any():
         raise ExportError("the score graph gives values that are not finite or decrease; train again with another seed")

@@ -71,5 +71,6 @@ def score_users(model: RiskModel, sequences: Sequences) -> NDArray[np.float64]:
     model.eval()
     for users in by_length(counts, USERS_PER_PASS):
         batch = pad(sequences, users, counts[users], dtype=dtype)
-        scores[batch.rows] = cumulative(model(batch.numeric, batch.categorical, batch.latest)).double().numpy()
+        logits = model(batch.numeric, batch.categorical, batch.latest, batch.ages)
+        scores[batch.rows] = cumulative(logits).double().numpy()
     return scores

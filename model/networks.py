@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from events.columns import COLUMNS
+from events.columns import COLUMNS, NEVER_DAYS
 from events.types import KINDS, Kind
 from model.architectures import Architecture
 from model.encoders import Encoder, build_encoder
@@ -22,28 +22,53 @@ from model.encoders import Encoder, build_encoder
 LONGEST_LOGIT = 30.0
 """Hazard logits are clipped at ±30, where the hazard is 0 or 1 to the last bit that matters."""
 
+LONGEST_AGE_DAYS = 90.0
+"""Ages are told up to here: beyond, they would grow with the calendar past all that training has seen."""
+HALF_AGES_DAYS = (3.0, 30.0)
+"""Ages at which the bounded features of an age reach a half: days tell a visit from a silence, weeks a missed bill."""
+AGE_FEATURES = 1 + len(HALF_AGES_DAYS)
+
 VocabularySizes: TypeAlias = Mapping[Kind, list[int]]
 """Per kind, the number of listed categories of each categorical field, in the order of `events.columns`."""
 
 
 class Fusion(nn.Module):
-    """From the kinds' readouts to calibrated hazards of the intervals between horizons."""
+    """From the kinds' readouts, and how old each of them is, to calibrated hazards of the intervals between horizons.
+
+    A readout stands still until the next event of its kind, while bills fall due. `kinds` are the positions in `KINDS`
+    of those whose ages are looked at.
+    """
 
     slope: Tensor
     intercept: Tensor
+    kinds: Tensor
 
-    def __init__(self, readout_width: int, hidden: int, dropout: float, intervals: int) -> None:
+    def __init__(self, readout_width: int, kinds: list[int], hidden: int, dropout: float, intervals: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(readout_width, hidden)
+        self.register_buffer("kinds", torch.tensor(kinds), persistent=False)
+        self.hidden = nn.Linear(readout_width + AGE_FEATURES * len(kinds), hidden)
         self.dropout = nn.Dropout(dropout)
         self.logits_ = nn.Linear(hidden, intervals)
         self.register_buffer("slope", torch.ones(intervals))
         self.register_buffer("intercept", torch.zeros(intervals))
 
-    def logits(self, readout: Tensor) -> Tensor:
-        """Calibrated hazard logits `[…, intervals]`."""
-        raw: Tensor = self.logits_(self.dropout(torch.relu(self.hidden(readout))))
+    def inputs(self, readout: Tensor, ages: Tensor) -> Tensor:
+        """What the hidden layer takes, from readouts `[n, R]` and ages `[n, kinds]`."""
+        return torch.cat([readout, *age_features(ages.index_select(1, self.kinds))], 1)
+
+    def logits(self, readout: Tensor, ages: Tensor) -> Tensor:
+        """Calibrated hazard logits `[n, intervals]`."""
+        raw: Tensor = self.logits_(self.dropout(torch.relu(self.hidden(self.inputs(readout, ages)))))
         return torch.clamp(raw * self.slope + self.intercept, -LONGEST_LOGIT, LONGEST_LOGIT)
+
+
+def age_features(ages: Tensor) -> list[Tensor]:
+    """Features of ages in days `[n, k]`, each `[n, k]`: age / 90, and age / (age + half) for two halves.
+
+    Quotients, because they are rounded alike wherever they are computed. Never (-1) lies apart from every age.
+    """
+    told = torch.clamp(ages, max=LONGEST_AGE_DAYS)
+    return [told / LONGEST_AGE_DAYS, *(told / (told + half) for half in HALF_AGES_DAYS)]
 
 
 def cumulative(logits: Tensor) -> Tensor:
@@ -75,7 +100,9 @@ class RiskModel(nn.Module):
             build_encoder(architecture, kind, vocabulary_sizes[kind]) for kind in KINDS
         )
         width = sum(self.encoder(kind).readout_width for kind in KINDS)
-        self.fusion = Fusion(width, architecture.fusion, architecture.dropout, len(architecture.horizons_days))
+        read = [number for number, kind in enumerate(KINDS) if self.encoder(kind).readout_width]
+        intervals = len(architecture.horizons_days)
+        self.fusion = Fusion(width, read, architecture.fusion, architecture.dropout, intervals)
 
     def encoder(self, kind: Kind) -> Encoder:
         """The encoder of a kind."""
@@ -129,7 +156,11 @@ class RiskModel(nn.Module):
         numeric: Mapping[Kind, Tensor],
         categorical: Mapping[Kind, Tensor],
         latest: Tensor,
+        ages: Tensor,
         keep: Tensor | None = None,
     ) -> Tensor:
-        """Calibrated hazard logits `[selected, intervals]`; arguments as for `readouts`."""
-        return self.fusion.logits(self.readouts(numeric, categorical, latest, keep))
+        """Calibrated hazard logits `[selected, intervals]`; `ages` `[selected, kinds]` as `events.columns.ages_days`
+        gives them, the other arguments as for `readouts`."""
+        if keep is not None:
+            ages = torch.where(keep.index_select(0, latest[:, 0]) > 0, ages, NEVER_DAYS)
+        return self.fusion.logits(self.readouts(numeric, categorical, latest, keep), ages)

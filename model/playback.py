@@ -54,7 +54,8 @@ def _score_chunk(bundle: Bundle, sequences: Sequences, users: NDArray[np.int64])
     scores = np.empty((len(rows), len(bundle.horizons_days)), dtype=np.float32)
     for start in range(0, len(rows), ROWS_PER_SCORE):
         piece = slice(start, start + ROWS_PER_SCORE)
-        scores[piece] = bundle.score(np.concatenate([readouts[index[piece]] for readouts, index in parts], axis=1))
+        readout = np.concatenate([readouts[index[piece]] for readouts, index in parts], axis=1)
+        scores[piece] = bundle.score(readout, sequences.ages_days[rows[piece]])
     return scores
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import categorical_columns, numeric_columns, occurred_ms, time_columns
+from events.columns import ages_days, categorical_columns, numeric_columns, occurred_ms, time_columns
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 
@@ -46,6 +46,11 @@ class Branch:
 
     def __len__(self) -> int:
         return len(self.times_ms)
+
+    @property
+    def latest_ms(self) -> int:
+        """Latest time of all its events, -1 without any."""
+        return max(self.previous_ms, int(self.times_ms.max(initial=-1)))
 
     def without(self, rows: int | NDArray[np.int64]) -> Branch:
         """Without one or more events."""
@@ -81,8 +86,8 @@ class Branch:
 
 
 History = Mapping[Kind, Branch]
-"""One user's events by kind. Branches do not meet before the fusion, so their interleaving does not change the score
-after the last of them."""
+"""One user's events by kind. Branches do not meet before the fusion, so that of their interleaving only the time of
+the latest event of each matters to the score after the last of them."""
 
 
 def history_of(events: Sequence[Event], bundle: Bundle) -> dict[Kind, Branch]:
@@ -98,7 +103,14 @@ def score_histories(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.
 
     A branch that several histories share (the same object) is stepped once.
     """
-    return bundle.score(readouts_of(bundle, histories))
+    return bundle.score(readouts_of(bundle, histories), ages_of(histories))
+
+
+def ages_of(histories: Sequence[History]) -> NDArray[np.float32]:
+    """Days since the latest event of each kind as of each history's end, float32 `[n, kinds]`, as `Bundle.score` takes
+    them."""
+    latest_ms = [[history[kind].latest_ms for kind in KINDS] for history in histories]
+    return ages_days(np.array(latest_ms, dtype=np.int64).reshape(len(histories), len(KINDS)))
 
 
 def readouts_of(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from events.columns import (
     FIRST_CATEGORY_CODE,
     PROTECTED_FIELDS,
     UNSEEN_CODE,
+    ages_days,
     categorical_columns,
     numeric_columns,
     occurred_ms,
@@ -65,6 +67,20 @@ class Sequences:
     def user_of_event(self) -> NDArray[np.int64]:
         """Position of each merged event's user, int64 `[N]`."""
         return np.repeat(np.arange(self.users), np.diff(self.merged_starts))
+
+    @cached_property
+    def ages_days(self) -> NDArray[np.float32]:
+        """Days since the user's latest event of each kind after each merged event, float32 `[N, 4]`, -1 for none: as
+        `events.columns.ages_days`."""
+        latest_ms = np.full(self.latest.shape, -1, dtype=np.int64)
+        owner = self.user_of_event
+        for position, kind in enumerate(KINDS):
+            mine = self.kinds == position
+            running = _running_ms(owner[mine], self.times_ms[mine])
+            arrived = self.latest[:, position] > 0
+            rows = self.starts[kind][owner[arrived]] + self.latest[arrived, position] - 1
+            latest_ms[arrived, position] = running[rows]
+        return ages_days(latest_ms)
 
     def recoded(self, vocabularies: Vocabularies) -> Sequences:
         """The same histories under other vocabularies; a category that they do not list becomes unseen."""
@@ -284,14 +300,19 @@ def chunks_of_users(sequences: Sequences, users: NDArray[np.int64], most_events:
 def _previous_ms(owner: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Latest time among the user's earlier events of the kind, -1 for the first; rows sorted by user."""
     previous = np.full(len(times), -1, dtype=np.int64)
+    same_user = owner[1:] == owner[:-1]
+    previous[1:][same_user] = _running_ms(owner, times)[:-1][same_user]
+    return previous
+
+
+def _running_ms(owner: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Latest time among the user's events so far, each row's own included; rows sorted by user."""
     if not len(times):
-        return previous
+        return times
     earliest = times.min()
     span = times.max() - earliest + 1
-    running = np.maximum.accumulate(owner * span + (times - earliest)) - owner * span + earliest
-    same_user = owner[1:] == owner[:-1]
-    previous[1:][same_user] = running[:-1][same_user]
-    return previous
+    running: NDArray[np.int64] = np.maximum.accumulate(owner * span + (times - earliest)) - owner * span + earliest
+    return running
 
 
 def _arrived(kinds: NDArray[np.uint8], merged_starts: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ from model.networks import LONGEST_LOGIT, Fusion, RiskModel, cumulative
 
 
 class ScoreStep(nn.Module):
-    """From readouts `[n, R]` to probabilities within each horizon `[n, H]`, both float32.
+    """From readouts `[n, R]` and ages in days `[n, kinds]` to probabilities within each horizon `[n, H]`, both float32.
 
     The last layer and all after it run in float64: summing 128 float32 products of logits that cancel is where most of
     the rounding error of a score comes from, and these few numbers cost next to nothing.
@@ -24,14 +24,14 @@ class ScoreStep(nn.Module):
 
     def __init__(self, fusion: Fusion) -> None:
         super().__init__()
-        self.hidden = fusion.hidden
+        self.fusion = fusion
         self.register_buffer("weight", fusion.logits_.weight.detach().double())
         self.register_buffer("bias", fusion.logits_.bias.detach().double())
         self.register_buffer("slope", fusion.slope.double())
         self.register_buffer("intercept", fusion.intercept.double())
 
-    def forward(self, readout: Tensor) -> Tensor:
-        hidden = torch.relu(self.hidden(readout)).double()
+    def forward(self, readout: Tensor, ages: Tensor) -> Tensor:
+        hidden = torch.relu(self.fusion.hidden(self.fusion.inputs(readout, ages))).double()
         logits = nn.functional.linear(hidden, self.weight, self.bias) * self.slope + self.intercept
         return cumulative(torch.clamp(logits, -LONGEST_LOGIT, LONGEST_LOGIT)).float()
 

@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from events.columns import DAY_MS, PROTECTED_FIELDS
 from model.architectures import Architecture
+from model.arrears import judged_events
 from model.augmentation import Augmentation
 from model.bundle import Bundle, Training
 from model.card import card_figures, write_card
@@ -38,7 +39,7 @@ from model.preparation import prepare as _prepare
 from model.reference import take_reference, write_reference
 from model.scored import scored, scored_users
 from model.sequences import Sequences
-from model.splits import Split, split
+from model.splits import Part, Split, split
 from model.tensorboard import TensorBoard
 from model.trainer import ALERT_BUDGET, EPOCHS, LEARNING_RATE, EpochRecord, OnEpoch, Schedule, Trainer
 
@@ -46,7 +47,11 @@ __all__ = ["ALERT_BUDGET", "EPOCHS", "Schedule", "Trainer", "TrainingError", "re
 
 FINE_TUNING_RATE = 3e-4
 """Learning rate from a bundle's weights on: Adam's first steps have the size of the rate, whatever the gradient."""
-MOST_BATCH_USERS = 64
+BATCH_USERS = 64
+MOST_BATCH_USERS = 256
+BATCH_EVENTS = 4_096
+"""Where users are many a batch has `BATCH_USERS` of them, and more if their histories are short: up to about so many
+events, and no more users than `MOST_BATCH_USERS`."""
 LEAST_BATCHES = 50
 """Small data sets get smaller batches, so that an epoch has about this many steps."""
 MOST_EVENTS = 20_000_000
@@ -131,7 +136,7 @@ def train(
         model, sequences = prepared
         schedule = Schedule(
             epochs=epochs,
-            batch_users=batch_users or default_batch_users(len(material.parts.train.users)),
+            batch_users=batch_users or default_batch_users(material.parts.train),
             alert_budget=alert_budget,
             weight_decay=weight_decay,
             learning_rate=learning_rate or (LEARNING_RATE if base is None else FINE_TUNING_RATE),
@@ -184,9 +189,11 @@ def read(dataset: Dataset, bars: Progress, *, max_users: int | None = None, grac
     return Material(sequences, outcomes, truth, split(sequences, dataset, truth))
 
 
-def default_batch_users(training_users: int) -> int:
-    """Users per batch that suit the size of a training part."""
-    return int(np.clip(training_users // LEAST_BATCHES, 8, MOST_BATCH_USERS))
+def default_batch_users(part: Part) -> int:
+    """Users per batch that suit the size of a training part and the length of its histories."""
+    users = max(len(part.users), 1)
+    by_length = int(np.clip(BATCH_EVENTS * users // max(1, int(part.counts.sum())), BATCH_USERS, MOST_BATCH_USERS))
+    return max(8, min(users // LEAST_BATCHES, by_length))
 
 
 def device_of(name: Device) -> torch.device:
@@ -243,16 +250,26 @@ def _trainer(
     headline, horizons = dataset.headline_horizon_days, model.architecture.horizons_days
     if headline not in horizons:
         raise TrainingError(f"{dataset.name}'s horizon of {headline} days is none of {horizons}")
-    labels = _labels(sequences, material.outcomes)
     return Trainer(
-        model, sequences, material.parts, labels, schedule, seed, headline, device=device, fine_tuning=fine_tuning
+        model,
+        sequences,
+        material.parts,
+        _labels(sequences, material.outcomes),
+        schedule,
+        seed,
+        headline,
+        device=device,
+        fine_tuning=fine_tuning,
+        judged=judged_events(dataset, sequences),
     )
 
 
 def _settings(trainer: Trainer, truth: Truth, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides how a run goes: a checkpoint of a run that differs in any of it is of no use."""
+    judged = trainer.judged
     return {
         **options,
+        **({} if judged is None else {"judged_events": int(judged.sum())}),
         "seed": seed,
         "architecture": trainer.model.architecture.as_manifest(),
         "data": trainer.sequences.fingerprint,
@@ -308,17 +325,17 @@ def _metrics(
         "options": json.loads(json.dumps(options)),
         "history": history,
         "padding_share": None if share is None else round(share, 4),
-        "test": _test_metrics(bundle, trainer.sequences, material),
+        "test": _test_metrics(bundle, trainer, material),
         "peak_memory_mib": peak_memory_mib(),
     }
 
 
-def _test_metrics(bundle: Bundle, sequences: Sequences, material: Material) -> dict[str, Any]:
+def _test_metrics(bundle: Bundle, trainer: Trainer, material: Material) -> dict[str, Any]:
     """Metrics of the exported graphs on the test part, through the same step functions that serve."""
-    parts = material.parts
+    parts, sequences = material.parts, trainer.sequences
     scores = score_sequences(bundle, sequences, parts.test.users)
     from_ms = parts.until_ms if parts.by == "time" else 0
-    judged = judge(bundle, sequences, material.truth, scores, parts.test.users, from_ms)
+    judged = judge(bundle, sequences, material.truth, scores, parts.test.users, from_ms, trainer.judged)
     labels = {user_id: outcome.label for user_id, outcome in material.outcomes.items()}
     return {**judged, **label_metrics(bundle, sequences, scores, labels, parts.test.users)}
 

@@ -68,7 +68,9 @@ class Trainer:
     """Fits a prepared model to the training part and calibrates it on the validation part.
 
     With `fine_tuning` the model's weights are taken as already good: they are kept unless an epoch beats them. On the
-    processor, equal arguments and an equal `torch.manual_seed` before the model was made give equal weights.
+    processor, equal arguments and an equal `torch.manual_seed` before the model was made give equal weights. `judged`
+    bool `[N]` marks the events at which the source's question is asked, in merged order (default: all): the others are
+    history that the model reads, and count neither in the loss nor in stopping, calibration or thresholds.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class Trainer:
         *,
         device: torch.device | None = None,
         fine_tuning: bool = False,
+        judged: NDArray[np.bool_] | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device)
         self.sequences = sequences
         self.parts = parts
         self.labels = labels
+        self.judged = judged
         self.schedule = schedule
         self.horizons_days = model.architecture.horizons_days
         self.headline_days = headline_days
@@ -150,7 +154,7 @@ class Trainer:
     def calibrate(self) -> Thresholds:
         """Set the calibration of the score graph and return thresholds, both from the validation part."""
         part = self.parts.validation
-        rows, logits = self.logits(part)
+        rows, logits = self.judged_logits(part)
         owner = self.sequences.user_of_event[rows]
         found = targets(self.sequences.times_ms[rows], owner, part.truth, self.horizons_days)
         calibration = fit_calibration(logits, found)
@@ -173,14 +177,25 @@ class Trainer:
             batch = pad(self.sequences, part.users[positions], part.counts[positions], part.skips[positions])
             batch = batch.to(self.device)
             rows.append(batch.rows)
-            logits.append(self.model(batch.numeric, batch.categorical, batch.latest).cpu().numpy())
+            logits.append(self.model(batch.numeric, batch.categorical, batch.latest, batch.ages).cpu().numpy())
         found = np.concatenate(rows)
         order = np.argsort(found)
         return found[order], np.concatenate(logits)[order]
 
+    def judged_logits(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As `logits`, of the part's judged events alone."""
+        rows, logits = self.logits(part)
+        if self.judged is None:
+            return rows, logits
+        kept = self.judged[rows]
+        return rows[kept], logits[kept]
+
     def _targets(self, truth: Truth) -> Targets:
         sequences = self.sequences
-        return targets(sequences.times_ms, sequences.user_of_event, truth, self.horizons_days)
+        found = targets(sequences.times_ms, sequences.user_of_event, truth, self.horizons_days)
+        if self.judged is None:
+            return found
+        return Targets(found.exposure * self.judged[:, None], found.happened & self.judged[:, None])
 
     def _base_rates(self) -> NDArray[np.float64]:
         """Mean hazard of each interval in the training part."""
@@ -228,7 +243,7 @@ class Trainer:
         batch = batch.to(self.device)
         numeric, categorical = augmentation.numeric(batch), augmentation.categorical(batch)
         keep = augmentation.keep(len(positions)).to(self.device)
-        loss = hazard_loss(self.model(numeric, categorical, batch.latest, keep), exposure, happened)
+        loss = hazard_loss(self.model(numeric, categorical, batch.latest, batch.ages, keep), exposure, happened)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
@@ -245,7 +260,7 @@ class Trainer:
     def _validation(self, part: Part) -> EpochRecord:
         """Loss on a part, and AUC at the headline horizon: of each client's last score where the source has labels,
         else of every event."""
-        rows, logits = self.logits(part)
+        rows, logits = self.judged_logits(part)
         if not len(rows):
             return {"validation_loss": None, "validation_auc": None}
         owner = self.sequences.user_of_event[rows]

@@ -19,6 +19,7 @@ import torch
 from rich.progress import Progress
 
 from model.architectures import Architecture
+from model.arrears import judged_events
 from model.augmentation import Augmentation
 from model.datasets import Dataset
 from model.evaluate import progress_bars
@@ -169,7 +170,8 @@ class _Trials:
         )
         labels = labels_of(sequences, self._material.outcomes)
         headline = self._dataset.headline_horizon_days
-        return Trainer(model, sequences, self._parts, labels, schedule, self._seed, headline)
+        judged = judged_events(self._dataset, sequences)
+        return Trainer(model, sequences, self._parts, labels, schedule, self._seed, headline, judged=judged)
 
 
 def _without_test(parts: Split) -> Split:

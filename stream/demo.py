@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -29,10 +30,11 @@ from events.columns import DAY_MS
 from model.bundle import Bundle
 from model.datasets import Dataset, Outcome
 from model.metrics import roc_auc
+from stream.clients import opened
 from stream.database.summary import Summary, summarise
 from stream.embedded.server import ServerProcess
-from stream.outputs import Alert, Level, Score
-from stream.publisher import keyed_events_of, open_publisher
+from stream.outputs import Alert, DeadLetter, Level, ReasonCode, Score
+from stream.publisher import KeyedEvent, keyed_events_of, open_publisher
 from stream.replay import TopicReader
 from stream.settings import Settings
 from stream.sink import sink_group
@@ -65,6 +67,7 @@ class DemoReport:
     events_published: int = 0
     events_scored: int = 0
     dead_letters: int = 0
+    dead_letters_by_reason: dict[ReasonCode, int] = field(default_factory=dict)
     users: int = 0
     scores_in_topic: int = 0
     alerts_in_topic: int = 0
@@ -96,7 +99,9 @@ class Demo:
         workers: int,
         logs: Path,
         progress: Progress,
+        events: Iterator[KeyedEvent] | None = None,
     ) -> None:
+        """`events` are what to publish, if not the data set's events in the order of event time."""
         self._settings = settings
         self._servers = bootstrap_servers
         self._database_url = database_url
@@ -104,6 +109,7 @@ class Demo:
         self._workers = workers
         self._logs = logs
         self._progress = progress
+        self._events = keyed_events_of(dataset) if events is None else events
         self._processes: list[ServerProcess] = []
         self._topics = settings.topics
         self.summary: Summary | None = None
@@ -157,9 +163,7 @@ class Demo:
 
     async def _publish(self) -> None:
         async with open_publisher(self._servers, self._topics) as publisher:
-            await publisher.publish(
-                keyed_events_of(self._dataset), lambda sent, _: self._progress("publish", sent, None)
-            )
+            await publisher.publish(self._events, lambda sent, _: self._progress("publish", sent, None))
 
     def _wait(self, lag: _Lag, stage: str, topics: Sequence[str], group: str) -> None:
         """Until `group` has committed everything in `topics`; more may be added meanwhile (the watchdog does)."""
@@ -187,7 +191,9 @@ class Demo:
         seen: set[str] = set()
         published_ms: list[int] = []
         alerts: list[Alert] = []
+        letters: Counter[ReasonCode] = Counter()
         decode_score, decode_alert = msgspec.json.Decoder(Score).decode, msgspec.json.Decoder(Alert).decode
+        decode_letter = msgspec.json.Decoder(DeadLetter).decode
         with TopicReader(self._servers) as reader:
             for partition in range(reader.partitions(self._topics.scores)):
                 for record in reader.each(self._topics.scores, partition):
@@ -198,7 +204,9 @@ class Demo:
                         seen.add(score.score_id)
                         scores.setdefault(score.user_id, _Trace()).add(score)
                 alerts += [decode_alert(value) for value in reader.values(self._topics.alerts, partition)]
-            report.dead_letters = reader.size([self._topics.dead_letters])
+                letters.update(decode_letter(v).reason for v in reader.values(self._topics.dead_letters, partition))
+        report.dead_letters = letters.total()
+        report.dead_letters_by_reason = dict(letters.most_common())
         report.events_scored = len(seen)
         if len(seen) > 1:
             report.events_per_second = len(seen) / max((max(published_ms) - min(published_ms)) / 1000, 0.001)
@@ -300,8 +308,8 @@ class _Lag:
     """How far consumer groups have come, by the broker."""
 
     def __init__(self, servers: list[str]) -> None:
-        self._admin: Any = KafkaAdminClient(bootstrap_servers=servers)
-        self._consumer: Any = KafkaConsumer(bootstrap_servers=servers)
+        self._admin: Any = opened(KafkaAdminClient, bootstrap_servers=servers)
+        self._consumer: Any = opened(KafkaConsumer, bootstrap_servers=servers)
         self._partitions: dict[str, list[TopicPartition]] = {}
 
     @classmethod

@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from model.bundle import Bundle, BundleError
+from stream.clients import opened
 from stream.database import migration
 from stream.database.connection import address_of
 from stream.database.errors import DatabaseError
@@ -80,7 +81,8 @@ def places_of_users(bootstrap_servers: str, settings: Settings, sample_records: 
     skipped: workers report those themselves. Raises `KafkaError`, `ProvisioningError`.
     """
     places: dict[str, set[tuple[str, int]]] = defaultdict(set)
-    consumer: Any = KafkaConsumer(
+    consumer: Any = opened(
+        KafkaConsumer,
         bootstrap_servers=first_reachable(bootstrap_servers),
         bootstrap_timeout_ms=BROKER_TIMEOUT_MS,
         group_id=None,

@@ -1,7 +1,7 @@
 """Why a score is high: what each branch of the model adds, and which recent events drew its attention. Pure.
 
-The contribution of a branch is the log-odds of the score minus the log-odds with the branch's readout at zero, which is
-what the model reads of a user of whom it knows nothing on that side.
+The contribution of a branch is the log-odds of the score minus the log-odds with the branch's readout at zero and
+its age at "never", which is what the model reads of a user of whom it knows nothing on that side.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from events.columns import NEVER_DAYS
 from events.types import KINDS
 from model.bundle import Bundle
 from stream.effects import Effects
@@ -41,6 +42,7 @@ class Explainer:
     def explain(
         self,
         readout: NDArray[np.float32],
+        ages: NDArray[np.float32],
         facts: Rows,
         weighed: Rows,
         sequence: NDArray[np.int64],
@@ -48,12 +50,13 @@ class Explainer:
     ) -> list[Explanation]:
         """Explanations of `n` scores, right after the event of each.
 
-        `readout` float32 `[n, readout_width]`; `facts` FACTS `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the rings of the
-        rows; `sequence` int64 `[n]`, scored events of each user; `partitions`, where the users' events are.
+        `readout` float32 `[n, readout_width]` and `ages` float32 `[n, kinds]` as for `Bundle.score`; `facts` FACTS
+        `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the rings of the rows; `sequence` int64 `[n]`, scored events of each
+        user; `partitions`, where the users' events are.
         """
         if not len(readout):
             return []
-        log_odds, contributions = self.weigh(readout)
+        log_odds, contributions = self.weigh(readout, ages)
         reasons = reasons_of(contributions, facts, log_odds, self.effects)
         explained = []
         for number, partition in enumerate(partitions):
@@ -62,18 +65,23 @@ class Explainer:
             explained.append(Explanation(reasons[number], weighed_most))
         return explained
 
-    def contributions(self, readout: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log-odds that each branch adds, float32 `[n, kinds]`, from readouts `[n, readout_width]`."""
-        return self.weigh(readout)[1]
+    def contributions(self, readout: NDArray[np.float32], ages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log-odds that each branch adds, float32 `[n, kinds]`; arguments as for `Bundle.score`."""
+        return self.weigh(readout, ages)[1]
 
-    def weigh(self, readout: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    def weigh(
+        self, readout: NDArray[np.float32], ages: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Log-odds of the score, float64 `[n]`, and what each branch adds to them, as `contributions`."""
-        variants = [readout]
-        for part in self._bundle.readout_slices.values():
-            without = readout.copy()
+        variants, ages_of = [readout], [ages]
+        for number, part in enumerate(self._bundle.readout_slices.values()):
+            without, never = readout.copy(), ages.copy()
             without[:, part] = 0
+            never[:, number] = NEVER_DAYS
             variants.append(without)
-        probability = self._bundle.score(np.concatenate(variants))[:, self._bundle.headline].astype(np.float64)
+            ages_of.append(never)
+        scores = self._bundle.score(np.concatenate(variants), np.concatenate(ages_of))
+        probability = scores[:, self._bundle.headline].astype(np.float64)
         probability = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
         log_odds = np.log(probability / (1 - probability)).reshape(len(variants), len(readout))
         return log_odds[0], np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)

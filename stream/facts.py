@@ -22,11 +22,12 @@ _NONE_KNOWN = ("days_past_due", "late_last", "late_previous", "late_slow", "paid
 
 FACTS = np.dtype(
     [
-        ("days_past_due", "<f4"),  # last reported of what is still unpaid, NaN when not known
+        ("days_past_due", "<f4"),  # of what is longest unpaid, on the day of the latest repayment event; NaN: not known
         ("late_last", "<f4"),  # days past due, at least 0, of the latest payment or missed payment, NaN when none
         ("late_previous", "<f4"),  # of the one before it
         ("late_slow", "<f4"),  # their moving average
-        ("paid_share", "<f4"),  # moving average of amount_paid / amount_due (at most 1) of payments, NaN when none
+        ("paid_share", "<f2"),  # moving average of amount_paid / amount_due (at most 1) of payments, NaN when none
+        ("part_paid", "<f2"),  # share of what is due that payments in part have come to since the latest bill
         ("missed", "<f4"),  # fading count of missed payments
         ("reversed", "<f4"),  # fading count of reversed payments
         ("utilisation", "<f4"),  # |balance| / credit limit (at most 10), last known, NaN when never known
@@ -187,9 +188,15 @@ def _repay(
     covered = _share(
         _column("repayments", numeric, "amount_paid"), _column("repayments", numeric, "amount_due"), most=1.0
     )
+    parts = np.where(marks == DUE, np.float32(0), after["part_paid"].astype(np.float32))
+    parts = parts + np.where(paid & (covered > 0), covered, np.float32(0))
     # A payment in full says how late it was, and that this is over; what else is unpaid, the next report tells.
-    settled = paid & ~(covered < PAID_IN_FULL)
-    dpd_now = np.where(stated, dpd, after["days_past_due"])
+    settled = paid & ~((covered < PAID_IN_FULL) & (parts < PAID_IN_FULL))
+    after["part_paid"] = np.where(settled, np.float32(0), parts)
+    before = after["days_past_due"]
+    before = np.where(before > 0, before + days.astype(np.float32), before)  # what is past due grows a day older a day
+    # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+    dpd_now = np.where(missed, np.fmax(before, dpd), np.where(stated, dpd, before))
     after["days_past_due"] = np.where(settled, np.float32(np.nan), dpd_now)
     tells = stated & (paid | missed)  # of an instalment that has only just fallen due, nobody can be late
     late = np.maximum(dpd, np.float32(0))

@@ -22,7 +22,7 @@ from events.removals import REMOVALS, removed
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from model.datasets import Dataset
-from model.rescoring import Branch, History, history_of, log_odds, readouts_of, score_histories
+from model.rescoring import Branch, History, ages_of, history_of, log_odds, readouts_of, score_histories
 from stream.alarms import Alarm, alarms_of, drawn, facts_after
 from stream.effects import FEATURES, Example, Fitted, fit_effects, store_effects
 from stream.explanation import Explainer
@@ -134,8 +134,8 @@ def calibrate_bundle(
 
 def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
     """What `stream.effects.fit_effects` learns from: every fact that applied to an alert, and what its removal did."""
-    readouts = readouts_of(bundle, [history_of(trial.alarm.events, bundle) for trial in trials])
-    scores, contributions = Explainer(bundle, Topics()).weigh(readouts)
+    histories = [history_of(trial.alarm.events, bundle) for trial in trials]
+    scores, contributions = Explainer(bundle, Topics()).weigh(readouts_of(bundle, histories), ages_of(histories))
     examples = []
     for trial, score, parts in zip(trials, scores.tolist(), contributions.tolist(), strict=True):
         found = findings_of(facts_after(trial.alarm.events)[0])
@@ -170,12 +170,13 @@ def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
 def explanation_ms(bundle: Bundle, trials: Sequence[Trial]) -> dict[str, float]:
     """Milliseconds of processor time that naming the reasons of one alert takes: median and 99th percentile."""
     explainer = Explainer(bundle, Topics())
-    readouts = readouts_of(bundle, [history_of(trial.alarm.events, bundle) for trial in trials])
+    histories = [history_of(trial.alarm.events, bundle) for trial in trials]
+    readouts, ages = readouts_of(bundle, histories), ages_of(histories)
     facts = np.concatenate([facts_after(trial.alarm.events) for trial in trials])
     taken = []
     for row in range(len(trials)):
         started_s = time.process_time()
-        scores, contributions = explainer.weigh(readouts[row : row + 1])
+        scores, contributions = explainer.weigh(readouts[row : row + 1], ages[row : row + 1])
         reasons_of(contributions, facts[row : row + 1], scores, explainer.effects)
         taken.append((time.process_time() - started_s) * 1e3)
     return {"median": round(float(np.median(taken)), 3), "p99": round(float(np.percentile(taken, 99)), 3)}

@@ -16,6 +16,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from stream.clients import opened
 from stream.settings import Settings
 
 DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
@@ -275,10 +276,7 @@ def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
 def _admin(bootstrap_servers: str) -> Iterator[Any]:
     reachable = first_reachable(bootstrap_servers)
     try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=reachable,
-            bootstrap_timeout_ms=BROKER_TIMEOUT_MS,
-        )
+        admin = opened(KafkaAdminClient, bootstrap_servers=reachable, bootstrap_timeout_ms=BROKER_TIMEOUT_MS)
     except (KafkaError, OSError, ValueError) as error:
         raise ProvisioningError(
             f"no Kafka broker answers ({bootstrap_servers}: {type(error).__name__}: {error}); "

@@ -19,6 +19,8 @@ from aiokafka.partitioner import murmur2
 from events.types import Event, Kind, encode_event
 from model.datasets import Dataset
 from model.datasets.simulator import Simulator
+from model.datasets.simulator.arrivals import delivered
+from stream.clients import started
 from stream.record_batches import BATCH_BYTES, send_records
 from stream.topics import Topics
 
@@ -82,12 +84,9 @@ async def open_publisher(bootstrap_servers: str, topics: Topics) -> AsyncIterato
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
-    await producer.start()
-    try:
+    async with started(producer):
         partitions = await producer.partitions_for(topics.inputs[0])
         yield Publisher(producer, topics, len(partitions))
-    finally:
-        await producer.stop()
 
 
 def keyed(events: Iterable[Event]) -> Iterator[KeyedEvent]:
@@ -99,3 +98,12 @@ def keyed(events: Iterable[Event]) -> Iterator[KeyedEvent]:
 def keyed_events_of(dataset: Dataset) -> Iterator[KeyedEvent]:
     """A data set's events as they are published. The simulator writes its bytes without making objects first."""
     return dataset.records() if isinstance(dataset, Simulator) else keyed(dataset.events())
+
+
+def arrivals_of(dataset: Dataset, late_share: float, twice_share: float, seed: int) -> Iterator[KeyedEvent]:
+    """A data set's events as a topic may get them: a share of them late, and so out of order, and a share twice.
+
+    Without shares these are exactly `keyed_events_of`. Equal arguments give equal arrivals.
+    """
+    in_order = keyed_events_of(dataset)
+    return delivered(in_order, seed, late_share, twice_share) if late_share or twice_share else in_order

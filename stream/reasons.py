@@ -160,6 +160,12 @@ class _Snapshot:
         day = int(self._row[name])
         return self.today - day if day else None
 
+    @property
+    def days_past_due(self) -> float:
+        """Of what is longest unpaid, today; not above 0 when nothing is overdue, NaN when nothing is known."""
+        reported = self.number("days_past_due")
+        return reported + self._idle["repayments"] if reported > 0 else reported
+
     def recent(self, kind: Kind, name: str) -> float:
         """A recent sum or count, decayed to today."""
         return float(self._row[name]) * RECENT.over(self._idle[kind])
@@ -188,7 +194,7 @@ def _count(number: float, noun: str) -> str:
 
 
 def _repayment_findings(user: _Snapshot) -> Iterator[Finding]:
-    past_due = user.number("days_past_due")
+    past_due = user.days_past_due
     if past_due >= 1:
         yield _found("overdue", past_due / 30, days=_count(past_due, "day"))
     last, usual = user.number("late_last"), user.number("late_slow")

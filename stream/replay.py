@@ -21,6 +21,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from events.types import KINDS
 from model.bundle import Bundle
+from stream.clients import opened
 from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.policy import AlertPolicy
@@ -111,7 +112,7 @@ def prepare_topics(bootstrap_servers: str, settings: Settings, name: str, *, ove
     with TopicReader(bootstrap_servers) as reader:
         partitions = reader.partitions(settings.topics.inputs[0])
     wanted = replay_specifications(settings.model_copy(update={"partitions": partitions}), name)
-    admin: Any = KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(","))
+    admin: Any = opened(KafkaAdminClient, bootstrap_servers=bootstrap_servers.split(","))
     try:
         present = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
         if present and not overwrite:
@@ -135,7 +136,8 @@ class TopicReader:
 
     def __init__(self, bootstrap_servers: str, group_id: str | None = None) -> None:
         self._servers = bootstrap_servers
-        self._consumer: Any = KafkaConsumer(
+        self._consumer: Any = opened(
+            KafkaConsumer,
             bootstrap_servers=bootstrap_servers.split(","),
             group_id=group_id,
             enable_auto_commit=False,
@@ -216,7 +218,7 @@ class Replay:
         Raises `ReplayError` when a topic is missing or the broker stays silent.
         """
         group = f"{self._settings.application_id}-replay-{self._range.name}"
-        producer: Any = KafkaProducer(bootstrap_servers=self._servers.split(","), acks="all", linger_ms=20)
+        producer: Any = opened(KafkaProducer, bootstrap_servers=self._servers.split(","), acks="all", linger_ms=20)
         try:
             with TopicReader(self._servers, group) as reader, TopicReader(self._servers) as journal:
                 total = reader.size(self._topics.inputs)

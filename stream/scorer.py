@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, GAP_COLUMN, categorical_columns, gap_days, numeric_inputs
+from events.columns import COLUMNS, GAP_COLUMN, ages_days, categorical_columns, gap_days, numeric_inputs
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from stream.alerts import CLEARED, Decision, advance
@@ -95,7 +95,7 @@ class Changes:
     """The few events of a wave that changed an alert, with what explains them as it was right after each.
 
     `position` int64 `[n]` in the batch, `row` int64 `[n]` in the wave's `decision`. `explained`: which of them are to
-    be explained; `readout`, `facts` and `weighed` are of these, `[k]`. `reference_pd` float32 `[n]`.
+    be explained; `readout`, `ages`, `facts` and `weighed` are of these, `[k]`. `reference_pd` float32 `[n]`.
     """
 
     decision: Decision
@@ -103,6 +103,7 @@ class Changes:
     row: NDArray[np.int64]
     explained: NDArray[np.int64]
     readout: NDArray[np.float32]
+    ages: NDArray[np.float32]
     facts: Rows
     weighed: Rows
     reference_pd: NDArray[np.float32]
@@ -229,11 +230,11 @@ class Scorer:
             in_wave = slice(block.where.start - wave.where.start, block.where.stop - wave.where.start)
             self._step(block, in_wave, batch, inputs[block.kind_no], moment, scored)
         self._remember_weighed(wave, batch, found, moment)
-        readout = self._readout(moment.row)
-        probabilities = self._bundle.score(readout)
+        readout, ages = self._readout(moment.row), ages_days(self._slab.rows["latest_ms"][moment.row])
+        probabilities = self._bundle.score(readout, ages)
         decision = self._decide(wave, batch, moment, probabilities)
         found.fill(wave.where, probabilities, decision)
-        return self._changes(wave, moment, readout, decision) if decision.changed.size else None
+        return self._changes(wave, moment, readout, ages, decision) if decision.changed.size else None
 
     def _step(
         self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
@@ -298,7 +299,14 @@ class Scorer:
         put_records(alert, moment.row, decision.state)
         return decision
 
-    def _changes(self, wave: Wave, moment: Moment, readout: NDArray[np.float32], decision: Decision) -> Changes:
+    def _changes(
+        self,
+        wave: Wave,
+        moment: Moment,
+        readout: NDArray[np.float32],
+        ages: NDArray[np.float32],
+        decision: Decision,
+    ) -> Changes:
         rows, changed = self._slab.rows, decision.changed
         explained = np.flatnonzero(decision.transition[changed] != CLEARED)
         rises = changed[explained]
@@ -308,6 +316,7 @@ class Scorer:
             changed,
             explained,
             readout[rises],
+            ages[rises],
             take_records(rows["facts"], moment.row[rises]),
             rows["weighed"][moment.row[rises]],
             rows["reference_pd"][moment.row[changed]],
@@ -321,6 +330,7 @@ class Scorer:
         explanations = iter(
             self._explainer.explain(
                 np.concatenate([change.readout for change in changes]),
+                np.concatenate([change.ages for change in changes]),
                 np.concatenate([change.facts for change in changes]),
                 np.concatenate([change.weighed for change in changes]),
                 found.sequence[rises],

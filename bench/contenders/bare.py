@@ -14,6 +14,7 @@ import aiokafka
 import uvloop
 
 from bench.contenders.task import Task
+from stream.clients import started
 from stream.record_batches import BATCH_BYTES, send_records
 
 POLL_RECORDS = 4_000
@@ -43,10 +44,8 @@ async def _loop(task: Task, compute: Compute, poll_records: int) -> None:
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=task.bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
-    await consumer.start()
-    await producer.start()
     unacknowledged: deque[asyncio.Future[Any]] = deque()
-    try:
+    async with started(consumer), started(producer):
         while True:
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=poll_records)
             if not polled:
@@ -58,6 +57,3 @@ async def _loop(task: Task, compute: Compute, poll_records: int) -> None:
                 *(send_records(producer, task.output, partition, records) for partition, records in outputs.items())
             )
             unacknowledged.append(asyncio.gather(*(ack for acks in queued for ack in acks)))
-    finally:
-        await consumer.stop()
-        await producer.stop()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.contenders import bare
 from bench.contenders.task import Task, score_bytes
-from events.columns import categorical_columns, numeric_columns, occurred_ms, time_columns
+from events.columns import ages_days, categorical_columns, numeric_columns, occurred_ms, time_columns
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 
@@ -50,6 +50,10 @@ class History:
         self._numeric.extend(columns)
         self._categorical.extend(categorical_columns(self._kind, events, self._bundle.vocabularies.get(self._kind, {})))
 
+    def latest_ms(self, user_id: str) -> int:
+        """Time of the user's latest event of this kind, -1 without any."""
+        return self._latest_ms.get(user_id, -1)
+
     def states(self, histories: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """State after each history (numbers of events, in order), from zeros: float32 `[histories, kind's width]`."""
         part = self._bundle.state_slices[self._kind]
@@ -81,13 +85,15 @@ class Recomputation:
     def score(self, events: Sequence[Event]) -> NDArray[np.float32]:
         """Probabilities after each event, in the order given: float32 `[n, horizons]`."""
         rows: list[dict[Kind, list[int]]] = []
-        for event in events:
+        latest_ms = np.empty((len(events), len(KINDS)), dtype=np.int64)
+        for position, event in enumerate(events):
             self._histories[event.KIND].add([event])
+            latest_ms[position] = [history.latest_ms(event.user_id) for history in self._histories.values()]
             rows.append(
                 {kind: list(history.of_user.get(event.user_id, ())) for kind, history in self._histories.items()}
             )
         states = [self._histories[kind].states([row[kind] for row in rows]) for kind in KINDS]
-        return self._bundle.score(self._bundle.readout_of(np.concatenate(states, axis=1)))
+        return self._bundle.score(self._bundle.readout_of(np.concatenate(states, axis=1)), ages_days(latest_ms))
 
 
 def main() -> None:

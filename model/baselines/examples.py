@@ -26,7 +26,7 @@ class Examples:
 
 
 def examples_of(problem: Problem, part: Part, most: int = MOST_ROWS) -> Examples:
-    """Examples of a part: every event whose outcome at the headline horizon is known, or each client's last event.
+    """Examples of a part: every judged event whose outcome at the headline horizon is known, or each client's last one.
 
     Where the task is `label`, a client gives one row, their last event, and its outcome is the source's verdict. Of
     more than `most` rows a seeded sample is taken, blind to the outcome: rates of onsets stay what they are.
@@ -40,10 +40,7 @@ def examples_of(problem: Problem, part: Part, most: int = MOST_ROWS) -> Examples
 
 def _matured(problem: Problem, part: Part) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     sequences = problem.sequences
-    begin = sequences.merged_starts[part.users]
-    spans = zip(begin + np.minimum(part.skips, part.counts), begin + part.counts, strict=True)
-    rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(first, last) for first, last in spans)])
-    rows.sort()
+    rows = np.sort(problem.example_rows(part))
     owner = np.searchsorted(sequences.merged_starts, rows, side="right") - 1
     happened, known = within_horizons(sequences.times_ms[rows], owner, part.truth, (problem.headline_days,))
     return rows[known[:, 0]], happened[known[:, 0], 0]

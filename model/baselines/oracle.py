@@ -1,10 +1,14 @@
-"""Oracle: the simulator's true hazard, the most that anyone can reach. It reads the latent truth and learns nothing."""
+"""Oracles: what the simulator itself says of the hazard. They know the process, learn nothing, and bound every model.
+
+`oracle` reads the latent truth, the most that anyone can reach. `attainable` reads what shows, but knows how it comes
+about: the most that events can tell.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,71 +17,103 @@ from rich.progress import Progress
 from events.columns import DAY_MS
 from model.baselines.challenger import ChallengerError
 from model.comparison.problem import Problem
-from model.playback import merged_rows
+from model.datasets.simulator import Simulator
+from model.datasets.simulator.belief import attainable_hazards
+
+Advance: TypeAlias = Callable[[float], None] | None
+Hazards: TypeAlias = Callable[
+    [Simulator, Sequence[str], NDArray[np.int64], int, Advance],
+    NDArray[np.float64],
+]
+"""Probability of onset within a horizon (days) of each user at each time (ms), both `[n]`: float64 `[n]`, NaN where the
+user is not at risk. The last argument is told the share done."""
+
+VALIDATION_USERS = 2_000
+"""Validation users that an oracle which samples them is asked for."""
 
 
-@runtime_checkable
-class KnowsHazards(Protocol):
-    """A data set that knows its own hazards; of those at hand, the simulator alone."""
+def latent_hazards(
+    simulator: Simulator, user_ids: Sequence[str], times_ms: NDArray[np.int64], horizon_days: int, advance: Advance
+) -> NDArray[np.float64]:
+    """`Hazards` of the latent truth."""
+    return simulator.true_hazards(user_ids, times_ms, horizon_days, advance)
 
-    def true_hazards(
-        self,
-        user_ids: Sequence[str],
-        times_ms: NDArray[np.int64],
-        horizon_days: int = 90,
-        progress: Callable[[float], None] | None = None,
-    ) -> NDArray[np.float64]:
-        """Probability of onset within the horizon of each user at each time, NaN where not at risk."""
-        ...
+
+def told_hazards(
+    simulator: Simulator, user_ids: Sequence[str], times_ms: NDArray[np.int64], horizon_days: int, advance: Advance
+) -> NDArray[np.float64]:
+    """`Hazards` as far as events tell of them."""
+    return attainable_hazards(simulator, user_ids, times_ms, horizon_days, progress=advance)
 
 
 class Oracle:
-    """An `Entrant`. Scores are shares of simulated futures and carry their sampling noise (`simulator.hazard.FUTURES`).
+    """An `Entrant` that passes on hazards. They are shares of simulated futures and carry their sampling noise.
 
-    Events at which a borrower is not at risk, after the onset or after leaving, score 1 and 0 by what came of them;
-    nobody is judged there.
+    It scores what is judged, the examples of validation and test, and nothing else: futures cost milliseconds each day.
+    With `validation_users` it is asked for a seeded sample of so many of the validation part, which only sets
+    thresholds. At examples where a borrower is not at risk, because they left, it scores 0.
     """
 
-    name = "oracle"
     kind: Literal["served", "challenger", "oracle"] = "oracle"
     is_probability = True
     us_per_event: float | None = None
     state_bytes: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, hazards: Hazards, validation_users: int | None = None) -> None:
+        self.name = name
+        self._hazards = hazards
+        self._validation_users = validation_users
         self._progress: Progress | None = None
+
+    @property
+    def settings(self) -> dict[str, int | None]:
+        """What, beside the problem, decides the scores."""
+        return {"validation_users": self._validation_users}
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
         """Nothing to learn. Raises `ChallengerError` for data whose hazards nobody knows."""
-        if not isinstance(problem.dataset, KnowsHazards):
-            raise ChallengerError(f"{problem.name}: only the simulator's true hazard is known; leave the oracle out")
+        self._simulator(problem)
         self._progress = progress
 
     def score(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """True hazards right after each event of `users`; see `Entrant.score`. Raises as `fit` does.
+        """Hazards right after each example of `users`, NaN for other events too; see `Entrant.score`. Raises as `fit`.
 
         All events of a user's day share one: it is asked for once per user and day.
         """
-        if not isinstance(problem.dataset, KnowsHazards):
-            raise ChallengerError(f"{problem.name}: only the simulator's true hazard is known; leave the oracle out")
+        simulator = self._simulator(problem)
         sequences = problem.sequences
-        rows = merged_rows(sequences, np.unique(users))
+        rows = self._asked(problem, users)
         owner = sequences.user_of_event[rows]
         days = sequences.times_ms[rows] // DAY_MS
         asked, place = np.unique(np.stack((owner, days)), axis=1, return_inverse=True)
         user_ids = [sequences.user_ids[user] for user in asked[0].tolist()]
-        found = problem.dataset.true_hazards(user_ids, asked[1] * DAY_MS, problem.headline_days, self._advance())
-        gone = sequences.times_ms[rows] >= problem.truth.onset_ms[owner]
-        hazards = found[place.reshape(-1)]
+        found = self._hazards(simulator, user_ids, asked[1] * DAY_MS, problem.headline_days, self._advance())
         scores = np.full(len(sequences.times_ms), np.nan, dtype=np.float32)
-        scores[rows] = np.where(np.isnan(hazards), gone.astype(np.float64), hazards)
+        scores[rows] = np.nan_to_num(found[place.reshape(-1)], nan=0.0)
         return scores
 
-    def _advance(self) -> Callable[[float], None] | None:
+    def _simulator(self, problem: Problem) -> Simulator:
+        if not isinstance(problem.dataset, Simulator):
+            raise ChallengerError(f"{problem.name}: only the simulator's hazard is known; leave the {self.name} out")
+        return problem.dataset
+
+    def _asked(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the examples of `users` in validation and test, without validation users beyond the sample."""
+        validates = problem.parts.validation.users
+        if self._validation_users is not None and len(validates) > self._validation_users:
+            random = np.random.default_rng(problem.seed)
+            validates = random.choice(validates, self._validation_users, replace=False)
+        owner = problem.sequences.user_of_event
+        parts = ((problem.parts.validation, np.intersect1d(validates, users)), (problem.parts.test, users))
+        rows = [problem.example_rows(part) for part, _ in parts]
+        kept = [each[np.isin(owner[each], wanted)] for each, (_, wanted) in zip(rows, parts, strict=True)]
+        return np.unique(np.concatenate(kept))
+
+    def _advance(self) -> Advance:
         if self._progress is None:
             return None
         bars = self._progress
-        task = bars.add_task("oracle: futures", total=1.0)
+        task = bars.add_task(f"{self.name}: futures", total=1.0)
 
         def advance(share: float) -> None:
             bars.update(task, completed=share)

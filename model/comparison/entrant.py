@@ -15,7 +15,8 @@ from rich.progress import Progress
 from model.comparison.problem import Problem
 
 EntrantKind: TypeAlias = Literal["served", "challenger", "oracle"]
-"""`served` runs in the stream under the step contract, `challenger` does not, `oracle` sees what no model can see."""
+"""`served` runs in the stream under the step contract, `challenger` does not, `oracle` knows the process that made
+the data."""
 
 
 class Entrant(Protocol):
@@ -36,8 +37,10 @@ class Entrant(Protocol):
     def score(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Risk right after each event of `users` (positions, int64 `[n]`): float32 `[N]`, NaN for others' events.
 
+        An `oracle` may leave events NaN that are not judged, and validation users that it was not asked about.
+
         Position is the row in the merged order (`problem.sequences.times_ms`). A score may depend on nothing but the
-        same user's events up to and including that row.
+        same user's events up to and including that row; an `oracle`'s on more.
         """
         ...
 

@@ -103,7 +103,8 @@ def validation_auc(problems: Sequence[Problem], trials: Sequence[Trial]) -> floa
     found = []
     for problem, trial in zip(problems, trials, strict=True):
         rows, _, happened = examples_of(problem, problem.parts.validation).of(problem.headline_days)
-        found.append(roc_auc(happened, trial.scores[rows]))
+        scored = ~np.isnan(trial.scores[rows])
+        found.append(roc_auc(happened[scored], trial.scores[rows][scored]))
     known = [value for value in found if value is not None]
     return float(np.mean(known)) if known else None
 
@@ -169,6 +170,7 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
     for number, (problem, trial) in enumerate(zip(court.problems, trials, strict=True)):
         sequences, owner = problem.sequences, problem.sequences.user_of_event
         rows = problem.example_rows(problem.parts.validation)
+        rows = rows[~np.isnan(trial.scores[rows])]  # an oracle is asked for a sample of users
         operating = operate_at(sequences.times_ms[rows], owner[rows], trial.scores[rows], budget)
         rows = problem.example_rows(problem.parts.test)
         found = alerts_by_user(

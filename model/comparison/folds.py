@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from events.types import KINDS
+from model.arrears import judged_events
 from model.comparison.leakage import check_parts
 from model.comparison.problem import Problem, Task
-from model.comparison.segments import days_past_due
 from model.datasets import Dataset, DatasetError, Outcome
 from model.datasets.auto_loans import AutoLoans
 from model.evaluate import GRACE_DAYS, load_sequences
@@ -62,7 +62,6 @@ class _Source:
         *,
         task: Task = "hazard",
         headline_days: int | None = None,
-        judged: NDArray[np.bool_] | None = None,
     ) -> Problem:
         """A problem whose vocabularies come from the training part alone. Raises `LeakError` where parts leak."""
         problem = Problem(
@@ -77,7 +76,7 @@ class _Source:
             task=task,
             seed=self.seed,
             dataset=self.dataset,
-            judged=judged,
+            judged=judged_events(self.dataset, self.sequences),
         )
         check_parts(problem)
         return problem
@@ -213,8 +212,7 @@ def _early_to_late(
         from_ms=cut_ms,
         until_ms=cut_ms,
     )
-    current = days_past_due(sequences) <= 0
-    return source.problem(name, parts, headline_days=SIX_MONTHS_DAYS, judged=current)
+    return source.problem(name, parts, headline_days=SIX_MONTHS_DAYS)
 
 
 def _thirds(

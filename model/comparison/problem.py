@@ -31,7 +31,8 @@ class Problem:
     and calibrate on `parts.validation`, and nothing else: `truth`, `outcomes` and `labels` of other users are for
     judging. `labels` int8 `[U]` is the source's own verdict, -1 where there is none. `headline_days` is one of
     `horizons_days`. `dataset` is for the oracle only. `judged` bool `[N]` marks the events that count in judging where
-    not all do ("only while current").
+    not all do ("only while current"): others are history that an entrant reads, but neither
+    learns from nor is judged on.
     """
 
     name: str

@@ -5,6 +5,7 @@ The report holds plain values, for JSON; `model.comparison.page` turns it into a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,23 @@ def _trials(
         for problem in setting.problems:
             progress.update(task, description=f"{setting.name}: {name}, {problem.name}")
             shown = set(progress.task_ids)
-            trials[name].append(run_trial(make(), problem, folder, progress))
+            started = time.monotonic()
+            trial = run_trial(make(), problem, folder, progress)
+            trials[name].append(trial)
+            if not progress.disable:
+                _tell(progress, setting, problem, trial, time.monotonic() - started)
             _remove(progress, [other for other in progress.task_ids if other not in shown])
             progress.advance(task)
     progress.remove_task(task)
     return trials
+
+
+def _tell(progress: Progress, setting: Setting, problem: Problem, trial: Trial, seconds: float) -> None:
+    """One plain line: bars show nothing in a log file, where a long comparison would say nothing for hours."""
+    auc = validation_auc([problem], [trial])
+    shown = "unknown" if auc is None else f"{auc:.4f}"
+    line = f"{setting.name}, {problem.name}, {trial.name}: {seconds:.0f} s, validation AUC {shown}"
+    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _remove(progress: Progress, tasks: Sequence[TaskID]) -> None:

@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from model.comparison.ensemble import NAME as ENSEMBLE
 from model.comparison.entrant import Entrant
+from model.comparison.targets import ATTAINABLE, ORACLE
 
 Constructor: TypeAlias = Callable[[], Entrant]
 
 BASELINES = "model.baselines"
-ORACLE = "oracle"
 ORACLE_SOURCES = frozenset({"simulator"})
-"""Sources that know the true hazard."""
+"""Sources that know their own hazards."""
 
 
 class RosterError(ValueError):
@@ -24,11 +24,11 @@ class RosterError(ValueError):
 
 
 def roster(source: str, epochs: int, weight_decay: float = 0.0, threads: int = 1) -> dict[str, Constructor]:
-    """Every entrant for a source: served models, challengers, and the oracle where there is one.
+    """Every entrant for a source: served models, challengers, and the oracles where there are any.
 
     `epochs` and `weight_decay` are of the served models' training.
     """
-    return {**_served(epochs, weight_decay, threads), **_challengers(), **_oracle(source)}
+    return {**_served(epochs, weight_decay, threads), **_challengers(), **_oracles(source)}
 
 
 def chosen(everyone: Mapping[str, Constructor], names: Iterable[str]) -> tuple[dict[str, Constructor], bool]:
@@ -60,7 +60,11 @@ def _challengers() -> dict[str, Constructor]:
     return dict(import_module(BASELINES).CHALLENGERS) if find_spec(BASELINES) else {}
 
 
-def _oracle(source: str) -> dict[str, Constructor]:
+def _oracles(source: str) -> dict[str, Constructor]:
     if source not in ORACLE_SOURCES or not find_spec(BASELINES) or not find_spec(f"{BASELINES}.oracle"):
         return {}
-    return {ORACLE: import_module(f"{BASELINES}.oracle").Oracle}
+    oracle = import_module(f"{BASELINES}.oracle")
+    return {
+        ORACLE: partial(oracle.Oracle, ORACLE, oracle.latent_hazards),
+        ATTAINABLE: partial(oracle.Oracle, ATTAINABLE, oracle.told_hazards, oracle.VALIDATION_USERS),
+    }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
-from events.types import KINDS, Kind
+from model.arrears import days_past_due, latest_known
 from model.sequences import Sequences
 
 
@@ -41,24 +41,6 @@ def segments(sequences: Sequences) -> list[Segments]:
     ]
 
 
-def days_past_due(sequences: Sequences) -> NDArray[np.float64]:
-    """The user's latest known days past due right after each event, float64 `[N]`; NaN before the first."""
-    column = sequences.numeric["repayments"][:, COLUMNS["repayments"].numeric_inputs.index("days_past_due")]
-    return _latest_known(sequences, "repayments", column.astype(np.float64))
-
-
-def _latest_known(sequences: Sequences, kind: Kind, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The latest value that is not NaN among the user's events of `kind` so far, per event, float64 `[N]`."""
-    starts = sequences.starts[kind]
-    own_start = np.repeat(starts[:-1], np.diff(starts))
-    known_at = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
-    carried = np.append(np.where(known_at >= own_start, values[np.maximum(known_at, 0)], np.nan), np.nan)
-    arrived = sequences.latest[:, KINDS.index(kind)].astype(np.int64)
-    row = starts[sequences.user_of_event] + arrived - 1
-    latest: NDArray[np.float64] = carried[np.where(arrived > 0, row, len(values))]
-    return latest
-
-
 def _history_days(sequences: Sequences) -> NDArray[np.float64]:
     """Days since the user's first event."""
     if not len(sequences.times_ms):
@@ -76,7 +58,7 @@ def _by_product(sequences: Sequences) -> Segments:
     position = COLUMNS["profiles"].categorical.index("product")
     codes = sequences.categorical["profiles"][:, position].astype(np.float64)
     codes[codes < FIRST_CATEGORY_CODE] = np.nan
-    latest = _latest_known(sequences, "profiles", codes)
+    latest = latest_known(sequences, "profiles", codes)
     names = tuple(sorted(vocabulary, key=vocabulary.__getitem__))
     return Segments(
         "product",

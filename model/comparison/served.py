@@ -73,14 +73,23 @@ class Served:
         import torch
 
         from model.preparation import prepare
-        from model.train import LEAST_BATCHES, MOST_BATCH_USERS, Schedule, Trainer
+        from model.train import Schedule, Trainer, default_batch_users
 
         torch.set_num_threads(self._threads)
         torch.manual_seed(problem.seed)
-        batch_users = int(np.clip(len(problem.parts.train.users) // LEAST_BATCHES, 8, MOST_BATCH_USERS))
+        batch_users = default_batch_users(problem.parts.train)
         schedule = Schedule(epochs=self._epochs, batch_users=batch_users, weight_decay=self._weight_decay)
         model, sequences = prepare(problem.sequences, problem.parts, self._architecture, ())
-        return Trainer(model, sequences, problem.parts, problem.labels, schedule, problem.seed, problem.headline_days)
+        return Trainer(
+            model,
+            sequences,
+            problem.parts,
+            problem.labels,
+            schedule,
+            problem.seed,
+            problem.headline_days,
+            judged=problem.judged,
+        )
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
         """Train, calibrate and export. Raises `TrainingError` and `ExportError` as training does."""
@@ -154,13 +163,13 @@ def microseconds_per_event(bundle: Bundle, sequences: Sequences, users: NDArray[
                 numeric, categorical = sequences.numeric[kind][of_kind], sequences.categorical[kind][of_kind]
                 state, _ = bundle.step(kind, numeric, categorical, state)
                 parts.append((kind, numeric, categorical, state))
-        batches.append((parts, np.zeros((len(batch), bundle.readout_width), dtype=np.float32)))
+        batches.append((parts, np.zeros((len(batch), bundle.readout_width), np.float32), sequences.ages_days[batch]))
     best = float("inf")
     for _ in range(REPETITIONS):
         started = time.perf_counter()
-        for parts, readout in batches:
+        for parts, readout, ages in batches:
             for kind, numeric, categorical, state in parts:
                 bundle.step(kind, numeric, categorical, state)
-            bundle.score(readout)
+            bundle.score(readout, ages)
         best = min(best, time.perf_counter() - started)
     return 1e6 * best / len(rows)

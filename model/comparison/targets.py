@@ -16,6 +16,9 @@ from model.comparison.resampling import interval
 LIGHTGBM = "lightgbm"
 RULE = "30-days-past-due"
 ORACLE = "oracle"
+"""The simulator's true hazard: it reads what no event shows."""
+ATTAINABLE = "attainable"
+"""The simulator's hazard as far as events tell of it."""
 DEFAULT = "lstm-attention"
 COST_FACTOR = 1.5
 
@@ -38,7 +41,14 @@ class Standing:
     @property
     def names(self) -> Mapping[str, str]:
         """What the words of a target stand for."""
-        return {"best": self.best, "lightgbm": LIGHTGBM, "rule": RULE, "oracle": ORACLE, "ensemble": ENSEMBLE}
+        return {
+            "best": self.best,
+            "lightgbm": LIGHTGBM,
+            "rule": RULE,
+            "oracle": ORACLE,
+            "attainable": ATTAINABLE,
+            "ensemble": ENSEMBLE,
+        }
 
 
 @dataclass(frozen=True)
@@ -86,14 +96,20 @@ def _ratio(name: str) -> Callable[[Draws, Draws], Values]:
     return ratio
 
 
-def _attained(one: Draws, oracle: Draws) -> Values:
-    return (one["auc"] - 0.5) / (oracle["auc"] - 0.5)
+def _attained(one: Draws, most: Draws) -> Values:
+    return (one["auc"] - 0.5) / (most["auc"] - 0.5)
 
 
 TARGETS: Mapping[str, tuple[Target, ...]] = {
     "simulator": (
         Target("AUC above LightGBM's", 0.02, ("best", "lightgbm"), _gain("auc")),
         Target("share of the attainable, (AUC - 0.5) / (oracle's AUC - 0.5)", 0.95, ("best", "oracle"), _attained),
+        Target(
+            "share of what events can tell, (AUC - 0.5) / (AUC of `attainable` - 0.5)",
+            0.95,
+            ("best", "attainable"),
+            _attained,
+        ),
         Target("median lead, times the 30-DPD rule's", 2.0, ("best", "rule"), _ratio("median_lead_days")),
         Target("median lead, times LightGBM's", 1.25, ("best", "lightgbm"), _ratio("median_lead_days")),
         Target("calibration error", 0.01, ("best",), _of("ece"), at_most=True, inflated=True),

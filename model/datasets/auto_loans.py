@@ -64,6 +64,7 @@ class AutoLoans:
 
     name = "auto-loans"
     headline_horizon_days = 90
+    only_while_current = True
 
     def __init__(self, path: Path) -> None:
         path = Path(path)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from model.bundle import Bundle, BundleError
 from model.datasets import DatasetError, Source, open_dataset
-from stream.cli.options import Report, console, fail, takes_settings
+from stream.cli.options import LateOption, Report, TwiceOption, console, fail, takes_settings
 from stream.database import migration
 from stream.database.errors import DatabaseError
 from stream.database.summary import Summary
@@ -26,6 +26,7 @@ from stream.demo import Demo, DemoError, DemoReport
 from stream.embedded.server import EmbeddedError
 from stream.embedded.stack import EmbeddedStack
 from stream.provisioning import ProvisioningError, create_topics
+from stream.publisher import arrivals_of
 from stream.settings import Settings
 
 STAGES = {"publish": "events published", "score": "events scored", "store": "outputs stored"}
@@ -41,12 +42,15 @@ def demo(
     source: Annotated[Source, typer.Option(help="Where the borrowers come from.")] = "simulator",
     path: Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    late: LateOption = 0.0,
+    twice: TwiceOption = 0.0,
     report: Report = None,
 ) -> None:
     """Run the real thing on a portfolio of borrowers and show what it catches; stops all that it starts.
 
     Without --bootstrap-servers and --database-url it starts an embedded Kafka and PostgreSQL in a temporary folder.
     With your own, it uses topics and a consumer group of its own, named demo-<time>, and leaves them.
+    Events are published in order and once; --late 0.02 --twice 0.005 delivers them as an ordinary feed does.
     """
     started_s = time.monotonic()
     options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
@@ -72,6 +76,7 @@ def demo(
                     workers=workers,
                     logs=folder,
                     progress=lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total),
+                    events=arrivals_of(dataset, late, twice, seed),
                 )
                 figures = run.run()
                 bars.update(tasks["publish"], total=figures.events_published, completed=figures.events_published)
@@ -135,7 +140,7 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
         ("events published", f"{figures.events_published:,}"),
         ("events scored", f"{figures.events_scored:,} of {figures.users:,} users"),
         ("events per second", f"{figures.events_per_second:,.0f} from the first score to the last"),
-        ("dead letters", f"{figures.dead_letters:,}"),
+        ("dead letters", _dead_letters(figures)),
         (
             "alerts",
             ", ".join(f"{count:,} {level}" for level, count in figures.alerts_by_level.items() if count) or "none",
@@ -162,13 +167,18 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
         console.print("everything has been stopped; `foreshock up` starts a stack that stays")
 
 
+def _dead_letters(figures: DemoReport) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in figures.dead_letters_by_reason.items())
+    return f"{figures.dead_letters:,}{f' ({reasons})' if reasons else ''}"
+
+
 def _show_worrying(summary: Summary) -> None:
     worrying = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
     worrying.title = "the most worrying users who are not yet 60 days late"
     for heading in ("user", "level", "score", "usual", "days late", "alert since"):
         numeric = heading in ("score", "usual", "days late")
         worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
-    worrying.add_column("because")
+    worrying.add_column("because (when it last rose)")
     for user in summary.most_worrying:
         worrying.add_row(
             user.user_id,

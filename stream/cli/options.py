@@ -42,6 +42,13 @@ OPTIONS: dict[str, Any] = {
 
 Report = Annotated[Path | None, typer.Option("--report", help="Also write the figures to this JSON file.")]
 
+LateOption = Annotated[
+    float, typer.Option("--late", min=0, max=1, help="Share of the events that arrive late, by up to three days.")
+]
+TwiceOption = Annotated[
+    float, typer.Option("--twice", min=0, max=1, help="Share of the events that arrive twice, by up to six days apart.")
+]
+
 
 def fail(message: str, code: int = 1) -> Never:
     """End the command with an error that says what to do."""

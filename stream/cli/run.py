@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from model.bundle import Bundle, BundleError
 from model.datasets import DatasetError, open_dataset
-from stream.cli.options import console, fail, takes_settings, with_addresses
-from stream.publisher import keyed_events_of, open_publisher
+from stream.cli.options import LateOption, TwiceOption, console, fail, takes_settings, with_addresses
+from stream.publisher import arrivals_of, open_publisher
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -109,13 +109,18 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Write JSON lines to this file instead of publishing.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many events.")] = None,
+    late: LateOption = 0.0,
+    twice: TwiceOption = 0.0,
 ) -> None:
-    """Publish the events of a simulated portfolio to the input topics, in the order of event time."""
+    """Publish the events of a simulated portfolio to the input topics, in the order of event time.
+
+    Real feeds deliver some events late and some twice: --late 0.02 --twice 0.005 is an ordinary one.
+    """
     try:
         dataset = open_dataset("simulator", None, users=users, months=months, seed=seed)
     except DatasetError as error:
         fail(str(error))
-    events = itertools.islice(keyed_events_of(dataset), limit)
+    events = itertools.islice(arrivals_of(dataset, late, twice, seed), limit)
     if out is not None:
         with out.open("wb") as file, event_progress() as progress:
             task = progress.add_task("writing", total=limit)

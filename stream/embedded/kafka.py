@@ -22,6 +22,7 @@ from jgo.config import GlobalSettings
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from stream.clients import opened
 from stream.embedded.lock import file_lock
 from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
 
@@ -273,8 +274,11 @@ def fetch_jars(
 def cluster_id(bootstrap_servers: str, timeout_ms: int = 5_000) -> str | None:
     """Id of the cluster that answers a metadata request with a broker that takes requests; None when none does."""
     try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap_servers, request_timeout_ms=timeout_ms, bootstrap_timeout_ms=timeout_ms
+        admin = opened(
+            KafkaAdminClient,
+            bootstrap_servers=bootstrap_servers,
+            request_timeout_ms=timeout_ms,
+            bootstrap_timeout_ms=timeout_ms,
         )
     except (KafkaError, OSError, ValueError):
         return None

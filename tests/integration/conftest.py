@@ -21,7 +21,7 @@ from stream.embedded.server import ServerProcess
 from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.provisioning import create_topics
-from stream.publisher import keyed, open_publisher
+from stream.publisher import KeyedEvent, keyed, open_publisher
 from stream.replay import TopicReader
 from stream.settings import Settings, load_settings
 from stream.topics import Topics
@@ -48,9 +48,12 @@ class Deployment:
         return self.settings.topics
 
     def publish(self, events: Iterable[Event]) -> int:
+        return self.publish_records(keyed(events))
+
+    def publish_records(self, records: Iterable[KeyedEvent]) -> int:
         async def send() -> int:
             async with open_publisher(self.kafka, self.topics) as publisher:
-                return await publisher.publish(keyed(events))
+                return await publisher.publish(records)
 
         return asyncio.run(send())
 

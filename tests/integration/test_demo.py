@@ -35,6 +35,7 @@ def test_figures_agree(tmp_path: Path) -> None:
     assert figures["events_published"] == figures["events_scored"] > 5_000
     assert figures["scores_in_topic"] >= figures["events_scored"]
     assert figures["dead_letters"] == 0
+    assert figures["dead_letters_by_reason"] == {}
     assert figures["users"] == figures["users_in_postgres"] == 150
     assert figures["alerts_in_topic"] >= figures["alerts_in_postgres"] > 0
     assert figures["events_per_second"] > 0
@@ -43,6 +44,19 @@ def test_figures_agree(tmp_path: Path) -> None:
     shown = log.read_text()
     assert "the most worrying users" in shown
     assert "deteriorations caught" in shown
+
+
+def test_a_feed_that_delivers_late_and_twice(tmp_path: Path) -> None:
+    report, log = tmp_path / "report.json", tmp_path / "log"
+    feed = ("--late", "0.05", "--twice", "0.02")
+    process = start("--users", "80", "--months", "6", *feed, "--report", str(report), log=log)
+    assert process.wait(240) == 0, log.read_text()
+    figures = json.loads(report.read_text())
+    assert figures["events_published"] == figures["events_scored"] + figures["dead_letters"]
+    assert figures["dead_letters_by_reason"] == {"duplicate_event_id": figures["dead_letters"]}
+    assert figures["dead_letters"] > 20
+    assert figures["users"] == figures["users_in_postgres"] == 80
+    assert f"{figures['dead_letters']:,} duplicate_event_id" in log.read_text()
 
 
 def is_worker(process: psutil.Process) -> bool:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer.main
 import yaml
 
-from stream.settings import Settings
+from stream.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+WRITTEN = (ROOT / "docker-compose.yml").read_text()
+AS_IS = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", WRITTEN)
+"""With the value of every variable that is not set."""
+
+COMPOSE: dict[str, Any] = yaml.safe_load(AS_IS)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "foreshock"}
+KNOWN = {
+    "build", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "ports", "read_only",
+    "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
+}  # fmt: skip
+"""Of the keys that the Compose specification has for a service, those in use: another may be a slip of the pen."""
 
 
 def compose_is_installed() -> bool:
@@ -48,6 +62,75 @@ def test_command_is_one_of_the_command_line(name: str) -> None:
 def test_variables_are_settings(name: str) -> None:
     fields = {f"FORESHOCK_{field.upper()}" for field in Settings.model_fields}
     assert set(OURS[name]["environment"]) <= fields
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_take_what_the_variables_say(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in OURS[name]["environment"].items():
+        monkeypatch.setenv(variable, str(value))
+    settings = load_settings()
+    kafka, postgres = SERVICES["kafka"]["environment"], SERVICES["postgres"]["environment"]
+    assert settings.bootstrap_servers is not None
+    assert f"INTERNAL://{settings.bootstrap_servers}" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    database = urlsplit(settings.database_url or "")
+    assert database.hostname in SERVICES
+    assert (database.username, database.password) == (postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"])
+    assert database.path == f"/{postgres['POSTGRES_DB']}"
+    assert SERVICES["worker"]["deploy"]["replicas"] <= settings.partitions
+
+
+def test_every_variable_has_a_value_where_none_is_set() -> None:
+    assert "$" not in json.dumps(COMPOSE)
+
+
+def test_keys_are_those_of_compose() -> None:
+    assert set(COMPOSE) == {"name", "x-foreshock", "services", "volumes"}
+    assert {key for service in SERVICES.values() for key in service} <= KNOWN
+
+
+def test_a_client_outside_reaches_what_the_broker_advertises() -> None:
+    kafka = SERVICES["kafka"]
+    (port,) = kafka["ports"]
+    host, outside, inside = port.split(":")
+    assert f"HOST://{host}:{outside}" in kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    listeners = dict(each.split("://:") for each in kafka["environment"]["KAFKA_LISTENERS"].split(","))
+    assert listeners["HOST"] == inside
+    protocols = dict(p.split(":") for p in kafka["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    assert set(listeners) == set(protocols)
+    checked = kafka["healthcheck"]["test"]
+    assert checked[checked.index("--bootstrap-server") + 1] == f"localhost:{listeners['INTERNAL']}"
+
+
+def test_volumes_are_declared_and_used() -> None:
+    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_health_is_asked_by_a_command_within_a_time() -> None:
+    checks = {name: service["healthcheck"] for name, service in SERVICES.items() if "healthcheck" in service}
+    assert set(checks) == {"kafka", "postgres"}
+    for check in checks.values():
+        assert check["test"][0] == "CMD"
+        assert all(re.fullmatch(r"\d+s", check[key]) for key in ("interval", "timeout", "start_period"))
+        assert check["retries"] > 1
+    user = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+    assert f"--username={user}" in checks["postgres"]["test"]
+
+
+def test_the_image_is_built_from_what_is_here() -> None:
+    assert all((ROOT / service["build"] / "Dockerfile").is_file() for service in OURS.values())
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    entry = re.search(r"^ENTRYPOINT (\[.*\])$", dockerfile, re.MULTILINE)
+    assert entry is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert json.loads(entry[1])[0] in project["project"]["scripts"]
+    python = re.search(r"^FROM python:(\d+\.\d+)", dockerfile, re.MULTILINE)
+    assert python is not None
+    assert f"Programming Language :: Python :: {python[1]}" in project["project"]["classifiers"]
+    taken = {line.lstrip("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    packages = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert taken == packages | {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
+    assert all((ROOT / name).exists() for name in taken)
 
 
 def test_workers_can_be_many() -> None:

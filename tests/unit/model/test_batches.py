@@ -40,6 +40,7 @@ def test_rows_are_padded_at_the_end_and_scored_events_point_at_their_past(
     starts = sequences.merged_starts[users]
     assert batch.rows.tolist() == [starts[0] + 1, starts[0] + 2, *range(starts[1] + 25, starts[1] + 30)]
     assert batch.latest[:, 0].tolist() == [0, 0, 1, 1, 1, 1, 1]
+    assert batch.ages.numpy().tolist() == sequences.ages_days[batch.rows].tolist()
     for position, kind in enumerate(KINDS):
         assert batch.latest[:, 1 + position].tolist() == sequences.latest[batch.rows, position].tolist()
         last = sequences.latest[starts + counts - 1, position]

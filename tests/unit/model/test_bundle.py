@@ -49,15 +49,15 @@ def test_any_split_into_batches_gives_the_same_bits(
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(1, ROWS - 1), max_size=12, unique=True))
 def test_any_split_of_scoring_gives_the_same_bits(random_bundle: Bundle, cuts: list[int]) -> None:
-    readout = np.random.default_rng(0).normal(size=(ROWS, random_bundle.readout_width)).astype(np.float32)
+    readout, ages = _readouts(random_bundle, ROWS, seed=0)
     bounds = [0, *sorted(cuts), ROWS]
-    pieces = [random_bundle.score(readout[a:b]) for a, b in pairwise(bounds)]
-    assert np.concatenate(pieces).tobytes() == random_bundle.score(readout).tobytes()
+    pieces = [random_bundle.score(readout[a:b], ages[a:b]) for a, b in pairwise(bounds)]
+    assert np.concatenate(pieces).tobytes() == random_bundle.score(readout, ages).tobytes()
 
 
 def test_probabilities_never_decrease_with_the_horizon(random_bundle: Bundle) -> None:
-    readout = np.random.default_rng(1).normal(size=(3_000, random_bundle.readout_width)).astype(np.float32)
-    scores = random_bundle.score(readout * np.float32(20))
+    readout, ages = _readouts(random_bundle, 3_000, seed=1)
+    scores = random_bundle.score(readout * np.float32(20), ages)
     assert (np.diff(scores, axis=1) >= 0).all()
     assert scores.min() >= 0
     assert scores.max() <= 1
@@ -70,7 +70,24 @@ def test_shapes_for_every_number_of_rows(random_bundle: Bundle, rows: int) -> No
     state, attention = random_bundle.step("activity", *inputs)
     assert state.shape == inputs[2].shape
     assert attention.shape == (rows,)
-    assert random_bundle.score(np.zeros((rows, random_bundle.readout_width), np.float32)).shape == (rows, 4)
+    assert random_bundle.score(*_readouts(random_bundle, rows, seed=2)).shape == (rows, 4)
+
+
+def test_a_readout_weighs_otherwise_as_it_ages(random_bundle: Bundle) -> None:
+    readout, ages = _readouts(random_bundle, 100, seed=3)
+    for number in range(len(KINDS)):
+        older = ages.copy()
+        older[:, number] = np.where(ages[:, number] < 0, 10, ages[:, number] + 10)
+        assert (random_bundle.score(readout, older) != random_bundle.score(readout, ages)).any()
+    # Beyond the longest age that is told apart, nothing changes.
+    assert np.array_equal(random_bundle.score(readout, ages + 1_000), random_bundle.score(readout, ages + 2_000))
+
+
+def _readouts(bundle: Bundle, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Readouts and ages, some of kinds that never were."""
+    random = np.random.default_rng(seed)
+    ages = np.where(random.random((rows, len(KINDS))) < 0.2, -1, random.exponential(20.0, (rows, len(KINDS))))
+    return random.normal(size=(rows, bundle.readout_width)).astype(np.float32), ages.astype(np.float32)
 
 
 def test_slices_tile_state_and_readout(random_bundle: Bundle) -> None:
@@ -139,7 +156,7 @@ def test_an_altered_file_is_named(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format version 2, expected 1"),
+        ({"format_version": 1}, "format version 1, expected 2"),
         ({"headline_horizon_days": 45}, "headline horizon 45"),
         ({"numeric_inputs": {kind: ["amount"] for kind in KINDS}}, "inputs of repayments"),
         ({"files": {}}, "does not list repayments.onnx"),

@@ -29,7 +29,8 @@ def test_unchanged_histories_score_as_played_back(random_bundle: Bundle, make_hi
 
 def test_a_history_without_events_scores_as_nothing_known(random_bundle: Bundle) -> None:
     nothing = np.zeros((1, random_bundle.readout_width), dtype=np.float32)
-    assert np.array_equal(score(random_bundle, []), random_bundle.score(nothing))
+    never = np.full((1, len(KINDS)), -1, dtype=np.float32)
+    assert np.array_equal(score(random_bundle, []), random_bundle.score(nothing, never))
 
 
 @pytest.mark.parametrize("kind", KINDS)

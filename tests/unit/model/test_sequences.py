@@ -123,6 +123,30 @@ def test_missed_instalments_stand_where_the_watchdog_publishes_them() -> None:
 
 
 @settings(deadline=None, max_examples=50)
+@given(
+    events=st.lists(
+        st.tuples(st.sampled_from(("due", "spend")), st.integers(0, 1), st.integers(0, 20)), min_size=1, max_size=12
+    )
+)
+def test_ages_are_days_since_the_latest_event_of_each_kind(events: list[tuple[str, int, int]]) -> None:
+    history: list[Event] = [
+        Repayment(event_id=f"{number}", user_id=f"u{user}", occurred_at=START + dt.timedelta(days=day), kind="due")
+        if what == "due"
+        else Transaction(event_id=f"{number}", user_id=f"u{user}", occurred_at=START + dt.timedelta(days=day), amount=1)
+        for number, (what, user, day) in enumerate(events)
+    ]
+    found = build_sequences(history)
+    expected = []
+    for user_id in found.user_ids:
+        latest = dict.fromkeys(KINDS, -1)
+        for event in (event for event in history if event.user_id == user_id):
+            latest[event.KIND] = max(latest[event.KIND], (event.occurred_at - START).days)
+            now = max(latest.values())
+            expected.append([-1 if latest[kind] < 0 else now - latest[kind] for kind in KINDS])
+    assert found.ages_days.tolist() == expected
+
+
+@settings(deadline=None, max_examples=50)
 @given(days=st.lists(st.lists(st.integers(0, 20), max_size=6), min_size=1, max_size=5), limit=st.integers(0, 21))
 def test_events_before_a_moment(days: list[list[int]], limit: int) -> None:
     events = [

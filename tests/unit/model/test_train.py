@@ -20,10 +20,10 @@ from model.card import CARD_FILE
 from model.datasets import Dataset, Outcome, open_dataset
 from model.evaluate import evaluate, load_sequences, progress_bars
 from model.history import score_users
-from model.labels import truth_of
+from model.labels import Truth, truth_of
 from model.reference import REFERENCE_FILE, read_reference
-from model.splits import split
-from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, train
+from model.splits import Part, split
+from model.train import Schedule, Trainer, TrainingError, _labels, _prepare, default_batch_users, train
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
@@ -210,6 +210,16 @@ def test_every_family_trains(family: str) -> None:
     moved = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
     reads = ARCHITECTURES[family].encoder("activity") != "ignored"
     assert any(name.startswith("activity.") for name in moved) == reads
+
+
+@pytest.mark.parametrize(
+    ("users", "events_each", "expected"),
+    [(30, 10, 8), (1_000, 10, 20), (50_000, 10, 256), (50_000, 40, 102), (50_000, 900, 64)],
+)
+def test_short_histories_go_in_larger_batches(users: int, events_each: int, expected: int) -> None:
+    nobody = Truth(np.zeros(users, np.int64), np.zeros(users, np.int64))
+    counts = np.full(users, events_each)
+    assert default_batch_users(Part(np.arange(users), counts, np.zeros_like(counts), nobody)) == expected
 
 
 def test_nothing_to_learn_is_said(dataset: Dataset, tmp_path: Path) -> None:

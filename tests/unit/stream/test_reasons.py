@@ -128,6 +128,16 @@ def test_facts_fade_until_today_even_when_their_side_is_silent():
     assert "credit_inquiries" not in codes(facts, activity=1.0)
 
 
+def test_what_is_overdue_is_as_old_as_it_is_on_the_day_of_the_alert():
+    def said(days_past_due: float) -> list[str]:
+        facts = user(days_past_due=days_past_due)
+        facts["latest_day"] = [TODAY - 20, TODAY, 0]
+        return [reason.text for reason in reasons(facts, repayments=1.0)]
+
+    assert said(3.0) == ["a payment is 23 days past due"]
+    assert said(0.0) == said(-2.0) == said(float("nan")) == ["the repayment history as a whole points to trouble"]
+
+
 def test_silence_shows_as_a_fall():
     facts = user()
     facts["latest_day"] = [TODAY + 90, TODAY, 0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,25 +165,24 @@ def test_reference_pd_comes_from_the_latest_profile() -> None:
     assert slab.column(1, "reference_pd")[1].tolist() == [np.float32(0.02)]
 
 
-def test_a_late_payment_in_full_ends_the_days_past_due() -> None:
-    def repayment(
-        event_id: str, day: int, kind: str, no: int, days_past_due: float | None, paid: float | None
-    ) -> Event:
-        return msgspec.convert(
-            {
-                "event_id": event_id,
-                "user_id": "u",
-                "occurred_at": START + dt.timedelta(days=day),
-                "kind": kind,
-                "amount_due": 100.0,
-                "amount_paid": paid,
-                "days_past_due": days_past_due,
-                "instalment_no": no,
-                "due_date": dt.date(2024, 1, 1) + dt.timedelta(days=30 * no),
-            },
-            Repayment,
-        )
+def repayment(event_id: str, day: int, kind: str, no: int, days_past_due: float | None, paid: float | None) -> Event:
+    return msgspec.convert(
+        {
+            "event_id": event_id,
+            "user_id": "u",
+            "occurred_at": START + dt.timedelta(days=day),
+            "kind": kind,
+            "amount_due": 100.0,
+            "amount_paid": paid,
+            "days_past_due": days_past_due,
+            "instalment_no": no,
+            "due_date": dt.date(2024, 1, 1) + dt.timedelta(days=30 * no),
+        },
+        Repayment,
+    )
 
+
+def test_a_late_payment_in_full_ends_the_days_past_due() -> None:
     events = [
         repayment("a", 0, "due", 0, 0.0, None),
         repayment("b", 5, "missed", 0, 5.0, None),
@@ -194,6 +195,32 @@ def test_a_late_payment_in_full_ends_the_days_past_due() -> None:
     scored = scorer.score(take(events))
     found = [msgspec.json.decode(value, type=Score).days_past_due for _, value in scored.scores[1]]
     assert found == [0.0, 5.0, 30.0, 30.0, 33.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (repayment("e", 33, "missed", 1, 3.0, None), "a payment is 33 days past due"),
+        (Transaction(event_id="e", user_id="u", occurred_at=START + dt.timedelta(days=40), amount=-1.0), "40 days"),
+    ],
+    ids=["at a younger instalment's missed event", "ten days after the last report"],
+)
+def test_an_alert_says_how_old_the_oldest_unpaid_instalment_is(last: Event, said: str) -> None:
+    """Whatever raises it, and though a `missed` event says how late its own instalment is."""
+    events = [
+        repayment("a", 0, "due", 0, 0.0, None),
+        repayment("b", 3, "missed", 0, 3.0, None),
+        repayment("c", 30, "due", 1, None, None),
+        last,
+    ]
+    slab = Slab(blank_row(row_dtype(bundle().state_width), bundle().fingerprint))
+    policy = AlertPolicy.from_settings(load_settings(), bundle().thresholds)
+    at_the_last = replace(policy, medium=1e-9, high=1.0, extreme_score=1.0, sticky_events=len(events))
+    scored = Scorer(bundle(), at_the_last, slab, Topics()).score(take(events))
+    (alert,) = [msgspec.json.decode(value, type=Alert) for _, value in scored.alerts[1]]
+    assert (alert.kind, alert.sequence) == ("opened", len(events))
+    (overdue,) = [reason.text for reason in alert.reasons if reason.code == "overdue"]
+    assert said in overdue
 
 
 def test_alerts_name_reasons_and_events() -> None:

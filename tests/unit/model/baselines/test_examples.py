@@ -49,3 +49,14 @@ def test_of_too_many_rows_a_sample_is_taken_that_repeats(problem: Problem) -> No
     np.testing.assert_array_equal(whole.happened[place], sample.happened)
     assert abs(sample.happened.mean() - whole.happened.mean()) < 0.1
     np.testing.assert_array_equal(sample.rows, examples_of(problem, problem.parts.train, 300).rows)
+
+
+def test_only_judged_events_are_learnt_from(problem: Problem) -> None:
+    judged = np.arange(len(problem.sequences.kinds)) % 3 == 0
+    asked = replace(problem, judged=judged)
+    for part in (problem.parts.train, problem.parts.validation):
+        everything, found = examples_of(problem, part), examples_of(asked, part)
+        kept = judged[everything.rows]
+        assert 0 < kept.sum() < len(kept)
+        np.testing.assert_array_equal(found.rows, everything.rows[kept])
+        np.testing.assert_array_equal(found.happened, everything.happened[kept])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
+from model.arrears import days_past_due
 from model.comparison.folds import pose
 from model.comparison.problem import Problem
-from model.comparison.segments import days_past_due
 from model.datasets import Dataset, open_dataset
 from model.evaluate import progress_bars
 from model.playback import merged_rows

@@ -15,6 +15,7 @@ from model.comparison.examples import examples_of
 from model.comparison.figures import Court, Figures, figures, validation_auc
 from model.comparison.problem import Problem
 from model.comparison.trial import Trial, run_trial
+from model.labels import NEVER_MS
 from model.metrics import brier, calibration_error, pr_auc, roc_auc
 
 
@@ -114,3 +115,22 @@ def test_the_ensemble_ranks_by_both(problem: Problem, trial: Trial) -> None:
     known = ranked.scores[~np.isnan(ranked.scores)]
     assert ((known >= 0) & (known <= 1)).all()
     assert validation_auc([problem], [ranked]) > max(alone)
+
+
+def test_validation_users_that_were_not_asked_for_set_no_threshold(problem: Problem, trial: Trial) -> None:
+    """An oracle may score a sample of them: what it is judged by comes from those alone."""
+    part = problem.parts.validation
+    of_sample = (part.truth.onset_ms[part.users] < NEVER_MS) | (part.users % 2 == 0)
+    asked = part.users[of_sample]
+    sample = replace(part, users=asked, counts=part.counts[of_sample], skips=part.skips[of_sample])
+    smaller = replace(problem, parts=replace(problem.parts, validation=sample))
+    rows = problem.example_rows(part)
+    scores = trial.scores.copy()
+    scores[rows[~np.isin(problem.sequences.user_of_event[rows], asked)]] = np.nan
+    assert 0 < np.isnan(scores[rows]).sum() < len(rows)
+    found = figures(Court.convene([problem], 2), [replace(trial, scores=scores)])
+    expected = figures(Court.convene([smaller], 2), [trial])
+    assert found.row == expected.row
+    assert found.budgets == expected.budgets
+    assert found.row["validation_auc"] is not None
+    assert found.budgets["5"]["thresholds"][0]["lower"] is not None

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from events.types import Activity, Event, Transaction
+from model.arrears import days_past_due
 from model.comparison.folds import FOLDS, SIX_MONTHS_DAYS, pose, stratified_folds
-from model.comparison.segments import days_past_due
+from model.comparison.served import Served
 from model.datasets import DatasetError, Outcome, open_dataset
 from model.labels import NEVER_MS
+from model.networks import Architecture
 
+SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 
 
@@ -146,6 +149,9 @@ def test_auto_loans_go_from_early_to_late_and_from_deal_to_deal(tmp_path: Path, 
         rows = problem.example_rows(parts.test)
         assert len(rows)
         assert (days_past_due(sequences)[rows] <= 0).all()
+        trainer = Served("small", SMALL, epochs=1).trainer(problem)
+        assert np.array_equal(trainer.judged, days_past_due(sequences) <= 0)
+        assert not trainer.targets.exposure[~trainer.judged].any()
         assert sequences.times_ms[rows].min() >= parts.from_ms
         assert sequences.times_ms[problem.example_rows(parts.train)].max() < parts.from_ms
         known = parts.train.truth.onset_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from model.comparison.page import BEGIN, END, PageError, models_page
 from model.comparison.report import ComparisonError, compare
 from model.comparison.targets import TARGETS, Standing, judge_targets
 from model.datasets import Dataset
+from model.evaluate import progress_bars
 
 INTERVALS = (
     "auc", "pr_auc", "ks", "brier", "ece", "recall_at_budget", "precision_at_budget", "median_lead_days",
@@ -135,3 +137,13 @@ def test_a_broken_page_or_report_is_named(tmp_path: Path) -> None:
     (tmp_path / "models" / "odd.json").write_text("[]")
     with pytest.raises(PageError, match=r"odd.json is no report"):
         models_page(tmp_path)
+
+
+def test_a_log_file_gets_a_line_per_trial(
+    simulated: Dataset, entrants: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bars(True) as shown:
+        found = compare(simulated, {"rough": entrants["rough"]}, tmp_path, shown, seed=3, resamples=2)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "validation AUC" in line]
+    auc = found["rows"][0]["validation_auc"]
+    assert re.fullmatch(rf"out of time, simulator, rough: \d+ s, validation AUC {auc:.4f}", line.strip())

@@ -9,7 +9,8 @@ import pytest
 
 from events.columns import COLUMNS, DAY_MS
 from events.types import KINDS, Event
-from model.comparison.segments import days_past_due, segments
+from model.arrears import days_past_due
+from model.comparison.segments import segments
 from model.sequences import Sequences, build_sequences
 
 

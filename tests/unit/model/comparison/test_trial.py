@@ -62,3 +62,10 @@ def test_who_sees_the_future_gets_no_scores(problem: Problem, leaky: Any, bars: 
         with pytest.raises(LeakError, match="another score when the future"):
             run_trial(leaky[way](), problem, tmp_path, bars)
     assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+def test_an_oracle_is_not_held_to_be_blind(problem: Problem, leaky: Any, bars: Any, tmp_path: Path) -> None:
+    """It knows the process anyway; a model that did the same is stopped above."""
+    oracle = leaky["length"]("attainable")
+    oracle.kind = "oracle"
+    assert run_trial(oracle, problem, tmp_path, bars).kind == "oracle"
