@@ -1,17 +1,11 @@
-"""The parts of the transport that need no broker: when it polls, and what it makes of a record."""
+"""When a poll waits for the worker, and for how long fetches are to be held open."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import TopicPartition
-
-from stream.intake import RawRecord
-from stream.transport import LEAST_BUSY_MS, MOST_BUSY_MS, Demand
+from stream.demand import LEAST_BUSY_MS, MOST_BUSY_MS, Demand
 
 LONG_S = 60.0
 
@@ -37,19 +31,6 @@ async def test_a_poll_does_not_wait_for_a_worker_that_is_busy_for_long() -> None
     started_s = time.monotonic()
     await asyncio.wait_for(demand.wait(), LONG_S)
     assert time.monotonic() - started_s >= 0.009
-
-
-def test_records_carry_what_is_read_of_them() -> None:
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000)
-    builder.append(0, 1_700_000_000_000, b"u1", b"{}", [])
-    builder.append(1, 1_700_000_000_001, None, None, [("trace", b"x")])
-    records = PartitionRecords(
-        TopicPartition("activity", 3), MemoryRecords(bytes(builder.build())), [], 0, None, None, True, 0
-    )
-    assert list(records) == [
-        RawRecord("activity", 3, 0, 1_700_000_000_000, b"u1", b"{}"),
-        RawRecord("activity", 3, 1, 1_700_000_000_001, None, None),
-    ]
 
 
 async def test_the_broker_holds_fetches_as_long_as_the_worker_computes() -> None:
