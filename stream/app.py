@@ -131,6 +131,7 @@ class WorkerApp:
         """The agent: every poll through the engine."""
         consumer = consumer_of(self.app)
         consumer.drain = self.engine.drain
+        consumer.longest_unreachable_s, consumer.on_unreachable = self.settings.broker_timeout_s, self.fail
         async for poll in polls:
             if isinstance(poll, Poll):
                 try:

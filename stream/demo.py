@@ -47,9 +47,12 @@ SERIOUS_DAYS_PAST_DUE = 60
 
 STALLED_S = 120.0
 POLL_S = 0.5
+SCORES_PER_REPORT = 2_000
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a stage (`publish`, `score`, `store`), what is done of it, and how much it is in all, None if unknown."""
+"""Called with a stage (`publish`, `score`, `store`, `read`), what is done of it, and how much in all, None if unknown.
+
+Called often in each, so it may end the demonstration by raising."""
 
 
 class DemoError(RuntimeError):
@@ -195,8 +198,11 @@ class Demo:
         decode_score, decode_alert = msgspec.json.Decoder(Score).decode, msgspec.json.Decoder(Alert).decode
         decode_letter = msgspec.json.Decoder(DeadLetter).decode
         with TopicReader(self._servers) as reader:
+            total = reader.size([self._topics.scores])
             for partition in range(reader.partitions(self._topics.scores)):
                 for record in reader.each(self._topics.scores, partition):
+                    if report.scores_in_topic % SCORES_PER_REPORT == 0:
+                        self._progress("read", report.scores_in_topic, total)
                     score = decode_score(record.value)
                     published_ms.append(record.timestamp)
                     report.scores_in_topic += 1
@@ -205,6 +211,7 @@ class Demo:
                         scores.setdefault(score.user_id, _Trace()).add(score)
                 alerts += [decode_alert(value) for value in reader.values(self._topics.alerts, partition)]
                 letters.update(decode_letter(v).reason for v in reader.values(self._topics.dead_letters, partition))
+            self._progress("read", report.scores_in_topic, total)
         report.dead_letters = letters.total()
         report.dead_letters_by_reason = dict(letters.most_common())
         report.events_scored = len(seen)

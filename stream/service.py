@@ -18,7 +18,31 @@ QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
 COLLECT_SELDOM = (50_000, 20, 100)
 """Thresholds of the garbage collector: with Python's own it runs many times per batch and finds nothing."""
 
+REPEATED_EVERY_S = 10.0
+"""A complaint that a library repeats, as while brokers are away, is logged once in so many seconds."""
+
 logger = logging.getLogger("foreshock")
+
+
+class Repeated(logging.Filter):
+    """Leaves out what a library logs again and again, and says how often with the next line of the kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[tuple[str, object], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in QUIET_LOGGERS or record.levelno < logging.WARNING:
+            return True
+        kind = record.name, record.msg
+        logged_s, left_out = self._logged.get(kind, (-REPEATED_EVERY_S, 0))
+        if record.created - logged_s < REPEATED_EVERY_S:
+            self._logged[kind] = logged_s, left_out + 1
+            return False
+        self._logged[kind] = record.created, 0
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} more of the kind)", ()
+        return True
 
 
 def set_up_logging(level: str) -> None:
@@ -26,6 +50,8 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Repeated())
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
 

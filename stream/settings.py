@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     heartbeat_interval_s: float = Field(
         2.0, gt=0, le=100, description="How often a worker tells the group it is alive."
     )
+    broker_timeout_s: float = Field(
+        60.0,
+        ge=1,
+        le=86_400,
+        description="A worker or sink that reaches no broker for so long ends, for its supervisor to start it again.",
+    )
     state_dir: Path | None = Field(
         None,
         description="Folder of the users' rows on a local disk, one for each worker; unset keeps them in memory only.",

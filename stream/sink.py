@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ import msgspec
 from faust.types import TP
 
 from model.bundle import Bundle, BundleError
-from stream.app import faust_app
+from stream.app import SHUTDOWN_LIMIT_S, faust_app
 from stream.database.errors import DatabaseUnavailable
 from stream.database.writer import DatabaseWriter
 from stream.intake import Record
@@ -74,6 +75,7 @@ class SinkApp:
     async def _write(self, polls: Any) -> None:
         consumer = consumer_of(self.app)
         consumer.drain = self.drain
+        consumer.longest_unreachable_s, consumer.on_unreachable = self._settings.broker_timeout_s, self.fail
         async for poll in polls:
             if not isinstance(poll, Poll) or not poll.records or self.failure is not None:
                 continue
@@ -83,10 +85,18 @@ class SinkApp:
                     if await self._write_until_done(rows):
                         consumer.advance({tp: batch[-1].offset + 1 for tp, batch in poll.records.items()})
             except Exception as error:
-                self.failure = error
-                logger.critical("sink stops: %s: %s", type(error).__name__, error)
-                await self.app.crash(error)
+                self.fail(error)
                 return
+
+    def fail(self, error: Exception) -> None:
+        """End the process; what is not written will be read again. The first failure counts."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        logger.critical("sink stops: %s: %s", type(error).__name__, error)
+        loop = asyncio.get_running_loop()
+        loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)
+        self._crashing = loop.create_task(self.app.crash(error))
 
     async def drain(self) -> None:
         """Stop retrying: partitions are about to move, and what is not written will be read again."""

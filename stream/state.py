@@ -6,6 +6,7 @@ nothing here knows what a network's state means.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -38,6 +39,8 @@ OPEN_INSTALMENT = np.dtype(
 
 Row = np.void
 Rows = NDArray[np.void]
+Columns = tuple[list[bytes], NDArray[np.uint8]]
+"""Keys, and as many values of one size: uint8 `[n, size]`, each value contiguous."""
 
 
 class StateMismatch(RuntimeError):
@@ -122,6 +125,10 @@ class Slab:
     def __init__(self, blank: Rows, capacity: int = 1024, *, reserve_bytes: int = 0) -> None:
         self._blank = blank
         self._rows = _reserved(blank.dtype, capacity, reserve_bytes)
+        self._whole = np.dtype((np.void, blank.dtype.itemsize))
+        model: Any = blank["model"]
+        start = model.ctypes.data - blank.ctypes.data
+        self._model_bytes = slice(start, start + model.itemsize)
         self._index: dict[int, dict[bytes, int]] = {}
         self._owners: list[tuple[int, bytes]] = []
         self._used = 0
@@ -137,6 +144,11 @@ class Slab:
     def rows(self) -> Rows:
         """All rows, to read and to write in place; good until the next `locate` or `put`, which may move them."""
         return self._rows
+
+    @property
+    def extent(self) -> int:
+        """How many of `rows` have ever been in use: those from here on were never touched."""
+        return self._used
 
     def __len__(self) -> int:
         return self._used - len(self._free)
@@ -198,23 +210,39 @@ class Slab:
             self.scatter(located, rows)
         return len(latest)
 
+    def restore(self, partition: int, columns: Sequence[Columns], offset: int) -> int:  # noqa: ARG002
+        """Write rows from columns of keys and rows' bytes, uint8 `[n, size]`, and return how many; else as `put`."""
+        count = 0
+        for keys, values in columns:
+            self._check(partition, keys, values)
+            located, _ = self._find_or_add(partition, keys)
+            # Straight from where they lie, which may be far apart. Of repeated positions the last one stands.
+            put_records(self._rows, located, values.view(self._whole)[:, 0])
+            count += len(keys)
+        return count
+
     def _checked(self, partition: int, values: Mapping[bytes, bytes]) -> Rows:
         """The rows `[n]` that are in `values`, by key."""
+        for size, some in itertools.groupby(values.items(), key=lambda item: len(item[1])):
+            keys, parts = zip(*some, strict=True)
+            self._check(partition, keys, np.ndarray((len(keys), size), dtype=np.uint8, buffer=b"".join(parts)))
+        return np.frombuffer(b"".join(values.values()), dtype=self._rows.dtype)
+
+    def _check(self, partition: int, keys: Sequence[bytes], values: NDArray[np.uint8]) -> None:
+        """Raise `StateMismatch` for rows' bytes, uint8 `[n, size]`, that are of another size or model."""
         size, expected = self._rows.dtype.itemsize, int(self._blank["model"][0])
-        if set(map(len, values.values())) != {size}:
-            key, value = next((key, value) for key, value in values.items() if len(value) != size)
+        if values.shape[1] != size:
             raise StateMismatch(
-                f"state of user {key!r} on partition {partition} has {len(value)} bytes, this worker's rows have "
-                f"{size}: it was written by another version or model. Replay under this model, then hand over"
+                f"state of user {keys[0]!r} on partition {partition} has {values.shape[1]} bytes, this worker's rows "
+                f"have {size}: it was written by another version or model. Replay under this model, then hand over"
             )
-        rows = np.frombuffer(b"".join(values.values()), dtype=self._rows.dtype)
-        strange = rows["model"] != expected
-        if strange.any():
+        models = np.ascontiguousarray(values[:, self._model_bytes]).view("u8")
+        strange = models[models != expected]
+        if strange.size:
             raise StateMismatch(
-                f"partition {partition} holds state of model {int(rows['model'][strange][0]):016x}, this worker runs "
+                f"partition {partition} holds state of model {int(strange[0]):016x}, this worker runs "
                 f"{expected:016x}. Replay under the new model with another application_id, then hand over"
             )
-        return rows
 
     def open_partition(self, partition: int) -> int | None:  # noqa: ARG002
         """Begin with what the disk has of a partition; returns how far in the changelog that is, None for nothing."""
@@ -255,26 +283,25 @@ class Slab:
         found = [index.get(key, -1) for key in keys]
         new: list[int] = []
         if -1 in found:
-            for position, key in enumerate(keys):
-                if found[position] < 0:
-                    row = index.get(key, -1)  # a key may stand twice
-                    if row < 0:
-                        row = index[key] = self._take_row()
-                        self._owners[row] = (partition, key)
-                        new.append(row)
-                    found[position] = row
+            # A key may stand twice.
+            unknown = list(dict.fromkeys(key for key, row in zip(keys, found, strict=True) if row < 0))
+            new = self._take_rows(len(unknown))
+            index.update(zip(unknown, new, strict=True))
+            for key, row in zip(unknown, new, strict=True):
+                self._owners[row] = (partition, key)
+            found = [index[key] for key in keys]
         return np.array(found, dtype=np.int64), new
 
-    def _take_row(self) -> int:
-        if self._free:
-            return self._free.pop()
-        if self._used == len(self._rows):
-            grown = np.zeros(2 * len(self._rows), dtype=self._rows.dtype)
-            grown[: self._used] = self._rows
+    def _take_rows(self, count: int) -> list[int]:
+        """Numbers of rows without a user, those used before first."""
+        again = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        start, self._used = self._used, self._used + count - len(again)
+        if self._used > len(self._rows):
+            grown = np.zeros(max(2 * len(self._rows), self._used), dtype=self._rows.dtype)
+            put_records(grown, slice(start), self._rows[:start])
             self._rows = grown
-        self._owners.append((-1, b""))
-        self._used += 1
-        return self._used - 1
+        self._owners += itertools.repeat((-1, b""), self._used - start)
+        return again + list(range(start, self._used))
 
 
 def _reserved(dtype: np.dtype[np.void], capacity: int, reserve_bytes: int) -> Rows:

@@ -16,6 +16,7 @@ import faust
 from faust.stores.base import SerializedStore
 from faust.types import TP
 
+from stream.prefault import Prefault
 from stream.state import Slab
 from stream.transport import PollSchema, producer_of
 
@@ -35,6 +36,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._slab: Slab = options["slab"]
         self._on_failure: Callable[[Exception], None] = options["on_failure"]
         self._offsets: dict[TP, int] = {}
+        self._prefault = Prefault()
         self.restored_rows = 0
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -45,16 +47,17 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._offsets[tp] = offset
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002
-        """Write changelog records into the slab; each event's value is a list of records of one partition."""
+        """Write changelog records into the slab; each event's value is a `Block` of one partition."""
         for event in batch:
-            tp, records = event.message.tp, event.message.value
-            rows = [(record.key, record.value) for record in records if record.value is not None]
+            tp, block = event.message.tp, event.message.value
             try:
-                self.restored_rows += self._slab.put(tp.partition, rows, records[-1].offset)
+                self.restored_rows += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
             except Exception as error:  # of the state, or of the disk
                 self._on_failure(error)
                 return
-            self._offsets[tp] = records[-1].offset
+            block.release()
+            self._offsets[tp] = block.next_offset - 1
+            self._prefault.ahead_of(self._slab.rows, self._slab.extent)
 
     def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
         """Rows stand in the changelog up to `offset`."""
@@ -90,6 +93,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Forget partitions that belong to others now."""
+        self._prefault.stop()
         kept = {tp.partition for tp in active_tps | standby_tps}
         for partition in self._slab.partitions():
             if partition not in kept:

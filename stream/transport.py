@@ -8,6 +8,8 @@ Selected by the broker URL `foreshock://host:port`. Knows nothing of what the re
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -19,14 +21,22 @@ from faust import Schema
 from faust.exceptions import NotReady
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode import Service
 from mode.utils.futures import notify
 
+from stream.changelog import Block, ChangelogReader, Unreadable
 from stream.demand import IDLE_FETCHING, Demand, Fetching
 from stream.intake import RawRecord, Record
+from stream.reconnection import BrokersUnreachable, Reconnection
 from stream.record_batches import send_records
+
+logger = logging.getLogger("foreshock.transport")
 
 IDLE_POLL_S = 0.1
 """A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
+
+REACHABLE_EVERY_S = 0.5
+"""How often a consumer looks whether brokers can be reached."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Poll:
 
 
 class PollSchema(Schema[Any, Any]):
-    """Hands a message's key and value on as they are: the value is a `Poll` or a list of records."""
+    """Hands a message's key and value on as they are: the value is a `Poll`, or a `Block` of a changelog."""
 
     def loads_key(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002
         return message.key
@@ -60,19 +70,26 @@ PartitionRecords._consumer_record = _record_of
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with fetches that suit the worker and a view of each partition's lag."""
+    """Faust's consumer thread with fetches that suit the worker, a view of each lag, and recovery of its own.
+
+    While nothing but changelogs is polled, `ChangelogReader` reads them from where the consumer stands and moves it.
+    """
 
     demand: Demand
+    _changelogs: ChangelogReader | None = None
+    _reads_changelogs = True
+    _reconnection: Reconnection | None = None
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = IDLE_FETCHING
+        self._reconnection = Reconnection(consumer._client)
         return consumer
 
-    async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Any:
-        records = await super()._fetch_records(consumer, *args, **kwargs)
-        self._fetch(consumer, self.demand.busy if records else IDLE_FETCHING)
-        return records
+    @property
+    def unreachable_s(self) -> float:
+        """How long no broker has been reached, 0 while one is."""
+        return 0.0 if self._reconnection is None else self._reconnection.unreachable_s
 
     def taken(self) -> None:
         """The worker waits for records."""
@@ -95,6 +112,71 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return None
         return max(int(state.highwater) - int(state.position), 0)
 
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Mapping[Any, Any]:
+        wanted = {driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()}  # None in a client
+        if self._reads_changelogs and wanted and all(map(self.consumer._is_changelog_tp, wanted)):
+            try:
+                return await self._read_changelogs(consumer, wanted)
+            except (Unreadable, OSError) as error:
+                if self.should_stop:
+                    return {}
+                self._reads_changelogs = False
+                logger.warning("recovery goes on record by record: %s: %s", type(error).__name__, error)
+        self._stop_reading()
+        consumer.resume(*(wanted & consumer.paused()))
+        records = cast(
+            Mapping[Any, Any], await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        )
+        self._fetch(consumer, self.demand.busy if records else IDLE_FETCHING)
+        return records
+
+    async def _read_changelogs(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[Any]) -> Mapping[Any, Any]:
+        cluster = consumer._client.cluster
+
+        def leader_of(tp: Any) -> tuple[str, int]:
+            broker = cluster.broker_metadata(cluster.leader_for_partition(tp))
+            if broker is None:
+                raise Unreadable(f"{tp.topic}-{tp.partition} has no leader")
+            return broker.host, broker.port
+
+        states = self._states(consumer, wanted)
+        if not self.consumer.flow_active or not states:
+            await asyncio.sleep(IDLE_POLL_S)
+            return {}
+        consumer.pause(*states)  # or it would read them, too
+        self._changelogs = self._changelogs or ChangelogReader(leader_of)
+        found = await self._changelogs.read({tp: state.position for tp, state in states.items()})
+        if self._states(consumer, found) != {tp: states[tp] for tp in found}:
+            return {}  # a rebalance came between
+        for tp, block in found.items():
+            states[tp].consumed_to(block.next_offset)
+        return found
+
+    @staticmethod
+    def _states(consumer: aiokafka.AIOKafkaConsumer, tps: Iterable[Any]) -> dict[Any, Any]:
+        """What the consumer knows of those partitions that it is to read and has a position in."""
+        subscription = consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            return {}
+        states = {tp: assignment.state_value(tp) for tp in tps if tp in assignment.tps}
+        return {tp: state for tp, state in states.items() if state.has_valid_position}
+
+    def _stop_reading(self) -> None:
+        if self._changelogs is not None:
+            self._changelogs.close()
+            self._changelogs = None
+
+    async def on_thread_stop(self) -> None:
+        self._stop_reading()
+        await super().on_thread_stop()
+
 
 class Consumer(driver.Consumer):
     """Delivers one message per poll; commits the offsets that `advance` has been told."""
@@ -110,11 +192,27 @@ class Consumer(driver.Consumer):
         """Partitions to leave out of the next polls."""
         self.drain: Callable[[], Awaitable[None]] | None = None
         """Awaited before partitions are given up and before stopping: makes everything under way durable."""
+        self.longest_unreachable_s = math.inf
+        self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
+        """Called once when no broker has been reached for `longest_unreachable_s`."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
         thread.demand = self._demand
         return thread
+
+    @Service.task
+    async def _give_up_in_time(self) -> None:
+        while not self.should_stop:
+            await self.sleep(REACHABLE_EVERY_S)
+            if self.on_unreachable is not None and self._thread.unreachable_s >= self.longest_unreachable_s:
+                self.on_unreachable(
+                    BrokersUnreachable(
+                        f"no broker could be reached for {self.longest_unreachable_s:.0f} s (broker_timeout_s); what "
+                        "was not committed will be read again. Start again when the brokers are back"
+                    )
+                )
+                return
 
     def advance(self, offsets: Mapping[TP, int]) -> None:
         """Everything before `offsets` (the next ones to read) is durable and may be committed."""
@@ -204,7 +302,8 @@ class Consumer(driver.Consumer):
         for aiokafka_tp, batch in records.items():
             tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
             if self._is_changelog_tp(tp):
-                await self._pass_on(tp, batch[-1].offset, batch)
+                block = batch if isinstance(batch, Block) else Block.of(batch)
+                await self._pass_on(tp, block.next_offset - 1, block)
             else:
                 inputs[tp] = batch
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
@@ -244,6 +343,11 @@ class Producer(driver.Producer):
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"enable_idempotence": True}
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        Reconnection(producer.client)
+        return producer
 
     async def on_start(self) -> None:
         await super().on_start()

@@ -29,7 +29,12 @@ from stream.provisioning import ProvisioningError, create_topics
 from stream.publisher import arrivals_of
 from stream.settings import Settings
 
-STAGES = {"publish": "events published", "score": "events scored", "store": "outputs stored"}
+STAGES = {
+    "publish": "events published",
+    "score": "events scored",
+    "store": "outputs stored",
+    "read": "scores read back",
+}
 
 
 @takes_settings("bootstrap_servers", "database_url", "bundle")
@@ -60,14 +65,20 @@ def demo(
     except (DatasetError, BundleError) as error:
         fail(str(error))
     with ExitStack() as cleanup:
-        cleanup.enter_context(_sigterm_as_interrupt())
+        interrupt = cleanup.enter_context(_interruptible())
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foreshock-demo-")))
         try:
             servers, url, settings = _stack(cleanup, settings, folder)
             create_topics(servers, settings)
             migration.upgrade(url)
+            interrupt.check()
             with _progress() as bars:
                 tasks = {stage: bars.add_task(text, total=None) for stage, text in STAGES.items()}
+
+                def progress(stage: str, done: int, total: int | None) -> None:
+                    interrupt.check()
+                    bars.update(tasks[stage], completed=done, total=total)
+
                 run = Demo(
                     settings,
                     servers,
@@ -75,16 +86,18 @@ def demo(
                     dataset,
                     workers=workers,
                     logs=folder,
-                    progress=lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total),
+                    progress=progress,
                     events=arrivals_of(dataset, late, twice, seed),
                 )
                 figures = run.run()
                 bars.update(tasks["publish"], total=figures.events_published, completed=figures.events_published)
-        except (EmbeddedError, ProvisioningError, DatabaseError, DemoError) as error:
-            fail(str(error))
-        except KeyboardInterrupt:
-            console.print("interrupted; stopping what was started")
-            raise typer.Exit(130) from None
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupt.came or isinstance(error, KeyboardInterrupt):  # or what a library made of it
+                console.print("interrupted; stopping what was started")
+                raise typer.Exit(130) from None
+            if isinstance(error, EmbeddedError | ProvisioningError | DatabaseError | DemoError):
+                fail(str(error))
+            raise
         figures.seconds_total = round(time.monotonic() - started_s, 1)
         assert run.summary is not None
         _show(figures, run.summary, own=settings.bootstrap_servers is not None, prefix=settings.topic_prefix)
@@ -104,23 +117,41 @@ def _stack(cleanup: ExitStack, settings: Settings, folder: Path) -> tuple[str, s
             stack = EmbeddedStack(
                 folder / "stack", progress=lambda server, doing: status.update(f"{server}: {doing} …")
             )
-            cleanup.enter_context(stack)
+            cleanup.callback(stack.stop)  # before it starts: an interrupt may come when it just has
+            stack.start()
         servers, url = servers or stack.bootstrap_servers, url or stack.database_url
     return servers, url, settings
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that everything is stopped either way."""
+class _Interrupt:
+    """Whether a signal has come. The exception alone could get lost: libraries catch it with all others."""
 
-    def interrupt(*_: object) -> None:
+    came = False
+
+    def signalled(self, *_: object) -> None:
+        self.came = True
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if a signal came at any time."""
+        if self.came:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interrupt]:
+    """Let SIGTERM unwind like Ctrl-C, so that everything is stopped either way.
+
+    SIGINT stays ignored where it is: shells start what runs in the background so.
+    """
+    interrupt = _Interrupt()
+    numbers = [signal.SIGTERM, *([] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else [signal.SIGINT])]
+    previous = {number: signal.signal(number, interrupt.signalled) for number in numbers}
     try:
-        yield
+        yield interrupt
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _progress() -> Progress:

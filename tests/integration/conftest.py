@@ -65,10 +65,13 @@ class Deployment:
         producer.close()
 
     @contextmanager
-    def running(self, command: str, name: str | None = None, **options: Any) -> Iterator[ServerProcess]:
-        """A `foreshock worker` or `sink` process with the deployment's settings."""
+    def running(
+        self, command: str, name: str | None = None, *, fault: str = "", **options: Any
+    ) -> Iterator[ServerProcess]:
+        """A `foreshock worker` or `sink` with the deployment's settings; `fault` is Python that it runs first."""
+        start = f"{fault}\nfrom stream.cli import main\nmain()"
         process = ServerProcess(
-            name or command, [sys.executable, "-m", "stream.cli", command], self.folder / f"{name or command}.log"
+            name or command, [sys.executable, "-c", start, command], self.folder / f"{name or command}.log"
         )
         environment = {f"FORESHOCK_{key.upper()}": str(value) for key, value in {**self.options, **options}.items()}
         environment["FORESHOCK_BOOTSTRAP_SERVERS"] = self.kafka
@@ -147,3 +150,9 @@ class Deployment:
 def deploy(kafka: str, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
     """Makes a deployment with the settings given."""
     return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
+
+
+@pytest.fixture
+def deploy_on(topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
+    """Makes a deployment on a broker of the test's own, given by its address."""
+    return lambda kafka, **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)

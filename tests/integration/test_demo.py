@@ -24,6 +24,8 @@ def start(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "stream.cli", "demo", *arguments],
             stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+            # A shell that starts these tests in the background makes them, and what they start, ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
 

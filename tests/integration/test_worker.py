@@ -137,6 +137,39 @@ def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path
     assert final == {(partition, key): row for partition, key, row in slab.items()}
 
 
+READER_FAILS = """
+from stream.changelog import ChangelogReader, Unreadable
+read, blocks = ChangelogReader.read, []
+async def fail_after_two(self, positions):
+    blocks.append(await read(self, positions))
+    if len(blocks) > 2:
+        raise Unreadable("as told")
+    return blocks[-1]
+ChangelogReader.read = fail_after_two
+"""
+
+
+@pytest.mark.parametrize("fault", ["", READER_FAILS])
+def test_a_worker_has_its_users_back(deploy: Deploy, fault: str) -> None:
+    """Whether or not the changelog can be read in whole blocks to its end: no row is lost, none is old."""
+    deployment = deploy(watchdog=False)
+    events = simulated(300, 8)
+    deployment.publish(events[: len(events) // 2])
+    with deployment.running("worker", "first") as worker:
+        deployment.wait_until_scored(worker)
+    deployment.publish(events[len(events) // 2 :])
+    with deployment.running("worker", "second", fault=fault) as worker:
+        deployment.wait_until_scored(worker)
+        assert ("record by record: Unreadable: as told" in worker.log_text()) == bool(fault)
+
+    scorer, slab = reference(deployment)
+    for taken in deployment.in_event_time_order():
+        scorer.score(taken)
+    changelog = deployment.topics.changelog(deployment.settings.application_id)
+    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
+    assert final == {(partition, key): row for partition, key, row in slab.items()}
+
+
 def reference(deployment: Any) -> tuple[Scorer, Slab]:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import signal
 from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from events.columns import DAY_MS
 from model.datasets import Outcome
+from stream.cli.demo import _interruptible
 from stream.demo import _at_risk, _Trace, lead_days
 from stream.outputs import Alert
 
@@ -55,3 +59,25 @@ def test_at_risk_scores_have_a_known_future() -> None:
     # good: the 90 days after 150 and 180 were not observed to their end
     assert labels.tolist() == [False, True, True, False, False, False, False]
     assert np.allclose(scores, [0.005, 0.020, 0.099, 0.005, 0.020, 0.099, 0.100])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_a_library_swallows_is_not_lost(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with _interruptible() as interrupt:
+        interrupt.check()
+        with contextlib.suppress(BaseException):  # as kafka-python's and aiokafka's `except BaseException` do
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_sigint_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _interruptible() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            interrupt.check()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -13,6 +13,7 @@ from faust.types import TP
 
 from stream.app import faust_app
 from stream.archive import Archive, Archives, Origin
+from stream.changelog import Block
 from stream.resident import ResidentSlab
 from stream.settings import load_settings
 from stream.state import Slab, StateMismatch, blank_row, row_dtype
@@ -63,7 +64,8 @@ class Worker:
 
     def restore(self, offset: int, *pairs: tuple[bytes, bytes | None]) -> None:
         records = [SimpleNamespace(key=key, value=value, offset=offset) for key, value in pairs]
-        self.table.apply_changelog_batch([SimpleNamespace(message=SimpleNamespace(tp=TAIL, value=records))])
+        message = SimpleNamespace(tp=TAIL, value=Block.of(records))
+        self.table.apply_changelog_batch([SimpleNamespace(message=message)])
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""Patience with brokers that cannot be reached: pauses between attempts, and how long it has been.
+
+aiokafka asks for metadata again as soon as it failed, as fast as a connection is refused. Changes one client of
+aiokafka, and knows nothing of who uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+"""Pauses double from the first to the longest, each shortened at random by up to half, so that not all come at once."""
+
+
+class BrokersUnreachable(RuntimeError):
+    """No broker has answered for longer than was set; the message says how long and what to do."""
+
+
+class Reconnection:
+    """Paces the metadata updates of `client`, and repeats a failed one until a broker answers."""
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._update = client._metadata_update
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._failures = 0
+        self._since_s: float | None = None
+        client._metadata_update = self._update_patiently
+
+    @property
+    def unreachable_s(self) -> float:
+        """Seconds since brokers first failed to answer; 0 while they do."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else self._monotonic() - since_s
+
+    async def _update_patiently(self, *arguments: Any) -> bool:
+        if await self._update(*arguments):
+            self._failures, self._since_s = 0, None
+            return True
+        if self._since_s is None:
+            self._since_s = self._monotonic()
+        pause_s = min(FIRST_PAUSE_S * 2**self._failures, LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
+        self._failures = min(self._failures + 1, 32)
+        await self._sleep(pause_s)
+        # Others may have reached a broker meanwhile and ask for no update: who has none would never know.
+        asyncio.get_running_loop().call_soon(self._client.force_metadata_update)
+        return False

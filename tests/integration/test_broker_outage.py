@@ -1,0 +1,74 @@
+"""Workers and sinks without a broker: quiet while they wait, at work again when it is back, ended when it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from model.datasets import open_dataset
+from stream.database import migration
+from stream.embedded.kafka import EmbeddedKafka
+
+Deploy = Callable[..., Any]
+WATCHED_S = 8.0
+MOST_LINES = 40
+"""Lines logged by the libraries in `WATCHED_S`: a spinning worker wrote thousands."""
+
+MOST_CORES = 0.25
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
+    """A broker that a test may stop."""
+    kafka = EmbeddedKafka(tmp_path / "kafka")
+    kafka.start()
+    yield kafka
+    kafka.stop()
+
+
+def events(seed: int) -> list[Any]:
+    return list(open_dataset("simulator", users=30, months=3, seed=seed).events())
+
+
+def test_a_broker_that_stays_away_ends_worker_and_sink_quietly(
+    broker: EmbeddedKafka, deploy_on: Deploy, database: str
+) -> None:
+    migration.upgrade(database)
+    deployment = deploy_on(broker.bootstrap_servers, broker_timeout_s=20, database_url=database)
+    deployment.publish(events(1))
+    with deployment.running("worker") as worker, deployment.running("sink") as sink:
+        deployment.wait_until_scored(worker)
+        broker.stop()
+        time.sleep(2)
+        for process in (worker, sink):
+            lines, used_s = len(process.log_text().splitlines()), cpu_s(process)
+            time.sleep(WATCHED_S)
+            assert process.alive
+            assert len(process.log_text().splitlines()) - lines < MOST_LINES, process.log_tail(60)
+            assert cpu_s(process) - used_s < MOST_CORES * WATCHED_S
+        for process in (worker, sink):
+            deployment.wait(lambda process=process: not process.alive, f"the end of the {process.name}", seconds=60)
+            assert "no broker could be reached for 20 s (broker_timeout_s)" in process.log_text()
+            assert "stops: BrokersUnreachable" in process.log_text()
+
+
+def test_a_broker_that_comes_back_finds_the_worker_there(broker: EmbeddedKafka, deploy_on: Deploy) -> None:
+    deployment = deploy_on(broker.bootstrap_servers, broker_timeout_s=240)
+    deployment.publish(events(1))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+        broker.stop()
+        time.sleep(5)
+        broker.start()
+        deployment.publish(events(2))
+        deployment.wait_until_scored(worker)
+
+
+def cpu_s(process: Any) -> float:
+    times = psutil.Process(process.identity.pid).cpu_times()
+    return float(times.user + times.system)

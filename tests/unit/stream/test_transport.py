@@ -1,0 +1,97 @@
+"""Polls around a rebalance, with the broker's answers given by hand: none may be lost, none may come too late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from faust.types import TP, ConsumerMessage
+
+from stream.app import faust_app
+from stream.intake import RawRecord
+from stream.settings import load_settings
+from stream.transport import Consumer, Poll, consumer_of
+
+INPUT = TP("transactions", 0)
+RECORD = RawRecord("transactions", 0, 7, 0, b"u", b"{}")
+
+
+class Answers:
+    """What the consumer's thread would bring: the next poll gets what is put here."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Mapping[TP, list[RawRecord]]] = asyncio.Queue()
+        self.polls = 0
+
+    async def getmany(self, active_partitions: set[TP], timeout: float) -> Mapping[TP, list[RawRecord]]:  # noqa: ARG002
+        self.polls += 1
+        return await self.queue.get()
+
+    def lag(self, tp: TP) -> int:  # noqa: ARG002
+        return 0
+
+
+class Loop:
+    """A consumer's polling loop, begun while a rebalance has stopped the flow, in generation 1."""
+
+    def __init__(self) -> None:
+        self.app: Any = faust_app(load_settings(), "nowhere:9092", "test-transport")
+        self.consumer: Consumer = consumer_of(self.app)
+        self.answers: Any = Answers()
+        self.consumer._thread.thread_loop.close()  # of a thread that does not start
+        self.consumer._thread = self.answers
+        self.delivered: asyncio.Queue[Any] = asyncio.Queue()
+        self.consumer.callback = self._deliver
+        self.consumer._set_active_tps({INPUT})
+        self.should_stop = False
+        self.rebalance(1)
+
+    async def _deliver(self, message: ConsumerMessage) -> None:
+        await self.delivered.put(message.value)
+
+    def rebalance(self, generation: int) -> None:
+        self.consumer.stop_flow()
+        self.app.consumer_generation_id = generation
+
+
+@pytest.fixture
+async def loop() -> AsyncIterator[Loop]:
+    made = Loop()
+    polling = asyncio.create_task(made.consumer._drain_messages(made))
+    yield made
+    made.should_stop = True
+    made.app._stopped.set()  # else the loop takes its end for a failure
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+
+
+async def test_the_first_poll_after_a_rebalance_is_delivered(loop: Loop) -> None:
+    """It began before, and waited the rebalance out: the consumer has moved past what it brought."""
+    await settled()
+    assert loop.answers.polls == 0, "the flow is stopped"
+    loop.rebalance(2)
+    loop.consumer.resume_flow()
+    loop.answers.queue.put_nowait({INPUT: [RECORD]})
+    poll = await asyncio.wait_for(loop.delivered.get(), 5)
+    assert isinstance(poll, Poll)
+    assert poll.records == {INPUT: [RECORD]}
+
+
+async def test_a_poll_that_a_rebalance_overtakes_is_dropped(loop: Loop) -> None:
+    """Its partitions may be another's by now, and who keeps them begins anew from what is committed."""
+    loop.consumer.resume_flow()
+    await settled()
+    assert loop.answers.polls == 1
+    loop.rebalance(2)
+    loop.consumer.resume_flow()
+    loop.answers.queue.put_nowait({INPUT: [RECORD]})
+    loop.answers.queue.put_nowait({})
+    poll = await asyncio.wait_for(loop.delivered.get(), 5)
+    assert poll.records == {}, "the next poll"
