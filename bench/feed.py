@@ -7,22 +7,37 @@ makes the delays longer, as it should, and not shorter.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import uvloop
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
 
+from bench.arena import BenchError
 from stream.clients import started
 from stream.publisher import KeyedEvent, partition_of
-from stream.record_batches import BATCH_BYTES, send_records
+from stream.record_batches import BATCH_BYTES, NO_HEADERS, send_records
 from stream.topics import Topics
 
 T = TypeVar("T")
 TICK_S = 0.02
+PACE_S = 0.002
+"""What falls due within so long goes in one request. Kafka's own producer waits for more by default (5 ms)."""
+
 LEAD_S = 0.2
+ENCODING_S_PER_EVENT = 50e-6
+"""Time allowed for encoding before the first event is due; more would make the first events late."""
+
+ALL_REPLICAS = -1
+ACKNOWLEDGE_LIMIT_MS = 30_000
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -37,20 +52,86 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> None:
-    """Publish each event by itself when it is due, without waiting for others; returns once all are acknowledged."""
-    producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=0)
-    async with started(producer):
-        partitions = len(await producer.partitions_for(topics.inputs[0]))
-        targets = [partition_of(key, partitions) for _, key, _, _ in records]
-        start_s = time.time() + LEAD_S
-        for number, ((kind, key, value, _), partition) in enumerate(zip(records, targets, strict=True)):
-            due_s = start_s + number / rate_per_s
-            while (early_s := due_s - time.time()) > 0:
+    """Publish each event within `PACE_S` after it is due; returns once all are acknowledged.
+
+    Everything is encoded before the first event is due: on the machine that it shares with what is measured, a client
+    that makes batches and requests event by event would be most of what is measured.
+
+    Raises `BenchError` when the broker refuses events.
+    """
+    client = AIOKafkaClient(bootstrap_servers=servers)
+    try:
+        await client.bootstrap()
+        await client.set_topics(topics.inputs)
+        partitions = len(client.cluster.partitions_for_topic(topics.inputs[0]) or ())
+        start_s = time.time() + LEAD_S + len(records) * ENCODING_S_PER_EVENT
+        requests = timetable(topics, records, partitions, _leaders(client), start_s, rate_per_s)
+        for node in {node for _, node, _ in requests}:
+            if not await client.ready(node):
+                raise BenchError(f"broker {node} of {servers} does not answer")
+        answers: list[asyncio.Task[Any]] = []
+        for moment_s, node, request in requests:
+            if (early_s := moment_s - time.time()) > 0:
                 await asyncio.sleep(early_s)
-            await producer.send(
-                topics.of_kind(kind), value, key=key, partition=partition, timestamp_ms=int(due_s * 1000)
-            )
-        await producer.flush()
+            answers.append(asyncio.create_task(client.send(node, request)))
+        for answer in await asyncio.gather(*answers):
+            for topic, of_partitions in answer.topics:
+                for partition, code, *_ in of_partitions:
+                    if code:
+                        raise BenchError(f"events for {topic}-{partition} were refused: {for_code(code).__name__}")
+    finally:
+        await client.close()
+
+
+def timetable(
+    topics: Topics,
+    records: Sequence[KeyedEvent],
+    partitions: int,
+    leader_of: Callable[[str, int], int],
+    start_s: float,
+    rate_per_s: float,
+) -> list[tuple[float, int, ProduceRequest]]:
+    """When (seconds since 1970-01-01) which request goes to which broker, in order.
+
+    An event goes with the first whole `PACE_S` from `start_s` after it is due. `leader_of` names the broker that leads
+    a topic's partition.
+    """
+    together: dict[tuple[int, int], dict[tuple[str, int], list[tuple[int, bytes, bytes]]]] = {}
+    partition_by_key: dict[bytes, int] = {}
+    for number, (kind, key, value, _) in enumerate(records):
+        partition = partition_by_key.get(key)
+        if partition is None:
+            partition = partition_by_key[key] = partition_of(key, partitions)
+        topic, after_s = topics.of_kind(kind), number / rate_per_s
+        by_target = together.setdefault((int(after_s / PACE_S) + 1, leader_of(topic, partition)), {})
+        by_target.setdefault((topic, partition), []).append((int((start_s + after_s) * 1000), key, value))
+    return [(start_s + tick * PACE_S, node, _request(by_target)) for (tick, node), by_target in together.items()]
+
+
+def _request(by_target: Mapping[tuple[str, int], Sequence[tuple[int, bytes, bytes]]]) -> ProduceRequest:
+    by_topic: dict[str, list[tuple[int, bytes]]] = {}
+    for (topic, partition), records in by_target.items():
+        builder = DefaultRecordBatchBuilder(
+            magic=2,
+            compression_type=0,
+            is_transactional=0,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=-1,
+            batch_size=BATCH_BYTES,
+        )
+        for number, (due_ms, key, value) in enumerate(records):
+            builder.append(number, due_ms, key, value, NO_HEADERS)
+        by_topic.setdefault(topic, []).append((partition, bytes(builder.build())))
+    return ProduceRequest(None, ALL_REPLICAS, ACKNOWLEDGE_LIMIT_MS, list(by_topic.items()))
+
+
+def _leaders(client: AIOKafkaClient) -> Callable[[str, int], int]:
+    @functools.cache
+    def leader_of(topic: str, partition: int) -> int:
+        return int(client.cluster.leader_for_partition(TopicPartition(topic, partition)))
+
+    return leader_of
 
 
 async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> float:

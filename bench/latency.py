@@ -20,7 +20,10 @@ from stream.replay import TopicReader
 RATES_PER_S = (1_000, 5_000)
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 WARM_UP_SHARE = 0.2
-"""First part of the events that is not counted: caches and the broker's own start."""
+"""First part of a run's events that is not counted: the worker's caches and connections."""
+
+BROKER_WARM_UP_SHARE = 0.3
+"""Before the first run, a shorter one that is not counted: what a broker has just started to do, it does slowly."""
 
 DRAIN_LIMIT_S = 120.0
 
@@ -35,6 +38,10 @@ def measure(bench: Bench) -> dict[str, Any]:
     """Percentiles by rate, the median of the rounds of each."""
     found: dict[str, list[dict[str, float]]] = {str(rate): [] for rate in RATES_PER_S}
     workload = bench.workload(round(max(RATES_PER_S) * bench.seconds) + 1)
+    with bench.arena("latency-warm-up") as arena:
+        bench.tell("warming the broker up")
+        least = round(RATES_PER_S[0] * bench.seconds * BROKER_WARM_UP_SHARE) + 1
+        _delays(arena, Workload(workload.users, workload.records[:least]), RATES_PER_S[0])
     for number in range(1, bench.rounds + 1):
         for rate in RATES_PER_S:
             records = workload.records[: round(rate * bench.seconds) + 1]

@@ -21,8 +21,12 @@ TIME_COLUMNS: tuple[str, ...] = ("gap_days", "day_of_month", "day_of_year")
 same kind, clipped at zero and NaN for the first; the others place the event in the month (1–31) and year (1–366)."""
 
 DAY_MS = 86_400_000
+LAST_DAY = 65_535
+"""Last day, counted from 1970-01-01, that the calendar knows (in 2149). Events are neither older nor that far ahead."""
+
 NEVER_DAYS = -1.0
 """Age of a kind of event that a user never had."""
+
 MISSING_CODE = 0
 UNSEEN_CODE = 1
 FIRST_CATEGORY_CODE = 2
@@ -110,15 +114,21 @@ def numeric_columns(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int6
     `events` are all of `kind`; `times_ms` are their `occurred_ms`.
     """
     columns = COLUMNS[kind]
+    values = np.empty((len(events), len(columns.numeric) + len(columns.derived)), dtype=np.float32)
+    _fill_fields(kind, events, times_ms, values)
+    return values
+
+
+def _fill_fields(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    """Write what `numeric_columns` gives into the first columns of `values`."""
+    columns = COLUMNS[kind]
     width = len(columns.numeric)
-    values = np.empty((len(events), width + len(columns.derived)), dtype=np.float32)
     if not events:
-        return values
+        return
     values[:, :width] = np.array([_NUMERIC_GETTERS[kind](event) for event in events], dtype=np.float64)
     if columns.derived:
         due = np.array([np.nan if e.due_date is None else due_ms(e.due_date) for e in events], dtype=np.float64)
         values[:, width] = (times_ms - due) / DAY_MS
-    return values
 
 
 def numeric_inputs(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -126,9 +136,11 @@ def numeric_inputs(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64
 
     `gap_days` depends on the user's previous event; it stands at `GAP_COLUMN[kind]` and `gap_days` computes it.
     """
-    fields = numeric_columns(kind, events, times_ms)
-    gaps = np.full(len(events), -1, dtype=np.int64)
-    return np.concatenate((fields, time_columns(times_ms, gaps)), axis=1)
+    values = np.empty((len(events), len(COLUMNS[kind].numeric_inputs)), dtype=np.float32)
+    _fill_fields(kind, events, times_ms, values)
+    values[:, GAP_COLUMN[kind]] = np.nan
+    values[:, GAP_COLUMN[kind] + 1 :] = _calendar_columns(times_ms)
+    return values
 
 
 def gap_days(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -158,11 +170,24 @@ def time_columns(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) ->
     """
     values = np.empty((len(times_ms), len(TIME_COLUMNS)), dtype=np.float32)
     values[:, 0] = gap_days(times_ms, previous_ms)
-    moments = times_ms.astype("datetime64[ms]")
-    days = moments.astype("datetime64[D]")
-    values[:, 1] = (days - moments.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
-    values[:, 2] = (days - moments.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64) + 1
+    values[:, 1:] = _calendar_columns(times_ms)
     return values
+
+
+def _calendar() -> NDArray[np.float32]:
+    """Day of the month and of the year of each day from 1970-01-01 on, float32 `[LAST_DAY + 1, 2]`."""
+    days = np.arange(LAST_DAY + 1).astype("datetime64[D]")
+    of_month = days - days.astype("datetime64[M]").astype("datetime64[D]")
+    of_year = days - days.astype("datetime64[Y]").astype("datetime64[D]")
+    return np.stack((of_month.astype(np.float32), of_year.astype(np.float32)), axis=1) + np.float32(1)
+
+
+_CALENDAR = _calendar()
+
+
+def _calendar_columns(times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
+    """`day_of_month` and `day_of_year`, float32 `[n, 2]`, by a table: a dozen conversions of dates cost more."""
+    return _CALENDAR.take(times_ms // DAY_MS, axis=0, mode="clip")
 
 
 def categorical_columns(kind: Kind, events: Sequence[Any], vocabularies: Mapping[str, Vocabulary]) -> NDArray[np.int64]:

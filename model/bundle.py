@@ -22,7 +22,7 @@ FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 SCORE_FILE = "score.onnx"
 WEIGHTS_FILE = "weights.npz"
-ROW_MULTIPLE = 32
+ROW_MULTIPLE = 16
 """Every batch is padded to a multiple of this many rows. Vectorised kernels treat the rows left over after the last
 full vector differently; padding keeps each row's bits independent of the batch that it travels in."""
 ROWS_PER_RUN = 512

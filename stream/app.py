@@ -138,6 +138,8 @@ class WorkerApp:
                     consumer.held = await self.engine.take(poll)
                 except Exception as error:
                     self.fail(error)
+                finally:
+                    consumer.taken()
 
     def lag(self) -> dict[TP, int]:
         """Records that the broker is known to hold after the last one read, by assigned topic and partition."""

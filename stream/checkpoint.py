@@ -40,6 +40,10 @@ from stream.topics import Topics
 UNACKNOWLEDGED_BATCHES = 2
 """How many scored batches may wait for the broker before scoring waits too."""
 
+TURNS_TO_SEND = 6
+"""Turns of the event loop that the producer needs to get a request onto its way: it would lie there while the next
+batch is computed, since nothing is sent meanwhile."""
+
 PIECES = 16
 LEAST_PIECE_ROWS, MOST_PIECE_ROWS = 64, 1_024
 """Rows are made durable in about so many pieces of about so many rows: one clump a second would delay the scores."""
@@ -111,13 +115,15 @@ class Checkpoints:
         try:
             while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
                 await self._unacknowledged.popleft()
-            queued = await asyncio.gather(*(self._durable.send(*output) for output in outputs))
+            queued = [await self._durable.send(*output) for output in outputs]
         except BaseException as error:
             _fail(published, error)
             raise
         acknowledged = asyncio.gather(*(ack for acks in queued for ack in acks))
         acknowledged.add_done_callback(functools.partial(_settle, published))
         self._unacknowledged.append(published)
+        for _ in range(TURNS_TO_SEND):
+            await asyncio.sleep(0)
 
     def reached(self, offsets: Mapping[TP, int]) -> None:
         """All records before these next offsets have been scored or refused, and published."""

@@ -32,12 +32,14 @@ def find_repeats(
     `user` int64 `[n]` and `hashes` uint64 `[n]` are the batch in order; `recent` uint64 `[users, RECENT_IDS]` and
     `sequence` int64 `[users]` are of the rows before the batch.
     """
-    suspects = user[(recent[user] == hashes[:, None]).any(axis=1)]
+    remembered_before = (recent[user] == hashes[:, None]).any(axis=1)
     order = np.lexsort((hashes, user))
-    same = (user[order][1:] == user[order][:-1]) & (hashes[order][1:] == hashes[order][:-1])
-    suspects = np.union1d(suspects, user[order][1:][same])
+    users, their_hashes = user[order], hashes[order]
+    same = (users[1:] == users[:-1]) & (their_hashes[1:] == their_hashes[:-1])
     repeats = np.zeros(len(user), dtype=np.bool_)
-    for suspect in suspects:
+    if not (remembered_before.any() or same.any()):
+        return repeats
+    for suspect in np.union1d(user[remembered_before], users[1:][same]):
         ring = np.roll(recent[suspect], -int(sequence[suspect] % RECENT_IDS))
         remembered = deque((int(value) for value in ring if value), maxlen=RECENT_IDS)
         for position in np.flatnonzero(user == suspect):

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 from faust.types import TP
 
 from events.types import KINDS, Repayment, encode_event
@@ -142,7 +141,11 @@ class Engine:
         """Decode records into the merges; returns those refused."""
         refused: list[DeadLetter] = []
         now_ms = self._now_ms()
-        for tp, batch in records.items():
+        for tp, polled in records.items():
+            # A consumer that seeks back brings again what is held here or scored.
+            batch = _from_offset(polled, self._position.get(tp, 0))
+            if not batch:
+                continue
             good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
             refused += bad
             self._position[tp] = batch[-1].offset + 1
@@ -183,7 +186,7 @@ class Engine:
         for item in taken:
             by_partition.setdefault(item.partition, []).append(item.occurred_ms)
         for partition, occurred_ms in by_partition.items():
-            self._watermarks.setdefault(partition, Watermark()).observe(np.array(occurred_ms, dtype=np.int64))
+            self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
         with self.stages("publish"):
             await self._checkpoints.publish(scored)
 
@@ -242,6 +245,13 @@ class Engine:
         self._reported_s = now_s
         counts = " ".join(f"{name}={n}" for name, n in sorted({**self.counts, **self._slab.counts}.items()))
         logger.info("users=%d %s | %s", self.users, counts, self.stages.shares())
+
+
+def _from_offset(records: Sequence[Record], offset: int) -> Sequence[Record]:
+    """Those of records in order that stand at `offset` or behind it."""
+    if not records or records[0].offset >= offset:
+        return records
+    return [record for record in records if record.offset >= offset]
 
 
 def _keyed(event: Repayment) -> tuple[bytes, bytes]:

@@ -150,7 +150,7 @@ def _elapse(
     number = KINDS.index(kind)
     latest, first = after["latest_day"][:, number], after["first_day"][:, number]
     before = latest.astype(np.int64)
-    today = np.maximum(before, np.clip(occurred_ms // DAY_MS, 0, LAST_DAY))
+    today = np.maximum(before, np.minimum(occurred_ms // DAY_MS, LAST_DAY))
     latest[...] = today
     first[...] = np.where(first == 0, today, first)
     return today, today - before

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -47,8 +47,8 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
 
 
-class RawRecord(NamedTuple):
-    """A record that no client library made."""
+class RawRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record with what is read of it and no more. A struct: the worker's consumer makes one for every event."""
 
     topic: str
     partition: int

@@ -57,12 +57,14 @@ class PartitionMerge:
         waiting = self._waiting
         if any(not waiting[kind_no] for kind_no in lagging):
             return []
-        held = [item for queue in waiting for item in queue]
-        if not held:
-            return []
+        filled = [queue for queue in waiting if queue]
+        if len(filled) < 2:
+            self._waiting = [[] for _ in KINDS]
+            return filled[0] if filled else []
+        held = [item for queue in filled for item in queue]
         kind_no = np.repeat(np.arange(len(KINDS)), [len(queue) for queue in waiting])
         # What stands behind a later event of its topic goes right after it: its turn is that of the latest before it.
-        turn = np.concatenate([np.maximum.accumulate(self._places(queue)) for queue in waiting if queue])
+        turn = np.concatenate([np.maximum.accumulate(self._places(queue)) for queue in filled])
         order = np.lexsort((_RANK_OF_KIND_NO[kind_no], turn))
         ends = [int(np.flatnonzero(kind_no[order] == lags)[-1]) + 1 for lags in lagging]
         going = order[: min(ends, default=len(order))]

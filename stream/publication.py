@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -130,9 +130,9 @@ class Publication:
             itertools.repeat(self.model, len(taken)),
         )
         values = self._encode_lines(list(made)).split(b"\n")  # JSON has no line break of its own
-        keyed = zip([item.key for item in taken], values, strict=False)
-        for partition, of_partition in by_partition(partitions, keyed):
-            scores.setdefault(partition, []).extend(of_partition)
+        lists = {partition: scores.setdefault(partition, []) for partition in set(partitions)}
+        for item, partition, value in zip(taken, partitions, values, strict=False):
+            lists[partition].append((item.key, value))
 
     def write_alert(
         self,
@@ -181,14 +181,6 @@ class Publication:
         )
         alerts.setdefault(item.partition, []).append((item.key, encode_output(alert)))
         return kind
-
-
-def by_partition(partitions: Sequence[int], keyed: Iterable[KeyedValue]) -> Iterator[tuple[int, list[KeyedValue]]]:
-    """Cuts pairs that stand in one order into those of each partition, in that order."""
-    pairs = list(keyed)
-    found = np.array(partitions)
-    for partition in np.unique(found).tolist():
-        yield partition, list(itertools.compress(pairs, (found == partition).tolist()))
 
 
 def utc(moment: dt.datetime) -> dt.datetime:

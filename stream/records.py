@@ -29,6 +29,30 @@ def copy_records(records: Records) -> Records:
     return _raw(records).copy().view(records.dtype)
 
 
+def take_floats(records: Records, name: str, part: slice, index: NDArray[np.int64]) -> NDArray[np.float32]:
+    """A copy of the numbers `part` of the float32 field `name` of the records at `index`: `[index, part]`."""
+    return np.asarray(_floats(records, name, part)[index]).view(np.float32).reshape(len(index), part.stop - part.start)
+
+
+def put_floats(records: Records, name: str, part: slice, index: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    """Write contiguous `values` `[index, part]` where `take_floats` reads them."""
+    raw = _floats(records, name, part)
+    raw[index] = values.reshape(-1).view(raw.dtype)
+
+
+def _floats(records: Records, name: str, part: slice) -> Records:
+    """The bytes of a part of a field, one item per record."""
+    offset: int = records.dtype.fields[name][1]  # type: ignore[index]
+    size = np.dtype(np.float32).itemsize
+    return np.ndarray(
+        len(records),
+        _bytes_dtype((part.stop - part.start) * size),
+        buffer=records,
+        offset=offset + part.start * size,
+        strides=records.strides,
+    )
+
+
 def _raw(records: Records) -> Records:
     return records.view(_bytes_dtype(records.dtype.itemsize))
 

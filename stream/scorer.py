@@ -24,7 +24,7 @@ from stream.outputs import DeadLetter
 from stream.policy import AlertPolicy
 from stream.publication import Publication, ScoredColumns
 from stream.reasons import Marks, update_facts
-from stream.records import put_records, take_records
+from stream.records import put_floats, put_records, take_floats, take_records
 from stream.state import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows, Slab
 from stream.topics import Topics
 from stream.watchdog import MISSED, InstalmentColumns, apply_repayments, instalment_columns, is_current
@@ -245,12 +245,13 @@ class Scorer:
         numeric = inputs.numeric[block.of_kind]
         previous_ms = rows["latest_ms"][row, block.kind_no]
         numeric[:, GAP_COLUMN[kind]] = gap_days(occurred_ms, previous_ms)
-        network = rows["network"][:, self._bundle.state_slices[kind]]
-        network[row], moment.attention[in_wave] = self._bundle.step(
-            kind, numeric, inputs.categorical[block.of_kind], network[row]
+        part = self._bundle.state_slices[kind]
+        state, moment.attention[in_wave] = self._bundle.step(
+            kind, numeric, inputs.categorical[block.of_kind], take_floats(rows, "network", part, row)
         )
+        put_floats(rows, "network", part, row, np.ascontiguousarray(state))
         rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
-        scored.counts["late"] += int((occurred_ms < previous_ms).sum())
+        scored.counts["late"] += int(np.count_nonzero(occurred_ms < previous_ms))
         facts = rows["facts"]
         after = update_facts(kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], occurred_ms)
         put_records(facts, row, after)
@@ -273,12 +274,11 @@ class Scorer:
         put_records(self._slab.rows["weighed"], (moment.row, (found.sequence[wave.where] - 1) % WEIGHED_EVENTS), news)
 
     def _readout(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
-        network = self._slab.rows["network"]
-        readout = np.empty((len(row), self._bundle.readout_width), dtype=np.float32)
-        for kind, part in self._bundle.readout_slices.items():
-            start = self._bundle.state_slices[kind].start
-            readout[:, part] = network[row, start : start + self._bundle.readout_widths[kind]]
-        return readout
+        parts = [
+            slice(part.start, part.start + self._bundle.readout_widths[kind])
+            for kind, part in self._bundle.state_slices.items()
+        ]
+        return np.concatenate([take_floats(self._slab.rows, "network", part, row) for part in parts], axis=1)
 
     def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
         """The alert policy's verdict on each event of a wave; the rows' alert states are moved on."""

@@ -188,7 +188,9 @@ class Slab:
     def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[Any]]:
         """Keys of a partition and a copy of one field of their rows, in the same order."""
         index = self._index.get(partition, {})
-        return list(index), self._rows[field][np.fromiter(index.values(), dtype=np.int64, count=len(index))]
+        return list(index), take_records(
+            self._rows[field], np.fromiter(index.values(), dtype=np.int64, count=len(index))
+        )
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Bytes of a user's row, or None."""

@@ -8,6 +8,7 @@ publishes twice (after a crash, say) publishes the same event id, which is score
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -148,19 +149,16 @@ class Watermark:
     """How far event time has come on a partition."""
 
     def __init__(self) -> None:
-        self._recent = np.full(WATERMARK_EVENTS, NO_TIME, dtype=np.int64)
-        self._seen = 0
+        self._recent: deque[int] = deque(maxlen=WATERMARK_EVENTS)
         self._clock_ms = NO_TIME
 
     @property
     def clock_ms(self) -> int:
         """Event time in milliseconds, never going back; -1 until `WATERMARK_EVENTS` events were seen."""
+        if len(self._recent) == WATERMARK_EVENTS:
+            self._clock_ms = max(self._clock_ms, sorted(self._recent)[WATERMARK_EVENTS // 2])
         return self._clock_ms
 
-    def observe(self, occurred_ms: NDArray[np.int64]) -> None:
+    def observe(self, occurred_ms: Sequence[int]) -> None:
         """Take the times of a run of events into account, in their order."""
-        latest = occurred_ms[-WATERMARK_EVENTS:]
-        self._recent = np.concatenate((self._recent[len(latest) :], latest))
-        self._seen += len(latest)
-        if self._seen >= WATERMARK_EVENTS:
-            self._clock_ms = max(self._clock_ms, int(np.median(self._recent)))
+        self._recent.extend(occurred_ms)

@@ -30,10 +30,10 @@ def wave_numbers(user: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many earlier events of the same user the batch holds, int64 `[n]`, for events in order."""
     order = np.argsort(user, kind="stable")
     in_order = user[order]
-    starts = _starts(in_order[1:] != in_order[:-1], len(user))
-    lengths = np.diff(starts, append=len(user))
+    places = np.arange(len(user))
+    is_first = _begins(in_order[1:] != in_order[:-1], len(user))
     numbers = np.empty(len(user), dtype=np.int64)
-    numbers[order] = np.arange(len(user)) - np.repeat(starts, lengths)
+    numbers[order] = places - np.maximum.accumulate(places * is_first)
     return numbers
 
 
@@ -44,7 +44,7 @@ def waves(numbers: NDArray[np.int64], kind_no: NDArray[np.int64]) -> tuple[NDArr
     """
     order = np.lexsort((kind_no, numbers))
     wave, kind = numbers[order], kind_no[order]
-    starts = _starts((wave[1:] != wave[:-1]) | (kind[1:] != kind[:-1]), len(order))
+    starts = np.flatnonzero(_begins((wave[1:] != wave[:-1]) | (kind[1:] != kind[:-1]), len(order)))
     taken: dict[int, int] = {}
     found: list[Wave] = []
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=False):
@@ -60,8 +60,8 @@ def waves(numbers: NDArray[np.int64], kind_no: NDArray[np.int64]) -> tuple[NDArr
     return order, found
 
 
-def _starts(differs: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
-    """Where runs begin among `size` items; `differs` tells of each but the first whether it differs from the last."""
+def _begins(differs: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Which of `size` items begin a run; `differs` tells of each but the first whether it differs from the last."""
     begins = np.ones(size, dtype=np.bool_)
     begins[1:] = differs
-    return np.flatnonzero(begins)
+    return begins

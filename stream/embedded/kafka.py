@@ -136,10 +136,7 @@ class EmbeddedKafka:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         result = subprocess.run(
             [
-                *command[:1],
-                # Over in a second: compiling thoroughly would take longer than it saves.
-                "-XX:TieredStopAtLevel=1",
-                *command[1:],
+                *command,
                 "kafka.tools.StorageTool",
                 "format",
                 f"--cluster-id={cluster_id}",
@@ -163,6 +160,9 @@ class EmbeddedKafka:
             f"-Xmx{self._heap_mb}m",
             # A small heap on a machine shared with the workers: the collector with the fewest threads of its own.
             "-XX:+UseSerialGC",
+            # The thorough compiler takes up to half a core from what a young broker was started for: a test, a
+            # demonstration, a measurement.
+            "-XX:TieredStopAtLevel=1",
             # Kafka 4.1 maps its indexes and loads its codecs in ways that Java 25 warns about at length.
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",

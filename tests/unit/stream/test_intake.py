@@ -7,9 +7,14 @@ import datetime as dt
 
 import msgspec
 import pytest
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+import stream.transport  # noqa: F401  # which tells aiokafka what to make of a record
 from events.types import KINDS, Kind, Repayment
 from stream.intake import Intake, RawRecord, Taken
 from stream.outputs import DeadLetter
@@ -100,3 +105,16 @@ def test_deep_nesting_is_refused() -> None:
     letter = take(GOOD["repayments"][:-1] + b',"extra":' + b"[" * 30_000)
     assert isinstance(letter, DeadLetter)
     assert letter.reason == "not_json"
+
+
+def test_the_consumer_makes_records_of_what_is_read_of_them() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000)
+    builder.append(0, 1_700_000_000_000, b"u1", b"{}", [])
+    builder.append(1, 1_700_000_000_001, None, None, [("trace", b"x")])
+    records = PartitionRecords(
+        TopicPartition("activity", 3), MemoryRecords(bytes(builder.build())), [], 0, None, None, True, 0
+    )
+    assert list(records) == [
+        RawRecord("activity", 3, 0, 1_700_000_000_000, b"u1", b"{}"),
+        RawRecord("activity", 3, 1, 1_700_000_000_001, None, None),
+    ]

@@ -6,10 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.records import copy_records, put_records, take_records
+from stream.records import copy_records, put_floats, put_records, take_floats, take_records
 
 INNER = np.dtype([("a", "i8"), ("b", "f4", (3,)), ("c", "u1", (4,))])
-WIDE = np.dtype([("before", "u1", (3,)), ("inner", INNER), ("ring", INNER, (5,)), ("after", "f4")])
+WIDE = np.dtype(
+    [("before", "u1", (3,)), ("inner", INNER), ("ring", INNER, (5,)), ("after", "f4"), ("state", "f4", (9,))]
+)
 
 
 def wide_rows(seed: int) -> np.ndarray:
@@ -44,3 +46,20 @@ def test_a_copy_is_contiguous_and_apart() -> None:
     assert copy.tobytes() == rows["inner"].tobytes()
     rows["inner"]["a"] = 0
     assert copy["a"].any()
+
+
+@given(
+    seed=st.integers(0, 99),
+    index=st.lists(st.integers(0, 6), max_size=7, unique=True),
+    ends=st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda ends: ends[0] < ends[1]),
+)
+def test_parts_of_a_float_field(seed: int, index: list[int], ends: tuple[int, int]) -> None:
+    rows, at, part = wide_rows(seed), np.array(index, dtype=np.int64), slice(*ends)
+    taken = take_floats(rows, "state", part, at)
+    assert taken.shape == (len(at), ends[1] - ends[0])
+    assert taken.tobytes() == rows["state"][at, part].tobytes()
+    news = np.random.default_rng(seed + 1).normal(size=taken.shape).astype(np.float32)
+    expected = rows.copy()
+    expected["state"][at, part] = news
+    put_floats(rows, "state", part, at, news)
+    assert rows.tobytes() == expected.tobytes()
