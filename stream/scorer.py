@@ -132,6 +132,9 @@ class Scorer:
         self._slab = slab
         self._publication = Publication(bundle, policy, topics)
         self._explainer = Explainer(bundle, topics)
+        self._readouts = [
+            slice(part.start, part.start + bundle.readout_widths[kind]) for kind, part in bundle.state_slices.items()
+        ]
 
     def score(self, taken: Sequence[Taken]) -> Scored:
         """Score events that stand in the order in which each user's are to be applied."""
@@ -274,11 +277,8 @@ class Scorer:
         put_records(self._slab.rows["weighed"], (moment.row, (found.sequence[wave.where] - 1) % WEIGHED_EVENTS), news)
 
     def _readout(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
-        parts = [
-            slice(part.start, part.start + self._bundle.readout_widths[kind])
-            for kind, part in self._bundle.state_slices.items()
-        ]
-        return np.concatenate([take_floats(self._slab.rows, "network", part, row) for part in parts], axis=1)
+        rows = self._slab.rows
+        return np.concatenate([take_floats(rows, "network", part, row) for part in self._readouts], axis=1)
 
     def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
         """The alert policy's verdict on each event of a wave; the rows' alert states are moved on."""
