@@ -76,6 +76,12 @@ class ResidentSlab(Slab):
         return located
 
     def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Keys and bytes, by partition, of those of `rows` that hold what the changelog does not.
+
+        The others were read for it after they last changed. Such a row may have left memory since, and what lies in its
+        place is then older than the user's row, which may be in memory elsewhere.
+        """
+        rows = rows[(self._used_in[rows] > 0) & self._changed[rows]]
         self._changed_since_read[rows] = False
         return super().by_partition(rows)
 

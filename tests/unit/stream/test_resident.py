@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ DTYPE = row_dtype(5)
 BLANK = blank_row(DTYPE, 0xABC)
 ORIGIN = Origin("changelog", 0xABC, DTYPE.itemsize)
 PARTITIONS = 2
+PIECE_ROWS = 2
 DAY_MS = 86_400_000
 
 
@@ -53,7 +55,8 @@ class Model:
     def __init__(self) -> None:
         self.rows: dict[tuple[int, bytes], bytes] = {}
         self.changelog: list[list[tuple[bytes, bytes]]] = [[] for _ in range(PARTITIONS)]
-        self.touched: set[tuple[int, bytes]] = set()
+        self.touched: list[int] = []
+        """Row numbers, as a checkpoint gets them: by the time that it reads one, the row may be another user's."""
 
     def durable(self) -> dict[tuple[int, bytes], bytes]:
         return {(partition, key): value for partition, records in enumerate(self.changelog) for key, value in records}
@@ -82,7 +85,7 @@ def test_like_a_dictionary(
 ) -> None:
     """Rows are changed, made durable, taken from the changelog, given away and lost; none is ever another than ours.
 
-    Rows that are touched while a checkpoint waits for the broker are in the middle of every checkpoint.
+    In the middle of every checkpoint, rows are touched: before a piece of it is read and while it waits for the broker.
     """
     folder = tmp_path_factory.mktemp("state")
     model, sequence = Model(), 0
@@ -97,16 +100,22 @@ def test_like_a_dictionary(
             sequence += 1
             slab.rows[at] = np.frombuffer(row(sequence, due_day), dtype=DTYPE)[0]
             model.rows[partition, key] = row(sequence, due_day)
-            model.touched.add((partition, key))
+        model.touched += located.tolist()
 
     def checkpoint(slab: ResidentSlab, meanwhile: list[int]) -> None:
-        touched, model.touched = sorted(model.touched), set()
-        numbers = [int(slab.locate(partition, [key])[0]) for partition, key in touched]
-        read = slab.by_partition(np.array(numbers, dtype=np.int64))
-        touch(slab, 0, meanwhile, None)
-        for partition, pairs in read.items():
-            model.changelog[partition] += pairs
-            slab.archive(partition, pairs, len(model.changelog[partition]) - 1)
+        touched, model.touched = sorted(set(model.touched)), []
+        between = itertools.cycle(meanwhile)
+        for start in range(0, len(touched), PIECE_ROWS):
+            if start and meanwhile:
+                touch(slab, 0, [next(between)], None)
+            read = slab.by_partition(np.array(touched[start : start + PIECE_ROWS], dtype=np.int64))
+            if meanwhile:
+                touch(slab, 0, [next(between)], None)
+            for partition, pairs in read.items():
+                model.changelog[partition] += pairs
+                slab.archive(partition, pairs, len(model.changelog[partition]) - 1)
+        if not model.touched:
+            assert model.durable() == model.rows
 
     def recover(slab: ResidentSlab, partition: int) -> None:
         offset = slab.open_partition(partition)
@@ -115,7 +124,7 @@ def test_like_a_dictionary(
 
     def forget_what_was_not_durable() -> None:
         model.rows = model.durable()
-        model.touched = set()
+        model.touched = []
 
     with archives_in(folder) as archives:
         slab = slab_over(archives, most_rows)
@@ -152,6 +161,40 @@ def test_like_a_dictionary(
                 expected = {k.decode() for (p, k), value in model.rows.items() if p == found_in and owes(value, 3)}
                 assert {event.user_id for event in missed_now(slab, found_in, 4 * DAY_MS, 0.0)} == expected
         archives.close_all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_batches_between_the_pieces_of_checkpoints(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Many users, little memory, and a batch before every piece: what the changelog has last is never older.
+
+    A row touched twice and made durable with both changes may be evicted, loaded elsewhere and changed again, all
+    before its former number comes up.
+    """
+    random, model = np.random.default_rng(seed), Model()
+    with archives_in(tmp_path_factory.mktemp("state")) as archives:
+        slab = slab_over(archives, 8)
+
+        def batch(sequence: int) -> None:
+            keys = [b"u%d" % number for number in random.choice(40, size=5, replace=False)]
+            located = slab.locate(0, keys)
+            for key, at in zip(keys, located.tolist(), strict=True):
+                assert slab.rows[at : at + 1].tobytes() == model.rows.get((0, key), row(0))
+                slab.rows["sequence"][at] = sequence
+                model.rows[0, key] = row(sequence)
+            model.touched += located.tolist()
+
+        for checkpoint_no in range(40):
+            touched, model.touched = sorted(set(model.touched)), []
+            for start in range(0, len(touched), PIECE_ROWS):
+                batch(1_000 * checkpoint_no + start)
+                for partition, pairs in slab.by_partition(np.array(touched[start : start + PIECE_ROWS])).items():
+                    model.changelog[partition] += pairs
+                    slab.archive(partition, pairs, len(model.changelog[partition]) - 1)
+            if not touched:
+                batch(1_000 * checkpoint_no)
+        durable(slab, np.unique(np.array(model.touched)), len(model.changelog[0]))
+        assert {(0, key): value for key, value in archives[0].items()} == model.rows
 
 
 def owes(value: bytes, until_day: int) -> bool:
@@ -194,6 +237,23 @@ def test_a_row_touched_between_reading_and_acknowledgement_stays(tmp_path: Path)
         slab.locate(0, [b"v"])
         assert len(slab) == 1
         assert slab.get(0, b"u") == row(5)
+
+
+def test_a_row_that_has_left_memory_is_not_read_for_a_checkpoint(tmp_path: Path) -> None:
+    """Touched twice, durable with both changes, evicted, loaded elsewhere: the old place has nothing to say."""
+    with archives_in(tmp_path) as archives:
+        slab = slab_over(archives, 1)
+        former = slab.locate(0, [b"u"])
+        slab.rows["sequence"][former] = 1
+        durable(slab, former, 0)
+        slab.locate(0, [b"v", b"w"])
+        assert len(slab) == 2, "u has left"
+        now = slab.locate(0, [b"x", b"u"])[1:]
+        slab.rows["sequence"][now] = 2
+        assert now != former
+        durable(slab, now, 1)
+        touched = slab.by_partition(np.union1d(former, now))
+        assert b"u" not in dict(touched.get(0, [])), "it is durable, and an older copy of it must not follow"
 
 
 def test_rows_of_a_partition_that_has_gone_are_not_archived(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ async def test_rows_are_archived_when_the_changelog_has_them(folder: Path) -> No
     worker = Worker(folder)
     await worker.assign()
     assert worker.table.persisted_offset(TAIL) is None
-    located = worker.slab.locate(0, [b"u"])
     for failure, expected in ((None, 7), (ConnectionError("the broker is gone"), 7)):
+        located = worker.slab.locate(0, [b"u"])
         publishing = asyncio.ensure_future(worker.table.publish_rows(worker.slab.by_partition(located)))
         await asyncio.sleep(0)
         assert worker.archives[0].offset == (None if failure is None else 7)
