@@ -51,6 +51,30 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class ProcessorTime(msgspec.Struct, frozen=True):
+    """Seconds of all processors since the system started, and those that the host of a virtual machine gave to others.
+
+    A processor that was taken away stands still: above a few percent, rates are too low and delays too long.
+    """
+
+    total_s: float
+    stolen_s: float
+
+    @classmethod
+    def now(cls) -> ProcessorTime:
+        """Stolen time is 0 where the system does not tell."""
+        times = psutil.cpu_times()
+        parts = times._asdict()
+        # Guests' time is also in `user` and `nice`.
+        total_s = sum(value for name, value in parts.items() if not name.startswith("guest"))
+        return cls(total_s, parts.get("steal", 0.0))
+
+    def stolen_share_since(self, earlier: ProcessorTime) -> float:
+        """Share that others got between two moments, 0 to 1."""
+        total_s = self.total_s - earlier.total_s
+        return (self.stolen_s - earlier.stolen_s) / total_s if total_s > 0 else 0.0
+
+
 def cpu() -> str:
     """Name of the processor."""
     try:

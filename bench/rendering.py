@@ -93,7 +93,7 @@ def performance_section(results: dict[str, Result]) -> str:
         if name in PICTURES:
             parts.append(f"![{title}](../bench/results/{name}.svg)\n")
         parts.append(_markdown(*TABLES[name](result)))
-        parts.append(f"{_where(result['environment'])}\n")
+        parts.append(f"{_where(result)}\n")
     return "\n".join(parts)
 
 
@@ -152,12 +152,14 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines_) + "\n"
 
 
-def _where(environment: dict[str, Any]) -> str:
+def _where(result: Result) -> str:
+    environment = result["environment"]
+    stolen = f", {result['stolen_share']:.1%} of the processors taken by others" if "stolen_share" in result else ""
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     return (
         f"{environment['taken_at']}, commit {environment['commit'] or 'unknown'}, {environment['cores']} cores of "
-        f"{environment['cpu']}, {environment['memory_gib']} GiB, load {environment['load_before']} before, Python "
-        f"{environment['python']}, Kafka {environment['kafka']} on the same machine, {packages}."
+        f"{environment['cpu']}, {environment['memory_gib']} GiB, load {environment['load_before']} before{stolen}, "
+        f"Python {environment['python']}, Kafka {environment['kafka']} on the same machine, {packages}."
     )
 
 

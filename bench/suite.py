@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bench import history, latency, overload, recovery, throughput, users, workers
-from bench.environment import Environment
+from bench.environment import Environment, ProcessorTime
 from bench.options import Bench, Sizes
 from bench.peers import python_of
 from model.bundle import Bundle
@@ -65,7 +65,10 @@ def broker(bootstrap_servers: str | None, names: list[str], tell: Tell) -> Itera
 
 
 def measure(name: str, servers: str, settings: Settings, sizes: Sizes, tell: Tell) -> dict[str, Any]:
-    """Take one measurement; returns its figures with the environment and the sizes beside them."""
+    """Take one measurement; returns its figures with the environment and the sizes beside them.
+
+    `stolen_share` is the share of the processors that other tenants of the machine got meanwhile.
+    """
     measurement = MEASUREMENTS[name]
     bundle = Bundle.load(settings.bundle)
     environment = Environment.of_this_machine(bundle.fingerprint_hex)
@@ -79,8 +82,16 @@ def measure(name: str, servers: str, settings: Settings, sizes: Sizes, tell: Tel
             peers_python=python_of(settings.stack_dir),
             tell=tell,
         )
+        begin = ProcessorTime.now()
         figures = measurement.measure(bench)
-    return {"bench": name, **figures, "rounds_taken": sizes.rounds, "environment": msgspec.to_builtins(environment)}
+        stolen_share = round(ProcessorTime.now().stolen_share_since(begin), 4)
+    return {
+        "bench": name,
+        **figures,
+        "rounds_taken": sizes.rounds,
+        "stolen_share": stolen_share,
+        "environment": msgspec.to_builtins(environment),
+    }
 
 
 def result_bytes(result: dict[str, Any]) -> bytes:

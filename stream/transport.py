@@ -25,7 +25,7 @@ from mode import Service
 from mode.utils.futures import notify
 
 from stream.changelog import Block, ChangelogReader, Unreadable
-from stream.demand import IDLE_FETCHING, Demand, Fetching
+from stream.demand import Demand
 from stream.intake import RawRecord, Record
 from stream.reconnection import BrokersUnreachable, Reconnection
 from stream.record_batches import send_records
@@ -34,6 +34,10 @@ logger = logging.getLogger("foreshock.transport")
 
 IDLE_POLL_S = 0.1
 """A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
+
+FETCH_MAX_WAIT_MS = 20
+"""How long the broker holds a fetch open when there is nothing; the first event ends it. Faust's own wait of 1,500 ms
+would hide as long how far a topic goes."""
 
 REACHABLE_EVERY_S = 0.5
 """How often a consumer looks whether brokers can be reached."""
@@ -69,37 +73,50 @@ def _record_of(_: PartitionRecords, tp: TopicPartition, record: Any) -> RawRecor
 PartitionRecords._consumer_record = _record_of
 
 
+def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
+    """Let each request of an aiokafka fetcher wait for a poll that wants its answer.
+
+    aiokafka sends the next one as soon as a poll has taken what the last one brought. Answered at the first event, it
+    would bring that one, and all others of the time that the worker computes would wait for the request after it.
+    """
+    fetch = fetcher._proc_fetch_request
+
+    async def fetch_when_polled(*request: Any) -> Any:
+        await polls.wait()
+        return await fetch(*request)
+
+    fetcher._proc_fetch_request = fetch_when_polled
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with fetches that suit the worker, a view of each lag, and recovery of its own.
 
     While nothing but changelogs is polled, `ChangelogReader` reads them from where the consumer stands and moves it.
     """
 
-    demand: Demand
     _changelogs: ChangelogReader | None = None
     _reads_changelogs = True
     _reconnection: Reconnection | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._polls = Demand()
+
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = IDLE_FETCHING
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         self._reconnection = Reconnection(consumer._client)
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if self._consumer is not None:
+            fetch_on_demand(self._consumer._fetcher, self._polls)
 
     @property
     def unreachable_s(self) -> float:
         """How long no broker has been reached, 0 while one is."""
         return 0.0 if self._reconnection is None else self._reconnection.unreachable_s
-
-    def taken(self) -> None:
-        """The worker waits for records."""
-        self.demand.taken()
-        if self._consumer is not None:
-            self._fetch(self._consumer, IDLE_FETCHING)
-
-    def _fetch(self, consumer: aiokafka.AIOKafkaConsumer, how: Fetching) -> None:
-        """From the next fetch on."""
-        consumer._fetcher._fetch_max_wait_ms, consumer._fetcher._fetch_min_bytes = how
 
     def lag(self, tp: TP) -> int | None:
         """How many records of `tp` the broker holds after the last one polled; None while that is not known."""
@@ -130,11 +147,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 logger.warning("recovery goes on record by record: %s: %s", type(error).__name__, error)
         self._stop_reading()
         consumer.resume(*(wanted & consumer.paused()))
-        records = cast(
-            Mapping[Any, Any], await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        )
-        self._fetch(consumer, self.demand.busy if records else IDLE_FETCHING)
-        return records
+        self._polls.begin()
+        try:
+            return cast(
+                Mapping[Any, Any], await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+            )
+        finally:
+            self._polls.end()
 
     async def _read_changelogs(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[Any]) -> Mapping[Any, Any]:
         cluster = consumer._client.cluster
@@ -197,9 +216,7 @@ class Consumer(driver.Consumer):
         """Called once when no broker has been reached for `longest_unreachable_s`."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-        thread.demand = self._demand
-        return thread
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @Service.task
     async def _give_up_in_time(self) -> None:
@@ -222,7 +239,7 @@ class Consumer(driver.Consumer):
 
     def taken(self) -> None:
         """The worker has taken the last poll and waits for the next."""
-        self._thread.taken()
+        self._demand.begin()
 
     def lag(self) -> dict[TP, int]:
         """Lag of the assigned input partitions of which it is known, in records."""
@@ -310,7 +327,7 @@ class Consumer(driver.Consumer):
         if assigned:
             lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
             if inputs:
-                self._demand.delivered()
+                self._demand.end()
             await self._pass_on(assigned[0], -1, Poll(inputs, lagging))
 
     async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:

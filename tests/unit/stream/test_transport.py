@@ -10,9 +10,10 @@ import pytest
 from faust.types import TP, ConsumerMessage
 
 from stream.app import faust_app
+from stream.demand import Demand
 from stream.intake import RawRecord
 from stream.settings import load_settings
-from stream.transport import Consumer, Poll, consumer_of
+from stream.transport import Consumer, Poll, consumer_of, fetch_on_demand
 
 INPUT = TP("transactions", 0)
 RECORD = RawRecord("transactions", 0, 7, 0, b"u", b"{}")
@@ -67,6 +68,17 @@ async def loop() -> AsyncIterator[Loop]:
     await asyncio.gather(polling, return_exceptions=True)
 
 
+class Fetcher:
+    """Of aiokafka's, what sends a request."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+
+    async def _proc_fetch_request(self, request: str) -> bool:
+        self.requests.append(request)
+        return True
+
+
 async def settled() -> None:
     for _ in range(20):
         await asyncio.sleep(0.01)
@@ -95,3 +107,15 @@ async def test_a_poll_that_a_rebalance_overtakes_is_dropped(loop: Loop) -> None:
     loop.answers.queue.put_nowait({})
     poll = await asyncio.wait_for(loop.delivered.get(), 5)
     assert poll.records == {}, "the next poll"
+
+
+async def test_a_fetch_goes_out_for_a_poll() -> None:
+    fetcher, polls = Fetcher(), Demand(60.0)
+    fetch_on_demand(fetcher, polls)
+    polls.end()
+    fetching = asyncio.create_task(fetcher._proc_fetch_request("next"))
+    await settled()
+    assert fetcher.requests == [], "its answer would be small, and nothing could join it"
+    polls.begin()
+    assert await asyncio.wait_for(fetching, 5)
+    assert fetcher.requests == ["next"]
