@@ -190,6 +190,8 @@ def page(found: Ablations) -> str:
     default = {row.seed: row for row in found.rows if row.name == DEFAULT}
     names = list(dict.fromkeys(row.name for row in found.rows))
     seeds = ", ".join(str(seed) for seed in found.settings["seeds"])
+    data = ", ".join(f"{name} {value}" for name, value in found.settings.items() if name not in ("seeds", "epochs"))
+    epochs = found.settings["epochs"]
     lines = [
         "# Ablations",
         "",
@@ -199,8 +201,9 @@ def page(found: Ablations) -> str:
         f"    {found.command}",
         "",
         f"Figures of the {found.headline_horizon_days}-day horizon, means over the seeds {seeds}. Each seed is a",
-        "portfolio and a training of its own. In brackets the differences to the default, seed by seed: where they",
-        "change their sign, or are small beside each other, nothing was found.",
+        f"portfolio ({data}) and a training of its own, of at most {epochs} epochs: small, so that the",
+        "table is made in minutes. In brackets the differences to the default, seed by seed: where they change their",
+        "sign, or are small beside each other, nothing was found.",
         "",
         "| variation | options | AUC | difference | PR-AUC | Brier | calibration error |",
         "| --- | --- | --- | --- | --- | --- | --- |",

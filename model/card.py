@@ -100,7 +100,8 @@ def _rows_are(panel: Panel, source: ScoredSource) -> str:
     )
     if labelled:
         return "each client's last score against the source's own label"
-    return f"each user's first score of a month, before the onset, whose {panel.horizon_days} days have passed"
+    asked = "" if source.judged is None else " and while nothing was overdue"
+    return f"each user's first score of a month, before the onset{asked}, whose {panel.horizon_days} days have passed"
 
 
 def _made(bundle: Bundle) -> str:

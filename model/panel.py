@@ -108,14 +108,20 @@ def panel_of(
     truth: Truth,
     outcomes: Mapping[str, Outcome],
     from_ms: int = 0,
+    judged: NDArray[np.bool_] | None = None,
 ) -> Panel:
     """`label_panel` where the source publishes labels of both kinds, else `monthly_panel` of the headline scores.
 
-    `scores` as for `label_panel`. Scores given before `from_ms` are left out, in either case.
+    `scores` as for `label_panel`. Scores given before `from_ms` are left out, and so are those at events that are not
+    `judged`, bool `[events]`: at them the source does not ask its question. A label is about the user, whom it judges
+    by the last score, whatever event that came with.
     """
     labelled = label_panel(bundle, sequences, scores, outcomes)
     if 0 < labelled.happened.sum() < len(labelled):
         return labelled
-    rows = np.flatnonzero(~np.isnan(scores) & (sequences.times_ms >= from_ms))
+    counted = ~np.isnan(scores) & (sequences.times_ms >= from_ms)
+    if judged is not None:
+        counted &= judged
+    rows = np.flatnonzero(counted)
     owner = sequences.user_of_event[rows]
     return monthly_panel(sequences.times_ms[rows], owner, scores[rows], truth, bundle.horizons_days[bundle.headline])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from model.arrears import judged_events
 from model.bundle import Bundle
 from model.datasets import Dataset, Outcome
 from model.evaluate import GRACE_DAYS, load_sequences
@@ -26,7 +27,8 @@ from model.splits import Part
 class ScoredSource:
     """Histories in the bundle's vocabularies (`sequences`) and in the source's own (`plain`, protected fields too).
 
-    `probabilities` float32 `[events, horizons]` in merged order, NaN for users that were not scored.
+    `probabilities` float32 `[events, horizons]` in merged order, NaN for users that were not scored. `judged` bool
+    `[events]` marks the events at which the source asks its question, where it does not at all (`model.arrears`).
     """
 
     name: str
@@ -36,6 +38,7 @@ class ScoredSource:
     probabilities: NDArray[np.float32]
     truth: Truth
     outcomes: Mapping[str, Outcome]
+    judged: NDArray[np.bool_] | None = None
 
     @property
     def headline(self) -> NDArray[np.float32]:
@@ -43,8 +46,8 @@ class ScoredSource:
         return self.probabilities[:, self.bundle.headline]
 
     def panel(self, from_ms: int = 0) -> Panel:
-        """Matured scores of those users; see `model.panel.panel_of`."""
-        return panel_of(self.bundle, self.sequences, self.headline, self.truth, self.outcomes, from_ms)
+        """Matured scores of those users at judged events; see `model.panel.panel_of`."""
+        return panel_of(self.bundle, self.sequences, self.headline, self.truth, self.outcomes, from_ms, self.judged)
 
 
 def score_source(
@@ -61,7 +64,8 @@ def score_source(
     if not plain.users:
         raise ValueError(f"{dataset.name} has no users to score; check its options or its file")
     outcomes = dataset.outcomes()
-    return scored(bundle, dataset.name, plain, outcomes, np.arange(plain.users), bars)
+    asked = judged_events(dataset, plain)
+    return scored(bundle, dataset.name, plain, outcomes, np.arange(plain.users), bars, judged=asked)
 
 
 def scored(
@@ -71,8 +75,11 @@ def scored(
     outcomes: Mapping[str, Outcome],
     users: NDArray[np.int64],
     bars: Progress | None = None,
+    *,
+    judged: NDArray[np.bool_] | None = None,
 ) -> ScoredSource:
-    """Scores of `users` (positions) among histories that are in their own vocabularies."""
+    """Scores of `users` (positions) among histories that are in their own vocabularies; `judged` as in
+    `ScoredSource`."""
     sequences = plain.recoded(bundle.vocabularies)
     rows = merged_rows(sequences, users)
     task = None if bars is None else bars.add_task("scoring", total=len(rows))
@@ -83,7 +90,7 @@ def scored(
 
     probabilities = np.full((len(sequences.kinds), len(bundle.horizons_days)), np.nan, dtype=np.float32)
     probabilities[rows] = score_sequences(bundle, sequences, users, advance)
-    return ScoredSource(name, bundle, sequences, plain, probabilities, truth_of(sequences, outcomes), outcomes)
+    return ScoredSource(name, bundle, sequences, plain, probabilities, truth_of(sequences, outcomes), outcomes, judged)
 
 
 def scored_users(source: ScoredSource, users: NDArray[np.int64]) -> ScoredSource:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import Progress
 
 from events.columns import DAY_MS, PROTECTED_FIELDS
@@ -167,7 +168,7 @@ def train(
         if finish is not None:
             bundle = finish(bundle, bars)
         bars.add_task("reference and model card", total=None)
-        _write_companions(bundle, material)
+        _write_companions(bundle, material, trainer.judged)
         (out / CURVES_FILE).write_text(curves(history), encoding="utf-8")
         checkpoints.clear()
     return metrics
@@ -304,11 +305,12 @@ def _told(picture: Path, tensorboard: Path | None) -> OnEpoch:
     return told
 
 
-def _write_companions(bundle: Bundle, material: Material) -> None:
+def _write_companions(bundle: Bundle, material: Material, judged: NDArray[np.bool_] | None) -> None:
     """`reference.json` and `MODEL_CARD.md` beside the manifest: of the finished bundle, and no part of it."""
     parts = material.parts
     users = np.union1d(parts.validation.users, parts.test.users)
-    source = scored(bundle, bundle.manifest.training.source, material.sequences, material.outcomes, users)
+    name = bundle.manifest.training.source
+    source = scored(bundle, name, material.sequences, material.outcomes, users, judged=judged)
     write_reference(take_reference(source, parts.validation, "the validation part of the training run"), bundle.path)
     tested = scored_users(source, parts.test.users)
     from_ms = parts.until_ms if parts.by == "time" else 0

@@ -112,6 +112,9 @@ def drift_of_source(source: ScoredSource, period: Period) -> DriftReport:
     panel = source.panel() if period.until is None else _panel_until(source, until_ms)
     owner = sequences.user_of_event
     at_risk = in_window & (times < truth.onset_ms[owner])
+    if source.judged is not None:
+        # The budget was met on the events at which the question is asked.
+        at_risk &= source.judged
     rate = alert_rate(times[at_risk], owner[at_risk], source.headline[at_risk], bundle.thresholds.medium)
     return _report(bundle, source.name, (since_ms, until_ms), reference, recent, panel.latest(period.months), rate)
 
@@ -167,7 +170,8 @@ def _panel_until(source: ScoredSource, until_ms: int) -> Panel:
     bundle, sequences = source.bundle, source.sequences
     if len(label_panel(bundle, sequences, source.headline, source.outcomes)):
         raise DriftError(f"{source.name} has one label per client, of no date; leave --until out")
-    rows = np.flatnonzero(~np.isnan(source.headline) & (sequences.times_ms < until_ms))
+    counted = ~np.isnan(source.headline) & (sequences.times_ms < until_ms)
+    rows = np.flatnonzero(counted if source.judged is None else counted & source.judged)
     return monthly_panel(
         sequences.times_ms[rows],
         sequences.user_of_event[rows],

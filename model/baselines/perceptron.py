@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 HIDDEN = (128, 64)
 DROPOUT = 0.3
+ROWS_MULTIPLE = 32
+"""Rows are scored in multiples of so many: a product of matrices takes the rows left over by another way, and a row's
+last bits would depend on how many there are."""
 
 
 class Perceptron(Tabular):
@@ -53,7 +56,8 @@ class Perceptron(Tabular):
         from model.baselines.fitting import one_thread
 
         with torch.no_grad(), one_thread():
-            logits: Floats = self._network(torch.from_numpy(self._dense.inputs(values)))[:, 0].double().numpy()
+            inputs = np.pad(self._dense.inputs(values), ((0, -len(values) % ROWS_MULTIPLE), (0, 0)))
+            logits: Floats = self._network(torch.from_numpy(inputs))[: len(values), 0].double().numpy()
         return logits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -16,6 +16,9 @@ from stream.cli.learn import MonthsOption, PathOption, UsersOption, open_source
 from stream.cli.options import Report, console, database_of, fail, takes_settings
 from stream.database.errors import DatabaseError
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from stream.drift import DriftReport
 
 
 @takes_settings("database_url", "bundle", "stack_dir")
@@ -51,9 +54,7 @@ def drift(
 
     From PostgreSQL it sees scores, days past due and alerts; with --source also every input of the model.
     """
-    from stream.drift import DriftError, Period, drift_of_database, drift_of_source
-    from stream.drift_page import page
-    from stream.textfile import drift_gauges, write
+    from stream.drift import Period, drift_of_database, drift_of_source
 
     period = Period(
         window_days=window_days,
@@ -74,9 +75,18 @@ def drift(
             with progress_bars(True) as bars:
                 scored = score_source(loaded, open_source(source, path, users, months, seed), bars)
             found = drift_of_source(scored, period)
-    except (BundleError, DatabaseError, DatasetError, DriftError, ValueError) as error:
+    except (BundleError, DatabaseError, DatasetError, ValueError) as error:
         fail(str(error))
     _show(found)
+    _write(found, out, metrics, report)
+    if check and (found.shifted or found.miscalibrated):
+        raise typer.Exit(1)
+
+
+def _write(found: DriftReport, out: Path | None, metrics: Path | None, report: Path | None) -> None:
+    from stream.drift_page import page
+    from stream.textfile import drift_gauges, write
+
     try:
         if out is not None:
             out.write_text(page(found), encoding="utf-8")
@@ -87,11 +97,9 @@ def drift(
             report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     except OSError as error:
         fail(f"{error}; name a file that can be written")
-    if check and (found.shifted or found.miscalibrated):
-        raise typer.Exit(1)
 
 
-def _show(found: Any) -> None:
+def _show(found: DriftReport) -> None:
     table = Table(box=None, pad_edge=False)
     for number, name in enumerate(("variable", "reference", "recent", "PSI", "critical", "p", "verdict")):
         table.add_column(name, justify="right" if 0 < number < 6 else "left")
@@ -110,6 +118,8 @@ def _show(found: Any) -> None:
             f"p = {found.calibration.p_value:.3f}",
             highlight=False,
         )
-    for each in found.performance:
-        auc = "–" if each.auc.value is None else f"{each.auc.value:.3f}"
-        console.print(f"{each.month}: AUC {auc}, {each.onsets:,} onsets after {each.scores:,} scores", highlight=False)
+    for month in found.performance:
+        auc = "–" if month.auc.value is None else f"{month.auc.value:.3f}"
+        console.print(
+            f"{month.month}: AUC {auc}, {month.onsets:,} onsets after {month.scores:,} scores", highlight=False
+        )

@@ -6,7 +6,7 @@ import datetime as dt
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -19,6 +19,9 @@ from stream.cli.learn import MonthsOption, PathOption, UsersOption, open_source
 from stream.cli.options import Report, console, database_of, fail, takes_settings
 from stream.database.errors import DatabaseError
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from stream.outlook import Portfolio
 
 HISTORY_MONTHS = 30
 
@@ -60,39 +63,51 @@ def outlook(
     The sum of the latest calibrated scores of all users at risk, set right by past outlooks that have come due, from
     PostgreSQL or from a source and a bundle.
     """
-    from stream.outlook import OutlookError, outlook_of_database, outlook_of_source
-
+    if source is None and (backtest or segment not in (None, "level")):
+        fail("PostgreSQL knows no profile: the only --segment is `level`, and --backtest needs a --source")
     try:
         loaded = Bundle.load(settings.bundle)
         if source is None:
-            if backtest or segment not in (None, "level"):
-                fail("PostgreSQL knows no profile: the only --segment is `level`, and --backtest needs a --source")
-            url, address = database_of(settings)
-            found = outlook_of_database(url, address, loaded, stale_days, by_level=segment is not None)
+            found = _of_database(settings, loaded, stale_days, by_level=segment is not None)
         else:
-            first_day = None if start is None else start.date()
-            dataset = open_source(source, path, users, months, seed, first_day)
+            dataset = open_source(source, path, users, months, seed, None if start is None else start.date())
             if backtest:
-                history = (
-                    open_source(source, None, history_users, HISTORY_MONTHS, history_seed)
-                    if source == "simulator"
-                    else dataset
-                )
-                result = judge(loaded, dataset, history, stale_days)
-                _show_judged(result)
-                _write(report, result)
-                if page is not None:
-                    _write_page(page, msgspec.to_builtins(result))
+                history = dataset
+                if source == "simulator":
+                    history = open_source(source, None, history_users, HISTORY_MONTHS, history_seed)
+                _back_test(loaded, dataset, history, stale_days, report, page)
                 return
-            from model.evaluate import progress_bars
-            from model.scored import score_source
-
-            with progress_bars(True) as bars:
-                found = outlook_of_source(score_source(loaded, dataset, bars), stale_days, segment)
-    except (BundleError, DatabaseError, DatasetError, OutlookError, ValueError) as error:
+            found = _of_source(loaded, dataset, stale_days, segment)
+    except (BundleError, DatabaseError, DatasetError, ValueError) as error:
         fail(str(error))
     _show(found)
     _write(report, found)
+
+
+def _of_database(settings: Settings, bundle: Bundle, stale_days: float, *, by_level: bool) -> Portfolio:
+    from stream.outlook import outlook_of_database
+
+    url, address = database_of(settings)
+    return outlook_of_database(url, address, bundle, stale_days, by_level=by_level)
+
+
+def _of_source(bundle: Bundle, dataset: Dataset, stale_days: float, segment: str | None) -> Portfolio:
+    from model.evaluate import progress_bars
+    from model.scored import score_source
+    from stream.outlook import outlook_of_source
+
+    with progress_bars(True) as bars:
+        return outlook_of_source(score_source(bundle, dataset, bars), stale_days, segment)
+
+
+def _back_test(
+    bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float, report: Path | None, page: Path | None
+) -> None:
+    result = judge(bundle, dataset, history, stale_days)
+    _show_judged(result)
+    _write(report, result)
+    if page is not None:
+        _write_page(page, msgspec.to_builtins(result))
 
 
 def judge(bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float) -> dict[str, Any]:
@@ -156,7 +171,7 @@ def _write_page(path: Path, result: dict[str, Any]) -> None:
     console.print(f"wrote {path}")
 
 
-def _show(found: Any) -> None:
+def _show(found: Portfolio) -> None:
     table = Table(box=None, pad_edge=False)
     for number, name in enumerate(("segment", "days", "users at risk", "scores", "expected", "80 %", "95 %")):
         table.add_column(name, justify="right" if number else "left")

@@ -53,6 +53,7 @@ def test_a_stopped_run_goes_on(sessions: Callable[..., Dataset], small: Architec
     assert all(row.auc is not None and row.positives > 0 for row in both.rows)
     assert run(VARIATIONS[:2]) == both
     assert "| jitter | `--jitter 0.1` |" in page(both)
+    assert "(users 40) and a training of its own, of at most 1 epochs" in page(both)
     with pytest.raises(TrainingError, match="of other settings"):
         run(VARIATIONS[:2], epochs=2)
     (tmp_path / "r.json").write_text("{}")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +15,15 @@ from events.types import Event, Repayment
 from model.architectures import Architecture
 from model.arrears import days_past_due, judged_events
 from model.bundle import Bundle
+from model.card import CARD_FILE, card_figures
 from model.datasets import Dataset, Outcome
 from model.evaluate import evaluate, progress_bars
 from model.labels import within_horizons
 from model.metrics import roc_auc
 from model.playback import merged_rows
 from model.preparation import labels_of, prepare
-from model.train import Material, _test_metrics, _trainer, device_of, read
+from model.scored import score_source
+from model.train import Material, _test_metrics, _trainer, _write_companions, device_of, read
 from model.trainer import Schedule, Trainer
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
@@ -131,3 +136,34 @@ def test_training_and_evaluation_take_the_rule_from_the_data_set(
         assert trainer.targets.exposure[judged].any(axis=1).mean() > 0.8
         assert _test_metrics(random_bundle, trainer, material)["events"] == judged[tested].sum()
         assert evaluate(random_bundle, dataset, progress=False)["events"] == judged[tested].sum()
+
+
+def test_a_card_counts_judged_events_alone(material: Material, random_bundle: Bundle) -> None:
+    with progress_bars(False) as bars:
+        asked, every = (score_source(random_bundle, Loans(rule), bars) for rule in (True, False))
+    panel, overdue = asked.panel(), ~(days_past_due(material.sequences) <= 0)
+    assert len(panel)
+    known = {
+        (user, score)
+        for user, score in zip(asked.sequences.user_of_event[overdue], asked.headline[overdue], strict=True)
+    }
+    assert not known & set(zip(panel.users, panel.scores.astype(np.float32), strict=True))
+    assert known & set(zip(every.panel().users, every.panel().scores.astype(np.float32), strict=True))
+    figures, plain = (card_figures(source, "loans", resamples=5) for source in (asked, every))
+    assert "while nothing was overdue" in figures.rows_are
+    assert "overdue" not in plain.rows_are
+    assert figures.overall.scores == len(panel) < plain.overall.scores
+    assert figures.calibration.scores == len(panel)
+
+
+def test_the_card_that_training_writes_counts_what_it_judged(
+    material: Material, random_bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle = Bundle.load(shutil.copytree(random_bundle.path, tmp_path / "bundle"))
+    users, total = material.parts.test.users, {}
+    for rule in (True, False):
+        _write_companions(bundle, material, judged_events(Loans(rule), material.sequences))
+        text = (bundle.path / CARD_FILE).read_text()
+        assert ("while nothing was overdue" in text) is rule
+        total[rule] = int(next(re.finditer(r"^\| all \| [\d,]+ \| ([\d,]+)", text, re.M))[1].replace(",", ""))
+    assert 0 < total[True] < total[False] <= 7 * len(users)

@@ -75,6 +75,16 @@ def test_a_score_that_is_too_low_is_found(source: ScoredSource) -> None:
     assert found.calibration.ratio == pytest.approx(4, rel=1e-4)
 
 
+def test_where_the_question_is_asked_at_some_events_only_they_are_judged(source: ScoredSource) -> None:
+    until = dt.datetime.fromtimestamp(int(source.sequences.times_ms.max()) / 1000, dt.UTC)
+    asked = replace(source, judged=source.sequences.user_of_event % 2 == 0)
+    for period in (Period(months=20), Period(months=20, until=until)):
+        every, some = (drift_of_source(each, period) for each in (source, asked))
+        assert 0 < some.calibration.users < 0.7 * every.calibration.users
+        assert some.alert_rate != every.alert_rate
+        assert [each.psi for each in some.stability] == [each.psi for each in every.stability]
+
+
 def test_the_bundles_own_reference_comes_first(source: ScoredSource, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(PRETRAINED_BUNDLE, folder)
