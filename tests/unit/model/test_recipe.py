@@ -20,8 +20,8 @@ RECIPE = Recipe(rate_decay="cosine", compare_by="last", weight_decay=1e-5, wide=
 
 
 @pytest.fixture
-def particular(sessions: Callable[..., Dataset]) -> Dataset:
-    dataset: Any = sessions()
+def particular(sessions: Callable[..., Any]) -> Any:
+    dataset = sessions()
     dataset.recipe = RECIPE
     return dataset
 
