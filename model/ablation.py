@@ -26,6 +26,7 @@ from model.labels import within_horizons
 from model.metrics import summary
 from model.networks import cumulative
 from model.preparation import TrainingError, labels_of, prepare
+from model.recipe import recipe_of
 from model.train import Material, default_batch_users, read
 from model.trainer import Schedule, Trainer
 
@@ -149,9 +150,12 @@ def _train(
 ) -> Row:
     torch.manual_seed(seed)
     parts = material.parts
-    model, sequences = prepare(material.sequences, parts, architecture or Architecture(), (), variation.rules)
+    recipe = recipe_of(dataset)
+    network = recipe.shaped(architecture or Architecture())
+    model, sequences = prepare(material.sequences, parts, network, (), variation.rules)
     batch_users = default_batch_users(parts.train)
     schedule = Schedule(epochs=epochs, batch_users=batch_users, augmentation=variation.augmentation)
+    schedule = recipe.applied(schedule)
     labels = labels_of(sequences, material.outcomes)
     headline, judged = dataset.headline_horizon_days, judged_events(dataset, sequences)
     trainer = Trainer(model, sequences, parts, labels, schedule, seed, headline, judged=judged)

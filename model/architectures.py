@@ -6,7 +6,7 @@ Plain values that go through the manifest. Needs no torch; `model.encoders` buil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from events.types import KINDS, Kind
@@ -27,6 +27,9 @@ FIRST_FAMILY = "lstm-attention-hazard"
 """What manifests called the default while it was the only family."""
 ENCODERS = frozenset({"lstm-attention", "lstm", "gru-attention", "transformer", "time-decay", "profile", "ignored"})
 
+LATER_FIELDS = frozenset({"wide", "readout_dropout"})
+"""Fields of `Architecture` that bundles were written without."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -34,6 +37,9 @@ class Architecture:
 
     `encoders` names the encoder of each kind, in the order of `KINDS`; "ignored" makes a kind no input. `layers` and
     `hidden` are of the kinds that have a sequence. `window` (events) and `heads` are read by transformers alone.
+
+    `wide` adds straight lines from the fusion's inputs to the hazard logits, beside the hidden layer. `readout_dropout`
+    is the share of readouts that a training step hides from the fusion; `dropout` is of its hidden layer.
     """
 
     family: str = DEFAULT
@@ -47,6 +53,8 @@ class Architecture:
     fusion: int = 128
     dropout: float = 0.3
     horizons_days: tuple[int, ...] = (30, 60, 90, 180)
+    wide: bool = False
+    readout_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.encoders) - ENCODERS)
@@ -63,19 +71,25 @@ class Architecture:
         return self.layers[position], self.hidden[position]
 
     def as_manifest(self) -> dict[str, Any]:
-        """Plain values for `manifest.json`."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Plain values for `manifest.json`; of `LATER_FIELDS` those that are not the default, so that a network that
+        could be described before they came is described as it was."""
+        usual = {field.name: field.default for field in fields(self) if field.name in LATER_FIELDS}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key not in usual or value != usual[key]
+        }
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Architecture:
         """The inverse of `as_manifest`. Raises `ValueError` when this version of foreshock knows no such network."""
-        fields: dict[str, Any] = {
+        known: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
-        if fields["family"] == FIRST_FAMILY:
-            fields["family"] = DEFAULT
+        if known["family"] == FIRST_FAMILY:
+            known["family"] = DEFAULT
         try:
-            return cls(**fields)
+            return cls(**known)
         except TypeError as error:
             raise ValueError(f"the manifest's architecture has a field that is not known ({error})") from None
 

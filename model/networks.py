@@ -36,19 +36,34 @@ class Fusion(nn.Module):
     """From the kinds' readouts, and how old each of them is, to calibrated hazards of the intervals between horizons.
 
     A readout stands still until the next event of its kind, while bills fall due. `kinds` are the positions in `KINDS`
-    of those whose ages are looked at.
+    of those whose ages are looked at. `wide` and the two shares of dropout are as in `Architecture`.
     """
 
     slope: Tensor
     intercept: Tensor
     kinds: Tensor
 
-    def __init__(self, readout_width: int, kinds: list[int], hidden: int, dropout: float, intervals: int) -> None:
+    def __init__(
+        self,
+        readout_width: int,
+        kinds: list[int],
+        hidden: int,
+        dropout: float,
+        intervals: int,
+        *,
+        wide: bool = False,
+        readout_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.register_buffer("kinds", torch.tensor(kinds), persistent=False)
-        self.hidden = nn.Linear(readout_width + AGE_FEATURES * len(kinds), hidden)
+        width = readout_width + AGE_FEATURES * len(kinds)
+        self.hidden = nn.Linear(width, hidden)
         self.dropout = nn.Dropout(dropout)
         self.logits_ = nn.Linear(hidden, intervals)
+        self.wide = nn.Linear(width, intervals, bias=False) if wide else None
+        if self.wide is not None:
+            nn.init.zeros_(self.wide.weight)
+        self.readout_dropout = nn.Dropout(readout_dropout)
         self.register_buffer("slope", torch.ones(intervals))
         self.register_buffer("intercept", torch.zeros(intervals))
 
@@ -58,7 +73,10 @@ class Fusion(nn.Module):
 
     def logits(self, readout: Tensor, ages: Tensor) -> Tensor:
         """Calibrated hazard logits `[n, intervals]`."""
-        raw: Tensor = self.logits_(self.dropout(torch.relu(self.hidden(self.inputs(readout, ages)))))
+        inputs = self.inputs(self.readout_dropout(readout), ages)
+        raw: Tensor = self.logits_(self.dropout(torch.relu(self.hidden(inputs))))
+        if self.wide is not None:
+            raw = raw + self.wide(inputs)
         return torch.clamp(raw * self.slope + self.intercept, -LONGEST_LOGIT, LONGEST_LOGIT)
 
 
@@ -102,7 +120,15 @@ class RiskModel(nn.Module):
         width = sum(self.encoder(kind).readout_width for kind in KINDS)
         read = [number for number, kind in enumerate(KINDS) if self.encoder(kind).readout_width]
         intervals = len(architecture.horizons_days)
-        self.fusion = Fusion(width, read, architecture.fusion, architecture.dropout, intervals)
+        self.fusion = Fusion(
+            width,
+            read,
+            architecture.fusion,
+            architecture.dropout,
+            intervals,
+            wide=architecture.wide,
+            readout_dropout=architecture.readout_dropout,
+        )
 
     def encoder(self, kind: Kind) -> Encoder:
         """The encoder of a kind."""

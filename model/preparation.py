@@ -81,6 +81,8 @@ def from_bundle(bundle: Bundle | Path | str, provisional: Sequences) -> tuple[Ri
     fusion = model.fusion
     with torch.no_grad():
         fusion.logits_.weight.mul_(fusion.slope[:, None])
+        if fusion.wide is not None:
+            fusion.wide.weight.mul_(fusion.slope[:, None])
         fusion.logits_.bias.mul_(fusion.slope).add_(fusion.intercept)
         fusion.slope.fill_(1.0)
         fusion.intercept.fill_(0.0)

@@ -13,12 +13,14 @@ from model.networks import LONGEST_LOGIT, Fusion, RiskModel, cumulative
 class ScoreStep(nn.Module):
     """From readouts `[n, R]` and ages in days `[n, kinds]` to probabilities within each horizon `[n, H]`, both float32.
 
-    The last layer and all after it run in float64: summing 128 float32 products of logits that cancel is where most of
-    the rounding error of a score comes from, and these few numbers cost next to nothing.
+    The last layer, the straight lines beside it and all after them run in float64: summing 128 float32 products of
+    logits that cancel is where most of the rounding error of a score comes from, and these few numbers cost next to
+    nothing.
     """
 
     weight: Tensor
     bias: Tensor
+    wide: Tensor | None
     slope: Tensor
     intercept: Tensor
 
@@ -27,12 +29,18 @@ class ScoreStep(nn.Module):
         self.fusion = fusion
         self.register_buffer("weight", fusion.logits_.weight.detach().double())
         self.register_buffer("bias", fusion.logits_.bias.detach().double())
+        wide = None if fusion.wide is None else fusion.wide.weight.detach().double()
+        self.register_buffer("wide", wide)
         self.register_buffer("slope", fusion.slope.double())
         self.register_buffer("intercept", fusion.intercept.double())
 
     def forward(self, readout: Tensor, ages: Tensor) -> Tensor:
-        hidden = torch.relu(self.fusion.hidden(self.fusion.inputs(readout, ages))).double()
-        logits = nn.functional.linear(hidden, self.weight, self.bias) * self.slope + self.intercept
+        inputs = self.fusion.inputs(readout, ages)
+        hidden = torch.relu(self.fusion.hidden(inputs)).double()
+        raw = nn.functional.linear(hidden, self.weight, self.bias)
+        if self.wide is not None:
+            raw = raw + nn.functional.linear(inputs.double(), self.wide)
+        logits = raw * self.slope + self.intercept
         return cumulative(torch.clamp(logits, -LONGEST_LOGIT, LONGEST_LOGIT)).float()
 
 

@@ -37,6 +37,7 @@ from model.playback import score_sequences
 from model.preparation import TrainingError, from_bundle
 from model.preparation import labels_of as _labels
 from model.preparation import prepare as _prepare
+from model.recipe import recipe_of
 from model.reference import take_reference, write_reference
 from model.scored import scored, scored_users
 from model.sequences import Sequences
@@ -106,7 +107,8 @@ def train(
     `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
     of the training part. With `start`, a bundle, that bundle is trained further: its vocabularies, winsor bounds and
     scales stay, calibration and thresholds are made anew. `learning_rate` is by default 1e-3, and 3e-4 from a bundle;
-    `dropout` is by default the architecture's.
+    `dropout` is by default the architecture's. Where nothing else was asked for, a new model is shaped and trained by
+    the data set's recipe (`model.recipe`).
 
     A checkpoint is written beside `out` after every epoch, and deleted when the bundle is whole; a run that finds one
     of the same settings goes on from there, unless `restart`. `tensorboard` is a folder for logs.
@@ -128,7 +130,7 @@ def train(
         material = read(dataset, bars, max_users=max_users, grace_days=grace_days)
         base = None if start is None else Bundle.load(start)
         if base is None:
-            network = architecture or Architecture()
+            network = recipe_of(dataset).shaped(architecture or Architecture())
             if dropout is not None:
                 network = replace(network, dropout=dropout)
             prepared = _prepare(material.sequences, material.parts, network, protected, rules)
@@ -143,6 +145,8 @@ def train(
             learning_rate=learning_rate or (LEARNING_RATE if base is None else FINE_TUNING_RATE),
             augmentation=augmentation or Augmentation(),
         )
+        if base is None:
+            schedule = recipe_of(dataset).applied(schedule)
         options = {
             "schedule": asdict(schedule),
             "rules": None if base is not None else asdict(rules or InputRules()),

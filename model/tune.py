@@ -25,6 +25,7 @@ from model.datasets import Dataset
 from model.evaluate import progress_bars
 from model.input_rules import InputRules
 from model.preparation import TrainingError, labels_of, prepare
+from model.recipe import recipe_of
 from model.splits import Part, Split
 from model.train import Material, read
 from model.trainer import EpochRecord, Schedule, Trainer
@@ -156,7 +157,8 @@ class _Trials:
 
     def _trainer(self, options: Options) -> Trainer:
         torch.manual_seed(self._seed)
-        architecture = replace(self._architecture, dropout=options["dropout"])
+        recipe = recipe_of(self._dataset)
+        architecture = replace(recipe.shaped(self._architecture), dropout=options["dropout"])
         rules = InputRules(winsor_tail=options["winsor_tail"])
         model, sequences = prepare(self._material.sequences, self._parts, architecture, (), rules)
         schedule = Schedule(
@@ -168,6 +170,7 @@ class _Trials:
                 jitter=options["jitter"], time_warp=options["time_warp"], blank_rate=options["blank_rate"]
             ),
         )
+        schedule = recipe.applied(schedule)
         labels = labels_of(sequences, self._material.outcomes)
         headline = self._dataset.headline_horizon_days
         judged = judged_events(self._dataset, sequences)

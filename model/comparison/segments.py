@@ -25,7 +25,7 @@ class Segments:
 
 
 def segments(sequences: Sequences) -> list[Segments]:
-    """By latest known days past due, by length of history, and by product where profiles name one."""
+    """By latest known days past due, by length of history, by product where profiles name one, and by quarter."""
     return [
         Segments(
             "days past due",
@@ -38,6 +38,7 @@ def segments(sequences: Sequences) -> list[Segments]:
             _banded(_history_days(sequences), (90.0, 365.0)),
         ),
         _by_product(sequences),
+        _by_quarter(sequences),
     ]
 
 
@@ -65,3 +66,11 @@ def _by_product(sequences: Sequences) -> Segments:
         (*names, "unknown"),
         np.where(np.isnan(latest), len(names), np.nan_to_num(latest) - FIRST_CATEGORY_CODE).astype(np.int64),
     )
+
+
+def _by_quarter(sequences: Sequences) -> Segments:
+    """Quarter of the year in which the event came: what follows on a shock is not ranked as what came before it."""
+    quarter = sequences.times_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) // 3
+    first, last = (int(quarter.min()), int(quarter.max())) if len(quarter) else (0, 0)
+    names = tuple(f"{1970 + each // 4} Q{each % 4 + 1}" for each in range(first, last + 1))
+    return Segments("quarter", names, quarter - first)

@@ -19,6 +19,7 @@ from model.bundle import Bundle, Training
 from model.comparison.entrant import EntrantKind
 from model.comparison.problem import Problem
 from model.playback import merged_rows, score_sequences
+from model.recipe import recipe_of
 from model.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Served:
             "weight_decay": self._weight_decay,
         }
 
+    def settings_on(self, problem: Problem) -> Mapping[str, Any]:
+        """What the problem's source adds to `settings`; nothing where it is trained as others are."""
+        return recipe_of(problem.dataset).as_settings()
+
     @property
     def us_per_event(self) -> float | None:
         """Of the step graphs and the score graph, kinds as they come, in batches of `ROWS_PER_BATCH` on one thread."""
@@ -79,7 +84,9 @@ class Served:
         torch.manual_seed(problem.seed)
         batch_users = default_batch_users(problem.parts.train)
         schedule = Schedule(epochs=self._epochs, batch_users=batch_users, weight_decay=self._weight_decay)
-        model, sequences = prepare(problem.sequences, problem.parts, self._architecture, ())
+        recipe = recipe_of(problem.dataset)
+        schedule = recipe.applied(schedule)
+        model, sequences = prepare(problem.sequences, problem.parts, recipe.shaped(self._architecture), ())
         return Trainer(
             model,
             sequences,

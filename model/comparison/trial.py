@@ -48,6 +48,15 @@ class HasSettings(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSettingsOn(Protocol):
+    """An entrant with settings that depend on the problem's source."""
+
+    def settings_on(self, problem: Problem) -> Mapping[str, Any]:
+        """Plain values, beside its other settings."""
+        ...
+
+
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     is_probability: bool
@@ -130,6 +139,8 @@ def slug(name: str) -> str:
 
 def _key(entrant: Entrant, problem: Problem) -> str:
     settings = dict(entrant.settings) if isinstance(entrant, HasSettings) else {}
+    if isinstance(entrant, HasSettingsOn):
+        settings |= entrant.settings_on(problem)
     described = msgspec.json.encode([problem_fingerprint(problem), entrant.name, settings], order="sorted")
     return hashlib.sha256(described).hexdigest()
 

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from events.types import KINDS
-from model.architectures import ARCHITECTURES, DEFAULT, Architecture, Family
+from model.architectures import ARCHITECTURES, DEFAULT, LATER_FIELDS, Architecture, Family
 from model.networks import RiskModel
 from model.steps import state_widths
 from stream.settings import PRETRAINED_BUNDLE
@@ -30,6 +30,14 @@ def test_the_command_offers_every_family() -> None:
 def test_the_first_manifests_are_of_the_default() -> None:
     manifest = json.loads((PRETRAINED_BUNDLE / "manifest.json").read_bytes())
     assert Architecture.from_manifest(manifest["architecture"]) == ARCHITECTURES[DEFAULT]
+
+
+def test_what_came_later_stands_in_a_manifest_only_where_it_is_used() -> None:
+    assert not LATER_FIELDS & Architecture().as_manifest().keys()
+    wide = Architecture(wide=True, readout_dropout=0.2)
+    written = json.loads(json.dumps(wide.as_manifest()))
+    assert written.keys() >= LATER_FIELDS
+    assert Architecture.from_manifest(written) == wide
 
 
 def test_what_this_version_does_not_know_is_named() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from events.types import KINDS, Event
+from model.architectures import Architecture
 from model.bundle import Bundle
 from model.datasets import open_dataset
-from model.history import score_histories, score_history
+from model.export import Description, export_bundle
+from model.history import score_histories, score_history, score_users
+from model.networks import RiskModel
 from model.playback import score_sequences
+from model.preparation import from_bundle
 from model.sequences import build_sequences
 from stream.settings import PRETRAINED_BUNDLE
 
@@ -44,6 +49,27 @@ def test_a_long_history_does_not_drift(random_bundle: Bundle, make_history: Hist
 def test_users_with_one_kind_alone(random_bundle: Bundle, make_history: History, kind: str) -> None:
     histories = [make_history(f"{kind}{user}", 30, user, kinds=(kind,)) for user in range(12)]
     assert _differences(random_bundle, histories).max() <= LARGEST_DIFFERENCE
+
+
+def test_straight_lines_to_the_hazards_are_served_as_trained(
+    make_model: Callable[..., RiskModel], random_description: Description, make_history: History, tmp_path: Path
+) -> None:
+    model = make_model(architecture=Architecture(wide=True, readout_dropout=0.2))
+    assert model.fusion.wide is not None
+    assert not model.fusion.wide.weight.any(), "training starts from the mean hazards"
+    with torch.no_grad():
+        model.fusion.wide.weight.normal_(std=0.1)
+    bundle = export_bundle(model, random_description, tmp_path / "bundle")
+    histories = [make_history(f"u{user}", 60, user) for user in range(12)]
+    assert _differences(bundle, histories).max() <= LARGEST_DIFFERENCE
+    straight = score_histories(bundle, histories)
+    with torch.no_grad():
+        model.fusion.wide.weight.zero_()
+    without = score_histories(export_bundle(model, random_description, tmp_path / "without"), histories)
+    assert np.abs(straight[0] - without[0]).max() > 0.01
+    again, sequences = from_bundle(bundle, build_sequences(histories[0], bundle.vocabularies))
+    assert again.fusion.slope.tolist() == [1.0] * 4
+    np.testing.assert_allclose(score_users(again, sequences), straight[0], rtol=0, atol=1e-5)
 
 
 def test_the_pretrained_bundle_on_simulated_users() -> None:

@@ -14,6 +14,7 @@ from model.checkpoint import CheckpointError, Checkpoints, Snapshot
 from model.datasets import Dataset
 from model.evaluate import progress_bars
 from model.preparation import TrainingError, from_bundle, labels_of
+from model.recipe import Criterion
 from model.splits import Part
 from model.train import device_of, peak_memory_mib, read, train
 from model.trainer import EpochRecord, Schedule, Trainer
@@ -74,6 +75,45 @@ def test_fine_tuning_keeps_the_bundle_s_weights_unless_an_epoch_beats_them(
         assert len(fitted(trainer)) == epochs, "it gives up after four epochs in vain"
         kept = all(torch.equal(weights[name], value) for name, value in trainer.model.state_dict().items())
         assert kept == fine_tuning
+
+
+class Wavering(Trainer):
+    """The second epoch has the highest AUC, the third the lowest loss."""
+
+    def _validation(self, part: Part) -> EpochRecord:  # noqa: ARG002
+        epoch = len(self._history)
+        return {"validation_loss": abs(epoch - 2) + 0.1, "validation_auc": 0.9 - 0.1 * abs(epoch - 1)}
+
+
+@pytest.mark.parametrize(("compare_by", "best"), [("auc", 1), ("loss", 2), ("last", 4)])
+def test_epochs_are_compared_by_what_the_schedule_names(
+    sessions: Callable[..., Dataset], make_trainer: Callable[..., Trainer], compare_by: Criterion, best: int
+) -> None:
+    schedule = Schedule(epochs=5, batch_users=8, compare_by=compare_by)
+    made = make_trainer(sessions(), schedule)
+    trainer = Wavering(made.model, made.sequences, made.parts, made.labels, schedule, 1, 90)
+    weights: list[torch.Tensor] = []
+
+    with progress_bars(False) as bars:
+        trainer.fit(bars, on_epoch=lambda _: weights.append(trainer.model.fusion.hidden.weight.detach().clone()))
+    assert trainer._best_epoch == best
+    assert torch.equal(trainer.model.fusion.hidden.weight, weights[best])
+    assert not torch.equal(weights[best], weights[best - 1])
+
+
+def test_a_decaying_rate_runs_to_its_end(
+    sessions: Callable[..., Dataset], make_trainer: Callable[..., Trainer]
+) -> None:
+    schedule = Schedule(epochs=7, batch_users=8, rate_decay="cosine")
+    rates = [schedule.rate_at(done) for done in (0.0, 0.5, 1.0)]
+    assert rates == pytest.approx([1e-3, 0.51e-3, 0.02e-3])
+    assert Schedule().rate_at(0.7) == Schedule().learning_rate
+    made = make_trainer(sessions(), schedule)
+    trainer = Worsening(made.model, made.sequences, made.parts, made.labels, schedule, 1, 90)
+    assert len(fitted(trainer)) == 7, "no epoch is better than the first, and yet none is left out"
+    steps = -(-len(made.parts.train.users) // 8)
+    last = schedule.rate_at(1 - 1 / (7 * steps))
+    assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(last)
 
 
 def test_a_bundle_fixes_inputs_and_network(

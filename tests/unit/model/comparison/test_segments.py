@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_days_past_due_are_the_latest_that_were_reported(histories: Sequences) -
 
 def test_every_event_is_in_one_segment_of_each_way(histories: Sequences) -> None:
     ways = {each.by: each for each in segments(histories)}
-    assert set(ways) == {"days past due", "history", "product"}
+    assert set(ways) == {"days past due", "history", "product", "quarter"}
     for each in ways.values():
         assert len(each.of_event) == len(histories.kinds)
         assert 0 <= each.of_event.min() <= each.of_event.max() < len(each.names)
@@ -49,3 +50,12 @@ def test_every_event_is_in_one_segment_of_each_way(histories: Sequences) -> None
     first = histories.times_ms[histories.merged_starts[:-1]][histories.user_of_event]
     young = np.array(ways["history"].names)[ways["history"].of_event] == "under 90 days"
     assert np.array_equal(young, histories.times_ms - first < 90 * DAY_MS)
+
+
+def test_quarters_are_those_of_the_calendar(histories: Sequences) -> None:
+    (way,) = (each for each in segments(histories) if each.by == "quarter")
+    moments = [dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC) for time_ms in histories.times_ms]
+    expected = [f"{moment.year} Q{(moment.month - 1) // 3 + 1}" for moment in moments]
+    assert [way.names[found] for found in way.of_event] == expected
+    assert len(set(expected)) > 1
+    assert list(way.names) == sorted(way.names)
