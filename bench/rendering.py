@@ -259,11 +259,6 @@ def _workers_table(result: Result) -> tuple[Row, list[Row]]:
         ("processor seconds per million events, one worker", f"{costs['1']:.1f}"),
         ("processor seconds per million events, two workers", f"{costs['2']:.1f}"),
         ("two to one", _ratio(result["processor_time_of_two_to_one"])),
-        (
-            "processor seconds per million events, one worker beside a process that only computes",
-            f"{result['cpu_seconds_per_million_events_with_neighbour']:.1f}",
-        ),
-        ("two to that one", _ratio(result["processor_time_of_two_to_one_with_neighbour"])),
         ("events/s of a worker with the sink beside it", _count(sink["scores_per_second_beside_it"])),
         ("the sink has stored the last score after it, s", f"{sink['stored_after_the_last_score_s']:.1f}"),
     ]

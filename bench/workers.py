@@ -3,15 +3,11 @@
 The events are published while the workers are up and idle, so that no start and no rebalance is counted. On a machine
 whose cores the broker shares, rates of two workers say more of the machine than of them: what carries over to other
 machines is the processor time per event, which must not rise with the number of workers.
-
-Where cores are threads of the same physical core, even that rises with whatever else computes. So one worker is also
-measured beside a process that only computes: what two take more than that is what they cost each other.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -36,21 +32,12 @@ SETTLE_S = 8.0
 LIMIT_S = 240.0
 SAMPLE_S = 0.2
 
-NEIGHBOUR = """
-import sys, time
-ends_s = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < ends_s:
-    sum(range(10_000))
-"""
-"""A process that uses one core and nothing else, for as many seconds as it is told."""
-
 
 def measure(bench: Bench) -> dict[str, Any]:
     """Rates and processor time by number of workers, and how long after the last score the sink has stored it."""
     workload = bench.workload()
     rates: dict[int, list[float]] = {count: [] for count in COUNTS}
     cpu_s: dict[int, list[float]] = {count: [] for count in COUNTS}
-    beside_neighbour_s: list[float] = []
     for number in range(1, bench.rounds + 1):
         for count in COUNTS:
             bench.tell(f"round {number} of {bench.rounds}: {count} worker{'s' if count > 1 else ''}")
@@ -58,11 +45,7 @@ def measure(bench: Bench) -> dict[str, Any]:
                 rate, per_million = _lap(arena, workload, count)
             rates[count].append(rate)
             cpu_s[count].append(per_million)
-        bench.tell(f"round {number} of {bench.rounds}: 1 worker beside a process that computes")
-        with bench.arena(f"workers{number}-neighbour") as arena:
-            beside_neighbour_s.append(_lap(arena, workload, 1, neighbour=True)[1])
     medians = {count: statistics.median(found) for count, found in cpu_s.items()}
-    beside_neighbour = statistics.median(beside_neighbour_s)
     bench.tell("the sink beside a worker")
     with bench.arena("sink") as arena:
         sink = _sink(arena, workload, bench.folder / "postgres")
@@ -70,22 +53,17 @@ def measure(bench: Bench) -> dict[str, Any]:
         "events": len(workload),
         "rate_of_two_to_one": statistics.median(rates[2]) / statistics.median(rates[1]),
         "processor_time_of_two_to_one": medians[2] / medians[1],
-        "processor_time_of_two_to_one_with_neighbour": medians[2] / beside_neighbour,
         "events_per_second": {str(count): statistics.median(found) for count, found in rates.items()},
         "cpu_seconds_per_million_events": {str(count): median for count, median in medians.items()},
-        "cpu_seconds_per_million_events_with_neighbour": beside_neighbour,
         "sink": sink,
     }
 
 
-def _lap(arena: Arena, workload: Workload, count: int, *, neighbour: bool = False) -> tuple[float, float]:
+def _lap(arena: Arena, workload: Workload, count: int) -> tuple[float, float]:
     """Scores per second, and processor seconds of all workers together per million events."""
     with ExitStack() as stack:
         workers = [_started(arena.worker(f"worker{number}"), stack) for number in range(count)]
         time.sleep(SETTLE_S)
-        if neighbour:
-            command = [sys.executable, "-c", NEIGHBOUR, str(LIMIT_S)]
-            _started(ServerProcess("neighbour", command, arena.folder / "neighbour.log"), stack)
         before_s = _cpu_s(workers)
         published = arena.publish(workload)
         arena.wait_for(workers[0], arena.topics.scores, published, LIMIT_S)

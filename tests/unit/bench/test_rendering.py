@@ -81,10 +81,8 @@ def results() -> dict[str, dict[str, Any]]:
         "workers": {
             "rate_of_two_to_one": 1.8,
             "processor_time_of_two_to_one": 1.05,
-            "processor_time_of_two_to_one_with_neighbour": 0.97,
             "events_per_second": {"1": 40_000.0, "2": 72_000.0},
             "cpu_seconds_per_million_events": {"1": 25.0, "2": 26.25},
-            "cpu_seconds_per_million_events_with_neighbour": 27.0,
             "sink": {
                 "scores": 240_000,
                 "scores_per_second_beside_it": 39_000.0,
