@@ -37,7 +37,7 @@ from model.playback import score_sequences
 from model.preparation import TrainingError, from_bundle
 from model.preparation import labels_of as _labels
 from model.preparation import prepare as _prepare
-from model.recipe import recipe_of
+from model.recipe import Recipe, recipe_of
 from model.reference import take_reference, write_reference
 from model.scored import scored, scored_users
 from model.sequences import Sequences
@@ -129,15 +129,16 @@ def train(
     with progress_bars(progress) as bars:
         material = read(dataset, bars, max_users=max_users, grace_days=grace_days)
         base = None if start is None else Bundle.load(start)
+        recipe = recipe_of(dataset) if base is None else Recipe()
         if base is None:
-            network = recipe_of(dataset).shaped(architecture or Architecture())
+            network = recipe.shaped(architecture or Architecture())
             if dropout is not None:
                 network = replace(network, dropout=dropout)
             prepared = _prepare(material.sequences, material.parts, network, protected, rules)
         else:
             prepared = from_bundle(base, material.sequences)
         model, sequences = prepared
-        schedule = Schedule(
+        asked = Schedule(
             epochs=epochs,
             batch_users=batch_users or default_batch_users(material.parts.train),
             alert_budget=alert_budget,
@@ -145,8 +146,7 @@ def train(
             learning_rate=learning_rate or (LEARNING_RATE if base is None else FINE_TUNING_RATE),
             augmentation=augmentation or Augmentation(),
         )
-        if base is None:
-            schedule = recipe_of(dataset).applied(schedule)
+        schedule = recipe.applied(asked)
         options = {
             "schedule": asdict(schedule),
             "rules": None if base is not None else asdict(rules or InputRules()),

@@ -27,8 +27,8 @@ KNOWN_UNTIL = dt.date(2006, 4, 1)
 """Beyond 180 days after the last event, so that the label answers every horizon of every event."""
 
 RECIPE = Recipe(rate_decay="cosine")
-"""Six events of a kind are learned in a few epochs, what is left between them only at a falling rate; docs/training.md
-has what that is worth."""
+"""At a constant rate the validation AUC goes up and down from epoch to epoch by as much as there is left to gain;
+docs/training.md has what a falling rate is worth."""
 
 _FILES = ("UCI_Credit_Card.csv",)
 _PAY = ("PAY_6", "PAY_5", "PAY_4", "PAY_3", "PAY_2", "PAY_0")

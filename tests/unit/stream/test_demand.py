@@ -10,16 +10,22 @@ from stream.demand import Demand
 LONG_S = 60.0
 
 
-async def test_the_first_records_wait_for_nobody() -> None:
-    await asyncio.wait_for(Demand(LONG_S).wait(), LONG_S / 2)
-
-
-async def test_records_wait_until_somebody_wants_them() -> None:
+async def waiting_in_vain() -> tuple[Demand, asyncio.Task[None]]:
+    """A demand that has ended, and somebody who has begun to wait for the next."""
     demand = Demand(LONG_S)
     demand.end()
     waiting = asyncio.create_task(demand.wait())
     for _ in range(5):
         await asyncio.sleep(0)
+    return demand, waiting
+
+
+async def test_the_first_records_wait_for_nobody() -> None:
+    await asyncio.wait_for(Demand(LONG_S).wait(), LONG_S / 2)
+
+
+async def test_records_wait_until_somebody_wants_them() -> None:
+    demand, waiting = await waiting_in_vain()
     assert not waiting.done()
     demand.begin()
     await asyncio.wait_for(waiting, LONG_S / 2)
@@ -27,11 +33,7 @@ async def test_records_wait_until_somebody_wants_them() -> None:
 
 async def test_a_demand_that_has_ended_again_still_wakes_who_waited_for_it() -> None:
     """A poll that finds records at once ends its demand before a fetch that waits has run."""
-    demand = Demand(LONG_S)
-    demand.end()
-    waiting = asyncio.create_task(demand.wait())
-    for _ in range(5):
-        await asyncio.sleep(0)
+    demand, waiting = await waiting_in_vain()
     demand.begin()
     demand.end()
     await asyncio.wait_for(waiting, LONG_S / 2)
