@@ -25,7 +25,7 @@ NAMED_EVENTS = 4
 """How many of the events that weighed most an alert names."""
 
 WEIGHT_DECIMALS = 6
-"""Weights that agree to so many decimals are the same: what is beyond is rounding."""
+"""Weights are told, and compared, to so many decimals: what is beyond is rounding."""
 
 _PROFILES = KINDS.index("profiles")
 _SMALLEST_PROBABILITY = 1e-7
@@ -58,12 +58,8 @@ class Explainer:
             return []
         log_odds, contributions = self.weigh(readout, ages)
         reasons = reasons_of(contributions, facts, log_odds, self.effects)
-        explained = []
-        for number, partition in enumerate(partitions):
-            recent = np.roll(weighed[number], -(int(sequence[number]) % WEIGHED_EVENTS))
-            weighed_most = self._weighed_most(recent, partition, contributions[number])
-            explained.append(Explanation(reasons[number], weighed_most))
-        return explained
+        weighed_most = self._weighed_most(weighed, sequence, contributions, partitions)
+        return [Explanation(*both) for both in zip(reasons, weighed_most, strict=True)]
 
     def contributions(self, readout: NDArray[np.float32], ages: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-odds that each branch adds, float32 `[n, kinds]`; arguments as for `Bundle.score`."""
@@ -86,27 +82,42 @@ class Explainer:
         log_odds = np.log(probability / (1 - probability)).reshape(len(variants), len(readout))
         return log_odds[0], np.asarray((log_odds[0] - log_odds[1:]).T, dtype=np.float32)
 
-    def _weighed_most(self, recent: Rows, partition: int, contribution: NDArray[np.float32]) -> list[WeighedEvent]:
-        """Of a user's recent events, oldest first, those that weighed most: attention times contribution.
+    def _weighed_most(
+        self,
+        weighed: Rows,
+        sequence: NDArray[np.int64],
+        contributions: NDArray[np.float32],
+        partitions: Sequence[int],
+    ) -> list[list[WeighedEvent]]:
+        """Of each user's recent events those that weighed most: attention times contribution.
 
         Of those that weigh the same the latest come first, which matters where a model attends to all alike.
         """
-        recent = recent[(recent["occurred_ms"] != NO_TIME) & (recent["kind"] != _PROFILES)]
-        share = np.zeros(len(recent))
-        for kind_no in np.unique(recent["kind"]):
-            of_kind = recent["kind"] == kind_no
-            logits = recent["attention"][of_kind].astype(np.float64)
-            odds = np.exp(logits - logits.max())
-            share[of_kind] = odds / odds.sum()
-        weight = share * np.maximum(contribution[recent["kind"]], 0)
+        back = (sequence[:, None] - 1 - np.arange(WEIGHED_EVENTS)) % WEIGHED_EVENTS
+        latest_first = np.take_along_axis(weighed, back, axis=1)
+        kind, logit = latest_first["kind"], latest_first["attention"].astype(np.float64)
+        counts = (latest_first["occurred_ms"] != NO_TIME) & (kind != _PROFILES)
+        share = np.zeros(kind.shape)
+        for kind_no in range(len(KINDS)):
+            of_kind = counts & (kind == kind_no)
+            most = np.max(logit, axis=1, where=of_kind, initial=-np.inf, keepdims=True)
+            odds = np.exp(logit - most, where=of_kind, out=np.zeros(kind.shape))
+            np.divide(odds, odds.sum(axis=1, keepdims=True), where=of_kind, out=share)
+        share = share.round(WEIGHT_DECIMALS)
+        weight = share * np.maximum(np.take_along_axis(contributions, kind, axis=1), 0)
+        order = np.argsort(-weight, axis=1, kind="stable")[:, :NAMED_EVENTS]
         return [
-            WeighedEvent(
-                topic=self._inputs[int(recent["kind"][at])],
-                partition=partition,
-                offset=int(recent["offset"][at]),
-                occurred_at=moment_of(int(recent["occurred_ms"][at])),
-                weight=float(share[at]),
-            )
-            for at in np.lexsort((-np.arange(len(weight)), -weight.round(WEIGHT_DECIMALS)))[:NAMED_EVENTS]
-            if weight[at] > 0
+            [
+                WeighedEvent(
+                    topic=self._inputs[event["kind"]],
+                    partition=partition,
+                    offset=int(event["offset"]),
+                    occurred_at=moment_of(int(event["occurred_ms"])),
+                    weight=float(share[number, at]),
+                )
+                for at in order[number].tolist()
+                if weight[number, at] > 0
+                for event in (latest_first[number, at],)
+            ]
+            for number, partition in enumerate(partitions)
         ]
