@@ -134,8 +134,13 @@ def _leaders(client: AIOKafkaClient) -> Callable[[str, int], int]:
     return leader_of
 
 
-async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> float:
-    """Publish in whole record batches, as many events each `TICK_S` as are due; returns the seconds that it took."""
+async def feed_bulk(
+    servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float
+) -> tuple[float, float]:
+    """Publish in whole record batches, as many events each `TICK_S` as are due; returns when it began and ended.
+
+    Both by `time.monotonic`; what is prepared before the first event is due lies before the beginning.
+    """
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
@@ -159,4 +164,4 @@ async def feed_bulk(servers: str, topics: Topics, records: Sequence[KeyedEvent],
             ]
             await asyncio.sleep(TICK_S)
         await asyncio.gather(*pending)
-        return time.monotonic() - start_s
+        return start_s, time.monotonic()

@@ -1,10 +1,13 @@
 """Twice as many events as the worker can take, for a while: what it keeps of its speed, memory, lag, and the way back.
 
-The publisher runs on the same cores, so what the worker keeps is its speed beside a publisher that never waits.
+Publisher and broker run on the same cores. So the worker's speed is taken alone, under overload, and from a backlog
+while the same events are published at the same rate into topics that nobody reads. What the last two differ by is
+overload; the rest is sharing a machine.
 """
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from dataclasses import dataclass
@@ -23,12 +26,28 @@ LIMIT_S = 240.0
 
 @dataclass(frozen=True)
 class Moment:
-    """One sample: seconds since the start of publishing, records in the input topics and in `scores`, memory."""
+    """One sample: seconds since the watch began, records in the input topics and in `scores`, memory."""
 
     at_s: float
     published: int
     scored: int
     rss_mib: float
+
+
+@dataclass(frozen=True)
+class Flood:
+    """So many events were published, from when to when in seconds since the watch began."""
+
+    events: int
+    start_s: float
+    end_s: float
+
+    @property
+    def events_per_second(self) -> float:
+        return self.events / (self.end_s - self.start_s)
+
+    def covers(self, moment: Moment) -> bool:
+        return self.start_s <= moment.at_s <= self.end_s
 
 
 class Sampler(threading.Thread):
@@ -41,16 +60,16 @@ class Sampler(threading.Thread):
         self._finished = threading.Event()
         self.moments: list[Moment] = []
         self.failure: Exception | None = None
+        self.started_s = time.monotonic()
 
     def run(self) -> None:
         watch = TopicWatch(self._arena.servers)
         topics = self._arena.topics
-        started_s = time.monotonic()
         try:
             while not self._finished.is_set():
                 published, scored = watch.size(*topics.inputs), watch.size(topics.scores)
                 rss_mib = Sample.of(self._worker, scored).rss_mib
-                self.moments.append(Moment(time.monotonic() - started_s, published, scored, rss_mib))
+                self.moments.append(Moment(time.monotonic() - self.started_s, published, scored, rss_mib))
                 self._finished.wait(SAMPLE_S)
         except Exception as error:
             self.failure = error
@@ -66,56 +85,90 @@ class Sampler(threading.Thread):
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Speed alone and under overload, greatest lag, memory, seconds until caught up."""
+    """Speed alone, beside such a publisher and under overload, greatest lag, memory, seconds until caught up.
+
+    Medians of the rounds; `samples` are of the last. The rate offered follows from the first round's speed alone.
+    """
     workload = bench.workload()
-    with bench.arena("alone") as arena:
-        published = arena.publish(workload)
-        bench.tell("measuring what the worker sustains")
-        alone = arena.race(arena.worker(), arena.topics.scores, published, LIMIT_S).events_per_second
-    offered = alone * FACTOR
-    flood = bench.workload(max(2, round(offered * bench.seconds)))
-    with bench.arena("overload") as arena:
-        bench.tell(f"offering {offered:,.0f} events per second for {bench.seconds:.0f} s")
-        moments, fed_s = _flood(arena, flood, offered)
-    return _figures(alone, offered, len(flood), fed_s, moments)
+    offered, flood = 0.0, workload
+    rounds: list[dict[str, Any]] = []
+    for number in range(1, bench.rounds + 1):
+        with bench.arena(f"alone{number}") as arena:
+            published = arena.publish(workload)
+            bench.tell(f"round {number} of {bench.rounds}: what the worker sustains")
+            alone = arena.race(arena.worker(), arena.topics.scores, published, LIMIT_S).events_per_second
+        if not offered:
+            offered = alone * FACTOR
+            flood = bench.workload(max(2, round(offered * bench.seconds)))
+        with bench.arena(f"beside{number}") as arena, bench.arena(f"elsewhere{number}") as elsewhere:
+            arena.publish(flood)
+            bench.tell(f"round {number} of {bench.rounds}: publishing {offered:,.0f} events per second elsewhere")
+            moments, taken = _flood(arena, elsewhere, flood, offered)
+            beside = rate([moment for moment in moments if taken.covers(moment)])
+        with bench.arena(f"overload{number}") as arena:
+            arena.publish(Workload(flood.users, flood.records[:1]))
+            bench.tell(f"round {number} of {bench.rounds}: offering {offered:,.0f} events per second")
+            moments, taken = _flood(arena, arena, Workload(flood.users, flood.records[1:]), offered)
+        rounds.append(figures_of(moments, taken, alone, beside))
+    return {"wanted_events_per_second": offered, **medians_of(rounds), "rounds": rounds}
 
 
-def _flood(arena: Arena, flood: Workload, rate_per_s: float) -> tuple[list[Moment], float]:
+def medians_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each figure its median over the rounds that have it; of what is no number the last round's."""
+    found = dict(rounds[-1])
+    for name in found:
+        values = [each[name] for each in rounds if isinstance(each[name], (int, float))]
+        if values:
+            found[name] = statistics.median(values)
+    return found
+
+
+def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tuple[list[Moment], Flood]:
+    """Publish `flood` into the topics of `into` beside the worker of `arena`, which has something to begin with.
+
+    Returns its moments and when publishing began and ended. The moments go on until the worker has caught up where the
+    flood is its own, and end with it where it is not.
+    """
     scores = arena.topics.scores
     worker = arena.worker()
     worker.start()
     try:
-        arena.publish(Workload(flood.users, flood.records[:1]))
         arena.wait_for(worker, scores, 1, LIMIT_S)
         sampler = Sampler(arena, worker)
         sampler.start()
         try:
-            fed_s = run_loop(feed_bulk(arena.servers, arena.topics, flood.records[1:], rate_per_s))
-            arena.wait_for(worker, scores, len(flood), LIMIT_S)
+            began_s, ended_s = run_loop(feed_bulk(arena.servers, into.topics, flood.records, rate_per_s))
+            if into is arena:
+                arena.wait_for(worker, scores, len(flood) + 1, LIMIT_S)
         finally:
             moments = sampler.finish()
     finally:
         worker.stop()
-    return moments, fed_s
+    return moments, Flood(len(flood), began_s - sampler.started_s, ended_s - sampler.started_s)
 
 
-def _figures(alone: float, offered: float, events: int, fed_s: float, moments: list[Moment]) -> dict[str, Any]:
-    during = [moment for moment in moments if moment.at_s <= fed_s] or moments[:1]
-    after = [moment for moment in moments if moment.at_s > fed_s]
+def figures_of(moments: list[Moment], flood: Flood, alone: float, beside: float) -> dict[str, Any]:
+    """What the moments say of the time in which too much was offered, and of the time after it.
+
+    `alone` and `beside` are the events per second that the worker scores without a publisher, and beside one.
+    """
+    during = [moment for moment in moments if flood.covers(moment)] or moments[:1]
+    after = [moment for moment in moments if moment.at_s > flood.end_s]
     under = rate(during)
     return {
-        "events": events,
+        "events": flood.events,
         "alone_events_per_second": alone,
-        "wanted_events_per_second": offered,
-        "offered_events_per_second": events / fed_s,
+        "beside_publisher_events_per_second": beside,
+        "offered_events_per_second": flood.events_per_second,
         "overloaded_events_per_second": under,
         "throughput_kept": under / alone,
+        "throughput_kept_beside_publisher": under / beside if beside else None,
         "catching_up_events_per_second": rate(after),
         "greatest_lag_events": max(moment.published - moment.scored for moment in moments),
-        "caught_up_after_s": max(moments[-1].at_s - fed_s, 0.0),
+        "caught_up_after_s": max(moments[-1].at_s - flood.end_s, 0.0),
         "rss_mib_before": moments[0].rss_mib,
         "rss_mib_greatest": max(moment.rss_mib for moment in moments),
-        "samples": [[round(m.at_s, 2), m.published, m.scored, round(m.rss_mib, 1)] for m in moments],
+        "samples": [[round(m.at_s - flood.start_s, 2), m.published, m.scored, round(m.rss_mib, 1)] for m in moments],
     }
 
 

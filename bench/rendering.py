@@ -268,9 +268,11 @@ def _workers_table(result: Result) -> tuple[Row, list[Row]]:
 def _overload_table(result: Result) -> tuple[Row, list[Row]]:
     rows: list[Row] = [
         ("alone, from a backlog, events/s", _count(result["alone_events_per_second"])),
+        ("from a backlog, beside such a publisher, events/s", _count(result["beside_publisher_events_per_second"])),
         ("offered, events/s", _count(result["offered_events_per_second"])),
         ("scored meanwhile, events/s", _count(result["overloaded_events_per_second"])),
         ("kept of the speed alone", _ratio(result["throughput_kept"])),
+        ("kept of the speed beside such a publisher", _ratio(result["throughput_kept_beside_publisher"])),
         ("scored while catching up, events/s", _count(result["catching_up_events_per_second"])),
         ("greatest lag, events", _count(result["greatest_lag_events"])),
         ("caught up after, s", f"{result['caught_up_after_s']:.1f}"),

@@ -39,7 +39,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "users": Measurement(users.measure, Sizes(events=0, users=1_000_000, seconds=0.0, rounds=2), broker=False),
     "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=300_000, seconds=0.0, rounds=2)),
     "workers": Measurement(workers.measure, Sizes(events=240_000, users=10_000, seconds=0.0, rounds=2)),
-    "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=1)),
+    "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=3)),
 }
 
 

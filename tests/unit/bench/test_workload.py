@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bench.arena import Lap, launch, spread
-from bench.overload import Moment, rate
+from bench.overload import Flood, Moment, figures_of, medians_of, rate
 from bench.workload import Stream, Workload, user_id
 
 
@@ -62,3 +62,29 @@ def test_another_python_runs_a_module_of_this_tree() -> None:
     command = launch("python", "bench.contenders.limit", "task")
     assert (command[0], command[1], command[3]) == ("python", "-c", "task")
     compile(command[2], "launch", "exec")
+
+
+def test_overload_is_judged_from_the_first_event_offered_to_the_last() -> None:
+    # Two seconds of preparing, four of 100 events/s of which 60 are scored, four of catching up.
+    offered = [0, 0, 0, 100, 200, 300, 400, 400, 400, 400, 400]
+    scored = [0, 0, 0, 60, 120, 180, 240, 280, 320, 360, 400]
+    moments = [Moment(float(at), *both, 100.0 + at) for at, both in enumerate(zip(offered, scored, strict=True))]
+    figures = figures_of(moments, Flood(400, 2.0, 6.0), alone=80.0, beside=60.0)
+    assert figures["offered_events_per_second"] == 100.0
+    assert figures["overloaded_events_per_second"] == 60.0
+    assert figures["throughput_kept"] == 0.75
+    assert figures["throughput_kept_beside_publisher"] == 1.0
+    assert figures["catching_up_events_per_second"] == 40.0
+    assert figures["greatest_lag_events"] == 160
+    assert figures["caught_up_after_s"] == 4.0
+    assert figures["samples"][2][:3] == [0.0, 0, 0]
+    assert figures_of(moments, Flood(400, 2.0, 6.0), alone=80.0, beside=0.0)["throughput_kept_beside_publisher"] is None
+
+
+def test_overload_takes_the_median_of_the_rounds() -> None:
+    rounds = [{"kept": 0.5, "beside": None, "samples": [1]}, {"kept": 0.9, "beside": 0.7, "samples": [2]}]
+    assert medians_of([*rounds, {"kept": 0.8, "beside": None, "samples": [3]}]) == {
+        "kept": 0.8,
+        "beside": 0.7,
+        "samples": [3],
+    }
