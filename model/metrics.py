@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
+DRAWS = 200
+"""Sets of outcomes for a mean that chance gives."""
 
 
 def roc_auc(happened: NDArray[np.bool_], score: NDArray[Any]) -> float | None:
@@ -50,6 +52,21 @@ def calibration_error(happened: NDArray[np.bool_], probability: NDArray[Any], bi
     groups = np.array_split(np.argsort(probability, kind="stable"), min(bins, len(happened)))
     gaps = [abs(float(probability[group].mean()) - float(happened[group].mean())) * len(group) for group in groups]
     return sum(gaps) / len(happened)
+
+
+def calibration_error_by_chance(probability: NDArray[Any], bins: int = BINS, draws: int = DRAWS) -> float | None:
+    """`calibration_error` that these scores have on average if they are right: the mean over outcomes drawn from them,
+    each by itself; None without examples.
+
+    What a small sample shows at best. Outcomes of one user that depend on each other would show more.
+    """
+    if not len(probability):
+        return None
+    random = np.random.default_rng(0)
+    ranked = np.sort(probability.astype(np.float64))
+    starts = [int(group[0]) for group in np.array_split(np.arange(len(ranked)), min(bins, len(ranked)))]
+    gaps = [np.add.reduceat(ranked - (random.random(len(ranked)) < ranked), starts) for _ in range(draws)]
+    return float(np.abs(gaps).sum(axis=1).mean() / len(ranked))
 
 
 def summary(happened: NDArray[np.bool_], probability: NDArray[Any]) -> dict[str, float | int | None]:

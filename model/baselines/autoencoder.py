@@ -48,11 +48,8 @@ class Autoencoder(Tabular):
             fit_network(network, loss, validate, len(steady), Schedule(), lesson.seed, lesson.progress, self.name)
 
     def _logits(self, values: NDArray[np.float32]) -> Floats:
-        import torch
+        from model.baselines.fitting import outputs_of
 
-        from model.baselines.fitting import one_thread
-
-        inputs = torch.from_numpy(self._dense.inputs(values))
-        with torch.no_grad(), one_thread():
-            errors: Floats = ((self._network(inputs) - inputs) ** 2).mean(dim=1).double().numpy()
+        inputs = self._dense.inputs(values)
+        errors: Floats = ((outputs_of(self._network, inputs) - inputs) ** 2).mean(axis=1, dtype=np.float64)
         return errors

@@ -14,6 +14,9 @@ from rich.progress import Progress
 
 LEARNING_RATE = 1e-3
 GRADIENT_NORM = 1.0
+ROWS_MULTIPLE = 32
+"""Rows go through a network in multiples of so many: a product of matrices takes the rows left over by another way, and
+a row's last bits would depend on how many there are."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,17 @@ def fit_network(
             break
     network.load_state_dict(best_weights)
     network.eval()
+
+
+def outputs_of(network: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a network of one input row per example makes of `inputs` `[rows, width]`, float32 `[rows, …]`.
+
+    A row's outputs are the same, to the last bit, whatever rows go with it.
+    """
+    padded = np.pad(inputs, ((0, -len(inputs) % ROWS_MULTIPLE), (0, 0)))
+    with torch.no_grad(), one_thread():
+        outputs: NDArray[np.float32] = network(torch.from_numpy(padded))[: len(inputs)].numpy()
+    return outputs
 
 
 @contextmanager

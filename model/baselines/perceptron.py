@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 HIDDEN = (128, 64)
 DROPOUT = 0.3
-ROWS_MULTIPLE = 32
-"""Rows are scored in multiples of so many: a product of matrices takes the rows left over by another way, and a row's
-last bits would depend on how many there are."""
 
 
 class Perceptron(Tabular):
@@ -51,13 +48,9 @@ class Perceptron(Tabular):
         self._platt = Platt.fit(self._logits(lesson.validation.values), lesson.validation_happened)
 
     def _logits(self, values: NDArray[np.float32]) -> Floats:
-        import torch
+        from model.baselines.fitting import outputs_of
 
-        from model.baselines.fitting import one_thread
-
-        with torch.no_grad(), one_thread():
-            inputs = np.pad(self._dense.inputs(values), ((0, -len(values) % ROWS_MULTIPLE), (0, 0)))
-            logits: Floats = self._network(torch.from_numpy(inputs))[: len(values), 0].double().numpy()
+        logits: Floats = outputs_of(self._network, self._dense.inputs(values))[:, 0].astype(np.float64)
         return logits
 
 

@@ -19,12 +19,14 @@ from model.comparison.problem import Problem
 from model.comparison.resampling import Weights, calibration, draw_users, interval, ranking, weighted_quantile
 from model.comparison.segments import Segments, segments
 from model.comparison.trial import Trial
-from model.metrics import roc_auc
+from model.metrics import calibration_error_by_chance, roc_auc
 
 BUDGETS = (5.0, 15.0, 40.0)
 """Alerts per 1,000 users and month. The first is the table's; the others are those that bundles are shipped with."""
 DIGITS = 5
 INFLATED = frozenset({"ece"})
+BY_CHANCE = "ece_by_chance"
+"""Calibration error that right scores would show on as many examples; not resampled."""
 Draws = dict[str, NDArray[np.float64]]
 """Values of figures per resample, the sample itself first."""
 
@@ -131,9 +133,12 @@ def _judged(
         offset += court.weights[number].shape[1]
     draws = {name: _mean_of_known([each[name] for each in ranked]) for name in ("auc", "pr_auc", "ks")}
     pooled = np.concatenate(court.weights, axis=1)
-    if are_probabilities:
-        return draws | calibration(np.concatenate(happened_), np.concatenate(scores_), np.concatenate(users_), pooled)
-    return draws | {name: np.full(len(pooled), np.nan) for name in ("brier", "ece")}
+    if not are_probabilities:
+        return draws | {name: np.full(len(pooled), np.nan) for name in ("brier", "ece", BY_CHANCE)}
+    scores = np.concatenate(scores_)
+    found = calibration(np.concatenate(happened_), scores, np.concatenate(users_), pooled)
+    by_chance = calibration_error_by_chance(scores)
+    return draws | found | {BY_CHANCE: np.array([np.nan if by_chance is None else by_chance])}
 
 
 def _scores_at(problem: Problem, trial: Trial, horizon_days: int) -> tuple[NDArray[np.float32], bool]:

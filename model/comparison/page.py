@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 PAGE = "models.md"
 REPORTS = "models"
-"""Folder of the reports beside the page, one file per source, as `foreshock compare --report` wrote it. They stand with
-the documents because nothing but the page reads them; the package does not carry them."""
+"""Folder of the reports beside the page, one file per comparison, as `foreshock compare --report` wrote it: a source's
+own by its name, further ones of it by names of theirs. They stand with the documents because nothing but the page reads
+them; the package does not carry them."""
 
 Report: TypeAlias = dict[str, Any]
 Row: TypeAlias = Sequence[str]
@@ -63,35 +64,38 @@ def models_page(docs: Path) -> str:
 
 
 def read_reports(folder: Path) -> dict[str, Report]:
-    """Reports by source. Raises `PageError` for a file that is no report."""
-    reports = {}
+    """Reports by the names of their files. Raises `PageError` for a file that is no report."""
+    reports: dict[str, Report] = {}
     for path in sorted(folder.glob("*.json")):
         try:
             report = json.loads(path.read_bytes())
-            reports[report["source"]] = report
-        except (ValueError, KeyError, TypeError) as error:
+            missing = sorted({"source", "settings"} - set(report))
+        except (ValueError, TypeError) as error:
             raise PageError(f"{path} is no report of `foreshock compare` ({error!r}); make it again") from None
+        if missing:
+            raise PageError(f"{path} is no report of `foreshock compare` (no {' and '.join(missing)}); make it again")
+        reports[path.stem] = report
     return reports
 
 
 def section(reports: dict[str, Report]) -> str:
-    """The generated section: per source its tables, or how to make them."""
+    """The generated section: per comparison its tables; for a source without one, how to make it."""
     parts = []
-    for source in dict.fromkeys([*EXAMPLE, *reports]):
-        parts.append(f"## {source}\n")
-        if source in reports:
-            parts.extend(_source(reports[source]))
+    for name in dict.fromkeys([*EXAMPLE, *reports]):
+        parts.append(f"## {name}\n")
+        if name in reports:
+            parts.extend(_comparison(name, reports[name]))
         else:
             parts.append(
-                f"Not compared yet. `{EXAMPLE[source]} --report docs/models/{source}.json` compares it; "
+                f"Not compared yet. `{EXAMPLE[name]} --report docs/models/{name}.json` compares it; "
                 "`foreshock docs write` puts the figures here.\n"
             )
     return "\n".join(parts)
 
 
-def _source(report: Report) -> Iterator[str]:
+def _comparison(name: str, report: Report) -> Iterator[str]:
     for setting in report["settings"]:
-        yield f"### {report['source']}: {setting['name']}\n"
+        yield f"### {name}: {setting['name']}\n"
         yield f"{setting['about']} {_judged(setting)}\n"
         yield _ranking(setting)
         yield f"{_budget_words(report, setting)}\n"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.metrics import brier, calibration_error, pr_auc, roc_auc, summary
+from model.metrics import brier, calibration_error, calibration_error_by_chance, pr_auc, roc_auc, summary
 
 EXAMPLES = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=40)
 
@@ -39,6 +39,19 @@ def test_a_calibrated_score_has_little_error_and_a_doubled_one_has_much() -> Non
     assert calibration_error(bad, probability) < 0.006
     assert calibration_error(bad, np.minimum(2 * probability, 1)) > 0.05
     assert brier(bad, probability) < brier(bad, np.minimum(2 * probability, 1))
+
+
+@pytest.mark.parametrize("examples", [10, 682, 30_000])
+def test_by_chance_right_scores_have_the_error_that_they_have(examples: int) -> None:
+    random = np.random.default_rng(1)
+    probability = random.beta(1, 8, examples).astype(np.float32)
+    found = [calibration_error(random.random(examples) < probability, probability) for _ in range(200)]
+    assert calibration_error_by_chance(probability) == pytest.approx(np.mean(found), rel=0.1)
+
+
+def test_certain_scores_have_no_error_by_chance() -> None:
+    assert calibration_error_by_chance(np.array([0.0, 1.0, 1.0])) == 0.0
+    assert calibration_error_by_chance(np.zeros(0)) is None
 
 
 def test_no_examples_have_no_measures() -> None:

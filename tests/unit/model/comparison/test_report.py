@@ -124,6 +124,10 @@ def test_the_page_shows_every_row_and_target(report: dict[str, Any], tmp_path: P
     assert "a processor" in text
     page.write_text(text)
     assert models_page(tmp_path) == text
+    (tmp_path / "models" / "simulator-again.json").write_text(json.dumps(report))
+    both = models_page(tmp_path)
+    assert text.partition("\n\n<!-- comparison:end")[0] in both
+    assert f"### simulator-again: {report['settings'][0]['name']}" in both
 
 
 def test_a_broken_page_or_report_is_named(tmp_path: Path) -> None:
