@@ -82,7 +82,10 @@ def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
     fetch = fetcher._proc_fetch_request
 
     async def fetch_when_polled(*request: Any) -> Any:
-        await polls.wait()
+        try:
+            await polls.wait()
+        except asyncio.CancelledError:
+            return False  # as the fetcher's own does: who cancels it waits for it, and wants no exception
         return await fetch(*request)
 
     fetcher._proc_fetch_request = fetch_when_polled
@@ -250,6 +253,10 @@ class Consumer(driver.Consumer):
         # Here and not before the poll: a poll may wait out a whole rebalance before it fetches.
         self._polled_generation = self.app.consumer_generation_id
         wanted = None if active_partitions is None else active_partitions - self.held
+        if wanted is not None and self.app.rebalancing:
+            # Faust lets inputs be polled, then seeks to what was committed (nowhere, where nothing was), and at last
+            # empties the queues of its streams: what was polled by then would never be scored.
+            wanted = {tp for tp in wanted if self._is_changelog_tp(tp)}
         if wanted is not None and not wanted:
             await self.sleep(timeout)
             return {}

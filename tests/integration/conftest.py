@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from events.types import KINDS, Event, Kind
 from stream.embedded.server import ServerProcess
@@ -102,7 +102,8 @@ class Deployment:
         try:
             try:
                 offsets = admin.list_group_offsets({group: None}).get(group, {})
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):  # a new broker has no groups yet
+            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+                # A new broker has no groups yet.
                 return 0
             return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic in set(topics))
         finally:

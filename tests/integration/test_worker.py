@@ -170,6 +170,34 @@ def test_a_worker_has_its_users_back(deploy: Deploy, fault: str) -> None:
     assert final == {(partition, key): row for partition, key, row in slab.items()}
 
 
+SLOW_TO_BEGIN = """
+import asyncio
+from stream.engine import Engine
+from stream.transport import Consumer
+seek, take = Consumer.perform_seek, Engine.take
+async def seek_slowly(self):
+    await seek(self)
+    await asyncio.sleep(1)
+async def take_slowly(self, poll):
+    await asyncio.sleep(0.05)
+    return await take(self, poll)
+Consumer.perform_seek, Engine.take = seek_slowly, take_slowly
+"""
+
+
+def test_nothing_is_read_before_it_can_be_taken(deploy: Deploy) -> None:
+    """Between the end of recovery and the return of the flow, however long that takes: Faust then empties the queue of
+    the agent, and what lay there would never be scored."""
+    deployment = deploy(watchdog=False, batch_max_records=100)
+    published = deployment.publish(simulated(200, 8))
+    with deployment.running("worker", "first", fault=SLOW_TO_BEGIN) as first:
+        deployment.wait(lambda: deployment.size(deployment.topics.scores) > 0, "first scores", first)
+        with deployment.running("worker", "second", fault=SLOW_TO_BEGIN):
+            deployment.wait_until_scored(first)
+    scores = [msgspec.json.decode(r.value, type=Score) for r in deployment.records(deployment.topics.scores)]
+    assert len({score.score_id for score in scores}) == published
+
+
 def reference(deployment: Any) -> tuple[Scorer, Slab]:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))

@@ -54,7 +54,17 @@ class Loop:
 
     def rebalance(self, generation: int) -> None:
         self.consumer.stop_flow()
+        self.app.rebalancing = True
         self.app.consumer_generation_id = generation
+
+    def recover(self) -> None:
+        """Changelogs are read, and inputs may be polled as far as Faust is concerned; it has yet to empty the queues of
+        its streams for the last time."""
+        self.consumer.resume_flow()
+
+    def resume(self) -> None:
+        self.consumer.resume_flow()
+        self.app.rebalancing = False
 
 
 @pytest.fixture
@@ -89,20 +99,32 @@ async def test_the_first_poll_after_a_rebalance_is_delivered(loop: Loop) -> None
     await settled()
     assert loop.answers.polls == 0, "the flow is stopped"
     loop.rebalance(2)
-    loop.consumer.resume_flow()
+    loop.resume()
     loop.answers.queue.put_nowait({INPUT: [RECORD]})
     poll = await asyncio.wait_for(loop.delivered.get(), 5)
     assert isinstance(poll, Poll)
     assert poll.records == {INPUT: [RECORD]}
 
 
+async def test_inputs_are_not_polled_before_a_rebalance_has_ended(loop: Loop) -> None:
+    """Nothing brings back what was polled then, unless something had been committed before."""
+    loop.answers.queue.put_nowait({INPUT: [RECORD]})
+    loop.recover()
+    await settled()
+    assert loop.answers.polls == 0
+    loop.resume()
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
+        pass
+    assert poll.records == {INPUT: [RECORD]}
+
+
 async def test_a_poll_that_a_rebalance_overtakes_is_dropped(loop: Loop) -> None:
     """Its partitions may be another's by now, and who keeps them begins anew from what is committed."""
-    loop.consumer.resume_flow()
+    loop.resume()
     await settled()
     assert loop.answers.polls == 1
     loop.rebalance(2)
-    loop.consumer.resume_flow()
+    loop.resume()
     loop.answers.queue.put_nowait({INPUT: [RECORD]})
     loop.answers.queue.put_nowait({})
     poll = await asyncio.wait_for(loop.delivered.get(), 5)
@@ -119,3 +141,15 @@ async def test_a_fetch_goes_out_for_a_poll() -> None:
     polls.begin()
     assert await asyncio.wait_for(fetching, 5)
     assert fetcher.requests == ["next"]
+
+
+async def test_a_fetch_that_nobody_wants_any_more_ends_quietly() -> None:
+    """The fetcher cancels what is under way when it is closed, and waits for it: an exception would end the closing."""
+    fetcher, polls = Fetcher(), Demand(60.0)
+    fetch_on_demand(fetcher, polls)
+    polls.end()
+    fetching = asyncio.create_task(fetcher._proc_fetch_request("next"))
+    await settled()
+    fetching.cancel()
+    assert await asyncio.wait_for(fetching, 5) is False
+    assert fetcher.requests == []
