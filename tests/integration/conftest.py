@@ -10,21 +10,35 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from events.types import KINDS, Event, Kind
+from model.bundle import Bundle
 from stream.embedded.server import ServerProcess
 from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
+from stream.outputs import Alert, Score
+from stream.policy import AlertPolicy
 from stream.provisioning import create_topics
 from stream.publisher import KeyedEvent, keyed, open_publisher
 from stream.replay import TopicReader
-from stream.settings import Settings, load_settings
+from stream.scorer import Scorer
+from stream.settings import PRETRAINED_BUNDLE, Settings, load_settings
+from stream.state import Slab, blank_row, row_dtype
 from stream.topics import Topics
+
+
+class Outcome(NamedTuple):
+    """What workers made of events: scores and alerts as JSON by their ids, and rows by partition and key."""
+
+    scores: dict[str, bytes]
+    alerts: dict[str, bytes]
+    rows: dict[tuple[int, bytes], bytes]
 
 
 class Deployment:
@@ -145,6 +159,35 @@ class Deployment:
                         outcomes = [intakes[kind_no].take(record, now_ms) for record in batches.get(topic, [])]
                         merge.push(kind_no, [outcome for outcome in outcomes if isinstance(outcome, Taken)])
                 yield merge.release()
+
+    def outcome(self) -> Outcome:
+        """What the topics hold. A score or an alert that stands there more than once must have the same bytes."""
+        by_id: list[dict[str, bytes]] = []
+        for topic, of_type in ((self.topics.scores, Score), (self.topics.alerts, Alert)):
+            values = {record.value for record in self.records(topic)}
+            by_id.append({_id_of(msgspec.json.decode(value, type=of_type)): value for value in values})
+            assert len(by_id[-1]) == len(values)
+        changelog = self.records(self.topics.changelog(self.settings.application_id))
+        return Outcome(*by_id, {(record.partition, record.key): record.value for record in changelog})
+
+    def undisturbed(self) -> Outcome:
+        """What a worker makes of all events in one piece, bit by bit."""
+        bundle = Bundle.load(PRETRAINED_BUNDLE)
+        slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
+        scorer = Scorer(bundle, AlertPolicy.from_settings(self.settings, bundle.thresholds), slab, self.topics)
+        scores: dict[str, bytes] = {}
+        alerts: dict[str, bytes] = {}
+        for taken in self.in_event_time_order():
+            scored = scorer.score(taken)
+            for pairs in scored.scores.values():
+                scores |= {_id_of(msgspec.json.decode(value, type=Score)): value for _, value in pairs}
+            for pairs in scored.alerts.values():
+                alerts |= {_id_of(msgspec.json.decode(value, type=Alert)): value for _, value in pairs}
+        return Outcome(scores, alerts, {(partition, key): row for partition, key, row in slab.items()})
+
+
+def _id_of(output: Score | Alert) -> str:
+    return output.score_id if isinstance(output, Score) else output.transition_id
 
 
 @pytest.fixture

@@ -13,13 +13,9 @@ import numpy as np
 import pytest
 
 from events.types import Event
-from model.bundle import Bundle
 from model.datasets import open_dataset
-from stream.outputs import Alert, Score
-from stream.policy import AlertPolicy
-from stream.scorer import Scorer
+from stream.outputs import Score
 from stream.settings import PRETRAINED_BUNDLE
-from stream.state import Slab, blank_row, row_dtype
 
 Deploy = Callable[..., Any]
 PARITY = 1e-6
@@ -80,26 +76,7 @@ def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
 
-    scorer, slab = reference(deployment)
-    expected_scores: dict[str, bytes] = {}
-    expected_alerts: dict[str, bytes] = {}
-    for taken in deployment.in_event_time_order():
-        scored = scorer.score(taken)
-        for values in scored.scores.values():
-            expected_scores |= {msgspec.json.decode(value, type=Score).score_id: value for _, value in values}
-        for values in scored.alerts.values():
-            expected_alerts |= {msgspec.json.decode(value, type=Alert).transition_id: value for _, value in values}
-
-    changelog = deployment.topics.changelog(deployment.settings.application_id)
-    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
-    assert final == {(partition, key): row for partition, key, row in slab.items()}
-
-    scores = [record.value for record in deployment.records(deployment.topics.scores)]
-    by_id = {msgspec.json.decode(value, type=Score).score_id: value for value in scores}
-    assert by_id == expected_scores
-    assert set(scores) == set(expected_scores.values()), "a repeated score must have the same bytes"
-    alerts = {record.value for record in deployment.records(deployment.topics.alerts)}
-    assert alerts == set(expected_alerts.values())
+    assert deployment.outcome() == deployment.undisturbed()
 
 
 def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path: Path) -> None:
@@ -126,15 +103,9 @@ def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path
     assert read[-1] <= before - on_disk + deployment.settings.partitions
     assert read[-1] < before
 
-    scorer, slab = reference(deployment)
-    expected: set[bytes] = set()
-    for taken in deployment.in_event_time_order():
-        expected |= {value for values in scorer.score(taken).scores.values() for _, value in values}
-    scores = [record.value for record in deployment.records(deployment.topics.scores)]
-    assert set(scores) == expected
-    assert len({msgspec.json.decode(value, type=Score).score_id for value in scores}) == published
-    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
-    assert final == {(partition, key): row for partition, key, row in slab.items()}
+    outcome = deployment.outcome()
+    assert len(outcome.scores) == published
+    assert outcome == deployment.undisturbed()
 
 
 READER_FAILS = """
@@ -162,12 +133,7 @@ def test_a_worker_has_its_users_back(deploy: Deploy, fault: str) -> None:
         deployment.wait_until_scored(worker)
         assert ("record by record: Unreadable: as told" in worker.log_text()) == bool(fault)
 
-    scorer, slab = reference(deployment)
-    for taken in deployment.in_event_time_order():
-        scorer.score(taken)
-    changelog = deployment.topics.changelog(deployment.settings.application_id)
-    final = {(record.partition, record.key): record.value for record in deployment.records(changelog)}
-    assert final == {(partition, key): row for partition, key, row in slab.items()}
+    assert deployment.outcome().rows == deployment.undisturbed().rows
 
 
 SLOW_TO_BEGIN = """
@@ -194,15 +160,7 @@ def test_nothing_is_read_before_it_can_be_taken(deploy: Deploy) -> None:
         deployment.wait(lambda: deployment.size(deployment.topics.scores) > 0, "first scores", first)
         with deployment.running("worker", "second", fault=SLOW_TO_BEGIN):
             deployment.wait_until_scored(first)
-    scores = [msgspec.json.decode(r.value, type=Score) for r in deployment.records(deployment.topics.scores)]
-    assert len({score.score_id for score in scores}) == published
-
-
-def reference(deployment: Any) -> tuple[Scorer, Slab]:
-    bundle = Bundle.load(PRETRAINED_BUNDLE)
-    slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    policy = AlertPolicy.from_settings(deployment.settings, bundle.thresholds)
-    return Scorer(bundle, policy, slab, deployment.topics), slab
+    assert len(deployment.outcome().scores) == published
 
 
 @pytest.mark.parametrize(("standby_replicas", "on_disk"), [(0, False), (1, False), (1, True)])
