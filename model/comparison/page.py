@@ -27,6 +27,7 @@ RANKING: tuple[Column, ...] = (
     ("ks", "KS", 3),
     ("brier", "Brier", 4),
     ("ece", "calibration error", 4),
+    ("ece_by_chance", "of it by chance", 4),
 )
 ALERTS: tuple[Column, ...] = (
     ("recall_at_budget", "recall", 2),
