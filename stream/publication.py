@@ -32,6 +32,9 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 KeyedValue = tuple[bytes, bytes]
 
+SCORES_AT_ONCE = 256
+"""Scores made and encoded together: as many as stay in the processor's cache from the first step to the last."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -71,7 +74,7 @@ class ScoredColumns:
         self.delta[where] = decision.delta
         self.days_past_due[where] = decision.days_past_due
 
-    def at(self, positions: NDArray[np.int64]) -> ScoredColumns:
+    def at(self, positions: NDArray[np.int64] | slice) -> ScoredColumns:
         """The columns at `positions`, in that order."""
         return ScoredColumns(
             self.sequence[positions],
@@ -103,10 +106,16 @@ class Publication:
     def write_scores(
         self, taken: Sequence[Taken], found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]
     ) -> None:
-        """Append each event's score to its partition's list.
+        """Append each event's score to its partition's list."""
+        for start in range(0, len(taken), SCORES_AT_ONCE):
+            piece = slice(start, start + SCORES_AT_ONCE)
+            self._write_piece(taken[piece], found.at(piece), scores)
 
-        The hottest text in the house: one score is published for every event, so they are made and encoded all at once.
-        """
+    def _write_piece(
+        self, taken: Sequence[Taken], found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]
+    ) -> None:
+        """The hottest text in the house: one score is published for every event, so a piece of them is made and encoded
+        all at once."""
         topics = [self._inputs[item.kind_no] for item in taken]
         partitions = [item.partition for item in taken]
         offsets = [item.offset for item in taken]

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     bundle: Path = Field(PRETRAINED_BUNDLE, description="Model bundle folder.")
 
     batch_max_records: int = Field(
-        4_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer."
+        16_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer."
     )
     merge_idle_ms: int = Field(
         2_000,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from unittest import mock
 
 import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stream.publication
 from events.types import Activity
 from model.bundle import Bundle
 from stream.intake import RawRecord, Taken
@@ -45,8 +47,8 @@ def publication() -> Publication:
 
 
 @settings(deadline=None)  # the first example loads the bundle
-@given(st.lists(events, min_size=1, max_size=6))
-def test_equals_the_encoded_objects(rows: list[tuple[object, ...]]) -> None:
+@given(st.lists(events, min_size=1, max_size=6), st.integers(1, 6))
+def test_equals_the_encoded_objects(rows: list[tuple[object, ...]], at_once: int) -> None:
     taken, expected = [], []
     count = len(rows)
     found = ScoredColumns.empty(np.arange(1, count + 1), len(HORIZONS))
@@ -78,7 +80,8 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]]) -> None:
             )
         )
     scores: dict[int, list[tuple[bytes, bytes]]] = {}
-    publication().write_scores(taken, found, scores)
+    with mock.patch.object(stream.publication, "SCORES_AT_ONCE", at_once):
+        publication().write_scores(taken, found, scores)
     written = {partition: [value for _, value in pairs] for partition, pairs in scores.items()}
     for partition, values in written.items():
         mine = [score for score in expected if score.source_partition == partition]
