@@ -258,18 +258,22 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
         raise BundleError(f"{path} cannot be opened by onnxruntime ({error}); train the bundle again") from error
 
 
+def pieces(rows: int) -> list[slice]:
+    """`rows` rows in pieces of at most `ROWS_PER_RUN`, at least one: what is run at once."""
+    return [slice(start, min(start + ROWS_PER_RUN, rows)) for start in range(0, max(rows, 1), ROWS_PER_RUN)]
+
+
 def _run_padded(
     session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]], rows: int
 ) -> list[NDArray[np.float32]]:
     """Outputs for `rows` rows, computed in padded pieces of at most `ROWS_PER_RUN`."""
     if 0 < rows <= ROWS_PER_RUN:
         return _run_piece(session, inputs, rows)
-    pieces = [
-        _run_piece(session, {name: values[start : start + ROWS_PER_RUN] for name, values in inputs.items()}, size)
-        for start in range(0, max(rows, 1), ROWS_PER_RUN)
-        for size in [min(ROWS_PER_RUN, rows - start)]
+    outputs = [
+        _run_piece(session, {name: values[piece] for name, values in inputs.items()}, piece.stop - piece.start)
+        for piece in pieces(rows)
     ]
-    return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
 def _run_piece(

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, GAP_COLUMN, ages_days, categorical_columns, gap_days, numeric_inputs
-from events.types import KINDS, Event
-from model.bundle import Bundle
+from events.types import KINDS, Event, Kind
+from model.bundle import Bundle, pieces
 from stream.alerts import CLEARED, Decision, advance
 from stream.duplicates import find_repeats, id_hashes
 from stream.explanation import Explainer
@@ -233,11 +233,11 @@ class Scorer:
             in_wave = slice(block.where.start - wave.where.start, block.where.stop - wave.where.start)
             self._step(block, in_wave, batch, inputs[block.kind_no], moment, scored)
         self._remember_weighed(wave, batch, found, moment)
-        readout, ages = self._readout(moment.row), ages_days(self._slab.rows["latest_ms"][moment.row])
-        probabilities = self._bundle.score(readout, ages)
+        ages = ages_days(self._slab.rows["latest_ms"][moment.row])
+        probabilities = self._probabilities(moment.row, ages)
         decision = self._decide(wave, batch, moment, probabilities)
         found.fill(wave.where, probabilities, decision)
-        return self._changes(wave, moment, readout, ages, decision) if decision.changed.size else None
+        return self._changes(wave, moment, ages, decision) if decision.changed.size else None
 
     def _step(
         self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
@@ -248,11 +248,7 @@ class Scorer:
         numeric = inputs.numeric[block.of_kind]
         previous_ms = rows["latest_ms"][row, block.kind_no]
         numeric[:, GAP_COLUMN[kind]] = gap_days(occurred_ms, previous_ms)
-        part = self._bundle.state_slices[kind]
-        state, moment.attention[in_wave] = self._bundle.step(
-            kind, numeric, inputs.categorical[block.of_kind], take_floats(rows, "network", part, row)
-        )
-        put_floats(rows, "network", part, row, np.ascontiguousarray(state))
+        moment.attention[in_wave] = self._step_network(kind, row, numeric, inputs.categorical[block.of_kind])
         rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
         scored.counts["late"] += int(np.count_nonzero(occurred_ms < previous_ms))
         facts = rows["facts"]
@@ -267,6 +263,27 @@ class Scorer:
         if kind == "profiles":
             stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
             rows["reference_pd"][row] = np.where(np.isnan(stated), rows["reference_pd"][row], stated)
+
+    # Network states are read, run and written in the pieces that the bundle runs at once: a whole wave of them would
+    # have left the processor's cache before its turn came.
+
+    def _step_network(
+        self, kind: Kind, row: NDArray[np.int64], numeric: NDArray[np.float32], categorical: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Take events of one kind into the network states of `row`; returns the attention logits, float32 `[n]`."""
+        rows, part = self._slab.rows, self._bundle.state_slices[kind]
+        attention = np.empty(len(row), dtype=np.float32)
+        for piece in pieces(len(row)):
+            before = take_floats(rows, "network", part, row[piece])
+            state, attention[piece] = self._bundle.step(kind, numeric[piece], categorical[piece], before)
+            put_floats(rows, "network", part, row[piece], np.ascontiguousarray(state))
+        return attention
+
+    def _probabilities(self, row: NDArray[np.int64], ages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities within each horizon as the states of `row` are, float32 `[n, horizons]`."""
+        return np.concatenate(
+            [self._bundle.score(self._readout(row[piece]), ages[piece]) for piece in pieces(len(row))]
+        )
 
     def _remember_weighed(self, wave: Wave, batch: Batch, found: ScoredColumns, moment: Moment) -> None:
         news = np.empty(len(moment.row), dtype=WEIGHED_EVENT)
@@ -303,7 +320,6 @@ class Scorer:
         self,
         wave: Wave,
         moment: Moment,
-        readout: NDArray[np.float32],
         ages: NDArray[np.float32],
         decision: Decision,
     ) -> Changes:
@@ -315,7 +331,7 @@ class Scorer:
             wave.where.start + changed,
             changed,
             explained,
-            readout[rises],
+            self._readout(moment.row[rises]),
             ages[rises],
             take_records(rows["facts"], moment.row[rises]),
             rows["weighed"][moment.row[rises]],
