@@ -7,13 +7,13 @@ catches one must not make the slab durable. The results do not depend on how a s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, GAP_COLUMN, ages_days, categorical_columns, gap_days, numeric_inputs
+from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categorical_columns, gap_days, numeric_inputs
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle, pieces
 from stream.alerts import CLEARED, Decision, advance
@@ -88,6 +88,30 @@ class KindInputs:
     categorical: NDArray[np.int64]
     marks: NDArray[np.uint8]
     instalments: InstalmentColumns | None
+
+    @classmethod
+    def of(
+        cls, kind: Kind, events: Sequence[Event], times_ms: NDArray[np.int64], vocabularies: Mapping[str, Vocabulary]
+    ) -> KindInputs:
+        """Inputs of events of one kind, of which `times_ms` are the times."""
+        return cls(
+            numeric=numeric_inputs(kind, events, times_ms),
+            categorical=categorical_columns(kind, events, vocabularies),
+            marks=Marks.of(kind, events),
+            instalments=instalment_columns(events) if kind == "repayments" else None,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[KindInputs]) -> KindInputs:
+        """Parts of the same kind, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.numeric for part in parts]),
+            np.concatenate([part.categorical for part in parts]),
+            np.concatenate([part.marks for part in parts]),
+            InstalmentColumns.joined([part.instalments for part in parts if part.instalments is not None]),
+        )
 
 
 @dataclass(frozen=True)
@@ -203,19 +227,21 @@ class Scorer:
         scored.counts["scored"] += len(order)
 
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
-        """Inputs by kind number, each kind's events in the order of `batch`."""
+        """Inputs by kind number, each kind's events in the order of `batch`.
+
+        In pieces, since every column looks at all events again, which are then still in the processor's cache.
+        """
         inputs: dict[int, KindInputs] = {}
         for kind_no, kind in enumerate(KINDS):
             of_kind = np.flatnonzero(batch.kind_no == kind_no)
             if not of_kind.size:
                 continue
-            events: list[Event] = [batch.taken[position].event for position in of_kind.tolist()]
-            inputs[kind_no] = KindInputs(
-                numeric=numeric_inputs(kind, events, batch.occurred_ms[of_kind]),
-                categorical=categorical_columns(kind, events, self._bundle.vocabularies.get(kind, {})),
-                marks=Marks.of(kind, events),
-                instalments=instalment_columns(events) if kind == "repayments" else None,
-            )
+            vocabularies, parts = self._bundle.vocabularies.get(kind, {}), []
+            for piece in pieces(len(of_kind)):
+                positions = of_kind[piece]
+                events = [batch.taken[position].event for position in positions.tolist()]
+                parts.append(KindInputs.of(kind, events, batch.occurred_ms[positions], vocabularies))
+            inputs[kind_no] = KindInputs.joined(parts)
         return inputs
 
     def _take_wave(

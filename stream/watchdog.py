@@ -47,6 +47,11 @@ class InstalmentColumns(NamedTuple):
     def at(self, positions: NDArray[np.int64] | slice) -> InstalmentColumns:
         return InstalmentColumns._make(column[positions] for column in self)
 
+    @classmethod
+    def joined(cls, parts: Sequence[InstalmentColumns]) -> InstalmentColumns | None:
+        """Parts one after another, None for none."""
+        return cls._make(map(np.concatenate, zip(*parts, strict=True))) if parts else None
+
 
 def instalment_columns(events: Sequence[Any]) -> InstalmentColumns:
     """Columns of repayment events."""

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import model.bundle
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from model.datasets import open_dataset
@@ -74,16 +76,17 @@ def in_one_batch() -> tuple[tuple[list[bytes], list[bytes]], dict[tuple[int, byt
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.integers(1, 900), min_size=1, max_size=8))
-def test_any_split_into_batches_gives_the_same_bits(sizes: list[int]) -> None:
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=8), st.sampled_from([7, 40, 512]))
+def test_any_split_into_batches_and_pieces_gives_the_same_bits(sizes: list[int], rows_per_run: int) -> None:
+    expected, rows = in_one_batch()
     scorer, slab = new_scorer()
     parts = []
     start = 0
-    while start < len(portfolio()):
-        size = sizes[len(parts) % len(sizes)]
-        parts.append(scorer.score(portfolio()[start : start + size]))
-        start += size
-    expected, rows = in_one_batch()
+    with mock.patch.object(model.bundle, "ROWS_PER_RUN", rows_per_run):
+        while start < len(portfolio()):
+            size = sizes[len(parts) % len(sizes)]
+            parts.append(scorer.score(portfolio()[start : start + size]))
+            start += size
     assert outputs(parts) == expected
     assert {(partition, key): row for partition, key, row in slab.items()} == rows
 
