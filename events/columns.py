@@ -83,7 +83,7 @@ GAP_COLUMN: dict[Kind, int] = {kind: columns.numeric_inputs.index("gap_days") fo
 Vocabulary = Mapping[str, int]
 """Category string to code. `MISSING_CODE` and `UNSEEN_CODE` are implied and never listed."""
 
-_NUMERIC_GETTERS = {kind: attrgetter(*columns.numeric) for kind, columns in COLUMNS.items()}
+_NUMERIC_GETTERS = {kind: [attrgetter(name) for name in columns.numeric] for kind, columns in COLUMNS.items()}
 
 
 class _Codes(dict[str | None, int]):
@@ -125,7 +125,8 @@ def _fill_fields(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64],
     width = len(columns.numeric)
     if not events:
         return
-    values[:, :width] = np.array([_NUMERIC_GETTERS[kind](event) for event in events], dtype=np.float64)
+    for position, get_field in enumerate(_NUMERIC_GETTERS[kind]):
+        values[:, position] = np.array(list(map(get_field, events)), dtype=np.float64)
     if columns.derived:
         due = np.array([np.nan if e.due_date is None else due_ms(e.due_date) for e in events], dtype=np.float64)
         values[:, width] = (times_ms - due) / DAY_MS
