@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from bench.options import Bench
 from stream.app import worker_slab
-from stream.batch import Batch
+from stream.intake import Taken
 from stream.policy import AlertPolicy
 from stream.scorer import Scorer
 from stream.state import Slab
@@ -22,10 +23,10 @@ class Subject:
         policy = AlertPolicy.from_settings(bench.settings, bench.bundle.thresholds)
         self._scorer = Scorer(bench.bundle, policy, self.slab, bench.settings.topics)
 
-    def score(self, batch: Batch) -> float:
+    def score(self, taken: Sequence[Taken]) -> float:
         """Score a batch, take out the rows and archive them as a checkpoint does; returns the seconds that it took."""
         started_s = time.perf_counter()
-        scored = self._scorer.score(batch)
+        scored = self._scorer.score(taken)
         for partition, pairs in self.slab.by_partition(np.unique(scored.touched)).items():
             self.slab.archive(partition, pairs, 0)
         return time.perf_counter() - started_s

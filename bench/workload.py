@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from events.types import EVENT_TYPES, KINDS, Event, encode_event
 from model.datasets.simulator import Simulator
-from stream.batch import Batch, Queue
-from stream.intake import Intake, RawRecord
+from stream.intake import Intake, RawRecord, Taken
 from stream.publisher import KeyedEvent, partition_of
 from stream.topics import Topics
 
@@ -60,22 +59,24 @@ class Stream:
         ]
         self._count = 0
 
-    def take(self, user_ids: Sequence[str]) -> Batch:
+    def take(self, user_ids: Sequence[str]) -> list[Taken]:
         """One event for each of `user_ids`, which may repeat, in order."""
-        return Batch.of([self._take(user_id) for user_id in user_ids])
+        return list(self._take(user_ids))
 
-    def _take(self, user_id: str) -> Queue:
-        kind_no, template = self._templates[self._count % len(self._templates)]
-        event = msgspec.structs.replace(template, user_id=user_id, event_id=f"e{self._count}")
-        key = user_id.encode()
-        partition = partition_of(key, self._partitions)
-        record = RawRecord(self._topics[kind_no], partition, self._count, 0, key, encode_event(event))
-        self._count += 1
-        # Wall time is of no interest: the simulator's dates are past.
-        queue, refused = self._intakes[kind_no].take(partition, [record], 1 << 53)
-        if refused:
-            raise ValueError(f"the simulator made an event that the intake refuses: {refused[0].message}")
-        return queue
+    def _take(self, user_ids: Sequence[str]) -> Iterator[Taken]:
+        for user_id in user_ids:
+            kind_no, template = self._templates[self._count % len(self._templates)]
+            event = msgspec.structs.replace(template, user_id=user_id, event_id=f"e{self._count}")
+            key = user_id.encode()
+            record = RawRecord(
+                self._topics[kind_no], partition_of(key, self._partitions), self._count, 0, key, encode_event(event)
+            )
+            self._count += 1
+            # Wall time is of no interest: the simulator's dates are past.
+            outcome = self._intakes[kind_no].take(record, 1 << 53)
+            if not isinstance(outcome, Taken):
+                raise ValueError(f"the simulator made an event that the intake refuses: {outcome.message}")
+            yield outcome
 
 
 def user_id(number: int) -> str:

@@ -4,7 +4,6 @@ judged on. Offline, in this process, without a broker; keeps the events of all u
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +15,8 @@ from events.columns import numeric_columns, occurred_ms
 from events.instalments import with_missed_among
 from events.types import KINDS, Event
 from model.bundle import Bundle
-from stream.batch import Batch, Queue
 from stream.facts import Marks, initial_facts, update_facts
-from stream.intake import RawRecord
+from stream.intake import Taken
 from stream.outputs import Alert
 from stream.policy import AlertPolicy
 from stream.publisher import partition_of
@@ -55,8 +53,8 @@ def alarms_of(
     decode = msgspec.json.Decoder(Alert).decode
     scored = 0
     for batch in batches_of(with_missed_among(events, settings.grace_days), settings.partitions):
-        for event in batch.events.tolist():
-            histories.setdefault(event.user_id, []).append(event)
+        for item in batch:
+            histories.setdefault(item.event.user_id, []).append(item.event)
         for values in scorer.score(batch).alerts.values():
             alerts += [alert for _, value in values if (alert := decode(value)).kind != "cleared"]
         scored += len(batch)
@@ -91,16 +89,19 @@ def facts_after(events: Sequence[Event]) -> NDArray[np.void]:
     return facts
 
 
-def batches_of(events: Iterable[Event], partitions: int) -> Iterator[Batch]:
+def batches_of(events: Iterable[Event], partitions: int) -> Iterator[list[Taken]]:
     """Events as a worker would have taken them from topics, a batch at a time."""
     offsets = [0] * len(KINDS)
-    rest = iter(events)
-    while some := list(itertools.islice(rest, EVENTS_PER_BATCH)):
-        queues: list[Queue] = []
-        for event, occurred in zip(some, occurred_ms(some).tolist(), strict=True):
-            kind_no, key = KINDS.index(event.KIND), event.user_id.encode()
-            partition = partition_of(key, partitions)
-            record = RawRecord(event.KIND, partition, offsets[kind_no], occurred, key, None)
-            offsets[kind_no] += 1
-            queues.append(Queue(kind_no, partition, [event], [occurred], [record]))
-        yield Batch.of(queues)
+    batch: list[Taken] = []
+    for event in events:
+        kind_no = KINDS.index(event.KIND)
+        key = event.user_id.encode()
+        at_ms = round(event.occurred_at.timestamp() * 1000)
+        partition = partition_of(key, partitions)
+        batch.append(Taken(event.KIND, kind_no, partition, offsets[kind_no], key, at_ms, event, None))
+        offsets[kind_no] += 1
+        if len(batch) == EVENTS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from events.types import KINDS, Event
-from stream.batch import Queue
-from stream.intake import Intake
+from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.publisher import partition_of
 from stream.replay import LiveOrder, ReplayError, TopicReader
@@ -38,9 +37,9 @@ def read_events(
         partitions = reader.partitions(topics.inputs[0])
         likely = partition_of(key, partitions)
         for partition in (likely, *(number for number in range(partitions) if number != likely)):
-            events = read_partition(reader, topics, partition, key, on_progress)
-            if events:
-                return events
+            taken = read_partition(reader, topics, partition, key, on_progress)
+            if taken:
+                return [item.event for item in taken]
     raise UnknownUser(
         f"user {user_id!r} has no event in {', '.join(topics.inputs)} on {bootstrap_servers} "
         f"({partitions} partitions looked through); check the spelling, --topic-prefix and --bootstrap-servers"
@@ -49,34 +48,35 @@ def read_events(
 
 def read_partition(
     reader: TopicReader, topics: Topics, partition: int, key: bytes, on_progress: OnProgress
-) -> list[Event]:
+) -> list[Taken]:
     """The user's events on one partition, as `read_events`; none if they are not there."""
     intakes = [Intake(kind) for kind in KINDS]
     now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
-    queues = [Queue(kind_no, partition) for kind_no in range(len(KINDS))]
+    held: list[list[Taken]] = [[] for _ in KINDS]
     for found, _ in reader.records(topics.inputs, partition):
-        for queue, intake, topic in zip(queues, intakes, topics.inputs, strict=True):
+        for kind_no, topic in enumerate(topics.inputs):
             records = found.get(topic, [])
-            queue.extend(intake.take(partition, [record for record in records if record.key == key], now_ms)[0])
+            outcomes = (intakes[kind_no].take(record, now_ms) for record in records if record.key == key)
+            held[kind_no] += [outcome for outcome in outcomes if isinstance(outcome, Taken)]
             on_progress(len(records))
-    if not any(queues):
+    if not any(held):
         return []
-    return in_scored_order(queues, LiveOrder.read(reader.values(topics.scores, partition), topics.inputs))
+    order = LiveOrder.read(reader.values(topics.scores, partition), topics.inputs)
+    return in_scored_order(held, order)
 
 
-def in_scored_order(queues: Iterable[Queue], order: LiveOrder) -> list[Event]:
+def in_scored_order(held: list[list[Taken]], order: LiveOrder) -> list[Taken]:
     """One user's events of each kind, in the order of their offsets, merged as the workers applied them.
 
     Left out is what the workers refused, and a repeat of one of the last `RECENT_IDS` event ids.
     """
-    merge = PartitionMerge(order.places)
-    for queue in queues:
-        order.refuse(queue)
-        merge.push(queue)
+    merge = PartitionMerge(order.place)
+    for kind_no, items in enumerate(held):
+        merge.push(kind_no, [item for item in items if not order.was_refused(item)])
     seen: deque[str] = deque(maxlen=RECENT_IDS)
-    merged: list[Event] = []
-    for event in merge.release().events.tolist():
-        if event.event_id not in seen:
-            seen.append(event.event_id)
-            merged.append(event)
+    merged = []
+    for item in merge.release():
+        if item.event.event_id not in seen:
+            seen.append(item.event.event_id)
+            merged.append(item)
     return merged

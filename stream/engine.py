@@ -13,13 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 from faust.types import TP
 
 from events.types import KINDS, Repayment, encode_event
-from stream.batch import Batch
 from stream.checkpoint import Checkpoints
-from stream.intake import Intake, Record
+from stream.intake import Intake, Record, Taken
 from stream.merge import PartitionMerge
 from stream.outputs import DeadLetter
 from stream.scorer import Scored, Scorer
@@ -123,7 +121,7 @@ class Engine:
             ready = self._release(poll)
         size = self._settings.batch_max_records
         for start in range(0, len(ready), size):
-            await self._score(ready.at(slice(start, start + size)))
+            await self._score(ready[start : start + size])
         self._checkpoints.reached(self._reached())
 
     async def drain(self) -> None:
@@ -148,17 +146,17 @@ class Engine:
             batch = _from_offset(polled, self._position.get(tp, 0))
             if not batch:
                 continue
-            good, bad = self._intakes[tp.topic].take(tp.partition, batch, now_ms)
+            good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
             refused += bad
             self._position[tp] = batch[-1].offset + 1
-            self._merge_of(tp.partition).push(good)
+            self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
         self.counts["dead_letters"] += len(refused)
         return refused
 
     def _merge_of(self, partition: int) -> PartitionMerge:
         return self._merges.setdefault(partition, PartitionMerge())
 
-    def _release(self, poll: Poll) -> Batch:
+    def _release(self, poll: Poll) -> list[Taken]:
         """Events whose turn it is, partition by partition.
 
         A partition waits for a topic that lags, but no longer than `merge_idle_ms` while nothing at all arrives, and
@@ -167,27 +165,28 @@ class Engine:
         now_s = time.monotonic()
         patience_s = self._settings.merge_idle_ms / 1000 * (BUSY_PATIENCE if poll.records else 1)
         fed = {tp.partition for tp in poll.records}
-        ready: list[Batch] = []
+        ready: list[Taken] = []
         for partition, merge in self._merges.items():
             behind = [no for no, topic in enumerate(self._topics) if TP(topic, partition) in poll.lagging]
             released = merge.release(behind)
-            if len(released) or partition in fed or not len(merge):
+            if released or partition in fed or not len(merge):
                 self._waiting_since_s[partition] = now_s
             elif now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s:
                 released = merge.release([no for no in behind if merge.waiting(no)])
                 self.counts["merged_without_waiting"] += len(released)
-            if len(released):
-                ready.append(released)
-        return Batch.joined(ready)
+            ready += released
+        return ready
 
-    async def _score(self, batch: Batch) -> None:
+    async def _score(self, taken: Sequence[Taken]) -> None:
         with self.stages("score"):
-            scored = self._scorer.score(batch)
+            scored = self._scorer.score(taken)
         self.counts.update(scored.counts)
         self.counts["dead_letters"] += len(scored.dead_letters)
-        for partition in np.unique(batch.partition).tolist():
-            times_ms = batch.occurred_ms[batch.partition == partition]
-            self._watermarks.setdefault(partition, Watermark()).observe(times_ms)
+        by_partition: dict[int, list[int]] = {}
+        for item in taken:
+            by_partition.setdefault(item.partition, []).append(item.occurred_ms)
+        for partition, occurred_ms in by_partition.items():
+            self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
         with self.stages("publish"):
             await self._checkpoints.publish(scored)
 

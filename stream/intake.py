@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from events.columns import DAY_MS
 from events.types import EVENT_TYPES, KINDS, Event, Kind
-from stream.batch import Queue
 from stream.outputs import DeadLetter, ReasonCode, caused_id, coordinate
 
 MAX_VALUE_BYTES = 65_536
@@ -59,11 +58,25 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
 
 
-class Refusal(NamedTuple):
-    """Why a record cannot be used."""
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """A valid event with where it came from. A struct and not a dataclass: one is made for every event."""
 
-    reason: ReasonCode
-    message: str
+    kind: Kind
+    kind_no: int
+    partition: int
+    offset: int
+    key: bytes
+    occurred_ms: int
+    event: Event
+    record: Any
+
+
+class Refused(Exception):
+    """A record that cannot be used."""
+
+    def __init__(self, reason: ReasonCode, message: str) -> None:
+        super().__init__(message)
+        self.reason: ReasonCode = reason
 
 
 def dead_letter(record: Record, reason: ReasonCode, message: str) -> DeadLetter:
@@ -85,17 +98,18 @@ class Intake:
     """Decodes the records of one kind's topic."""
 
     def __init__(self, kind: Kind) -> None:
+        self._kind: Kind = kind
         self._kind_no = KINDS.index(kind)
         self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
 
-    def take(self, partition: int, records: Iterable[Record], now_ms: int) -> tuple[Queue, list[DeadLetter]]:
-        """The events of a partition's records, and the dead letters of those that have none, each in order.
+    def take_all(self, records: Iterable[Record], now_ms: int) -> tuple[list[Taken], list[DeadLetter]]:
+        """The events of records, and the dead letters of those that have none, each in order. `now_ms` is wall time.
 
-        `now_ms` is wall time. The loop that every event goes through, so it only tells good from bad; `_refusal` says
-        what is bad.
+        The loop that every event goes through, so it only tells good from bad; `take` says what is bad.
         """
-        decode, latest_ms = self._decode, now_ms + FUTURE_TOLERANCE_MS
-        events, occurred_ms, kept, refused = list[Event](), list[int](), list[Record](), list[DeadLetter]()
+        kind, kind_no, decode, latest_ms = self._kind, self._kind_no, self._decode, now_ms + FUTURE_TOLERANCE_MS
+        good: list[Taken] = []
+        refused: list[DeadLetter] = []
         for record in records:
             key, value = record.key, record.value
             if key is not None and value is not None and len(value) <= MAX_VALUE_BYTES:
@@ -104,50 +118,63 @@ class Intake:
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     pass
                 else:
-                    at_ms = round(event.occurred_at.timestamp() * 1000)
-                    if event.user_id.encode() == key and 0 <= at_ms <= latest_ms:
-                        events.append(event)
-                        occurred_ms.append(at_ms)
-                        kept.append(record)
+                    occurred_ms = round(event.occurred_at.timestamp() * 1000)
+                    if event.user_id.encode() == key and 0 <= occurred_ms <= latest_ms:
+                        good.append(
+                            Taken(kind, kind_no, record.partition, record.offset, key, occurred_ms, event, record)
+                        )
                         continue
-            refused.append(dead_letter(record, *self._refusal(record)))
-        return Queue(self._kind_no, partition, events, occurred_ms, kept), refused
+            outcome = self.take(record, now_ms)
+            if isinstance(outcome, Taken):
+                good.append(outcome)
+            else:
+                refused.append(outcome)
+        return good, refused
 
-    def _refusal(self, record: Record) -> Refusal:
-        """Why a record that is not taken cannot be used."""
+    def take(self, record: Record, now_ms: int) -> Taken | DeadLetter:
+        """The event of a record, or its dead letter. `now_ms` is wall time."""
+        try:
+            return self._take(record, now_ms)
+        except Refused as refusal:
+            return dead_letter(record, refusal.reason, str(refusal))
+
+    def _take(self, record: Record, now_ms: int) -> Taken:
         key, value = record.key, record.value
         if key is None:
-            return Refusal("null_key", "the record has no key; the key must be the user_id")
+            raise Refused("null_key", "the record has no key; the key must be the user_id")
         if value is None:
-            return Refusal("null_value", "the record has no value; events are never deleted")
+            raise Refused("null_value", "the record has no value; events are never deleted")
         if len(value) > MAX_VALUE_BYTES:
-            return Refusal("too_large", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are taken")
+            raise Refused("too_large", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are taken")
         try:
             event = self._decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return refusal_of(error)
+            raise refusal_of(error) from None
         try:
             user_id = key.decode()
         except UnicodeDecodeError:
-            return Refusal("key_not_utf8", "the key is not UTF-8; the key must be the user_id")
+            raise Refused("key_not_utf8", "the key is not UTF-8; the key must be the user_id") from None
         if user_id != event.user_id:
-            return Refusal("key_mismatch", f"the key is {user_id[:128]!r} but the event's user_id is {event.user_id!r}")
-        if event.occurred_at.timestamp() < 0:
-            return Refusal("before_1970", f"occurred_at is {event.occurred_at.isoformat()}, before 1970-01-01")
-        return Refusal("in_the_future", f"occurred_at is {event.occurred_at.isoformat()}, more than a day ahead")
+            raise Refused("key_mismatch", f"the key is {user_id[:128]!r} but the event's user_id is {event.user_id!r}")
+        occurred_ms = round(event.occurred_at.timestamp() * 1000)
+        if occurred_ms < 0:
+            raise Refused("before_1970", f"occurred_at is {event.occurred_at.isoformat()}, before 1970-01-01")
+        if occurred_ms > now_ms + FUTURE_TOLERANCE_MS:
+            raise Refused("in_the_future", f"occurred_at is {event.occurred_at.isoformat()}, more than a day ahead")
+        return Taken(self._kind, self._kind_no, record.partition, record.offset, key, occurred_ms, event, record)
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> Refused:
     """Why a value could not be decoded, by the decoder's own complaint."""
     message = str(error)
     if not isinstance(error, msgspec.ValidationError):
-        return Refusal("not_json", message)
+        return Refused("not_json", message)
     if "missing required field" in message:
-        return Refusal("missing_field", message)
+        return Refused("missing_field", message)
     if "Invalid enum value" in message:
-        return Refusal("unknown_kind" if message.endswith("`$.kind`") else "wrong_type", message)
+        return Refused("unknown_kind" if message.endswith("`$.kind`") else "wrong_type", message)
     if message.startswith("Expected") and any(bound in message for bound in ("<=", ">=", "length")):
-        return Refusal("out_of_range", message)
+        return Refused("out_of_range", message)
     if "out of range" in message:
-        return Refusal("out_of_range", message)
-    return Refusal("wrong_type", message)
+        return Refused("out_of_range", message)
+    return Refused("wrong_type", message)

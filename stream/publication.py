@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from stream.alerts import Decision, transition_kind, trigger_names
-from stream.batch import Batch
+from stream.intake import Taken
 from stream.outputs import (
     LEVELS,
     Alert,
@@ -23,7 +23,6 @@ from stream.outputs import (
     WeighedEvent,
     caused_id,
     coordinate,
-    coordinates,
     encode_output,
 )
 from stream.policy import AlertPolicy
@@ -32,8 +31,6 @@ from stream.topics import Topics
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 KeyedValue = tuple[bytes, bytes]
-
-_EVENT_ID, _USER_ID, _OCCURRED_AT = map(attrgetter, ("event_id", "user_id", "occurred_at"))
 
 SCORES_AT_ONCE = 256
 """Scores made and encoded together: as many as stay in the processor's cache from the first step to the last."""
@@ -106,25 +103,29 @@ class Publication:
         )
         self._encode_lines = msgspec.json.Encoder().encode_lines
 
-    def write_scores(self, batch: Batch, found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]) -> None:
+    def write_scores(
+        self, taken: Sequence[Taken], found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]
+    ) -> None:
         """Append each event's score to its partition's list."""
-        for start in range(0, len(batch), SCORES_AT_ONCE):
+        for start in range(0, len(taken), SCORES_AT_ONCE):
             piece = slice(start, start + SCORES_AT_ONCE)
-            self._write_piece(batch.at(piece), found.at(piece), scores)
+            self._write_piece(taken[piece], found.at(piece), scores)
 
-    def _write_piece(self, batch: Batch, found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]) -> None:
+    def _write_piece(
+        self, taken: Sequence[Taken], found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]
+    ) -> None:
         """The hottest text in the house: one score is published for every event, so a piece of them is made and encoded
         all at once."""
-        events = batch.events.tolist()
-        topics = [self._inputs[kind_no] for kind_no in batch.kind_no.tolist()]
-        partitions, offsets = batch.partition.tolist(), batch.offset.tolist()
+        topics = [self._inputs[item.kind_no] for item in taken]
+        partitions = [item.partition for item in taken]
+        offsets = [item.offset for item in taken]
         horizons = found.probabilities.T.tolist()
         made = map(
             Score,
-            coordinates(topics, partitions, offsets),
-            map(_EVENT_ID, events),
-            map(_USER_ID, events),
-            map(utc, map(_OCCURRED_AT, events)),
+            map(coordinate, topics, partitions, offsets),
+            [item.event.event_id for item in taken],
+            [item.event.user_id for item in taken],
+            [utc(item.event.occurred_at) for item in taken],
             found.sequence.tolist(),
             horizons[self._headline],
             map(self._horizons, *horizons),
@@ -135,17 +136,16 @@ class Publication:
             topics,
             partitions,
             offsets,
-            itertools.repeat(self.model, len(events)),
+            itertools.repeat(self.model, len(taken)),
         )
         values = self._encode_lines(list(made)).split(b"\n")  # JSON has no line break of its own
-        pairs = zip(batch.keys.tolist(), values, strict=False)
-        for partition, run in itertools.groupby(partitions):
-            scores.setdefault(partition, []).extend(itertools.islice(pairs, len(list(run))))
+        lists = {partition: scores.setdefault(partition, []) for partition in set(partitions)}
+        for item, partition, value in zip(taken, partitions, values, strict=False):
+            lists[partition].append((item.key, value))
 
     def write_alert(
         self,
-        batch: Batch,
-        position: int,
+        item: Taken,
         decision: Decision,
         row: int,
         *,
@@ -155,15 +155,13 @@ class Publication:
         explanation: Explanation | None,
         alerts: dict[int, list[tuple[bytes, bytes]]],
     ) -> AlertKind:
-        """Append the alert of row `row` of a decision, caused by the event at `position`; returns what it was."""
+        """Append the alert of row `row` of a decision, caused by the event `item`; returns what it was."""
         state = decision.state[row]
-        user_id: str = batch.events[position].user_id
-        source_topic = self._inputs[int(batch.kind_no[position])]
-        source_partition, source_offset = int(batch.partition[position]), int(batch.offset[position])
+        user_id = item.event.user_id
         opened_by = coordinate(
             self._inputs[int(state["opened_topic"])], int(state["opened_partition"]), int(state["opened_offset"])
         )
-        source = coordinate(source_topic, source_partition, source_offset)
+        source = coordinate(self._inputs[item.kind_no], item.partition, item.offset)
         alert_id = caused_id("alert", user_id, opened_by)
         kind = transition_kind(int(decision.transition[row]))
         alert = Alert(
@@ -184,13 +182,13 @@ class Publication:
             reasons=explanation.reasons if explanation else [],
             weighed_most=explanation.weighed_most if explanation else [],
             sequence=sequence,
-            source_topic=source_topic,
-            source_partition=source_partition,
-            source_offset=source_offset,
+            source_topic=self._inputs[item.kind_no],
+            source_partition=item.partition,
+            source_offset=item.offset,
             policy=self._policy,
             model=self.model,
         )
-        alerts.setdefault(source_partition, []).append((batch.keys[position], encode_output(alert)))
+        alerts.setdefault(item.partition, []).append((item.key, encode_output(alert)))
         return kind
 
 

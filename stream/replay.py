@@ -17,15 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from numpy.typing import NDArray
 
 from events.types import KINDS
 from model.bundle import Bundle
-from stream.batch import Batch, Queue
 from stream.clients import opened
-from stream.intake import Intake
+from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.policy import AlertPolicy
 from stream.provisioning import create_topics, replay_specifications
@@ -98,17 +95,13 @@ class LiveOrder:
             order.last_offset[kind_no] = max(order.last_offset.get(kind_no, -1), source.source_offset)
         return order
 
-    def refuse(self, queue: Queue) -> int:
-        """Take out what the live workers passed without scoring it; returns how many events that were."""
-        last, before = self.last_offset.get(queue.kind_no, -1), len(queue)
-        queue.keep([r.offset > last or (queue.kind_no, r.offset) in self.rank for r in queue.records])
-        return before - len(queue)
+    def was_refused(self, item: Taken) -> bool:
+        """Whether the live workers passed the event without scoring it."""
+        return item.offset <= self.last_offset.get(item.kind_no, -1) and (item.kind_no, item.offset) not in self.rank
 
-    def places(self, batch: Batch) -> NDArray[np.int64]:
-        """The events' places, int64 `[n]`: their live ranks, or after all of those by event time."""
-        events = zip(batch.kind_no.tolist(), batch.offset.tolist(), batch.occurred_ms.tolist(), strict=True)
-        places = [self.rank.get((kind_no, offset), _AFTER_LIVE + at_ms) for kind_no, offset, at_ms in events]
-        return np.array(places, dtype=np.int64)
+    def place(self, item: Taken) -> int:
+        """The event's place: its live rank, or after all of those by event time."""
+        return self.rank.get((item.kind_no, item.offset), _AFTER_LIVE + item.occurred_ms)
 
 
 def prepare_topics(bootstrap_servers: str, settings: Settings, name: str, *, overwrite: bool) -> None:
@@ -244,25 +237,29 @@ class Replay:
         slab = Slab(blank_row(row_dtype(self._bundle.state_width), self._bundle.fingerprint))
         policy = AlertPolicy.from_settings(self._settings, self._bundle.thresholds)
         scorer = Scorer(self._bundle, policy, slab, self._topics)
-        merge = PartitionMerge(order.places)
+        merge = PartitionMerge(order.place)
         for found, behind in reader.records(self._topics.inputs, partition):
             for kind_no, topic in enumerate(self._topics.inputs):
-                merge.push(self._take(kind_no, partition, found.get(topic, []), order))
+                merge.push(kind_no, self._take(kind_no, found.get(topic, []), order))
             ready = merge.release([no for no, topic in enumerate(self._topics.inputs) if topic in behind])
             size = self._settings.batch_max_records
             for start in range(0, len(ready), size):
-                scored = scorer.score(ready.at(slice(start, start + size)))
+                scored = scorer.score(ready[start : start + size])
                 self.counts.update(scored.counts)
                 self._publish(producer, "scores", self._topics.replay_scores(self._range.name), scored.scores)
                 self._publish(producer, "alerts", self._topics.replay_alerts(self._range.name), scored.alerts)
             yield sum(len(records) for records in found.values())
 
-    def _take(self, kind_no: int, partition: int, records: Sequence[Any], order: LiveOrder) -> Queue:
+    def _take(self, kind_no: int, records: Sequence[Any], order: LiveOrder) -> Iterator[Taken]:
         now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
-        wanted = [record for record in records if record.key is None or self._range.wants(record.key)]
-        queue, refused = self._intakes[kind_no].take(partition, wanted, now_ms)
-        self.counts["refused"] += len(refused) + order.refuse(queue)
-        return queue
+        for record in records:
+            if record.key is not None and not self._range.wants(record.key):
+                continue
+            outcome = self._intakes[kind_no].take(record, now_ms)
+            if not isinstance(outcome, Taken) or order.was_refused(outcome):
+                self.counts["refused"] += 1
+            else:
+                yield outcome
 
     def _publish(self, producer: Any, what: str, topic: str, by_partition: Mapping[int, KeyedValues]) -> None:
         for partition, records in by_partition.items():

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,9 @@ from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categoric
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle, pieces
 from stream.alerts import CLEARED, Decision, advance
-from stream.batch import Batch
 from stream.duplicates import find_repeats, id_hashes
 from stream.explanation import Explainer
-from stream.intake import Record, dead_letter
+from stream.intake import Taken, dead_letter
 from stream.outputs import DeadLetter
 from stream.policy import AlertPolicy
 from stream.publication import Publication, ScoredColumns
@@ -35,7 +33,6 @@ from stream.waves import Block, Wave, wave_numbers, waves
 KeyedValues = list[tuple[bytes, bytes]]
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
-_EVENT_ID = attrgetter("event_id")
 
 
 @dataclass
@@ -52,20 +49,32 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """Events of a batch, `[n]`, with the number of each user's row in the slab and the hash of each event's id."""
+class Batch:
+    """Events as columns `[n]`; `row` is the number of the user's row in the slab."""
 
-    batch: Batch
+    taken: Sequence[Taken]
     row: NDArray[np.int64]
+    kind_no: NDArray[np.int64]
+    partition: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    occurred_ms: NDArray[np.int64]
     id_hash: NDArray[np.uint64]
 
-    def only(self, kept: NDArray[np.bool_]) -> Admitted:
+    def only(self, kept: NDArray[np.bool_]) -> Batch:
         """The events of which `kept` is set."""
         return self.at(np.flatnonzero(kept))
 
-    def at(self, positions: NDArray[np.int64]) -> Admitted:
+    def at(self, positions: NDArray[np.int64]) -> Batch:
         """The events at `positions`, in that order."""
-        return Admitted(self.batch.at(positions), self.row[positions], self.id_hash[positions])
+        return Batch(
+            [self.taken[position] for position in positions.tolist()],
+            self.row[positions],
+            self.kind_no[positions],
+            self.partition[positions],
+            self.offset[positions],
+            self.occurred_ms[positions],
+            self.id_hash[positions],
+        )
 
 
 @dataclass(frozen=True)
@@ -151,57 +160,70 @@ class Scorer:
             slice(part.start, part.start + bundle.readout_widths[kind]) for kind, part in bundle.state_slices.items()
         ]
 
-    def score(self, batch: Batch) -> Scored:
+    def score(self, taken: Sequence[Taken]) -> Scored:
         """Score events that stand in the order in which each user's are to be applied."""
         scored = Scored()
-        if not len(batch):
+        if not taken:
             return scored
-        scored.touched = self._locate(batch)
-        admitted = self._admit(batch, scored)
-        if len(admitted.batch):
-            self._apply(admitted, scored)
+        scored.touched = self._locate(taken)
+        batch = self._admit(taken, scored)
+        if batch.taken:
+            self._apply(batch, scored)
         return scored
 
-    def _locate(self, batch: Batch) -> NDArray[np.int64]:
-        numbers = np.empty(len(batch), dtype=np.int64)
-        for partition in np.unique(batch.partition).tolist():
-            here = batch.partition == partition
-            numbers[here] = self._slab.locate(partition, batch.keys[here].tolist())
+    def _locate(self, taken: Sequence[Taken]) -> NDArray[np.int64]:
+        keys_of: dict[int, list[bytes]] = {}
+        partitions = [item.partition for item in taken]
+        for partition, item in zip(partitions, taken, strict=True):
+            keys_of.setdefault(partition, []).append(item.key)
+        if len(keys_of) == 1:
+            return self._slab.locate(partitions[0], keys_of[partitions[0]])
+        numbers = np.empty(len(taken), dtype=np.int64)
+        partition_of = np.array(partitions)
+        for partition, keys in keys_of.items():
+            numbers[partition_of == partition] = self._slab.locate(partition, keys)
         return numbers
 
-    def _admit(self, batch: Batch, scored: Scored) -> Admitted:
+    def _admit(self, taken: Sequence[Taken], scored: Scored) -> Batch:
         """Leave out what the rows already hold and what repeats; take the rest's offsets into the rows."""
         rows = self._slab.rows
-        admitted = Admitted(batch, scored.touched, id_hashes(list(map(_EVENT_ID, batch.events.tolist()))))
-        held = batch.offset <= rows["consumed_offset"][admitted.row, batch.kind_no]
+        batch = Batch(
+            taken,
+            scored.touched,
+            np.array([item.kind_no for item in taken], dtype=np.int64),
+            np.array([item.partition for item in taken], dtype=np.int32),
+            np.array([item.offset for item in taken], dtype=np.int64),
+            np.array([item.occurred_ms for item in taken], dtype=np.int64),
+            id_hashes([item.event.event_id for item in taken]),
+        )
+        held = batch.offset <= rows["consumed_offset"][batch.row, batch.kind_no]
         if held.any():
             scored.counts["already_scored"] += int(held.sum())
-            admitted = admitted.only(~held)
-        batch = admitted.batch
-        np.maximum.at(rows["consumed_offset"], (admitted.row, batch.kind_no), batch.offset)
-        repeats = find_repeats(admitted.row, admitted.id_hash, rows["recent_ids"], rows["sequence"])
+            batch = batch.only(~held)
+        np.maximum.at(rows["consumed_offset"], (batch.row, batch.kind_no), batch.offset)
+        repeats = find_repeats(batch.row, batch.id_hash, rows["recent_ids"], rows["sequence"])
         if repeats.any():
-            scored.dead_letters += list(map(_repeat, batch.records[repeats], batch.events[repeats]))
+            scored.dead_letters += [_repeat(batch.taken[position]) for position in np.flatnonzero(repeats).tolist()]
             scored.counts["duplicates"] += int(repeats.sum())
-            admitted = admitted.only(~repeats)
-        return admitted
+            batch = batch.only(~repeats)
+        return batch
 
-    def _apply(self, admitted: Admitted, scored: Scored) -> None:
+    def _apply(self, admitted: Batch, scored: Scored) -> None:
         numbers = wave_numbers(admitted.row)
-        order, in_waves = waves(numbers, admitted.batch.kind_no)
-        ordered = admitted.at(order)
+        order, in_waves = waves(numbers, admitted.kind_no)
+        batch = admitted.at(order)
         rows = self._slab.rows
-        sequence = rows["sequence"][ordered.row] + numbers[order] + 1
+        sequence = rows["sequence"][batch.row] + numbers[order] + 1
         found = ScoredColumns.empty(sequence, len(self._bundle.horizons_days))
-        inputs = self._inputs(ordered.batch)
-        changes = [self._take_wave(wave, ordered, inputs, found, scored) for wave in in_waves]
-        self._note_alerts([change for change in changes if change is not None], ordered.batch, found, scored)
-        # Of a user's ordered the last wave's stands last, and of repeated indices numpy lets the last one stand.
-        rows["sequence"][ordered.row] = sequence
-        rows["recent_ids"][ordered.row, (sequence - 1) % RECENT_IDS] = ordered.id_hash
+        inputs = self._inputs(batch)
+        changes = [self._take_wave(wave, batch, inputs, found, scored) for wave in in_waves]
+        self._note_alerts([change for change in changes if change is not None], batch, found, scored)
+        # Of a user's events the last wave's stands last, and of repeated indices numpy lets the last one stand.
+        rows["sequence"][batch.row] = sequence
+        rows["recent_ids"][batch.row, (sequence - 1) % RECENT_IDS] = batch.id_hash
         as_they_came = np.empty_like(order)
         as_they_came[order] = np.arange(len(order))
-        self._publication.write_scores(admitted.batch, found.at(as_they_came), scored.scores)
+        self._publication.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
         scored.counts["scored"] += len(order)
 
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
@@ -217,38 +239,38 @@ class Scorer:
             vocabularies, parts = self._bundle.vocabularies.get(kind, {}), []
             for piece in pieces(len(of_kind)):
                 positions = of_kind[piece]
-                events = batch.events[positions].tolist()
+                events = [batch.taken[position].event for position in positions.tolist()]
                 parts.append(KindInputs.of(kind, events, batch.occurred_ms[positions], vocabularies))
             inputs[kind_no] = KindInputs.joined(parts)
         return inputs
 
     def _take_wave(
-        self, wave: Wave, admitted: Admitted, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
+        self, wave: Wave, batch: Batch, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
     ) -> Changes | None:
         """Take one event of each of different users into their rows and note their scores; returns changed alerts."""
         size = wave.where.stop - wave.where.start
         moment = Moment(
-            row=admitted.row[wave.where],
+            row=batch.row[wave.where],
             attention=np.zeros(size, dtype=np.float32),
             days_past_due=np.full(size, np.nan, dtype=np.float32),
             missed=np.zeros(size, dtype=np.bool_),
         )
         for block in wave.blocks:
             in_wave = slice(block.where.start - wave.where.start, block.where.stop - wave.where.start)
-            self._step(block, in_wave, admitted, inputs[block.kind_no], moment, scored)
-        self._remember_weighed(wave, admitted, found, moment)
+            self._step(block, in_wave, batch, inputs[block.kind_no], moment, scored)
+        self._remember_weighed(wave, batch, found, moment)
         ages = ages_days(self._slab.rows["latest_ms"][moment.row])
         probabilities = self._probabilities(moment.row, ages)
-        decision = self._decide(wave, admitted, moment, probabilities)
+        decision = self._decide(wave, batch, moment, probabilities)
         found.fill(wave.where, probabilities, decision)
         return self._changes(wave, moment, ages, decision) if decision.changed.size else None
 
     def _step(
-        self, block: Block, in_wave: slice, admitted: Admitted, inputs: KindInputs, moment: Moment, scored: Scored
+        self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
     ) -> None:
         """Take events of one kind, one for each of different users, into their rows."""
         kind, rows = KINDS[block.kind_no], self._slab.rows
-        row, occurred_ms = admitted.row[block.where], admitted.batch.occurred_ms[block.where]
+        row, occurred_ms = batch.row[block.where], batch.occurred_ms[block.where]
         numeric = inputs.numeric[block.of_kind]
         previous_ms = rows["latest_ms"][row, block.kind_no]
         numeric[:, GAP_COLUMN[kind]] = gap_days(occurred_ms, previous_ms)
@@ -289,19 +311,19 @@ class Scorer:
             [self._bundle.score(self._readout(row[piece]), ages[piece]) for piece in pieces(len(row))]
         )
 
-    def _remember_weighed(self, wave: Wave, admitted: Admitted, found: ScoredColumns, moment: Moment) -> None:
+    def _remember_weighed(self, wave: Wave, batch: Batch, found: ScoredColumns, moment: Moment) -> None:
         news = np.empty(len(moment.row), dtype=WEIGHED_EVENT)
-        news["occurred_ms"] = admitted.batch.occurred_ms[wave.where]
-        news["offset"] = admitted.batch.offset[wave.where]
+        news["occurred_ms"] = batch.occurred_ms[wave.where]
+        news["offset"] = batch.offset[wave.where]
         news["attention"] = moment.attention
-        news["kind"] = admitted.batch.kind_no[wave.where]
+        news["kind"] = batch.kind_no[wave.where]
         put_records(self._slab.rows["weighed"], (moment.row, (found.sequence[wave.where] - 1) % WEIGHED_EVENTS), news)
 
     def _readout(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = self._slab.rows
         return np.concatenate([take_floats(rows, "network", part, row) for part in self._readouts], axis=1)
 
-    def _decide(self, wave: Wave, admitted: Admitted, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
+    def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
         """The alert policy's verdict on each event of a wave; the rows' alert states are moved on."""
         alert = self._slab.rows["alert"]
         before = take_records(alert, moment.row)
@@ -312,10 +334,10 @@ class Scorer:
             before,
             np.ascontiguousarray(probabilities[:, self._bundle.headline]),
             stated,
-            admitted.batch.occurred_ms[wave.where],
-            topic=admitted.batch.kind_no[wave.where].astype(np.uint8),
-            partition=admitted.batch.partition[wave.where],
-            offset=admitted.batch.offset[wave.where],
+            batch.occurred_ms[wave.where],
+            topic=batch.kind_no[wave.where].astype(np.uint8),
+            partition=batch.partition[wave.where],
+            offset=batch.offset[wave.where],
         )
         put_records(alert, moment.row, decision.state)
         return decision
@@ -362,8 +384,7 @@ class Scorer:
             explained = set(change.explained.tolist())
             for number, (position, row) in enumerate(zip(change.position.tolist(), change.row.tolist(), strict=True)):
                 kind = self._publication.write_alert(
-                    batch,
-                    position,
+                    batch.taken[position],
                     change.decision,
                     row,
                     score=float(headline[position]),
@@ -375,6 +396,6 @@ class Scorer:
                 scored.counts[f"alerts_{kind}"] += 1
 
 
-def _repeat(record: Record, event: Event) -> DeadLetter:
-    message = f"event_id {event.event_id!r} was already scored for this user among the last {RECENT_IDS} events"
-    return dead_letter(record, "duplicate_event_id", message)
+def _repeat(item: Taken) -> DeadLetter:
+    message = f"event_id {item.event.event_id!r} was already scored for this user among the last {RECENT_IDS} events"
+    return dead_letter(item.record, "duplicate_event_id", message)

@@ -162,8 +162,8 @@ class Watermark:
         """Event time in milliseconds, never going back; -1 until `WATERMARK_EVENTS` events were seen."""
         return self._clock_ms
 
-    def observe(self, occurred_ms: NDArray[np.int64]) -> None:
-        """Take the times of a run of events into account, `[n]` in their order."""
-        self._recent.extend(occurred_ms[-WATERMARK_EVENTS:].tolist())
+    def observe(self, occurred_ms: Sequence[int]) -> None:
+        """Take the times of a run of events into account, in their order."""
+        self._recent.extend(occurred_ms)
         if len(self._recent) == WATERMARK_EVENTS:
             self._clock_ms = max(self._clock_ms, sorted(self._recent)[WATERMARK_EVENTS // 2])

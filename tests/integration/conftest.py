@@ -19,9 +19,8 @@ from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailable
 
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
-from stream.batch import Batch
 from stream.embedded.server import ServerProcess
-from stream.intake import Intake
+from stream.intake import Intake, Taken
 from stream.merge import PartitionMerge
 from stream.outputs import Alert, Score
 from stream.policy import AlertPolicy
@@ -148,7 +147,7 @@ class Deployment:
                     found += batches.get(topic, [])
         return found
 
-    def in_event_time_order(self) -> Iterator[Batch]:
+    def in_event_time_order(self) -> Iterator[list[Taken]]:
         """Valid events of each partition in the order in which a backlog is scored."""
         intakes = [Intake(kind) for kind in KINDS]
         now_ms = time.time_ns() // 1_000_000
@@ -157,7 +156,8 @@ class Deployment:
                 merge = PartitionMerge()
                 for batches, _ in reader.records(self.topics.inputs, partition):
                     for kind_no, topic in enumerate(self.topics.inputs):
-                        merge.push(intakes[kind_no].take(partition, batches.get(topic, []), now_ms)[0])
+                        outcomes = [intakes[kind_no].take(record, now_ms) for record in batches.get(topic, [])]
+                        merge.push(kind_no, [outcome for outcome in outcomes if isinstance(outcome, Taken)])
                 yield merge.release()
 
     def outcome(self) -> Outcome:
@@ -177,8 +177,8 @@ class Deployment:
         scorer = Scorer(bundle, AlertPolicy.from_settings(self.settings, bundle.thresholds), slab, self.topics)
         scores: dict[str, bytes] = {}
         alerts: dict[str, bytes] = {}
-        for batch in self.in_event_time_order():
-            scored = scorer.score(batch)
+        for taken in self.in_event_time_order():
+            scored = scorer.score(taken)
             for pairs in scored.scores.values():
                 scores |= {_id_of(msgspec.json.decode(value, type=Score)): value for _, value in pairs}
             for pairs in scored.alerts.values():

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from events.types import EVENT_TYPES
 from model.bundle import Bundle
 from model.datasets import open_dataset
-from stream.batch import Batch
 from stream.outputs import DeadLetter, Score
 from stream.policy import AlertPolicy
 from stream.publisher import arrivals_of
@@ -65,17 +63,13 @@ def test_late_and_repeated_events_are_counted_and_none_is_lost(deploy: Deploy) -
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     policy = AlertPolicy.from_settings(deployment.settings, bundle.thresholds)
-    taken = Batch.joined(list(deployment.in_event_time_order()))
-    stands_at = {
-        (deployment.topics.inputs[kind_no], partition, offset): position
-        for position, (kind_no, partition, offset) in enumerate(
-            zip(taken.kind_no.tolist(), taken.partition.tolist(), taken.offset.tolist(), strict=True)
-        )
+    taken = {
+        (deployment.topics.of_kind(item.kind), item.partition, item.offset): item
+        for partition in deployment.in_event_time_order()
+        for item in partition
     }
     found = [msgspec.json.decode(value, type=Score) for value in scores]
-    in_order = taken.at(
-        np.array([stands_at[each.source_topic, each.source_partition, each.source_offset] for each in found])
-    )
+    in_order = [taken[score.source_topic, score.source_partition, score.source_offset] for score in found]
     scored = Scorer(bundle, policy, slab, deployment.topics).score(in_order)
     assert {value for values in scored.scores.values() for _, value in values} == set(scores)
     assert counted["scored"] == len(scores)

@@ -17,9 +17,8 @@ from events.reasons import CATALOGUE
 from events.types import Event, encode_event
 from model.bundle import Bundle
 from model.datasets import open_dataset
-from stream.batch import Batch
 from stream.dossier import read_events
-from stream.intake import Intake, RawRecord
+from stream.intake import Intake, RawRecord, Taken
 from stream.outputs import Alert, Score
 from stream.policy import AlertPolicy
 from stream.publisher import arrivals_of
@@ -46,13 +45,13 @@ def score_of(deployment: Any, events: Sequence[Event]) -> float:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     scorer = Scorer(bundle, AlertPolicy.from_settings(deployment.settings, bundle.thresholds), slab, deployment.topics)
-    queues = []
+    taken = []
     for offset, event in enumerate(events):
         record = RawRecord(event.KIND, 0, offset, 0, event.user_id.encode(), encode_event(event))
-        queue, refused = Intake(event.KIND).take(0, [record], 10**15)
-        assert not refused
-        queues.append(queue)
-    return msgspec.json.decode(scorer.score(Batch.of(queues)).scores[0][-1][1], type=Score).score
+        outcome = Intake(event.KIND).take(record, 10**15)
+        assert isinstance(outcome, Taken)
+        taken.append(outcome)
+    return msgspec.json.decode(scorer.score(taken).scores[0][-1][1], type=Score).score
 
 
 class Page(html.parser.HTMLParser):

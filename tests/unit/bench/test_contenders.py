@@ -14,8 +14,7 @@ from bench.contenders.task import PeerScore, Task, score_bytes
 from bench.single_step import SingleStep
 from events.types import KINDS, Event, encode_event
 from model.bundle import Bundle
-from stream.batch import Batch
-from stream.intake import Intake, RawRecord
+from stream.intake import Intake, RawRecord, Taken
 from stream.policy import AlertPolicy
 from stream.scorer import Scorer
 from stream.settings import Settings
@@ -28,14 +27,14 @@ def worker_scores(bundle: Bundle, simulated: Sequence[Event]) -> list[list[float
     settings = Settings()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     scorer = Scorer(bundle, AlertPolicy.from_settings(settings, bundle.thresholds), slab, settings.topics)
-    queues = []
+    taken = []
     for offset, event in enumerate(simulated):
         record = RawRecord(event.KIND, 0, offset, 0, event.user_id.encode(), encode_event(event))
-        queue, refused = Intake(event.KIND).take(0, [record], 1 << 53)
-        assert not refused
-        queues.append(queue)
+        outcome = Intake(event.KIND).take(record, 1 << 53)
+        assert isinstance(outcome, Taken)
+        taken.append(outcome)
     found: dict[str, list[float]] = {}
-    for _, value in scorer.score(Batch.of(queues)).scores[0]:
+    for _, value in scorer.score(taken).scores[0]:
         score = msgspec.json.decode(value)
         found[score["event_id"]] = list(score["horizons"].values())
     return [found[event.event_id] for event in simulated]

@@ -9,7 +9,6 @@ import pytest
 from bench.arena import Lap, launch, spread
 from bench.overload import Flood, Moment, figures_of, medians_of, rate
 from bench.workload import Stream, Workload, user_id
-from stream.batch import Batch
 
 
 @pytest.mark.parametrize(("events", "users"), [(1, 1), (300, 3), (2_000, 200)])
@@ -32,14 +31,14 @@ def test_no_event_is_from_the_future() -> None:
 def test_a_stream_gives_each_user_events_of_its_own() -> None:
     stream = Stream(4, templates=64)
     names = [user_id(number) for number in range(50)] * 4
-    batch = Batch.joined([stream.take(names), stream.take(names)])
-    assert [event.user_id for event in batch.events] == names * 2
-    assert len({event.event_id for event in batch.events}) == len(batch)
-    offsets = batch.offset.tolist()
+    taken = stream.take(names) + stream.take(names)
+    assert [item.event.user_id for item in taken] == names * 2
+    assert len({item.event.event_id for item in taken}) == len(taken)
+    offsets = [item.offset for item in taken]
     assert offsets == sorted(set(offsets))
-    assert set(batch.kind_no.tolist()) == {0, 1, 2, 3}
-    by_user = dict(zip(batch.keys, batch.partition.tolist(), strict=True))
-    assert [by_user[key] for key in batch.keys] == batch.partition.tolist()
+    assert len({item.kind for item in taken}) == 4
+    by_user = {item.key: item.partition for item in taken}
+    assert all(by_user[item.key] == item.partition for item in taken)
     assert set(by_user.values()) == {0, 1, 2, 3}
 
 

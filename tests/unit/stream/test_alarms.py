@@ -80,8 +80,8 @@ def test_facts_after_a_history_are_the_workers() -> None:
     histories: dict[str, list[Event]] = {}
     for batch in batches_of(open_dataset("simulator", users=12, months=6, seed=5).events(), partitions=3):
         scorer.score(batch)
-        for event in batch.events.tolist():
-            histories.setdefault(event.user_id, []).append(event)
+        for item in batch:
+            histories.setdefault(item.event.user_id, []).append(item.event)
     rows = {key.decode(): row for _, key, row in slab.items()}
     assert set(rows) == set(histories)
     for user_id, events in histories.items():

@@ -12,9 +12,8 @@ from events.types import KINDS, Event, encode_event
 from model.bundle import Bundle
 from model.datasets import open_dataset
 from model.explain import explain
-from stream.batch import Batch
 from stream.dossier import read_partition
-from stream.intake import Intake, RawRecord
+from stream.intake import Intake, RawRecord, Taken
 from stream.outputs import Score
 from stream.policy import AlertPolicy
 from stream.scorer import Scorer
@@ -64,14 +63,16 @@ def score_interleaved(records: dict[str, list[RawRecord]], seed: int) -> list[by
     """Values of `scores` after workers took the topics in some other order than event time."""
     queues = []
     for kind, topic in zip(KINDS, TOPICS.inputs, strict=True):
-        queues.append(Intake(kind).take(0, records[topic], 1 << 53)[0])
+        taken = (Intake(kind).take(record, 1 << 53) for record in records[topic])
+        queues.append([item for item in taken if isinstance(item, Taken)][::-1])
     random = np.random.default_rng(seed)
-    whose = random.permutation(np.repeat(range(len(queues)), list(map(len, queues))))
-    order = np.empty(len(whose), dtype=np.int64)
-    order[np.argsort(whose, kind="stable")] = np.arange(len(whose))  # within a topic, as they stand there
+    order = []
+    while any(queues):
+        queue = queues[random.choice([number for number, each in enumerate(queues) if each])]
+        order.append(queue.pop())
     slab = Slab(blank_row(row_dtype(bundle().state_width), bundle().fingerprint))
     policy = AlertPolicy.from_settings(load_settings(), bundle().thresholds)
-    return [value for _, value in Scorer(bundle(), policy, slab, TOPICS).score(Batch.of(queues).at(order)).scores[0]]
+    return [value for _, value in Scorer(bundle(), policy, slab, TOPICS).score(order).scores[0]]
 
 
 def test_events_come_in_the_order_in_which_they_were_scored() -> None:
@@ -83,7 +84,7 @@ def test_events_come_in_the_order_in_which_they_were_scored() -> None:
     reader = Partition(records, scores)
     for user_id in sorted({event.user_id for event in events})[:4]:
         live = [s for s in (msgspec.json.decode(value, type=Score) for value in scores) if s.user_id == user_id]
-        found = read_partition(reader, TOPICS, 0, user_id.encode(), told.append)
+        found = [item.event for item in read_partition(reader, TOPICS, 0, user_id.encode(), told.append)]
         assert [event.event_id for event in found] == [score.event_id for score in live]
         out_of_order |= found != sorted(found, key=lambda event: event.occurred_at)
         assert explain(bundle(), found, recent=1).scores.tolist() == [np.float32(score.score) for score in live]
@@ -96,7 +97,7 @@ def test_what_is_not_scored_yet_follows_in_event_time_order() -> None:
     records = published(events)
     user_id = events[-1].user_id
     own = [event for event in events if event.user_id == user_id]
-    found = read_partition(Partition(records, []), TOPICS, 0, user_id.encode(), print)
+    found = [item.event for item in read_partition(Partition(records, []), TOPICS, 0, user_id.encode(), print)]
     assert found == own
 
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 import stream.transport  # noqa: F401  # which tells aiokafka what to make of a record
 from events.types import KINDS, Kind, Repayment
-from stream.batch import Queue
-from stream.intake import Intake, RawRecord
+from stream.intake import Intake, RawRecord, Taken
 from stream.outputs import DeadLetter
 
 NOW_MS = int(dt.datetime(2025, 6, 1, tzinfo=dt.UTC).timestamp() * 1000)
@@ -29,11 +28,8 @@ GOOD = {
 }
 
 
-def take(value: bytes | None, key: bytes | None = b"u1", kind: Kind = "repayments") -> Queue | DeadLetter:
-    """The queue of one event, or its dead letter."""
-    queue, refused = Intake(kind).take(3, [RawRecord(kind, 3, 42, 1_700_000_000_000, key, value)], NOW_MS)
-    assert len(queue) + len(refused) == 1
-    return refused[0] if refused else queue
+def take(value: bytes | None, key: bytes | None = b"u1", kind: Kind = "repayments") -> Taken | DeadLetter:
+    return Intake(kind).take(RawRecord(kind, 3, 42, 1_700_000_000_000, key, value), NOW_MS)
 
 
 def edited(**fields: object) -> bytes:
@@ -43,11 +39,9 @@ def edited(**fields: object) -> bytes:
 @pytest.mark.parametrize("kind", KINDS)
 def test_good_events_are_taken(kind: Kind) -> None:
     taken = take(GOOD[kind], kind=kind)
-    assert isinstance(taken, Queue)
-    assert (taken.kind_no, taken.partition) == (KINDS.index(kind), 3)
-    assert [(record.offset, record.key) for record in taken.records] == [(42, b"u1")]
-    assert kind == taken.events[0].KIND
-    assert taken.occurred_ms == [int(dt.datetime(2025, 5, 1, tzinfo=dt.UTC).timestamp() * 1000)]
+    assert isinstance(taken, Taken)
+    assert (taken.kind, taken.partition, taken.offset, taken.key) == (kind, 3, 42, b"u1")
+    assert taken.occurred_ms == int(dt.datetime(2025, 5, 1, tzinfo=dt.UTC).timestamp() * 1000)
 
 
 BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
@@ -91,32 +85,20 @@ def test_bad_input_is_refused_with_its_reason(case: str) -> None:
 
 
 def test_within_a_day_ahead_is_taken() -> None:
-    assert isinstance(take(edited(occurred_at="2025-06-01T23:00:00Z")), Queue)
+    assert isinstance(take(edited(occurred_at="2025-06-01T23:00:00Z")), Taken)
 
 
 @given(st.binary(max_size=200), st.none() | st.binary(max_size=20))
 def test_any_bytes_get_an_answer(value: bytes, key: bytes | None) -> None:
-    assert isinstance(take(value, key), Queue | DeadLetter)
+    assert isinstance(take(value, key), Taken | DeadLetter)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda x: st.lists(x, max_size=3)))
 def test_any_value_in_a_field_gets_an_answer(value: object) -> None:
     outcome = take(msgspec.json.encode({**msgspec.json.decode(GOOD["repayments"]), "days_past_due": value}))
-    if isinstance(outcome, Queue):
-        (event,) = outcome.events
-        assert isinstance(event, Repayment)
-        assert event.days_past_due is None or abs(event.days_past_due) <= 36_500
-
-
-@given(st.lists(st.sampled_from(sorted(BAD)) | st.none(), max_size=12))
-def test_good_and_bad_among_each_other_keep_their_order(cases: list[str | None]) -> None:
-    pairs = [(GOOD["repayments"], b"u1") if case is None else BAD[case][:2] for case in cases]
-    records = [RawRecord("repayments", 3, offset, 0, key, value) for offset, (value, key) in enumerate(pairs)]
-    queue, refused = Intake("repayments").take(3, records, NOW_MS)
-    assert queue.records == [record for record, case in zip(records, cases, strict=True) if case is None]
-    assert [(letter.offset, letter.reason) for letter in refused] == [
-        (offset, BAD[case][2]) for offset, case in enumerate(cases) if case is not None
-    ]
+    if isinstance(outcome, Taken):
+        assert isinstance(outcome.event, Repayment)
+        assert outcome.event.days_past_due is None or abs(outcome.event.days_past_due) <= 36_500
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.types import KINDS, Activity
-from stream.batch import Queue
-from stream.intake import RawRecord
+from stream.intake import RawRecord, Taken
 from stream.merge import PartitionMerge
 
 RANKS = (1, 2, 3, 0)
 times = st.lists(st.integers(0, 20), max_size=12)
 
 
-EVENT = Activity(event_id="e", user_id="u", occurred_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), kind="session")
-
-
-def taken(kind_no: int, occurred_ms: Sequence[int], first_offset: int = 0) -> Queue:
-    records = [RawRecord("t", 0, first_offset + number, 0, b"u", b"") for number in range(len(occurred_ms))]
-    return Queue(kind_no, 0, [EVENT] * len(records), list(occurred_ms), records)
+def taken(kind_no: int, offset: int, occurred_ms: int) -> Taken:
+    event = Activity(event_id="e", user_id="u", occurred_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC), kind="session")
+    record = RawRecord("t", 0, offset, 0, b"u", b"")
+    return Taken(KINDS[kind_no], kind_no, 0, offset, b"u", occurred_ms, event, record)
 
 
 def reference(topics: list[list[int]]) -> list[tuple[int, int]]:
@@ -45,30 +41,25 @@ def test_order_is_that_of_the_topics_whatever_the_reads(topics: list[list[int]],
     read = [0] * 4
     released: list[tuple[int, int]] = []
     for kind_no, size in [*reads, *((no, 100) for no in range(4))]:
-        chunk = topics[kind_no][read[kind_no] : read[kind_no] + size]
-        merge.push(taken(kind_no, chunk, read[kind_no]))
+        chunk = range(read[kind_no], min(read[kind_no] + size, len(topics[kind_no])))
+        merge.push(kind_no, [taken(kind_no, offset, topics[kind_no][offset]) for offset in chunk])
         read[kind_no] += len(chunk)
         lagging = [no for no in range(4) if read[no] < len(topics[no])]
-        batch = merge.release(lagging)
-        assert [
-            topics[no][at] for no, at in zip(batch.kind_no, batch.offset, strict=True)
-        ] == batch.occurred_ms.tolist()
-        released += list(zip(batch.kind_no.tolist(), batch.offset.tolist(), strict=True))
+        released += [(item.kind_no, item.offset) for item in merge.release(lagging)]
     assert released == reference(topics)
     assert len(merge) == 0
 
 
 def test_waits_for_a_lagging_topic_and_not_for_an_idle_one() -> None:
     merge = PartitionMerge()
-    merge.push(taken(1, [10], first_offset=7))
-    assert len(merge.release(lagging=[0])) == 0
+    merge.push(1, [taken(1, 7, 10)])
+    assert merge.release(lagging=[0]) == []
     assert merge.first_offset(1) == 7
-    assert merge.release(lagging=[]).offset.tolist() == [7]
+    assert [item.offset for item in merge.release(lagging=[])] == [7]
 
 
 def test_profiles_go_first_at_equal_times() -> None:
     merge = PartitionMerge()
     for kind_no in range(4):
-        merge.push(taken(kind_no, [5]))
-    released = [KINDS[number] for number in merge.release().kind_no]
-    assert released == ["profiles", "repayments", "transactions", "activity"]
+        merge.push(kind_no, [taken(kind_no, kind_no, 5)])
+    assert [KINDS[item.kind_no] for item in merge.release()] == ["profiles", "repayments", "transactions", "activity"]

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 import stream.publication
 from events.types import Activity
 from model.bundle import Bundle
-from stream.batch import Batch, Queue
-from stream.intake import RawRecord
+from stream.intake import RawRecord, Taken
 from stream.outputs import LEVELS, Score, coordinate, encode_output
 from stream.policy import AlertPolicy
 from stream.publication import Publication, ScoredColumns, known
@@ -50,14 +49,14 @@ def publication() -> Publication:
 @settings(deadline=None)  # the first example loads the bundle
 @given(st.lists(events, min_size=1, max_size=6), st.integers(1, 6))
 def test_equals_the_encoded_objects(rows: list[tuple[object, ...]], at_once: int) -> None:
-    queues, expected = [], []
+    taken, expected = [], []
     count = len(rows)
     found = ScoredColumns.empty(np.arange(1, count + 1), len(HORIZONS))
     for number, row in enumerate(rows):
         event_id, user_id, at, kind_no, partition, offset, horizons, level, (baseline, delta, past_due) = row  # type: ignore[misc]
         event = Activity(event_id=event_id, user_id=user_id, occurred_at=at, kind="session")
         record = RawRecord(TOPICS[kind_no], partition, offset, 0, user_id.encode(), b"")
-        queues.append(Queue(kind_no, partition, [event], [0], [record]))
+        taken.append(Taken("activity", kind_no, partition, offset, user_id.encode(), 0, event, record))
         found.probabilities[number] = horizons
         found.level[number], found.baseline[number] = level, baseline
         found.delta[number], found.days_past_due[number] = delta, past_due
@@ -82,7 +81,7 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]], at_once: int
         )
     scores: dict[int, list[tuple[bytes, bytes]]] = {}
     with mock.patch.object(stream.publication, "SCORES_AT_ONCE", at_once):
-        publication().write_scores(Batch.of(queues), found, scores)
+        publication().write_scores(taken, found, scores)
     written = {partition: [value for _, value in pairs] for partition, pairs in scores.items()}
     for partition, values in written.items():
         mine = [score for score in expected if score.source_partition == partition]

@@ -20,8 +20,7 @@ from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction
 from model.bundle import Bundle
 from model.datasets import open_dataset
 from stream.archive import Archives, Origin
-from stream.batch import Batch
-from stream.intake import Intake, RawRecord
+from stream.intake import Intake, RawRecord, Taken
 from stream.outputs import Alert, Score
 from stream.policy import AlertPolicy
 from stream.resident import ResidentSlab
@@ -44,23 +43,23 @@ def new_scorer() -> tuple[Scorer, Slab]:
     return Scorer(bundle(), policy, slab, Topics()), slab
 
 
-def take(events: Sequence[Event], partitions: int = 2) -> Batch:
+def take(events: Sequence[Event], partitions: int = 2) -> list[Taken]:
     offsets = dict.fromkeys(((kind, p) for kind in KINDS for p in range(partitions)), 0)
-    queues = []
+    taken = []
     for event in events:
         partition = sum(event.user_id.encode()) % partitions
         offset = offsets[event.KIND, partition]
         offsets[event.KIND, partition] += 1
         record = RawRecord(event.KIND, partition, offset, 0, event.user_id.encode(), encode_event(event))
-        queue, refused = Intake(event.KIND).take(partition, [record], 10**15)
-        assert not refused
-        queues.append(queue)
-    return Batch.of(queues)
+        outcome = Intake(event.KIND).take(record, 10**15)
+        assert isinstance(outcome, Taken)
+        taken.append(outcome)
+    return taken
 
 
 @functools.cache
-def portfolio() -> Batch:
-    return take(list(open_dataset("simulator", users=60, months=6, seed=3).events()))
+def portfolio() -> tuple[Taken, ...]:
+    return tuple(take(list(open_dataset("simulator", users=60, months=6, seed=3).events())))
 
 
 def outputs(parts: Sequence[Scored]) -> tuple[list[bytes], list[bytes]]:
@@ -86,7 +85,7 @@ def test_any_split_into_batches_and_pieces_gives_the_same_bits(sizes: list[int],
     with mock.patch.object(model.bundle, "ROWS_PER_RUN", rows_per_run):
         while start < len(portfolio()):
             size = sizes[len(parts) % len(sizes)]
-            parts.append(scorer.score(portfolio().at(slice(start, start + size))))
+            parts.append(scorer.score(portfolio()[start : start + size]))
             start += size
     assert outputs(parts) == expected
     assert {(partition, key): row for partition, key, row in slab.items()} == rows
@@ -103,7 +102,7 @@ def test_users_on_disk_are_scored_to_the_same_bits(tmp_path: Path) -> None:
         slab.open_partition(partition)
     parts = []
     for start in range(0, len(portfolio()), 40):
-        parts.append(scorer.score(portfolio().at(slice(start, start + 40))))
+        parts.append(scorer.score(portfolio()[start : start + 40]))
         for partition, pairs in slab.by_partition(np.unique(parts[-1].touched)).items():
             slab.archive(partition, pairs, start)
     expected, rows = in_one_batch()
@@ -115,20 +114,19 @@ def test_users_on_disk_are_scored_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_scores_stand_in_the_order_of_the_events() -> None:
     scorer, _ = new_scorer()
-    batch = portfolio().at(slice(500))
-    scored = scorer.score(batch)
+    scored = scorer.score(portfolio()[:500])
     for partition, values in scored.scores.items():
         found = [msgspec.json.decode(value, type=Score).score_id for _, value in values]
-        here = batch.at(np.flatnonzero(batch.partition == partition))
-        assert found == [f"{event.KIND}:{partition}:{at}" for event, at in zip(here.events, here.offset, strict=True)]
-        assert [key for key, _ in values] == here.keys.tolist()
+        expected = [f"{t.kind}:{t.partition}:{t.offset}" for t in portfolio()[:500] if t.partition == partition]
+        assert found == expected
+        assert [key for key, _ in values] == [t.key for t in portfolio()[:500] if t.partition == partition]
 
 
 def test_what_the_state_holds_is_not_scored_again() -> None:
     scorer, slab = new_scorer()
-    scorer.score(portfolio().at(slice(300)))
+    scorer.score(portfolio()[:300])
     rows = {(p, k): row for p, k, row in slab.items()}
-    again = scorer.score(portfolio().at(slice(100, 300)))
+    again = scorer.score(portfolio()[100:300])
     assert again.scores == {}
     assert again.counts["already_scored"] == 200
     assert {(p, k): row for p, k, row in slab.items()} == rows
