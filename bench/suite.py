@@ -33,7 +33,7 @@ class Measurement:
 
 
 MEASUREMENTS: dict[str, Measurement] = {
-    "throughput": Measurement(throughput.measure, Sizes(events=240_000, users=10_000, seconds=10.0, rounds=3)),
+    "throughput": Measurement(throughput.measure, Sizes(events=240_000, users=10_000, seconds=10.0, rounds=7)),
     "latency": Measurement(latency.measure, Sizes(events=0, users=10_000, seconds=15.0, rounds=3)),
     "history": Measurement(history.measure, Sizes(events=10_000, users=128, seconds=0.0, rounds=3), broker=False),
     "users": Measurement(users.measure, Sizes(events=0, users=1_000_000, seconds=0.0, rounds=2), broker=False),
