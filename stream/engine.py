@@ -77,7 +77,7 @@ class Engine:
         self._watch_again_s = 0.0
         self._reported_s = time.monotonic()
         self._turn = asyncio.Lock()
-        self._draining = False
+        self._epoch = 0
         self._torn = False
         """A poll was not taken to its end (an exception, or a stop in the middle): states may be ahead of outputs, so
         nothing more may become durable in this process."""
@@ -89,10 +89,11 @@ class Engine:
     async def take(self, poll: Poll) -> frozenset[TP]:
         """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now.
 
+        A poll that began before the last `drain` is left alone: what it continues has been dropped.
         Raises `TornPoll` after a poll that was stopped in the middle, and whatever scoring and publishing raise.
         """
         async with self._turn:
-            if self._draining or self.failure is not None:
+            if poll.epoch < self._epoch or self.failure is not None:
                 return frozenset()
             if self._torn:
                 raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
@@ -126,15 +127,18 @@ class Engine:
             await self._score(ready[start : start + size])
         self._checkpoints.reached(self._reached())
 
-    async def drain(self) -> None:
-        """Make durable what has been scored and drop what has not: it will be read again. Before partitions go."""
-        self._draining = True
+    async def drain(self, epoch: int) -> None:
+        """Make durable what has been scored and drop what has not: it will be read again. Before partitions go.
+
+        Polls of an epoch before `epoch` are not taken from here on, also those that lie in a queue of Faust's or wait
+        for their turn: their records follow on what is dropped.
+        """
+        self._epoch = epoch
         try:
             async with self._turn:
                 if not self._torn and self.failure is None:
                     await self._checkpoints.flush()
         finally:
-            self._draining = False
             self._checkpoints.forget()
             for held in (self._merges, self._watermarks, self._position, self._waiting_since_s, self._announced):
                 held.clear()

@@ -69,6 +69,7 @@ class SinkApp:
         )
         self._given_up = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._epoch = 0
         self.failure: BaseException | None = None
         self.skipped = 0
 
@@ -81,6 +82,8 @@ class SinkApp:
                 continue
             try:
                 async with self._turn:
+                    if poll.epoch < self._epoch:
+                        continue  # it may follow on one that was given up
                     rows = self._decode(poll)
                     if await self._write_until_done(rows):
                         consumer.advance({tp: batch[-1].offset + 1 for tp, batch in poll.records.items()})
@@ -98,8 +101,12 @@ class SinkApp:
         loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)
         self._crashing = loop.create_task(self.app.crash(error))
 
-    async def drain(self) -> None:
-        """Stop retrying: partitions are about to move, and what is not written will be read again."""
+    async def drain(self, epoch: int) -> None:
+        """Stop retrying: partitions are about to move, and what is not written will be read again.
+
+        Polls of an epoch before `epoch` are not written from here on.
+        """
+        self._epoch = epoch
         self._given_up.set()
         async with self._turn:
             self._given_up.clear()

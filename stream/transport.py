@@ -47,11 +47,13 @@ REACHABLE_EVERY_S = 0.5
 class Poll:
     """What one poll brought, by topic and partition.
 
-    `lagging` are the assigned partitions of which the broker is known, or not yet known not, to hold more.
+    `lagging` are the assigned partitions of which the broker is known, or not yet known not, to hold more. `epoch` is
+    how often partitions had been given up when the poll began (`Consumer.epoch`).
     """
 
     records: Mapping[TP, Sequence[Record]] = field(default_factory=dict)
     lagging: frozenset[TP] = frozenset()
+    epoch: int = 0
 
 
 class PollSchema(Schema[Any, Any]):
@@ -212,8 +214,13 @@ class Consumer(driver.Consumer):
         self._polled_generation = -1
         self.held: frozenset[TP] = frozenset()
         """Partitions to leave out of the next polls."""
-        self.drain: Callable[[], Awaitable[None]] | None = None
-        """Awaited before partitions are given up and before stopping: makes everything under way durable."""
+        self.drain: Callable[[int], Awaitable[None]] | None = None
+        """Awaited before partitions are given up and before stopping: makes everything under way durable. Called with
+        the new `epoch`: a poll of an earlier one must not be taken any more, for its records will be read again, by
+        whoever has the partitions then, from what was durable."""
+        self.epoch = 0
+        """How often partitions were given up so far."""
+        self._polled_epoch = 0
         self.longest_unreachable_s = math.inf
         self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
         """Called once when no broker has been reached for `longest_unreachable_s`."""
@@ -251,7 +258,7 @@ class Consumer(driver.Consumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         # Here and not before the poll: a poll may wait out a whole rebalance before it fetches.
-        self._polled_generation = self.app.consumer_generation_id
+        self._polled_generation, self._polled_epoch = self.app.consumer_generation_id, self.epoch
         wanted = None if active_partitions is None else active_partitions - self.held
         if wanted is not None and self.app.rebalancing:
             # Faust lets inputs be polled, then seeks to what was committed (nowhere, where nothing was), and at last
@@ -284,8 +291,9 @@ class Consumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Called by Faust before a rebalance takes partitions away, and when stopping."""
+        self.epoch += 1
         if self.drain is not None:
-            await self.drain()
+            await self.drain(self.epoch)
         self._unacked_messages.clear()
         await self.commit_and_end_transactions()
 
@@ -335,7 +343,7 @@ class Consumer(driver.Consumer):
             lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
             if inputs:
                 self._demand.end()
-            await self._pass_on(assigned[0], -1, Poll(inputs, lagging))
+            await self._pass_on(assigned[0], -1, Poll(inputs, lagging, self._polled_epoch))
 
     async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:
         message = ConsumerMessage(

@@ -68,13 +68,13 @@ def engine_on(broker: Broker, **flags: Any) -> Engine:
     return Engine(settings, scorer, slab, checkpoints, broker.missed, now_ms=lambda: 10**13)
 
 
-def poll(events: Sequence[Event], first_offset: int = 0, lagging: Sequence[str] = ()) -> Poll:
+def poll(events: Sequence[Event], first_offset: int = 0, lagging: Sequence[str] = (), epoch: int = 0) -> Poll:
     records: dict[TP, list[RawRecord]] = {}
     for event in events:
         batch = records.setdefault(TP(event.KIND, 0), [])
         offset = first_offset + len(batch)
         batch.append(RawRecord(event.KIND, 0, offset, 0, event.user_id.encode(), encode_event(event)))
-    return Poll(records, frozenset(TP(topic, 0) for topic in lagging))
+    return Poll(records, frozenset(TP(topic, 0) for topic in lagging), epoch)
 
 
 def activity(number: int) -> Activity:
@@ -102,9 +102,32 @@ async def test_commits_no_further_than_what_is_scored() -> None:
     engine = engine_on(broker)
     await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
     await engine.take(poll([movement(1), movement(7)], lagging=["transactions"]))
-    await engine.drain()
+    await engine.drain(1)
     assert broker.committed == {TP("activity", 0): 1, TP("transactions", 0): 2}
     assert broker.rows == [b"u"]
+
+
+@pytest.mark.parametrize("waits_for_its_turn", [False, True])
+async def test_what_was_polled_before_partitions_were_given_up_is_not_taken(waits_for_its_turn: bool) -> None:
+    """It follows on events that were held and dropped: taken alone, it would be committed and they never scored."""
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
+    stale = poll([activity(12)], first_offset=2)
+    if waits_for_its_turn:
+        async with engine._turn:
+            draining = asyncio.create_task(engine.drain(1))
+            taking = asyncio.create_task(engine.take(stale))
+            await asyncio.sleep(0)
+        await draining
+        assert await taking == frozenset()
+    else:
+        await engine.drain(1)
+        assert await engine.take(stale) == frozenset()
+    await engine.drain(2)
+    assert (broker.scored(), broker.committed) == ([], {TP("activity", 0): 0})
+    await engine.take(poll([activity(5), activity(9), activity(12)], epoch=2))
+    assert broker.scored() == ["a5", "a9", "a12"]
 
 
 async def test_does_not_wait_for_ever() -> None:
@@ -129,10 +152,10 @@ async def test_a_stop_in_the_middle_makes_nothing_durable() -> None:
     with pytest.raises(asyncio.CancelledError):
         await taking
     broker.stuck = False
-    await engine.drain()
+    await engine.drain(1)
     assert (broker.records, broker.rows, broker.committed) == ({}, [], {})
     with pytest.raises(TornPoll, match="its successor"):
-        await engine.take(poll([activity(2)], first_offset=1))
+        await engine.take(poll([activity(2)], first_offset=1, epoch=1))
     assert broker.records == {}
 
 
@@ -155,7 +178,7 @@ async def test_refused_records_are_published_and_passed() -> None:
     engine = engine_on(broker)
     bad = RawRecord("activity", 0, 0, 0, b"u", b"nonsense")
     await engine.take(Poll({TP("activity", 0): [bad]}))
-    await engine.drain()
+    await engine.drain(1)
     assert len(broker.records["dead-letters"]) == 1
     assert broker.committed == {TP("activity", 0): 1}
     assert engine.counts["dead_letters"] == 1
