@@ -145,8 +145,8 @@ class _Snapshot:
     """One user's facts as numbers, decayed to the day of the user's latest event."""
 
     def __init__(self, row: np.void) -> None:
-        # All fields as Python's numbers at once: of a numpy row, each takes as long as all of them do like this.
-        self._row: dict[str, Any] = dict(zip(FACTS.fields or (), row.item(), strict=True))
+        # All fields as Python's numbers at once, for the time that reading a handful of them from a numpy row takes.
+        self._row: dict[str, Any] = dict(zip(FACTS.names or (), row.item(), strict=True))
         latest = self._row["latest_day"].tolist()
         first = self._row["first_day"].tolist()
         self.today: int = max(latest)
