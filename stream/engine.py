@@ -7,12 +7,10 @@ go on): what is not durable is read again by its successor.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from typing import Protocol
 
 from faust.types import TP
@@ -27,7 +25,7 @@ from stream.settings import Settings
 from stream.stages import Stages
 from stream.state import Slab
 from stream.transport import Poll
-from stream.watchdog import WATERMARK_EVENTS, Watermark, missed_now
+from stream.watchdog import Watermark, missed_now
 
 WATCHDOG_INTERVAL_S = 1.0
 WATCHDOG_SHARE = 0.02
@@ -188,9 +186,11 @@ class Engine:
             scored = self._scorer.score(taken)
         self.counts.update(scored.counts)
         self.counts["dead_letters"] += len(scored.dead_letters)
-        for partition, run in itertools.groupby(taken, attrgetter("partition")):
-            latest = list(run)[-WATERMARK_EVENTS:]
-            self._watermarks.setdefault(partition, Watermark()).observe([item.occurred_ms for item in latest])
+        by_partition: dict[int, list[int]] = {}
+        for item in taken:
+            by_partition.setdefault(item.partition, []).append(item.occurred_ms)
+        for partition, occurred_ms in by_partition.items():
+            self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
         with self.stages("publish"):
             await self._checkpoints.publish(scored)
 

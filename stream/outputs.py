@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -143,12 +142,6 @@ def encode_output(output: Score | Alert | DeadLetter) -> bytes:
 def coordinate(topic: str, partition: int, offset: int) -> str:
     """The id of a record by where it stands: `<topic>:<partition>:<offset>`."""
     return f"{topic}:{partition}:{offset}"
-
-
-def coordinates(topics: Iterable[str], partitions: Iterable[int], offsets: Iterable[int]) -> list[str]:
-    """`coordinate` of many, without a call for each."""
-    where = zip(topics, partitions, offsets, strict=True)
-    return [f"{topic}:{partition}:{offset}" for topic, partition, offset in where]
 
 
 def caused_id(noun: str, *cause: str) -> str:

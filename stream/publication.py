@@ -23,7 +23,6 @@ from stream.outputs import (
     WeighedEvent,
     caused_id,
     coordinate,
-    coordinates,
     encode_output,
 )
 from stream.policy import AlertPolicy
@@ -117,17 +116,16 @@ class Publication:
     ) -> None:
         """The hottest text in the house: one score is published for every event, so a piece of them is made and encoded
         all at once."""
-        events = [item.event for item in taken]
         topics = [self._inputs[item.kind_no] for item in taken]
         partitions = [item.partition for item in taken]
         offsets = [item.offset for item in taken]
         horizons = found.probabilities.T.tolist()
         made = map(
             Score,
-            coordinates(topics, partitions, offsets),
-            [event.event_id for event in events],
-            [event.user_id for event in events],
-            [utc(event.occurred_at) for event in events],
+            map(coordinate, topics, partitions, offsets),
+            [item.event.event_id for item in taken],
+            [item.event.user_id for item in taken],
+            [utc(item.event.occurred_at) for item in taken],
             found.sequence.tolist(),
             horizons[self._headline],
             map(self._horizons, *horizons),
@@ -141,9 +139,9 @@ class Publication:
             itertools.repeat(self.model, len(taken)),
         )
         values = self._encode_lines(list(made)).split(b"\n")  # JSON has no line break of its own
-        pairs = zip([item.key for item in taken], values, strict=False)
-        for partition, run in itertools.groupby(partitions):
-            scores.setdefault(partition, []).extend(itertools.islice(pairs, len(list(run))))
+        lists = {partition: scores.setdefault(partition, []) for partition in set(partitions)}
+        for item, partition, value in zip(taken, partitions, values, strict=False):
+            lists[partition].append((item.key, value))
 
     def write_alert(
         self,

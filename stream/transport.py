@@ -219,7 +219,7 @@ class Consumer(driver.Consumer):
         the new `epoch`: a poll of an earlier one must not be taken any more, for its records will be read again, by
         whoever has the partitions then, from what was durable."""
         self.epoch = 0
-        """How often partitions were given up so far."""
+        """How often partitions were given up so far. Not the group's generation, which begins anew with a new group."""
         self._polled_epoch = 0
         self.longest_unreachable_s = math.inf
         self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
