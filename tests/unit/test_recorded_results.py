@@ -2,8 +2,8 @@
 
 Records of all four topics, some late, some twice and some that are no events, go through intake, merge, watchdog and
 scorer as a worker takes them. Floating point differs in the last bits between kinds of processor, so what is recorded
-leaves floats out, but for their sums, which are compared within a tolerance. To compare two commits byte for byte on one
-machine, run this file as a program on both: it prints a digest of every byte.
+leaves floats out, but for their sums, which are compared within a tolerance. To compare two commits byte for byte on
+one machine, run this file as a program on both: it prints a digest of every byte.
 """
 
 from __future__ import annotations
