@@ -21,8 +21,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from bench.workload import Workload
 from stream.embedded.server import ServerProcess
-from stream.provisioning import TopicSpecification, create_topics, specifications
-from stream.publisher import open_publisher
+from stream.kafka.provisioning import TopicSpecification, create_topics, specifications
+from stream.kafka.publisher import open_publisher
 from stream.settings import Settings
 from stream.topics import Topics
 
@@ -158,7 +158,7 @@ class Arena:
             **{f"--{name.replace('_', '-')}": value for name, value in more.items()},
         }
         arguments = [word for option in options.items() for word in option]
-        command = [sys.executable, "-m", "stream.cli", "worker", *arguments]
+        command = [sys.executable, "-m", "foreshock", "worker", *arguments]
         return ServerProcess(name, command, self.folder / f"{name}.log")
 
     def sink(self, database_url: str) -> ServerProcess:
@@ -170,7 +170,7 @@ class Arena:
             "--application-id": self.settings.application_id,
         }
         arguments = [word for option in options.items() for word in option]
-        return ServerProcess("sink", [sys.executable, "-m", "stream.cli", "sink", *arguments], self.folder / "sink.log")
+        return ServerProcess("sink", [sys.executable, "-m", "foreshock", "sink", *arguments], self.folder / "sink.log")
 
     def race(self, process: ServerProcess, topic: str, expected: int, limit_s: float) -> Lap:
         """Start `process`, wait until it has published `expected` records or for `limit_s` after its first; stop it.

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.options import Bench
-from stream.app import worker_slab
-from stream.intake import Taken
-from stream.policy import AlertPolicy
-from stream.scorer import Scorer
-from stream.state import Slab
+from stream.scoring.intake import Taken
+from stream.scoring.scorer import Scorer
+from stream.state.slab import Slab
+from stream.worker.app import worker_slab
 
 
 class Subject:
@@ -20,7 +19,7 @@ class Subject:
 
     def __init__(self, bench: Bench, slab: Slab | None = None) -> None:
         self.slab = worker_slab(bench.bundle) if slab is None else slab
-        policy = AlertPolicy.from_settings(bench.settings, bench.bundle.thresholds)
+        policy = bench.settings.alert_policy(bench.bundle.thresholds)
         self._scorer = Scorer(bench.bundle, policy, self.slab, bench.settings.topics)
 
     def score(self, taken: Sequence[Taken]) -> float:

@@ -22,9 +22,10 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
 from bench.arena import BenchError
-from stream.clients import started
-from stream.publisher import KeyedEvent, partition_of
-from stream.record_batches import BATCH_BYTES, NO_HEADERS, send_records
+from events.types import KeyedEvent
+from stream.kafka.clients import started
+from stream.kafka.publisher import partition_of
+from stream.kafka.record_batches import BATCH_BYTES, NO_HEADERS, send_records
 from stream.topics import Topics
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from bench.arena import Arena
 from bench.feed import feed_each, run_loop
 from bench.options import Bench
 from bench.workload import Workload
-from stream.replay import TopicReader
+from stream.kafka.topic_reader import TopicReader
 
 RATES_PER_S = (1_000, 5_000)
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}

@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaProducer
 from bench.arena import Arena, BenchError
 from bench.options import Bench
 from bench.workload import Workload, user_id
-from stream.clients import started
-from stream.publisher import partition_of
-from stream.record_batches import BATCH_BYTES, send_records
-from stream.state import blank_row, row_dtype
+from stream.kafka.clients import started
+from stream.kafka.publisher import partition_of
+from stream.kafka.record_batches import BATCH_BYTES, send_records
+from stream.state.row import blank_row, row_dtype
 
 LIMIT_S = 180.0
 KILL_USERS = 10_000

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from bench.cost import Subject
 from bench.options import Bench
 from bench.workload import Stream, user_id
-from stream.app import worker_slab
-from stream.archive import Archives, Origin
-from stream.publisher import partition_of
-from stream.state import Slab, blank_row
+from stream.kafka.publisher import partition_of
+from stream.state.archive import Archives, Origin
+from stream.state.row import blank_row
+from stream.state.slab import Slab
+from stream.worker.app import worker_slab
 
 USERS_AT_ONCE = 5_000
 BATCH_EVENTS = 4_000

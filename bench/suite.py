@@ -17,7 +17,7 @@ from bench.options import Bench, Sizes
 from bench.peers import python_of
 from model.bundle import Bundle
 from stream.embedded.kafka import EmbeddedKafka
-from stream.provisioning import first_reachable
+from stream.kafka.provisioning import first_reachable
 from stream.settings import Settings
 
 Tell = Callable[[str], None]

@@ -86,7 +86,7 @@ CONTENDERS = (
         "bench.contenders.recompute",
     ),
 )
-WORKER = Contender("foreshock", "foreshock", "the worker as shipped, everything on", "stream.cli")
+WORKER = Contender("foreshock", "foreshock", "the worker as shipped, everything on", "foreshock")
 
 
 def measure(bench: Bench) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bench.arena import spread
 from bench.cost import Subject
 from bench.options import Bench
 from bench.workload import Stream, user_id
-from stream.publisher import partition_of
+from stream.kafka.publisher import partition_of
 
 ON_DISK_USERS = 200_000
 COUNTS = (10_000, 100_000, 1_000_000)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from events.types import EVENT_TYPES, KINDS, Event, encode_event
+from events.types import EVENT_TYPES, KINDS, Event, KeyedEvent, encode_event
 from model.datasets.simulator import Simulator
-from stream.intake import Intake, RawRecord, Taken
-from stream.publisher import KeyedEvent, partition_of
+from stream.kafka.publisher import partition_of
+from stream.kafka.record import RawRecord
+from stream.scoring.intake import Intake, Taken
 from stream.topics import Topics
 
 SEED = 11

@@ -1,7 +1,7 @@
 """The catalogue of reason codes: why a score may be high, in words that a collector can say aloud. Pure data.
 
-`stream.reasons` decides which of them apply to an alert, `events.removals` says what it means to take each away, and
-`docs/alerts.md` lists them. Here because both what runs and what learns read it, and neither may import the other.
+`stream.alerts.reasons` decides which of them apply to an alert, `events.removals` says what it means to take each away,
+and `docs/alerts.md` lists them. Here because both what runs and what learns read it, and neither may import the other.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Catalogued:
     """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
 
     `text` is what is said, with its numbers in braces. `when`, `strength` and `removal` are for the documentation: what
-    `stream.reasons` and `events.removals` do. Codes with the same `cause` are words for the same events, of which an
-    alert names those that stand first here; None where a code is the only one of its cause.
+    `stream.alerts.reasons` and `events.removals` do. Codes with the same `cause` are words for the same events, of
+    which an alert names those that stand first here; None where a code is the only one of its cause.
     """
 
     code: str

@@ -1,8 +1,8 @@
 """What it means to take a reason's cause away: per reason code, a change of the user's recent events. Pure.
 
 Reasons (`events.reasons`) say why a score is high; a removal is the question that holds them to it: with this cause
-gone, and everything else as it was, what would the score be? Used offline, by `model.explain` and the measurement of
-faithfulness; no worker calls it. Never changes the events it is given.
+gone, and everything else as it was, what would the score be? Used offline, by `model.explanation.explain` and the
+measurement of faithfulness; no worker calls it. Never changes the events it is given.
 
 Recent is the last `RECENT_DAYS`; a user's normal is taken from what came before.
 """

@@ -6,6 +6,7 @@ Both `stream` (which runs) and `model` (which learns) read this package; it must
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -121,3 +122,13 @@ _ENCODER = msgspec.json.Encoder()
 def encode_event(event: Event) -> bytes:
     """JSON bytes of an event, as producers publish it."""
     return _ENCODER.encode(event)
+
+
+KeyedEvent = tuple[Kind, bytes, bytes, int]
+"""Kind, key, value and event time in milliseconds."""
+
+
+def keyed(events: Iterable[Event]) -> Iterator[KeyedEvent]:
+    """Typed events as they are published."""
+    for event in events:
+        yield event.KIND, event.user_id.encode(), encode_event(event), round(event.occurred_at.timestamp() * 1000)

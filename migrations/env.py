@@ -2,8 +2,7 @@
 
 from alembic import context
 
-from stream.database.migration import is_managed
-from stream.database.tables import Base
+from stream.database.tables import Base, is_managed
 
 connection = context.config.attributes.get("connection")
 if connection is None:

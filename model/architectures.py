@@ -1,6 +1,6 @@
 """Which network a bundle holds: its family, its sizes, and the families that can be trained by name.
 
-Plain values that go through the manifest. Needs no torch; `model.encoders` builds what is described here.
+Plain values that go through the manifest. Needs no torch; `model.networks.encoders` builds what is described here.
 """
 
 from __future__ import annotations

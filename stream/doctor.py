@@ -16,11 +16,11 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from model.bundle import Bundle, BundleError
-from stream.clients import opened
 from stream.database import migration
 from stream.database.connection import address_of
 from stream.database.errors import DatabaseError
-from stream.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, first_reachable
+from stream.kafka.clients import opened
+from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, first_reachable
 from stream.settings import Settings
 
 SAMPLE_RECORDS = 20_000

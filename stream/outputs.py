@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -147,3 +148,19 @@ def coordinate(topic: str, partition: int, offset: int) -> str:
 def caused_id(noun: str, *cause: str) -> str:
     """UUIDv5 of a cause, e.g. `caused_id("alert", user_id, coordinate)`."""
     return str(uuid.uuid5(_NAMESPACE, "\x1f".join((noun, *cause))))
+
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one alert was raised."""
+
+    reasons: list[Reason]
+    weighed_most: list[WeighedEvent]
+
+
+def moment_of(ms: int) -> dt.datetime:
+    """UTC time of milliseconds since 1970-01-01."""
+    return EPOCH + dt.timedelta(milliseconds=ms)

@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from stream.alerts.policy import AlertPolicy, Thresholds
 from stream.topics import Topics
 
 PRETRAINED_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "pretrained"
@@ -138,6 +139,24 @@ class Settings(BaseSettings):
     def topics(self) -> Topics:
         """Topic names under `topic_prefix`."""
         return Topics(self.topic_prefix)
+
+    def alert_policy(self, thresholds: Thresholds) -> AlertPolicy:
+        """The alert policy of a run: `thresholds` from the bundle, the rest from `alert_*` and `baseline_*` settings.
+
+        Raises `PolicyError` when the thresholds make no sense together.
+        """
+        return AlertPolicy(
+            medium=float(thresholds.medium),
+            high=float(thresholds.high),
+            relative_rise=self.alert_relative_rise,
+            absolute_rise=self.alert_absolute_rise,
+            sticky_events=self.alert_sticky_events,
+            extreme_score=self.alert_extreme_score,
+            cure_days=self.alert_cure_days,
+            cooldown_days=self.alert_cooldown_days,
+            dpd_backstop=self.alert_dpd_backstop,
+            baseline_half_life_events=self.baseline_half_life_events,
+        )
 
     @classmethod
     def settings_customise_sources(

@@ -17,13 +17,14 @@ import msgspec
 from faust.types import TP
 
 from model.bundle import Bundle, BundleError
-from stream.app import SHUTDOWN_LIMIT_S, faust_app
 from stream.database.errors import DatabaseUnavailable
 from stream.database.writer import DatabaseWriter
-from stream.intake import Record
+from stream.kafka.faust_app import SHUTDOWN_LIMIT_S, faust_app
+from stream.kafka.poll import Poll, PollSchema
+from stream.kafka.record import Record
+from stream.kafka.transport import consumer_of
 from stream.outputs import Alert, DeadLetter, Score
 from stream.settings import Settings
-from stream.transport import Poll, PollSchema, consumer_of
 
 LONGEST_RETRY_S = 30.0
 

@@ -1,4 +1,5 @@
-"""Topic names: the one place that knows them. Creating and checking topics on a broker is `stream.provisioning`."""
+"""Topic names: the one place that knows them. Creating and checking topics on a broker is
+`stream.kafka.provisioning`."""
 
 from __future__ import annotations
 

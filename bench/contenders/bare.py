@@ -14,8 +14,8 @@ import aiokafka
 import uvloop
 
 from bench.contenders.task import Task
-from stream.clients import started
-from stream.record_batches import BATCH_BYTES, send_records
+from stream.kafka.clients import started
+from stream.kafka.record_batches import BATCH_BYTES, send_records
 
 POLL_RECORDS = 4_000
 POLL_MS = 100

@@ -15,7 +15,7 @@ from model.baselines.attribution import draw_attribution
 from model.baselines.challenger import Lesson, Platt, Tabular
 from model.baselines.oversampling import smote
 from model.baselines.timeline import Flags, Floats
-from model.metrics import roc_auc
+from model.statistics.metrics import roc_auc
 
 Balance: TypeAlias = Literal["weights", "smote"]
 TRIALS = 20

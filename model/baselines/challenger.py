@@ -18,9 +18,9 @@ from model.baselines.examples import examples_of
 from model.baselines.timeline import Floats, Ints
 from model.baselines.windows import LAGS, WINDOWS_DAYS, Features, window_features
 from model.comparison.problem import Problem
-from model.labels import Targets
-from model.playback import merged_rows
-from model.sequences import Sequences, chunks_of_users
+from model.evaluation.playback import merged_rows
+from model.histories.labels import Targets
+from model.histories.sequences import Sequences, chunks_of_users
 
 EVENTS_PER_CHUNK = 50_000
 
@@ -57,7 +57,7 @@ class Platt:
     @classmethod
     def fit(cls, logits: Floats, happened: NDArray[np.bool_]) -> Platt:
         """By maximum likelihood, as the served models' calibration does for one interval that was fully watched."""
-        from model.calibration import fit_calibration
+        from model.training.calibration import fit_calibration
 
         watched = Targets(np.ones((len(logits), 1), dtype=np.float32), happened[:, None])
         found = fit_calibration(logits.astype(np.float32)[:, None], watched)

@@ -17,8 +17,8 @@ from model.baselines.examples import Examples, examples_of
 from model.baselines.raw_events import RawEvents
 from model.baselines.timeline import Floats, Ints, Timeline
 from model.comparison.problem import Problem
-from model.metrics import roc_auc
-from model.sequences import Sequences, chunks_of_users
+from model.histories.sequences import Sequences, chunks_of_users
+from model.statistics.metrics import roc_auc
 
 if TYPE_CHECKING:
     import torch

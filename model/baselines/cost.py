@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from events.columns import COLUMNS, TIME_COLUMNS
 from events.types import KINDS
 from model.baselines.timeline import Timeline
-from model.sequences import Sequences
+from model.histories.sequences import Sequences
 
 BATCH_USERS = 256
 REPEATS = 7

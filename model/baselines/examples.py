@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.comparison.problem import Problem
-from model.labels import within_horizons
-from model.splits import Part
+from model.histories.labels import within_horizons
+from model.histories.splits import Part
 
 MOST_ROWS = 300_000
 """Rows of one part that are read: 350 MB of window features. A larger part is sampled."""

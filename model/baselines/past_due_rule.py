@@ -12,7 +12,7 @@ from model.baselines.challenger import Challenger
 from model.baselines.cost import Kept
 from model.baselines.timeline import Floats, Ints, Timeline
 from model.comparison.problem import Problem
-from model.sequences import Sequences
+from model.histories.sequences import Sequences
 
 
 class PastDueRule(Challenger):

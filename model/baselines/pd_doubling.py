@@ -10,7 +10,7 @@ from model.baselines.challenger import Lesson
 from model.baselines.logistic import Logistic
 from model.baselines.timeline import Floats, Ints
 from model.baselines.windows import window_features
-from model.sequences import Sequences
+from model.histories.sequences import Sequences
 
 LEAST_REFERENCE = 1e-4
 

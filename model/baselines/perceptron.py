@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.baselines.challenger import Lesson, Platt, Tabular
 from model.baselines.dense import Dense
 from model.baselines.timeline import Floats
-from model.metrics import roc_auc
+from model.statistics.metrics import roc_auc
 
 if TYPE_CHECKING:
     import torch

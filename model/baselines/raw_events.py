@@ -13,7 +13,7 @@ from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
 from model.baselines.timeline import Ints, Timeline
 from model.baselines.windows import MOST_CATEGORIES
-from model.sequences import Sequences
+from model.histories.sequences import Sequences
 
 LARGEST = 5.0
 _SKIPPED = frozenset({"day_of_year"})

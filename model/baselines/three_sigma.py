@@ -13,7 +13,7 @@ from model.baselines.cost import Kept
 from model.baselines.timeline import Floats, Ints, Timeline
 from model.baselines.windows import Windows
 from model.comparison.problem import Problem
-from model.sequences import Sequences
+from model.histories.sequences import Sequences
 
 SPENDING_DAYS = 30
 HELD_DAYS = 30

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
-from model.playback import merged_rows
-from model.sequences import Sequences
+from model.evaluation.playback import merged_rows
+from model.histories.sequences import Sequences
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -17,7 +17,7 @@ from events.columns import COLUMNS, DAY_MS
 from events.types import KINDS, Kind
 from model.baselines.arrears import overdue_days
 from model.baselines.timeline import Flags, Floats, Ints, Timeline
-from model.sequences import Sequences, chunks_of_users
+from model.histories.sequences import Sequences, chunks_of_users
 
 WINDOWS_DAYS = (7, 30, 90)
 LAGS = 6

@@ -1,6 +1,7 @@
 """Alerts at a fixed budget: one threshold, set on validation, and what it catches of the test part, user by user.
 
-Alerts, months of watching and warnings are defined in `model.thresholds` and `model.evaluate`; nothing is redefined.
+Alerts, months of watching and warnings are defined in `model.evaluation.thresholds` and `model.evaluation.evaluate`;
+nothing is redefined.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluate import first_warnings
-from model.labels import NEVER_MS, Truth, within_horizons
-from model.thresholds import alert_rate, calls_alert, candidate_thresholds, months_watched
+from model.evaluation.evaluate import first_warnings
+from model.evaluation.thresholds import alert_rate, calls_alert, candidate_thresholds, months_watched
+from model.histories.labels import NEVER_MS, Truth, within_horizons
 
 EARLY_DAYS = 30.0
 """A warning at least this long before the onset leaves time to act."""
@@ -42,8 +43,8 @@ def operate_at(
 ) -> Operating:
     """The thresholds at which validation scores call `budget` alerts per 1,000 users and month.
 
-    Rows as `model.thresholds.alert_rate` takes them. Going down from the highest score, `lower` is the first threshold
-    over the budget and `upper` the last within it (infinite where the highest score alone is over it).
+    Rows as `model.evaluation.thresholds.alert_rate` takes them. Going down from the highest score, `lower` is the first
+    threshold over the budget and `upper` the last within it (infinite where the highest score alone is over it).
     """
     upper, upper_rate = float("inf"), 0.0
     for candidate in candidate_thresholds(scores):

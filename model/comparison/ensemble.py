@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.comparison.examples import examples_of
 from model.comparison.problem import Problem
 from model.comparison.trial import Trial
-from model.labels import Targets
+from model.histories.labels import Targets
 
 NAME = "ensemble"
 EXTREME = 1e-7
@@ -19,7 +19,7 @@ EXTREME = 1e-7
 
 def combine(problem: Problem, first: Trial, second: Trial) -> Trial:
     """Equal weights; slope and intercept of the mean logit are fitted on validation, which changes no ranking."""
-    from model.calibration import fit_calibration  # loads PyTorch
+    from model.training.calibration import fit_calibration  # loads PyTorch
 
     logits = (_logits(problem, first) + _logits(problem, second)) / 2
     rows, _, happened = examples_of(problem, problem.parts.validation).of(problem.headline_days)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.comparison.problem import Problem
-from model.labels import within_horizons
-from model.splits import Part
+from model.histories.labels import within_horizons
+from model.histories.splits import Part
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from model.comparison.problem import Problem
 from model.comparison.resampling import Weights, calibration, draw_users, interval, ranking, weighted_quantile
 from model.comparison.segments import Segments, segments
 from model.comparison.trial import Trial
-from model.metrics import calibration_error_by_chance, roc_auc
+from model.statistics.metrics import calibration_error_by_chance, roc_auc
 
 BUDGETS = (5.0, 15.0, 40.0)
 """Alerts per 1,000 users and month. The first is the table's; the others are those that bundles are shipped with."""

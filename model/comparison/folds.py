@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from events.types import KINDS
-from model.arrears import judged_events
 from model.comparison.leakage import check_parts
 from model.comparison.problem import Problem, Task
-from model.datasets import Dataset, DatasetError, Outcome
 from model.datasets.auto_loans import AutoLoans
-from model.evaluate import GRACE_DAYS, load_sequences
-from model.labels import NEVER_MS, Truth, known_by, truth_of
-from model.sequences import Sequences, learn_vocabularies
-from model.splits import Part, Split, split
+from model.datasets.dataset import Dataset, DatasetError, Outcome
+from model.evaluation.evaluate import GRACE_DAYS, load_sequences
+from model.histories.arrears import judged_events
+from model.histories.labels import NEVER_MS, Truth, known_by, truth_of
+from model.histories.sequences import Sequences, learn_vocabularies
+from model.histories.splits import Part, Split, split
 
 FOLDS = 5
 VALIDATION_SHARE = 0.1
@@ -234,7 +234,7 @@ def _with_validation(
 
 
 def _recoded(sequences: Sequences, train: Part) -> Sequences:
-    from model.preparation import LEAST_CATEGORY_COUNT  # loads PyTorch
+    from model.training.preparation import LEAST_CATEGORY_COUNT  # loads PyTorch
 
     counts = np.zeros(sequences.users, dtype=np.int64)
     counts[train.users] = train.counts

@@ -14,8 +14,8 @@ from events.columns import FIRST_CATEGORY_CODE
 from events.types import KINDS
 from model.comparison.entrant import Entrant
 from model.comparison.problem import Problem
-from model.labels import NEVER_MS
-from model.splits import Part
+from model.histories.labels import NEVER_MS
+from model.histories.splits import Part
 
 SQUEEZE = 0.63
 """Factor on the time between the cut and each later event. Below 1, so that no event leaves the period of the data."""

@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.datasets import Dataset, Outcome
-from model.labels import Truth
-from model.sequences import Sequences
-from model.splits import Part, Split
+from model.datasets.dataset import Dataset, Outcome
+from model.histories.labels import Truth
+from model.histories.sequences import Sequences
+from model.histories.splits import Part, Split
 
 Task: TypeAlias = Literal["hazard", "label"]
 """What is judged. `hazard`: each event's score against onset within the headline horizon. `label`: each user's last

@@ -20,7 +20,7 @@ from model.comparison.problem import Problem
 from model.comparison.roster import Constructor
 from model.comparison.targets import LIGHTGBM, Standing, judge_targets
 from model.comparison.trial import Trial, run_trial, slug
-from model.datasets import Dataset
+from model.datasets.dataset import Dataset
 
 RESAMPLES = 200
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.metrics import BINS
+from model.statistics.metrics import BINS
 
 CONFIDENCE = 0.95
 CELLS_PER_BLOCK = 2_000_000
@@ -64,7 +64,7 @@ def ranking(
     """`auc`, `pr_auc` and `ks` (largest gap between the score distributions of the two outcomes) per resample.
 
     `happened`, `scores` and `users` (columns of `weights`) are per example `[n]`. With a row of ones they are
-    `model.metrics.roc_auc` and `pr_auc`. NaN where a resample lacks one of the outcomes.
+    `model.statistics.metrics.roc_auc` and `pr_auc`. NaN where a resample lacks one of the outcomes.
     """
     values = {name: np.full(len(weights), np.nan) for name in ("auc", "pr_auc", "ks")}
     if not len(scores):
@@ -94,8 +94,8 @@ def calibration(
 ) -> dict[str, NDArray[np.float64]]:
     """`brier` and `ece` (expected calibration error over `metrics.BINS` groups of equal weight) per resample.
 
-    Arguments as for `ranking`. With a row of ones they are `model.metrics.brier` and `calibration_error`, but for
-    where groups of a number that cannot be divided end.
+    Arguments as for `ranking`. With a row of ones they are `model.statistics.metrics.brier` and `calibration_error`,
+    but for where groups of a number that cannot be divided end.
     """
     values = {name: np.full(len(weights), np.nan) for name in ("brier", "ece")}
     if not len(probability):

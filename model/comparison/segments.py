@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
-from model.arrears import days_past_due, latest_known
-from model.sequences import Sequences
+from model.histories.arrears import days_past_due, latest_known
+from model.histories.sequences import Sequences
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from events.types import KINDS
 from model.bundle import Bundle, Training
 from model.comparison.entrant import EntrantKind
 from model.comparison.problem import Problem
-from model.playback import merged_rows, score_sequences
-from model.recipe import recipe_of
-from model.sequences import Sequences
+from model.datasets.recipe import recipe_of
+from model.evaluation.playback import merged_rows, score_sequences
+from model.histories.sequences import Sequences
 
 if TYPE_CHECKING:
     from model.architectures import Architecture
-    from model.train import Trainer
+    from model.training.trainer import Trainer
 
 ROWS_PER_BATCH = 256
 BATCHES = 8
@@ -77,15 +77,16 @@ class Served:
         """What trains this model on the problem, its weights still as the seed draws them."""
         import torch
 
-        from model.preparation import prepare
-        from model.train import Schedule, Trainer, default_batch_users
+        from model.training.preparation import prepare
+        from model.training.train import default_batch_users
+        from model.training.trainer import Schedule, Trainer
 
         torch.set_num_threads(self._threads)
         torch.manual_seed(problem.seed)
         batch_users = default_batch_users(problem.parts.train)
         schedule = Schedule(epochs=self._epochs, batch_users=batch_users, weight_decay=self._weight_decay)
         recipe = recipe_of(problem.dataset)
-        schedule = recipe.applied(schedule)
+        schedule = schedule.following(recipe)
         model, sequences = prepare(problem.sequences, problem.parts, recipe.shaped(self._architecture), ())
         return Trainer(
             model,
@@ -100,7 +101,7 @@ class Served:
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
         """Train, calibrate and export. Raises `TrainingError` and `ExportError` as training does."""
-        from model.export import Description, export_bundle
+        from model.training.export import Description, export_bundle
 
         started = time.monotonic()
         trainer = self.trainer(problem)

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from model.comparison.entrant import Entrant, EntrantKind
 from model.comparison.leakage import check_blind_to_future
 from model.comparison.problem import Problem
-from model.playback import merged_rows
+from model.evaluation.playback import merged_rows
 
 WATCHED_USERS = 20
 """Test users whose future is changed after each fit, to see that scores of their past stay as they are."""

@@ -15,9 +15,9 @@ from operator import attrgetter
 from pathlib import Path
 
 from events.types import Event, Profile, Repayment
-from model.datasets import DatasetError, Outcome, in_held_out_share
+from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
+from model.datasets.recipe import Recipe
 from model.datasets.tables import Row, midnight_ms, moment, number, read_rows
-from model.recipe import Recipe
 
 MISSED_MONTHS = 3
 """Consecutive months without payment that are serious delinquency; the first day of the last of them is the onset."""

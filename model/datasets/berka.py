@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from events.types import Event, Profile, Repayment, Transaction
-from model.datasets import DatasetError, Outcome, in_held_out_share
+from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
 from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment, read_rows, required
 
 BAD_STATUSES = frozenset("BD")

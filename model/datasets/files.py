@@ -17,17 +17,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from events.types import EVENT_TYPES, KINDS, Event, Kind, encode_event
-from model.datasets import DatasetError, Outcome, in_held_out_share
 from model.datasets.cells import CellError, Row, SectionReader, Style, zone_of
-from model.datasets.mapping import (
-    OUTCOME_TYPES,
-    Csv,
-    Rule,
-    Section,
-    field_types,
-    read_mapping,
-    rule_of,
-)
+from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
+from model.datasets.mapping import OUTCOME_TYPES, Csv, Rule, Section, field_types, read_mapping, rule_of
 from model.datasets.spool import Spool
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".asc")

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from events.types import EVENT_TYPES, KINDS, Kind
-from model.datasets import SOURCES, DatasetError
+from model.datasets.dataset import SOURCES, DatasetError
 
 FieldType: TypeAlias = Literal["identifier", "text", "choice", "number", "integer", "moment", "day"]
 Value: TypeAlias = str | int | float | bool

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.types import Activity, Event, Profile, Repayment, Transaction
-from model.datasets import Dataset
+from model.datasets.dataset import Dataset
 
 Figures = dict[str, float]
 """Named figures; a name is absent where a source has nothing to say."""

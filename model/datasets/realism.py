@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from events.columns import DAY_MS
-from model.datasets import open_dataset
 from model.datasets.marginals import Figures, marginals
 from model.datasets.simulator import Simulator
 from model.datasets.simulator.belief import attainable_hazards
 from model.datasets.simulator.truths import truths
-from model.metrics import roc_auc
+from model.datasets.sources import open_dataset
+from model.statistics.metrics import roc_auc
 
 JSON_FILE = Path("docs/simulator.json")
 PAGE = Path("docs/simulator.md")

@@ -8,7 +8,7 @@ import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from model.datasets import DatasetError
+from model.datasets.dataset import DatasetError
 
 DAY_MS = 86_400_000
 _MISSING = frozenset({"", "NA", " "})

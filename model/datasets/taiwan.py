@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.types import Event, Profile, Repayment, Transaction
-from model.datasets import DatasetError, Outcome, in_held_out_share
+from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
+from model.datasets.recipe import Recipe
 from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment, read_rows, required
-from model.recipe import Recipe
 
 LABEL = "default.payment.next.month"
 MONTH_ENDS = tuple(dt.date(2005, month, day) for month, day in ((4, 30), (5, 31), (6, 30), (7, 31), (8, 31), (9, 30)))

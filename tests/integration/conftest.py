@@ -17,19 +17,19 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
-from events.types import KINDS, Event, Kind
+from events.types import KINDS, Event, KeyedEvent, Kind, keyed
 from model.bundle import Bundle
 from stream.embedded.server import ServerProcess
-from stream.intake import Intake, Taken
-from stream.merge import PartitionMerge
+from stream.kafka.provisioning import create_topics
+from stream.kafka.publisher import open_publisher
+from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, Score
-from stream.policy import AlertPolicy
-from stream.provisioning import create_topics
-from stream.publisher import KeyedEvent, keyed, open_publisher
-from stream.replay import TopicReader
-from stream.scorer import Scorer
+from stream.scoring.intake import Intake, Taken
+from stream.scoring.merge import PartitionMerge
+from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, Settings, load_settings
-from stream.state import Slab, blank_row, row_dtype
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
 from stream.topics import Topics
 
 
@@ -83,7 +83,7 @@ class Deployment:
         self, command: str, name: str | None = None, *, fault: str = "", **options: Any
     ) -> Iterator[ServerProcess]:
         """A `foreshock worker` or `sink` with the deployment's settings; `fault` is Python that it runs first."""
-        start = f"{fault}\nfrom stream.cli import main\nmain()"
+        start = f"{fault}\nfrom foreshock import main\nmain()"
         process = ServerProcess(
             name or command, [sys.executable, "-c", start, command], self.folder / f"{name or command}.log"
         )
@@ -174,7 +174,7 @@ class Deployment:
         """What a worker makes of all events in one piece, bit by bit."""
         bundle = Bundle.load(PRETRAINED_BUNDLE)
         slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-        scorer = Scorer(bundle, AlertPolicy.from_settings(self.settings, bundle.thresholds), slab, self.topics)
+        scorer = Scorer(bundle, self.settings.alert_policy(bundle.thresholds), slab, self.topics)
         scores: dict[str, bytes] = {}
         alerts: dict[str, bytes] = {}
         for taken in self.in_event_time_order():

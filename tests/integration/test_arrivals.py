@@ -14,13 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from events.types import EVENT_TYPES
 from model.bundle import Bundle
-from model.datasets import open_dataset
+from model.datasets.delivery import arrivals_of
+from model.datasets.sources import open_dataset
 from stream.outputs import DeadLetter, Score
-from stream.policy import AlertPolicy
-from stream.publisher import arrivals_of
-from stream.scorer import Scorer
+from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE
-from stream.state import Slab, blank_row, row_dtype
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
 
 Deploy = Callable[..., Any]
 
@@ -62,7 +62,7 @@ def test_late_and_repeated_events_are_counted_and_none_is_lost(deploy: Deploy) -
     # One process over the same events, in the order in which the worker took them, comes to the same.
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    policy = AlertPolicy.from_settings(deployment.settings, bundle.thresholds)
+    policy = deployment.settings.alert_policy(bundle.thresholds)
     taken = {
         (deployment.topics.of_kind(item.kind), item.partition, item.offset): item
         for partition in deployment.in_event_time_order()

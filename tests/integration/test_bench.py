@@ -29,7 +29,7 @@ def bench(kafka: str, folder: Path, name: str, *arguments: str) -> subprocess.Co
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FORESHOCK_")}
     # Short, or a test of a killed worker waits for the group; see `session_timeout_s`.
     environment |= {"FORESHOCK_SESSION_TIMEOUT_S": "2", "FORESHOCK_HEARTBEAT_INTERVAL_S": "0.5"}
-    command = [sys.executable, "-m", "stream.cli", "bench", name, *arguments]
+    command = [sys.executable, "-m", "foreshock", "bench", name, *arguments]
     return subprocess.run(
         [*command, "--bootstrap-servers", kafka, "--stack-dir", str(folder / "stack")],
         capture_output=True, text=True, env=environment, timeout=280, check=False,

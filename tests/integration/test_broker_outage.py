@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from model.datasets import open_dataset
+from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.embedded.kafka import EmbeddedKafka
 

@@ -10,8 +10,8 @@ from alembic.migration import MigrationContext
 
 from stream.database.connection import connect, open_engine
 from stream.database.errors import DatabaseError, DatabaseUnavailable
-from stream.database.migration import current, downgrade, head, is_managed, upgrade
-from stream.database.tables import Base
+from stream.database.migration import current, downgrade, head, upgrade
+from stream.database.tables import Base, is_managed
 
 TABLES = {
     "alert_events",

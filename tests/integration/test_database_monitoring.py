@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from foreshock import app
 from model.bundle import Bundle
-from model.labels import NEVER_MS, Truth
-from model.outlook import dispersion
-from model.panel import monthly_panel
-from stream.cli import app
-from stream.database.books import read_books
+from model.evaluation.panel import monthly_panel
+from model.histories.labels import NEVER_MS, Truth
+from model.outlook.outlook import dispersion
+from reports.books import read_books
+from reports.drift import DAYS_PAST_DUE, Period, drift_of_database
+from reports.monitoring import read_monitored
+from reports.outlook import outlook_of_database
 from stream.database.errors import DatabaseError, DatabaseUnavailable
 from stream.database.migration import upgrade
-from stream.database.monitoring import read_monitored
 from stream.database.writer import DatabaseWriter
-from stream.drift import DAYS_PAST_DUE, Period, drift_of_database
-from stream.outlook import outlook_of_database
 from stream.outputs import Alert, Score
 from stream.settings import PRETRAINED_BUNDLE
 

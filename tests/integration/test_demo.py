@@ -22,7 +22,7 @@ def start(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FORESHOCK_")}
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", "demo", *arguments],
+            [sys.executable, "-m", "foreshock", "demo", *arguments],
             stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
             # A shell that starts these tests in the background makes them, and what they start, ignore it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -10,7 +10,7 @@ import pytest
 
 from stream.database import migration
 from stream.doctor import examine
-from stream.provisioning import Finding, create_topics
+from stream.kafka.provisioning import Finding, create_topics
 from stream.settings import Settings
 
 

@@ -16,15 +16,16 @@ import pytest
 from events.reasons import CATALOGUE
 from events.types import Event, encode_event
 from model.bundle import Bundle
-from model.datasets import open_dataset
-from stream.dossier import read_events
-from stream.intake import Intake, RawRecord, Taken
+from model.datasets.delivery import arrivals_of
+from model.datasets.sources import open_dataset
+from stream.kafka.record import RawRecord
 from stream.outputs import Alert, Score
-from stream.policy import AlertPolicy
-from stream.publisher import arrivals_of
-from stream.scorer import Scorer
+from stream.replay.user_events import read_events
+from stream.scoring.intake import Intake, Taken
+from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE
-from stream.state import Slab, blank_row, row_dtype
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
 
 Deploy = Callable[..., Any]
 EXACT = 1e-6
@@ -33,7 +34,7 @@ EXACT = 1e-6
 def explain(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            sys.executable, "-m", "stream.cli", "explain", *arguments,
+            sys.executable, "-m", "foreshock", "explain", *arguments,
             "--bootstrap-servers", deployment.kafka, "--topic-prefix", deployment.topics.prefix,
         ],
         capture_output=True, text=True, timeout=300, check=False,
@@ -44,7 +45,7 @@ def score_of(deployment: Any, events: Sequence[Event]) -> float:
     """The score after the last of one user's events, by the scorer that workers run."""
     bundle = Bundle.load(PRETRAINED_BUNDLE)
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    scorer = Scorer(bundle, AlertPolicy.from_settings(deployment.settings, bundle.thresholds), slab, deployment.topics)
+    scorer = Scorer(bundle, deployment.settings.alert_policy(bundle.thresholds), slab, deployment.topics)
     taken = []
     for offset, event in enumerate(events):
         record = RawRecord(event.KIND, 0, offset, 0, event.user_id.encode(), encode_event(event))

@@ -6,7 +6,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from stream.doctor import judge_places, places_of_users
-from stream.provisioning import (
+from stream.kafka.provisioning import (
     ProvisioningError,
     check_topics,
     create_topics,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from model.datasets import open_dataset
+from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.replay_runs import find
 
@@ -21,7 +21,7 @@ Deploy = Callable[..., Any]
 def foreshock(deployment: Any, database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            sys.executable, "-m", "stream.cli", *arguments,
+            sys.executable, "-m", "foreshock", *arguments,
             "--bootstrap-servers", deployment.kafka, "--database-url", database,
             "--topic-prefix", deployment.topics.prefix,
         ],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from model.datasets import open_dataset
+from model.datasets.sources import open_dataset
 
 Deploy = Callable[..., Any]
 ROUNDS = 3

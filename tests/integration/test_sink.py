@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from model.datasets import open_dataset
+from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.summary import summarise
 from stream.outputs import Alert, Score

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from events.types import Event
-from model.datasets import open_dataset
+from model.datasets.sources import open_dataset
 from stream.outputs import Score
 from stream.settings import PRETRAINED_BUNDLE
 
@@ -27,7 +27,7 @@ def simulated(users: int, months: int, seed: int = 5) -> list[Event]:
 
 def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) -> None:
     """2,000 users: what the worker published against PyTorch over each user's events in one pass."""
-    torch_scores = pytest.importorskip("model.history").score_histories
+    torch_scores = pytest.importorskip("model.training.forward_pass").score_histories
     deployment = deploy()
     events = simulated(2_000, 6)
     deployment.publish(events)
@@ -109,7 +109,7 @@ def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path
 
 
 READER_FAILS = """
-from stream.changelog import ChangelogReader, Unreadable
+from stream.kafka.changelog import ChangelogReader, Unreadable
 read, blocks = ChangelogReader.read, []
 async def fail_after_two(self, positions):
     blocks.append(await read(self, positions))
@@ -138,8 +138,8 @@ def test_a_worker_has_its_users_back(deploy: Deploy, fault: str) -> None:
 
 SLOW_TO_BEGIN = """
 import asyncio
-from stream.engine import Engine
-from stream.transport import Consumer
+from stream.worker.engine import Engine
+from stream.kafka.transport import Consumer
 seek, take = Consumer.perform_seek, Engine.take
 async def seek_slowly(self):
     await seek(self)

@@ -46,7 +46,7 @@ def test_parts_of_a_deployment() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_command_is_one_of_the_command_line(name: str) -> None:
-    from stream.cli import app
+    from foreshock import app
 
     command: Any = typer.main.get_command(app)
     for word in OURS[name]["command"]:

@@ -12,7 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
+PACKAGES = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
 PINNED = {canonicalize_name(name) for name in PINS}
 
@@ -72,5 +74,15 @@ def test_make_offers_three_things() -> None:
 
 
 def test_packages_are_found() -> None:
-    for package in ("events", "stream", "stream/embedded", "stream/cli", "stream/database", "model", "migrations"):
-        assert (ROOT / package / "__init__.py").is_file(), package
+    """Every folder of modules is a package, and every package at the top is installed and goes into the image."""
+    modules = [path.relative_to(ROOT) for top in PACKAGES for path in (ROOT / top).rglob("*.py")]
+    assert [
+        folder for folder in {path.parent for path in modules} if not (ROOT / folder / "__init__.py").is_file()
+    ] == []
+    assert {f"{top}*" for top in PACKAGES} == set(TOOLS["setuptools"]["packages"]["find"]["include"])
+    assert set((ROOT / ".dockerignore").read_text().split()) >= {f"!{top}" for top in PACKAGES}
+
+
+def test_every_package_is_typed_and_covered() -> None:
+    assert set(TOOLS["mypy"]["packages"]) == PACKAGES - {"migrations"}
+    assert set(TOOLS["coverage"]["run"]["source"]) == PACKAGES

@@ -24,16 +24,18 @@ import pytest
 
 from events.types import KINDS, Kind, encode_event
 from model.bundle import Bundle
-from model.datasets import open_dataset
-from stream.intake import Intake, RawRecord
-from stream.merge import PartitionMerge
+from model.datasets.delivery import arrivals_of
+from model.datasets.sources import open_dataset
+from stream.kafka.publisher import partition_of
+from stream.kafka.record import RawRecord
 from stream.outputs import encode_output
-from stream.policy import AlertPolicy
-from stream.publisher import arrivals_of, partition_of
-from stream.scorer import Scored, Scorer
+from stream.scoring.intake import Intake
+from stream.scoring.merge import PartitionMerge
+from stream.scoring.scorer import Scored, Scorer
+from stream.scoring.watchdog import Watermark, missed_now
 from stream.settings import PRETRAINED_BUNDLE, load_settings
-from stream.state import Slab, blank_row, row_dtype
-from stream.watchdog import Watermark, missed_now
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
 
 RECORDED = Path(__file__).with_name("recorded_results.json")
 PARTITIONS = 2
@@ -97,7 +99,7 @@ def records() -> Iterator[tuple[Kind, bytes | None, bytes | None, int]]:
 def results() -> Results:
     bundle, settings = Bundle.load(PRETRAINED_BUNDLE), load_settings()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    scorer = Scorer(bundle, AlertPolicy.from_settings(settings, bundle.thresholds), slab, settings.topics)
+    scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
     found = Results(row_dtype=slab.dtype)
     intakes = {kind: Intake(kind) for kind in KINDS}
     merges = [PartitionMerge() for _ in range(PARTITIONS)]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.types import KINDS, Event
-from model.datasets import DatasetError, Outcome, in_held_out_share
+from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
 from model.datasets.simulator import economy, hazard, life
 from model.datasets.simulator.arrivals import LATE_SHARE, TWICE_SHARE, Record, delivered
 from model.datasets.simulator.behaviour import Surface, draft_behaviour

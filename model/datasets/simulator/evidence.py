@@ -14,13 +14,7 @@ from model.datasets.simulator import behaviour, life
 from model.datasets.simulator.behaviour import CATEGORIES, CATEGORY_TABLE, Surface
 from model.datasets.simulator.calendar import NOTICE_DAYS, Calendar
 from model.datasets.simulator.drafts import DAY_S, Draft
-from model.datasets.simulator.life import (
-    DELAY_SPREAD_DAYS,
-    LATEST_DELAY_DAYS,
-    NEVER,
-    Mind,
-    State,
-)
+from model.datasets.simulator.life import DELAY_SPREAD_DAYS, LATEST_DELAY_DAYS, NEVER, Mind, State
 from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits
 
 _TRANSACTIONS, _ACTIVITY = 1, 2

@@ -14,11 +14,12 @@ from bench.contenders.task import PeerScore, Task, score_bytes
 from bench.single_step import SingleStep
 from events.types import KINDS, Event, encode_event
 from model.bundle import Bundle
-from stream.intake import Intake, RawRecord, Taken
-from stream.policy import AlertPolicy
-from stream.scorer import Scorer
+from stream.kafka.record import RawRecord
+from stream.scoring.intake import Intake, Taken
+from stream.scoring.scorer import Scorer
 from stream.settings import Settings
-from stream.state import Slab, blank_row, row_dtype
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def worker_scores(bundle: Bundle, simulated: Sequence[Event]) -> list[list[float
     """What the worker publishes for the events, horizon by horizon."""
     settings = Settings()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    scorer = Scorer(bundle, AlertPolicy.from_settings(settings, bundle.thresholds), slab, settings.topics)
+    scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
     taken = []
     for offset, event in enumerate(simulated):
         record = RawRecord(event.KIND, 0, offset, 0, event.user_id.encode(), encode_event(event))

@@ -7,7 +7,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from bench.feed import PACE_S, timetable
 from bench.workload import Workload
 from events.types import KINDS
-from stream.publisher import partition_of
+from stream.kafka.publisher import partition_of
 from stream.topics import Topics
 
 PARTITIONS = 3

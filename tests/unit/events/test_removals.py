@@ -14,9 +14,9 @@ from events.instalments import with_missed_among
 from events.reasons import CATALOGUE, is_cash
 from events.removals import RECENT_DAYS, REMOVALS, Past, removed
 from events.types import Activity, Event, Repayment, Transaction
-from model.datasets import open_dataset
-from stream.alarms import facts_after
-from stream.reasons import findings_of
+from model.datasets.sources import open_dataset
+from reports.raised_alerts import facts_after
+from stream.alerts.reasons import findings_of
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 RECENT = 365 - RECENT_DAYS

@@ -13,16 +13,16 @@ from events.columns import COLUMNS
 from events.types import KINDS, Activity, Event, Kind, Profile, Repayment, Transaction
 from model.architectures import Architecture
 from model.bundle import Bundle, Thresholds, Training
-from model.datasets import Dataset, Outcome
-from model.evaluate import progress_bars
-from model.export import Description, export_bundle
-from model.history import vocabulary_sizes
-from model.input_rules import InputRules
-from model.networks import RiskModel
-from model.preparation import labels_of, prepare
-from model.sequences import Vocabularies
-from model.train import read
-from model.trainer import Schedule, Trainer
+from model.datasets.dataset import Dataset, Outcome
+from model.evaluation.evaluate import progress_bars
+from model.histories.sequences import Vocabularies
+from model.networks.risk_model import RiskModel
+from model.training.export import Description, export_bundle
+from model.training.forward_pass import vocabulary_sizes
+from model.training.input_rules import InputRules
+from model.training.preparation import labels_of, prepare
+from model.training.train import read
+from model.training.trainer import Schedule, Trainer
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 

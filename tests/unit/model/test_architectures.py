@@ -10,8 +10,8 @@ import pytest
 
 from events.types import KINDS
 from model.architectures import ARCHITECTURES, DEFAULT, LATER_FIELDS, Architecture, Family
-from model.networks import RiskModel
-from model.steps import state_widths
+from model.networks.risk_model import RiskModel
+from model.networks.steps import state_widths
 from stream.settings import PRETRAINED_BUNDLE
 
 

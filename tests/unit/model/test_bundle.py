@@ -115,7 +115,7 @@ def test_fingerprint_is_of_the_manifest(random_bundle: Bundle) -> None:
 def test_runs_without_torch(random_bundle: Bundle) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import model.evaluate\n"
+        "import model.evaluation.evaluate\n"
         "from model.bundle import Bundle\n"
         f"print(Bundle.load({str(random_bundle.path)!r}).fingerprint_hex)"
     )

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
-from stream.intake import RawRecord
+from stream.kafka.poll import Poll
+from stream.kafka.record import RawRecord
 from stream.settings import load_settings
 from stream.sink import SinkApp
-from stream.transport import Poll
 
 
 async def test_what_was_polled_before_partitions_were_given_up_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

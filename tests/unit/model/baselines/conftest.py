@@ -11,10 +11,10 @@ import pytest
 
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction
 from model.comparison.problem import Problem, Task
-from model.datasets import Outcome
-from model.labels import truth_of
-from model.sequences import build_sequences, learn_vocabularies
-from model.splits import split_by_client
+from model.datasets.dataset import Outcome
+from model.histories.labels import truth_of
+from model.histories.sequences import build_sequences, learn_vocabularies
+from model.histories.splits import split_by_client
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 MONTHS = 5

@@ -11,7 +11,7 @@ import pytest
 from events.types import Activity, Event, Repayment
 from model.baselines.arrears import overdue_days
 from model.baselines.timeline import Timeline
-from model.sequences import build_sequences
+from model.histories.sequences import build_sequences
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 

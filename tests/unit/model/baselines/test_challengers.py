@@ -22,10 +22,10 @@ from model.baselines.oversampling import Oversampled, smote
 from model.baselines.windows import Features, window_features
 from model.comparison.entrant import Entrant
 from model.comparison.problem import Problem
-from model.evaluate import progress_bars
-from model.metrics import roc_auc
-from model.playback import merged_rows
-from model.sequences import Sequences
+from model.evaluation.evaluate import progress_bars
+from model.evaluation.playback import merged_rows
+from model.histories.sequences import Sequences
+from model.statistics.metrics import roc_auc
 
 RULES = {"3-sigma", "30-days-past-due", "pd-doubling"}
 BLIND = {"3-sigma", "autoencoder"}

@@ -9,7 +9,7 @@ import numpy as np
 from events.columns import DAY_MS
 from model.baselines.examples import examples_of
 from model.comparison.problem import Problem
-from model.labels import known_by
+from model.histories.labels import known_by
 
 
 def test_only_matured_events_of_the_part_are_examples(problem: Problem) -> None:

@@ -14,13 +14,14 @@ from events.columns import DAY_MS
 from model.baselines.challenger import ChallengerError
 from model.baselines.oracle import Oracle, latent_hazards, told_hazards
 from model.comparison.problem import Problem
-from model.comparison.roster import ATTAINABLE, ORACLE, roster
+from model.comparison.roster import roster
+from model.comparison.targets import ATTAINABLE, ORACLE
 from model.datasets.simulator import Simulator
 from model.datasets.simulator.belief import attainable_hazards
-from model.evaluate import progress_bars
-from model.labels import truth_of
-from model.sequences import build_sequences
-from model.splits import Part
+from model.evaluation.evaluate import progress_bars
+from model.histories.labels import truth_of
+from model.histories.sequences import build_sequences
+from model.histories.splits import Part
 
 
 @pytest.fixture(scope="module")

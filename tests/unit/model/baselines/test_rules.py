@@ -13,8 +13,8 @@ from model.baselines.pd_doubling import LEAST_REFERENCE, PdDoubling
 from model.baselines.three_sigma import LEAST_MOVEMENTS, ThreeSigma
 from model.baselines.windows import window_features
 from model.comparison.problem import Problem
-from model.evaluate import progress_bars
-from model.sequences import build_sequences
+from model.evaluation.evaluate import progress_bars
+from model.histories.sequences import build_sequences
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 BALANCES = (500.0, 510.0, 495.0, 505.0, 490.0, 500.0, 515.0, 485.0, 505.0, 495.0, 500.0, 900.0)

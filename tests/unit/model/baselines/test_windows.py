@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from events.types import Event, Profile, Repayment, Transaction
 from model.baselines import windows
 from model.baselines.windows import Features, window_features
-from model.sequences import Sequences, Vocabularies, build_sequences
+from model.histories.sequences import Sequences, Vocabularies, build_sequences
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 VOCABULARIES: Vocabularies = {

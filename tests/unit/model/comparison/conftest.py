@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from model.arrears import days_past_due
 from model.comparison.folds import pose
 from model.comparison.problem import Problem
-from model.datasets import Dataset, open_dataset
-from model.evaluate import progress_bars
-from model.playback import merged_rows
+from model.datasets.dataset import Dataset
+from model.datasets.sources import open_dataset
+from model.evaluation.evaluate import progress_bars
+from model.evaluation.playback import merged_rows
+from model.histories.arrears import days_past_due
 
 
 class ByArrears:
@@ -79,7 +80,7 @@ class LearnsFromAll(ByArrears):
     """Leaks: learns from what validation and test know."""
 
     def lesson(self, problem: Problem):
-        from model.splits import Part
+        from model.histories.splits import Part
 
         users = np.arange(problem.sequences.users)
         return Part(users, np.diff(problem.sequences.merged_starts), 0 * users, problem.truth)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from events.columns import DAY_MS
 from model.comparison.budget import Operating, alerts_by_user, operate_at, recall_bound
-from model.evaluate import WARNING_DAYS, early_warning
-from model.labels import NEVER_MS, Truth
-from model.thresholds import MONTH_MS, QUIET_MS, alert_rate
+from model.evaluation.evaluate import WARNING_DAYS, early_warning
+from model.evaluation.thresholds import MONTH_MS, QUIET_MS, alert_rate
+from model.histories.labels import NEVER_MS, Truth
 
 HEADLINE_DAYS = 90
 

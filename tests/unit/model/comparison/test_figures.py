@@ -15,8 +15,8 @@ from model.comparison.examples import examples_of
 from model.comparison.figures import Court, Figures, figures, validation_auc
 from model.comparison.problem import Problem
 from model.comparison.trial import Trial, run_trial
-from model.labels import NEVER_MS
-from model.metrics import brier, calibration_error, pr_auc, roc_auc
+from model.histories.labels import NEVER_MS
+from model.statistics.metrics import brier, calibration_error, pr_auc, roc_auc
 
 
 @pytest.fixture

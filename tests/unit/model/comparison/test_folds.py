@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from events.types import Activity, Event, Transaction
-from model.arrears import days_past_due
+from model.architectures import Architecture
 from model.comparison.folds import FOLDS, SIX_MONTHS_DAYS, pose, stratified_folds
 from model.comparison.served import Served
-from model.datasets import DatasetError, Outcome, open_dataset
-from model.labels import NEVER_MS
-from model.networks import Architecture
+from model.datasets.dataset import DatasetError, Outcome
+from model.datasets.sources import open_dataset
+from model.histories.arrears import days_past_due
+from model.histories.labels import NEVER_MS
 
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)

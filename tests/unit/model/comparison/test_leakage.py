@@ -11,17 +11,11 @@ import pytest
 import torch
 
 from events.types import KINDS
-from model.comparison.leakage import (
-    LeakError,
-    check_blind_to_future,
-    check_parts,
-    with_other_future,
-    without_future,
-)
+from model.architectures import Architecture
+from model.comparison.leakage import LeakError, check_blind_to_future, check_parts, with_other_future, without_future
 from model.comparison.problem import Problem
 from model.comparison.served import Served
-from model.labels import NEVER_MS
-from model.networks import Architecture
+from model.histories.labels import NEVER_MS
 
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
 

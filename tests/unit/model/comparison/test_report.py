@@ -14,8 +14,8 @@ import pytest
 from model.comparison.page import BEGIN, END, PageError, models_page
 from model.comparison.report import ComparisonError, compare
 from model.comparison.targets import TARGETS, Standing, judge_targets
-from model.datasets import Dataset
-from model.evaluate import progress_bars
+from model.datasets.dataset import Dataset
+from model.evaluation.evaluate import progress_bars
 
 INTERVALS = (
     "auc", "pr_auc", "ks", "brier", "ece", "recall_at_budget", "precision_at_budget", "median_lead_days",

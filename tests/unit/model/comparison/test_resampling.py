@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.comparison.resampling import calibration, draw_users, interval, ranking, weighted_quantile
-from model.metrics import BINS, brier, calibration_error, pr_auc, roc_auc
+from model.statistics.metrics import BINS, brier, calibration_error, pr_auc, roc_auc
 
 
 def _examples(seed: int, count: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,9 +10,9 @@ import pytest
 
 from events.columns import COLUMNS, DAY_MS
 from events.types import KINDS, Event
-from model.arrears import days_past_due
 from model.comparison.segments import segments
-from model.sequences import Sequences, build_sequences
+from model.histories.arrears import days_past_due
+from model.histories.sequences import Sequences, build_sequences
 
 
 @pytest.fixture(scope="module")

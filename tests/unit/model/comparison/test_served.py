@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.architectures import Architecture
 from model.bundle import Bundle
+from model.comparison.ensemble import NAME as ENSEMBLE
 from model.comparison.problem import Problem
-from model.comparison.roster import ENSEMBLE, RosterError, chosen, roster
+from model.comparison.roster import RosterError, chosen, roster
 from model.comparison.served import Served, microseconds_per_event
 from model.comparison.trial import run_trial
-from model.networks import Architecture
 
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
 

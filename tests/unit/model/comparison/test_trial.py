@@ -12,7 +12,7 @@ import pytest
 from model.comparison.leakage import LeakError
 from model.comparison.problem import Problem
 from model.comparison.trial import RECORD_FILE, run_trial
-from model.playback import merged_rows
+from model.evaluation.playback import merged_rows
 
 
 def test_a_second_run_reads_what_the_first_left(problem: Problem, by_arrears: Any, bars: Any, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from events.columns import due_ms
 from events.instalments import with_missed
-from model.datasets import DatasetError
 from model.datasets.auto_loans import AutoLoans
+from model.datasets.dataset import DatasetError
 
 MONTHS = 43
 REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "auto_loans"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from events.columns import DAY_MS, due_ms
-from model.datasets import DatasetError
 from model.datasets.berka import Berka
+from model.datasets.dataset import DatasetError
 
 REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "berka"
 TABLES = {

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from model.datasets import SOURCES, DatasetError, Outcome, in_held_out_share, open_dataset
+from model.datasets.dataset import SOURCES, DatasetError, Outcome, in_held_out_share
+from model.datasets.sources import open_dataset
 
 
 def test_held_out_is_a_fifth_of_the_clients_and_never_changes():

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from events.types import Event, Repayment, Transaction
-from model.datasets import Dataset, DatasetError, Outcome, open_dataset
+from model.datasets.dataset import Dataset, DatasetError, Outcome
 from model.datasets.files import Files
+from model.datasets.sources import open_dataset
 
 REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "berka"
 EXAMPLE = Path(__file__).resolve().parents[4] / "docs" / "mappings" / "berka.toml"

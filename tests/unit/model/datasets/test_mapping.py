@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from events.types import KINDS
-from model.datasets import DatasetError
+from model.datasets.dataset import DatasetError
 from model.datasets.mapping import columns_of, field_types, read_mapping
 
 HEAD = "headline_horizon_days = 90\n"

@@ -10,7 +10,7 @@ import pytest
 from events.columns import DAY_MS, due_ms
 from events.instalments import PAID_IN_FULL, with_missed
 from events.types import EVENT_TYPES, KINDS, encode_event
-from model.datasets import DatasetError
+from model.datasets.dataset import DatasetError
 from model.datasets.simulator import BLOCK_USERS, Simulator, life
 from model.datasets.simulator.life import DELINQUENCY_DAYS
 

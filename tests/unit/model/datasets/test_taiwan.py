@@ -7,7 +7,7 @@ import pytest
 
 from events.columns import DAY_MS
 from events.instalments import with_missed
-from model.datasets import DatasetError
+from model.datasets.dataset import DatasetError
 from model.datasets.taiwan import Taiwan
 
 REAL = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "taiwan"

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.database.staging import ALERTS, DEAD_LETTERS, SCORES, dead_letter_row, record_time, score_rows, without_nul
+from stream.database.staging import (
+    ALERTS,
+    DEAD_LETTERS,
+    SCORES,
+    dead_letter_row,
+    record_time,
+    score_rows,
+    without_nul,
+)
 from stream.outputs import DeadLetter, Score
 
 IS_LATEST = SCORES.names.index("is_latest")

@@ -15,14 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream.embedded.server import (
-    EmbeddedError,
-    Identity,
-    ServerProcess,
-    StartCancelled,
-    free_ports,
-    stop_process,
-)
+from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports, stop_process
 
 OBEDIENT = "import time; print('ready', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {OBEDIENT}"

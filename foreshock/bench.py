@@ -1,0 +1,126 @@
+"""The `bench` command: measures, writes JSON, and renders what was measured into pictures and documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from aiokafka.errors import KafkaError as AioKafkaError
+from kafka.errors import KafkaError
+from rich.status import Status
+
+from foreshock.options import Report, console, fail, takes_settings
+from model.bundle import Bundle, BundleError
+from stream.embedded.server import EmbeddedError
+from stream.kafka.provisioning import ProvisioningError
+from stream.settings import Settings
+
+
+class BenchName(StrEnum):
+    """What can be asked of `foreshock bench`: a measurement, all of them, or one of the things around them."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    HISTORY = "history"
+    USERS = "users"
+    RECOVERY = "recovery"
+    WORKERS = "workers"
+    OVERLOAD = "overload"
+    ALL = "all"
+    PEERS = "peers"
+    REPORT = "report"
+
+
+@takes_settings("bootstrap_servers", "bundle", "stack_dir")
+def bench(
+    *,
+    settings: Settings,
+    name: Annotated[
+        BenchName,
+        typer.Argument(
+            help="A measurement; `all` of them; `peers` installs the other frameworks in an environment of their own; "
+            "`report` writes the tables and pictures again from the results."
+        ),
+    ] = BenchName.THROUGHPUT,
+    events: Annotated[
+        int | None,
+        typer.Option(min=1, help="Events of a round; for `history`, of a user.", show_default="per bench"),
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Users; for `users` and `recovery`, the most.", show_default="per bench")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="Longest time of a slow contender; time of each rate.", show_default="per bench"),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Repetitions.", show_default="per bench")] = None,
+    report: Report = None,
+    report_dir: Annotated[
+        Path | None, typer.Option("--report-dir", help="Folder of the results, a JSON file and a picture of each.")
+    ] = None,
+    docs_dir: Annotated[Path, typer.Option(help="Documents that `report` brings up to date.")] = Path("docs"),
+) -> None:
+    """Measure Foreshock beside what people would use instead, on an embedded broker or your own.
+
+    Topics are made for the measurement and deleted again. Figures on a machine that does other work mean little.
+    """
+    from bench.peers import PeersError, install
+    from bench.rendering import RenderingError, render
+
+    try:
+        if name is BenchName.PEERS:
+            with console.status("") as status:
+                install(settings.stack_dir, status.update)
+            return
+        if name is BenchName.REPORT:
+            for path in render(report_dir or Path("bench/results"), docs_dir):
+                console.print(str(path), highlight=False)
+            return
+    except (PeersError, RenderingError) as error:
+        fail(str(error))
+    asked = {"events": events, "users": users, "seconds": seconds, "rounds": rounds}
+    sizes = {key: value for key, value in asked.items() if value is not None}
+    _measure(name, settings, sizes, report, report_dir)
+
+
+def _measure(
+    name: BenchName, settings: Settings, sizes: dict[str, Any], report: Path | None, report_dir: Path | None
+) -> None:
+    from bench.arena import BenchError
+    from bench.rendering import draw, summary
+    from bench.suite import MEASUREMENTS, broker, measure, result_bytes
+
+    names = list(MEASUREMENTS) if name is BenchName.ALL else [name.value]
+    if report is not None and len(names) > 1:
+        fail("--report is for one measurement; use --report-dir for all of them", code=2)
+    try:
+        Bundle.load(settings.bundle)
+        with (
+            console.status("starting Kafka …") as status,
+            broker(settings.bootstrap_servers, names, _teller(status, "")) as servers,
+        ):
+            for each in names:
+                wanted = replace(MEASUREMENTS[each].sizes, **sizes)
+                result = measure(each, servers, settings, wanted, _teller(status, f"{each}: "))
+                if report is not None:
+                    report.write_bytes(result_bytes(result))
+                if report_dir is not None:
+                    report_dir.mkdir(parents=True, exist_ok=True)
+                    (report_dir / f"{each}.json").write_bytes(result_bytes(result))
+                    draw(result, report_dir)
+                console.print(summary(result))
+    except (BenchError, BundleError, EmbeddedError, ProvisioningError) as error:
+        fail(str(error))
+    except (AioKafkaError, KafkaError) as error:
+        fail(f"the broker failed: {error!r}; is it up, and has it room?")
+    except KeyboardInterrupt:
+        console.print("interrupted; stopping what was started")
+        raise typer.Exit(130) from None
+
+
+def _teller(status: Status, prefix: str) -> Callable[[str], None]:
+    return lambda text: status.update(f"{prefix}{text} …")

@@ -1,0 +1,87 @@
+"""Commands that describe a bundle: `card` writes its model card, `reference` what drift is measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foreshock.options import console, fail, takes_settings
+from foreshock.sources import MonthsOption, PathOption, UsersOption, open_source
+from model.bundle import Bundle, BundleError
+from model.datasets.dataset import Dataset, DatasetError, Source
+from stream.settings import Settings
+
+
+def card(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    out: Annotated[Path | None, typer.Option(help="File for the card.", show_default="MODEL_CARD.md there")] = None,
+    source: Annotated[
+        Source | None, typer.Option(help="Evaluate by segment on this source; else on nothing.", show_default=False)
+    ] = None,
+    path: PathOption = None,
+    users: UsersOption = 1_000,
+    months: MonthsOption = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation; take another than the training's.")] = 1_001,
+) -> None:
+    """Write a bundle's model card: data, use, metrics by segment, calibration, fairness gaps, thresholds, limits.
+
+    A real source is evaluated on its held-out clients.
+    """
+    from model.evaluation.card import card_figures, write_card
+    from model.evaluation.evaluate import progress_bars
+    from model.evaluation.scored_source import score_source
+
+    try:
+        loaded = Bundle.load(bundle)
+        figures = None
+        if source is not None:
+            dataset = open_source(source, path, users, months, seed)
+            held_out = source != "simulator"
+            with progress_bars(True) as bars:
+                scored = score_source(loaded, dataset, bars, held_out_only=held_out)
+                bars.add_task("drawing users", total=None)
+                whose = "held-out clients" if held_out else f"simulated borrowers of seed {seed}"
+                figures = card_figures(scored, f"{source}: {scored.sequences.users:,} {whose}")
+        written = write_card(loaded, figures, out)
+    except (BundleError, DatasetError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error}; name a file that can be written with --out")
+    console.print(f"wrote {written}")
+
+
+@takes_settings("bundle")
+def reference(
+    *,
+    settings: Settings,
+    source: Annotated[Source, typer.Option(help="What the bundle was trained on.")] = "simulator",
+    path: PathOption = None,
+    users: UsersOption = 4_000,
+    months: MonthsOption = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation that the bundle was trained on.")] = 1,
+) -> None:
+    """Write `reference.json` into a bundle that has none: what its inputs and scores look like where it was made.
+
+    It is taken from the validation part of the source, as `foreshock train` takes it. The bundle's fingerprint does not
+    change.
+    """
+    from model.evaluation.evaluate import progress_bars
+    from model.evaluation.reference import take_reference, write_reference
+    from model.evaluation.scored_source import score_source
+    from model.histories.splits import split
+
+    try:
+        loaded = Bundle.load(settings.bundle)
+        dataset: Dataset = open_source(source, path, users, months, seed)
+        with progress_bars(True) as bars:
+            scored = score_source(loaded, dataset, bars)
+        part = split(scored.sequences, dataset, scored.truth).validation
+        taken = take_reference(scored, part, f"the validation part of {source}")
+        written = write_reference(taken, loaded.path)
+    except (BundleError, DatasetError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error}; copy the bundle to a folder that can be written, and name it with --bundle")
+    console.print(f"wrote {written}: {taken.users:,} users, {len(taken.distributions)} variables")

@@ -1,0 +1,224 @@
+"""The `demo` command: everything from nothing, measured, and everything stopped again."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from foreshock.demo_run import Demo, DemoError, DemoReport
+from foreshock.options import LateOption, Report, TwiceOption, console, fail, takes_settings
+from model.bundle import Bundle, BundleError
+from model.datasets.dataset import DatasetError, Source
+from model.datasets.delivery import arrivals_of
+from model.datasets.sources import open_dataset
+from stream.database import migration
+from stream.database.errors import DatabaseError
+from stream.database.summary import Summary
+from stream.embedded.server import EmbeddedError
+from stream.embedded.stack import EmbeddedStack
+from stream.kafka.provisioning import ProvisioningError, create_topics
+from stream.settings import Settings
+
+STAGES = {
+    "publish": "events published",
+    "score": "events scored",
+    "store": "outputs stored",
+    "read": "scores read back",
+}
+
+
+@takes_settings("bootstrap_servers", "database_url", "bundle")
+def demo(
+    *,
+    settings: Settings,
+    users: Annotated[int, typer.Option(min=1, help="Simulated borrowers.")] = 2_000,
+    months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    source: Annotated[Source, typer.Option(help="Where the borrowers come from.")] = "simulator",
+    path: Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    late: LateOption = 0.0,
+    twice: TwiceOption = 0.0,
+    report: Report = None,
+) -> None:
+    """Run the real thing on a portfolio of borrowers and show what it catches; stops all that it starts.
+
+    Without --bootstrap-servers and --database-url it starts an embedded Kafka and PostgreSQL in a temporary folder.
+    With your own, it uses topics and a consumer group of its own, named demo-<time>, and leaves them.
+    Events are published in order and once; --late 0.02 --twice 0.005 delivers them as an ordinary feed does.
+    """
+    started_s = time.monotonic()
+    options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
+    try:
+        dataset = open_dataset(source, path, **options)
+        Bundle.load(settings.bundle)
+    except (DatasetError, BundleError) as error:
+        fail(str(error))
+    with ExitStack() as cleanup:
+        interrupt = cleanup.enter_context(_interruptible())
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foreshock-demo-")))
+        try:
+            servers, url, settings = _stack(cleanup, settings, folder)
+            create_topics(servers, settings)
+            migration.upgrade(url)
+            interrupt.check()
+            with _progress() as bars:
+                tasks = {stage: bars.add_task(text, total=None) for stage, text in STAGES.items()}
+
+                def progress(stage: str, done: int, total: int | None) -> None:
+                    interrupt.check()
+                    bars.update(tasks[stage], completed=done, total=total)
+
+                run = Demo(
+                    settings,
+                    servers,
+                    url,
+                    dataset,
+                    workers=workers,
+                    logs=folder,
+                    progress=progress,
+                    events=arrivals_of(dataset, late, twice, seed),
+                )
+                figures = run.run()
+                bars.update(tasks["publish"], total=figures.events_published, completed=figures.events_published)
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupt.came or isinstance(error, KeyboardInterrupt):  # or what a library made of it
+                console.print("interrupted; stopping what was started")
+                raise typer.Exit(130) from None
+            if isinstance(error, EmbeddedError | ProvisioningError | DatabaseError | DemoError):
+                fail(str(error))
+            raise
+        figures.seconds_total = round(time.monotonic() - started_s, 1)
+        assert run.summary is not None
+        _show(figures, run.summary, own=settings.bootstrap_servers is not None, prefix=settings.topic_prefix)
+    if report is not None:
+        report.write_bytes(figures.as_json())
+        console.print(f"figures are in {report}")
+
+
+def _stack(cleanup: ExitStack, settings: Settings, folder: Path) -> tuple[str, str, Settings]:
+    """Addresses to run on; starts an embedded server for what the user has not named."""
+    servers, url = settings.bootstrap_servers, settings.database_url
+    name = f"demo-{int(time.time())}"
+    if servers is not None:
+        settings = settings.model_copy(update={"topic_prefix": f"{name}.", "application_id": name})
+    if servers is None or url is None:
+        with console.status("starting Kafka and PostgreSQL …") as status:
+            stack = EmbeddedStack(
+                folder / "stack", progress=lambda server, doing: status.update(f"{server}: {doing} …")
+            )
+            cleanup.callback(stack.stop)  # before it starts: an interrupt may come when it just has
+            stack.start()
+        servers, url = servers or stack.bootstrap_servers, url or stack.database_url
+    return servers, url, settings
+
+
+class _Interrupt:
+    """Whether a signal has come. The exception alone could get lost: libraries catch it with all others."""
+
+    came = False
+
+    def signalled(self, *_: object) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if a signal came at any time."""
+        if self.came:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interrupt]:
+    """Let SIGTERM unwind like Ctrl-C, so that everything is stopped either way.
+
+    SIGINT stays ignored where it is: shells start what runs in the background so.
+    """
+    interrupt = _Interrupt()
+    numbers = [signal.SIGTERM, *([] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else [signal.SIGINT])]
+    previous = {number: signal.signal(number, interrupt.signalled) for number in numbers}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = [
+        ("events published", f"{figures.events_published:,}"),
+        ("events scored", f"{figures.events_scored:,} of {figures.users:,} users"),
+        ("events per second", f"{figures.events_per_second:,.0f} from the first score to the last"),
+        ("dead letters", _dead_letters(figures)),
+        (
+            "alerts",
+            ", ".join(f"{count:,} {level}" for level, count in figures.alerts_by_level.items() if count) or "none",
+        ),
+    ]
+    if figures.deteriorations is not None:
+        caught = f"{figures.deteriorations_caught:,} of {figures.deteriorations:,}"
+        lead = (
+            ""
+            if figures.median_lead_days is None
+            else f", half of them {figures.median_lead_days:.0f} days ahead or more"
+        )
+        rows.append(("deteriorations caught", caught + lead))
+    if figures.auc is not None:
+        rows.append(("AUC", f"{figures.auc:.4f} ({figures.auc_of})"))
+    rows.append(("seconds in all", f"{figures.seconds_total:.0f}"))
+    for row in rows:
+        table.add_row(*row)
+    console.print(Panel(table, title=f"foreshock on {figures.source}", title_align="left"))
+    _show_worrying(summary)
+    if own:
+        console.print(f"topics {prefix}scores, {prefix}alerts; tables user_scores, score_history, alerts, alert_events")
+    else:
+        console.print("everything has been stopped; `foreshock up` starts a stack that stays")
+
+
+def _dead_letters(figures: DemoReport) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in figures.dead_letters_by_reason.items())
+    return f"{figures.dead_letters:,}{f' ({reasons})' if reasons else ''}"
+
+
+def _show_worrying(summary: Summary) -> None:
+    worrying = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    worrying.title = "the most worrying users who are not yet 60 days late"
+    for heading in ("user", "level", "score", "usual", "days late", "alert since"):
+        numeric = heading in ("score", "usual", "days late")
+        worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    worrying.add_column("because (when it last rose)")
+    for user in summary.most_worrying:
+        worrying.add_row(
+            user.user_id,
+            user.level,
+            f"{user.score:.3f}",
+            f"{user.baseline:.3f}",
+            "" if user.days_past_due is None else f"{user.days_past_due:.0f}",
+            f"{user.opened_at:%Y-%m-%d}",
+            "; ".join(reason.text for reason in user.reasons[:2]),
+        )
+    console.print(worrying)

@@ -1,0 +1,130 @@
+"""Options that many commands share, and the settings and addresses that they come to."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Never
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from stream.embedded.stack import running
+from stream.settings import Settings, SettingsError, load_settings
+
+console = Console()
+errors = Console(stderr=True)
+
+OPTIONS: dict[str, Any] = {
+    "config": Annotated[
+        Path | None, typer.Option("--config", help="TOML file with settings.", show_default="foreshock.toml")
+    ],
+    "bootstrap_servers": Annotated[
+        str | None, typer.Option(help="Your own Kafka, host:port,…", show_default="embedded stack")
+    ],
+    "database_url": Annotated[
+        str | None, typer.Option(help="Your own PostgreSQL, postgresql://…", show_default="embedded stack")
+    ],
+    "topic_prefix": Annotated[str | None, typer.Option(help="Put before every topic name.")],
+    "application_id": Annotated[str | None, typer.Option(help="Consumer group of the workers.")],
+    "partitions": Annotated[int | None, typer.Option(help="Partitions of every topic.")],
+    "bundle": Annotated[Path | None, typer.Option(help="Model bundle folder.", show_default="pretrained")],
+    "state_dir": Annotated[
+        Path | None, typer.Option(help="Keep users on disk here, one folder for each worker.", show_default="memory")
+    ],
+    "resident_users": Annotated[int | None, typer.Option(help="Most users in memory, with --state-dir.")],
+    "stack_dir": Annotated[Path | None, typer.Option(help="Folder of the embedded stack.")],
+}
+"""Options that set a setting, by the setting's name."""
+
+Report = Annotated[Path | None, typer.Option("--report", help="Also write the figures to this JSON file.")]
+
+LateOption = Annotated[
+    float, typer.Option("--late", min=0, max=1, help="Share of the events that arrive late, by up to three days.")
+]
+TwiceOption = Annotated[
+    float, typer.Option("--twice", min=0, max=1, help="Share of the events that arrive twice, by up to six days apart.")
+]
+
+
+def fail(message: str, code: int = 1) -> Never:
+    """End the command with an error that says what to do."""
+    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options `--config` and those of `names`, and hand it the `settings` that they come to.
+
+    A wrong setting ends the command with a message that names its key.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            config = values.pop("config")
+            flags = {name: values.pop(name) for name in names}
+            try:
+                settings = load_settings(config, **flags)
+            except SettingsError as error:
+                fail(str(error), code=2)
+            command(settings=settings, **values)
+
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OPTIONS[name])
+            for name in ("config", *names)
+        ]
+        everything = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
+        run.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in everything}
+        del run.__wrapped__
+        return run
+
+    return decorate
+
+
+def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, str]:
+    """Broker and database of a command: the user's own, else the embedded stack that `foreshock up` left running."""
+    servers, url = settings.bootstrap_servers, settings.database_url
+    if servers is None or (database and url is None):
+        stack = running(settings.stack_dir)
+        if stack is None:
+            missing = "--bootstrap-servers" if servers is None else "--database-url"
+            fail(
+                f"no {missing} given and no embedded stack runs in {settings.stack_dir}: give it, or run `foreshock up`"
+            )
+        servers, url = servers or stack.bootstrap_servers, url or stack.database_url
+    return servers, url or ""
+
+
+def database_of(settings: Settings) -> tuple[str, str]:
+    """URL of a command's database, and its name for people: the user's own, else that of the embedded stack."""
+    from stream.database.connection import address_of
+
+    url = settings.database_url
+    if url is None:
+        stack = running(settings.stack_dir)
+        if stack is None:
+            fail(f"no --database-url given and no embedded stack runs in {settings.stack_dir}")
+        url = stack.database_url
+    return url, address_of(url)
+
+
+def event_progress() -> Progress:
+    """A progress bar that counts events."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]

@@ -1,0 +1,153 @@
+"""Commands `replay run` and `replay diff`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from kafka.errors import KafkaError
+from rich.table import Table
+
+from foreshock.options import TIMES, Report, console, event_progress, fail, takes_settings, with_addresses
+from model.bundle import Bundle, BundleError
+from stream.alerts.policy import PolicyError
+from stream.database import replay_runs
+from stream.database.errors import DatabaseError
+from stream.kafka.provisioning import ProvisioningError
+from stream.kafka.topic_reader import TopicUnreadable
+from stream.replay.diff import AlertShift, Comparison, compare
+from stream.replay.run import Replay, ReplayError, ReplayRange, prepare_topics
+from stream.settings import Settings
+
+replay_app = typer.Typer(help="Score the past again and compare it with what was published.", no_args_is_help=True)
+
+
+Name = Annotated[str, typer.Option("--name", help="Names the run and its topics: letters, digits, dots and dashes.")]
+From = Annotated[dt.datetime, typer.Option("--from", formats=TIMES, help="Event time, UTC, inclusive.")]
+To = Annotated[dt.datetime, typer.Option("--to", formats=TIMES, help="Event time, UTC, exclusive.")]
+Users = Annotated[str | None, typer.Option(help="Only these users: ids with commas, or @FILE with one a line.")]
+
+
+@replay_app.command("run")
+@takes_settings("bundle", "bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")
+def run(
+    *,
+    settings: Settings,
+    name: Name,
+    from_: From,
+    to: To,
+    users: Users = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of this name.")] = False,
+) -> None:
+    """Score a range of event time again into scores.replay.NAME and alerts.replay.NAME; live topics stay untouched."""
+    servers, url = with_addresses(settings)
+    try:
+        replayed = _range(name, from_, to, users)
+        loaded = Bundle.load(settings.bundle)
+        prepare_topics(servers, settings, name, overwrite=overwrite)
+        replay_runs.record_start(
+            url, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
+        )
+        status: str = "failed"
+        counts: Counter[str] = Counter()
+        try:
+            with event_progress() as progress:
+                task = progress.add_task("replaying", total=None)
+                replay = Replay(settings, servers, loaded, replayed)
+                counts = replay.run(lambda done, total: progress.update(task, completed=done, total=total))
+            status = "finished"
+        finally:
+            replay_runs.record_end(url, name, "finished" if status == "finished" else "failed", counts)
+    except (ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError) as error:
+        fail(str(error))
+    except KafkaError as error:
+        fail(f"{servers}: {error!r}; `foreshock doctor` tells what is wrong")
+    console.print(
+        f"replayed {counts['scored']:,} events under model {loaded.fingerprint_hex}: "
+        f"{counts['published_scores']:,} scores and {counts['published_alerts']:,} alert records in the range"
+    )
+
+
+@replay_app.command("diff")
+@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "stack_dir")
+def diff(
+    *,
+    settings: Settings,
+    name: Annotated[str, typer.Argument(help="Name of a finished run.")],
+    report: Report = None,
+) -> None:
+    """Compare a run with what was published live. Exit code 0 if nothing differs, 3 if something does."""
+    servers, url = with_addresses(settings)
+    try:
+        recorded = replay_runs.find(url, name)
+        if recorded is None:
+            fail(f"no run named {name!r} is on record; `foreshock replay run --name {name} …` makes one")
+        if recorded.status != "finished":
+            fail(f"run {name!r} is {recorded.status}; run it again with --overwrite")
+        users = frozenset(recorded.users) if recorded.users else None
+        replayed = ReplayRange(name, recorded.from_at, recorded.to_at, users)
+        with event_progress() as progress:
+            task = progress.add_task("comparing partitions", total=None)
+            result = compare(
+                servers,
+                settings.topics,
+                replayed,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except (ReplayError, TopicUnreadable, DatabaseError) as error:
+        fail(str(error))
+    except KafkaError as error:
+        fail(f"{servers}: {error!r}; `foreshock doctor` tells what is wrong")
+    _show(result)
+    if report is not None:
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n")
+    raise typer.Exit(3 if result.differs else 0)
+
+
+def _range(name: str, from_at: dt.datetime, to_at: dt.datetime, users: str | None) -> ReplayRange:
+    if not name or not all(c.isascii() and (c.isalnum() or c in ".-_") for c in name) or len(name) > 100:
+        raise ReplayError(f"--name {name!r}: use up to 100 letters, digits, dots, dashes and underscores")
+    wanted = None
+    if users is not None:
+        if users.startswith("@"):
+            path = Path(users[1:])
+            if not path.is_file():
+                raise ReplayError(f"--users {users}: {path} is not a file")
+            users = ",".join(path.read_text().split())
+        wanted = frozenset(user for user in users.split(",") if user)
+        if not wanted:
+            raise ReplayError("--users names no user")
+    return ReplayRange(name, _utc(from_at), _utc(to_at), wanted)
+
+
+def _utc(at: dt.datetime) -> dt.datetime:
+    """A time without an offset is UTC."""
+    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
+
+
+def _show(result: Comparison) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for row in (
+        ("scores compared", f"{result.compared_scores:,}"),
+        ("identical, byte for byte", f"{result.identical_scores:,}"),
+        ("moved", f"{result.moved:,} (mean {result.mean_move:.2e}, largest {result.largest_move:.2e})"),
+        ("level changed", f"{result.level_changed:,}"),
+        ("only live / only replayed", f"{result.only_live:,} / {result.only_replayed:,}"),
+        ("alerts live / replayed", f"{result.live_alerts:,} / {result.replayed_alerts:,}"),
+        ("gained", _examples(result.alerts_gained)),
+        ("lost", _examples(result.alerts_lost)),
+        ("earlier", _examples(result.alerts_earlier)),
+        ("later", _examples(result.alerts_later)),
+    ):
+        table.add_row(*row)
+    console.print(table)
+    console.print("[bold]something differs[/]" if result.differs else "[bold]nothing differs[/]")
+
+
+def _examples(shifts: list[AlertShift]) -> str:
+    names = ", ".join(shift.user_id for shift in shifts[:5])
+    return f"{len(shifts):,}" + (f" ({names}{', …' if len(shifts) > 5 else ''})" if shifts else "")

@@ -1,0 +1,96 @@
+"""Commands that train many models to learn about training: `tune` and `ablate`. They load PyTorch only when called."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from foreshock.options import console, fail
+from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, open_source
+from model.datasets.dataset import DatasetError, Source
+
+
+def tune(
+    study: Annotated[Path, typer.Option(help="SQLite file of the study; one that exists is gone on with.")],
+    report: Annotated[Path, typer.Option(help="JSON file for the best options and all trials.")],
+    source: SourceOption = "simulator",
+    path: PathOption = None,
+    users: UsersOption = 1_500,
+    months: MonthsOption = 18,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation, the trainings and the search.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="End when the study has so many finished trials.")] = 20,
+    minutes: Annotated[float, typer.Option(min=0.1, help="End after so many minutes.")] = 30.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs of a trial.")] = 6,
+) -> None:
+    """Search for options of `train`, judged on the validation part alone. Needs the `train` extra (Optuna)."""
+    try:
+        import optuna  # noqa: F401
+
+        from model.training.preparation import TrainingError
+        from model.training.tune import tune as run_search
+    except ImportError as error:
+        fail(f"{error}; tuning needs PyTorch and Optuna: pip install -c constraints.txt '.[train]'")
+    data = {"source": source, **_data_options(source, path, users, months)}
+    arguments = [text for name, value in data.items() for text in (f"--{name}", str(value))]
+    try:
+        found = run_search(
+            open_source(source, path, users, months, seed),
+            study,
+            trials=trials,
+            minutes=minutes,
+            epochs=epochs,
+            seed=seed,
+            settings=data,
+            train_arguments=[*arguments, "--seed", str(seed)],
+        )
+    except (DatasetError, TrainingError, ValueError) as error:
+        fail(str(error))
+    report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    console.print(f"{len(found.trials)} trials; validation AUC {found.validation_auc:.4f} with", highlight=False)
+    console.print(found.command, markup=False, highlight=False, soft_wrap=True)
+
+
+def ablate(
+    report: Annotated[Path, typer.Option(help="JSON file of the figures; a stopped run goes on from it.")],
+    page: Annotated[Path | None, typer.Option(help="Also write the figures as this Markdown page.")] = None,
+    source: SourceOption = "simulator",
+    path: PathOption = None,
+    users: UsersOption = 1_500,
+    months: MonthsOption = 18,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seed of simulation and training; repeatable, 1 and 2.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
+) -> None:
+    """Train with and without each choice about inputs and augmentation, and write what it is worth."""
+    try:
+        from model.training.ablation import ablate as run_ablations
+        from model.training.ablation import page as page_of
+        from model.training.preparation import TrainingError
+    except ImportError as error:
+        fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
+    try:
+        found = run_ablations(
+            lambda number: open_source(source, path, users, months, number),
+            seed or [1, 2],
+            report,
+            epochs=epochs,
+            command=shlex.join(["foreshock", *sys.argv[1:]]),
+            settings={"source": source, **_data_options(source, path, users, months)},
+        )
+    except (DatasetError, TrainingError, ValueError) as error:
+        fail(str(error))
+    text = page_of(found)
+    if page is not None:
+        page.write_text(text, encoding="utf-8")
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _data_options(source: Source, path: Path | None, users: int, months: int) -> dict[str, Any]:
+    """What names the data, as options of `train` name it."""
+    return {"users": users, "months": months} if source == "simulator" else {"path": str(path)}

@@ -1,0 +1,228 @@
+"""Why one user's score is what it is, exactly: where attention went, what each recent event did, what would undo it.
+
+Pure: a bundle and the user's events in, figures out. No broker, no torch, nothing of the alert policy. Every question
+is answered by the served graphs on a changed history (`model.explanation.rescoring`), not by an approximation. What a
+worker says at an alert (`stream.scoring.explanation`) is an estimate of the same, made without the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import ages_days
+from events.reasons import CATALOGUE
+from events.removals import REMOVALS, removed
+from events.types import KINDS, Event, Kind
+from model.bundle import Bundle
+from model.explanation.rescoring import Branch, History, history_of, score_histories, trace
+
+RECENT_EVENTS = 30
+MOST_UNDONE = 8
+"""Events that are left out together, at most, in search of a score below the threshold."""
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What one event did to the score.
+
+    `position` is its place among the user's events. `attention` is its share of the attention over all the user's
+    events of its kind. `dropped` is the score had it not been; `normal` the score had it been the user's usual event of
+    its sort, None where no earlier event tells what is usual.
+    """
+
+    position: int
+    event: Event
+    attention: float
+    dropped: float
+    normal: float | None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The score without a cause of the catalogue (`events.removals`)."""
+
+    code: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """Recent events without which the score is `score`. `suffices` tells whether that is below the threshold."""
+
+    positions: tuple[int, ...]
+    score: float
+    suffices: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of the score after the last of `events`, probabilities at the headline horizon throughout.
+
+    `scores` float32 `[n]` after each event. `attention` per kind float64 `[events of the kind]`: shares that sum to 1.
+    `recent`, latest first; `causes`, lowest score first; `undoing` is None where the score is below the threshold.
+    """
+
+    events: Sequence[Event]
+    scores: NDArray[np.float32]
+    threshold: float
+    attention: Mapping[Kind, NDArray[np.float64]]
+    recent: list[Influence]
+    causes: list[Cause]
+    undoing: Undoing | None
+
+    @property
+    def score(self) -> float:
+        """The score that is explained."""
+        return float(self.scores[-1])
+
+
+def explain(
+    bundle: Bundle, events: Sequence[Event], *, recent: int = RECENT_EVENTS, threshold: float | None = None
+) -> Explanation:
+    """Explain the score after the last of one user's events, given in the order in which they were scored.
+
+    `recent` events are tried one by one; `threshold` is the bundle's for MEDIUM unless given. Raises `ValueError`
+    without events.
+    """
+    if not events:
+        raise ValueError("there is no event to explain a score with")
+    past = _Scored.of(bundle, events, recent)
+    bar = bundle.thresholds.medium if threshold is None else threshold
+    influences = past.influences()
+    return Explanation(
+        events=events,
+        scores=past.scores,
+        threshold=bar,
+        attention=past.attention,
+        recent=influences,
+        causes=past.causes(),
+        undoing=past.undoing(bar),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """A user's history with the states it went through. `tail` is what came since before the recent events."""
+
+    bundle: Bundle
+    events: Sequence[Event]
+    row_of: NDArray[np.int64]  # of each event among those of its kind
+    recent: range  # positions of the recent events
+    whole: dict[Kind, Branch]
+    tail: dict[Kind, Branch]
+    scores: NDArray[np.float32]
+    attention: dict[Kind, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, bundle: Bundle, events: Sequence[Event], recent: int) -> _Scored:
+        kinds = np.array([KINDS.index(event.KIND) for event in events])
+        counts = np.cumsum(kinds[:, None] == np.arange(len(KINDS)), axis=0)
+        window = range(max(0, len(events) - recent), len(events))
+        whole = history_of(events, bundle)
+        tail: dict[Kind, Branch] = {}
+        attention: dict[Kind, NDArray[np.float64]] = {}
+        readouts = []
+        latest_ms = np.full((len(events), len(KINDS)), -1, dtype=np.int64)
+        for number, (kind, branch) in enumerate(whole.items()):
+            states, logits = trace(bundle, branch)
+            before = int(counts[window.start - 1, number]) if window.start else 0
+            tail[kind] = branch.since(before, states[before])
+            attention[kind] = _shares(logits)
+            latest_ms[:, number] = np.maximum.accumulate([-1, *branch.times_ms])[counts[:, number]]
+            readouts.append(states[counts[:, number], : bundle.readout_widths[kind]])
+        scores = bundle.score(np.concatenate(readouts, axis=1), ages_days(latest_ms))[:, bundle.headline]
+        row_of = counts[np.arange(len(events)), kinds] - 1
+        return cls(bundle, events, row_of, window, whole, tail, scores, attention)
+
+    def influences(self) -> list[Influence]:
+        dropped = self._score([self._without((position,)) for position in self.recent])
+        usual = {position: self._usual(position) for position in self.recent}
+        changed = [position for position, history in usual.items() if history is not None]
+        normal = dict(
+            zip(changed, self._score([history for history in usual.values() if history is not None]), strict=True)
+        )
+        return [
+            Influence(
+                position,
+                self.events[position],
+                float(self.attention[self.events[position].KIND][self.row_of[position]]),
+                dropped[position - self.recent.start],
+                normal.get(position),
+            )
+            for position in reversed(self.recent)
+        ]
+
+    def causes(self) -> list[Cause]:
+        codes: list[str] = []
+        histories: list[History] = []
+        for code in REMOVALS:
+            kind, without = CATALOGUE[code].kind, removed(code, self.events)
+            if without is not None and kind is not None:
+                codes.append(code)
+                of_kind = [event for event in without if kind == event.KIND]
+                histories.append({**self.whole, kind: Branch.of(kind, of_kind, self.bundle)})
+        found = [Cause(code, score) for code, score in zip(codes, self._score(histories), strict=True)]
+        return sorted(found, key=lambda cause: cause.score)
+
+    def undoing(self, threshold: float) -> Undoing | None:
+        """Step by step, leave out the recent event without which the score is lowest, until it is low enough."""
+        score = float(self.scores[-1])
+        if score < threshold:
+            return None
+        left_out: tuple[int, ...] = ()
+        while score >= threshold and len(left_out) < min(MOST_UNDONE, len(self.recent)):
+            rest = [position for position in self.recent if position not in left_out]
+            found = self._score([self._without((*left_out, position)) for position in rest])
+            best = int(np.argmin(found))
+            if found[best] >= score:
+                break
+            score, left_out = found[best], (*left_out, rest[best])
+        return Undoing(left_out, score, score < threshold)
+
+    def _without(self, positions: tuple[int, ...]) -> History:
+        rows: dict[Kind, list[int]] = {}
+        for position in positions:
+            rows.setdefault(self.events[position].KIND, []).append(self._row_in_tail(position))
+        return {**self.tail, **{kind: self.tail[kind].without(np.array(each)) for kind, each in rows.items()}}
+
+    def _usual(self, position: int) -> History | None:
+        """With the event as the user's earlier ones of its sort were; None where there are none.
+
+        Events are of one sort when their kind and its first category (repaid or missed, what was bought) agree. Numbers
+        are medians, categories the most frequent; where the user has none of the sort, those of the whole kind.
+        """
+        kind = self.events[position].KIND
+        branch, tail = self.whole[kind], self.tail[kind]
+        earlier = len(branch) - len(tail)
+        if not earlier:
+            return None
+        row = int(self.row_of[position])
+        alike = np.flatnonzero(branch.categorical[:earlier, 0] == branch.categorical[row, 0])
+        rows = alike if len(alike) else np.arange(earlier)
+        numeric = np.array([_median(column) for column in branch.numeric[rows].T], dtype=np.float32)
+        codes = np.array([np.bincount(column).argmax() for column in branch.categorical[rows].T], dtype=np.int64)
+        return {**self.tail, kind: tail.replaced(self._row_in_tail(position), numeric, codes)}
+
+    def _row_in_tail(self, position: int) -> int:
+        kind = self.events[position].KIND
+        return int(self.row_of[position]) - (len(self.whole[kind]) - len(self.tail[kind]))
+
+    def _score(self, histories: Sequence[History]) -> list[float]:
+        scores: list[float] = score_histories(self.bundle, histories)[:, self.bundle.headline].tolist()
+        return scores
+
+
+def _shares(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    if not len(logits):
+        return np.zeros(0)
+    weights = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(weights / weights.sum())
+
+
+def _median(column: NDArray[np.float32]) -> float:
+    known = column[~np.isnan(column)]
+    return float(np.median(known)) if len(known) else float("nan")

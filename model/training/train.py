@@ -1,0 +1,358 @@
+"""Trains the model on a data set and writes a bundle: the whole of `foreshock train`.
+
+Reads events and outcomes through `model.datasets`; held-out clients take no part in weights, calibration or thresholds.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from events.columns import DAY_MS, PROTECTED_FIELDS
+from model.architectures import Architecture
+from model.bundle import Bundle, Training
+from model.datasets.dataset import Dataset, Outcome
+from model.datasets.recipe import Recipe, recipe_of
+from model.evaluation.card import card_figures, write_card
+from model.evaluation.evaluate import GRACE_DAYS, judge, label_metrics, load_sequences, progress_bars
+from model.evaluation.playback import score_sequences
+from model.evaluation.reference import take_reference, write_reference
+from model.evaluation.scored_source import scored, scored_users
+from model.histories.arrears import judged_events
+from model.histories.labels import Truth, truth_of
+from model.histories.sequences import Sequences
+from model.histories.splits import Part, Split, split
+from model.networks.risk_model import RiskModel
+from model.training.augmentation import Augmentation
+from model.training.checkpoint import Checkpoints, folder_beside
+from model.training.curves import CURVES_FILE, curves
+from model.training.export import Description, export_bundle, record_metrics
+from model.training.input_rules import InputRules
+from model.training.preparation import TrainingError, from_bundle
+from model.training.preparation import labels_of as _labels
+from model.training.preparation import prepare as _prepare
+from model.training.tensorboard import TensorBoard
+from model.training.trainer import ALERT_BUDGET, EPOCHS, LEARNING_RATE, EpochRecord, OnEpoch, Schedule, Trainer
+
+__all__ = ["ALERT_BUDGET", "EPOCHS", "Schedule", "Trainer", "TrainingError", "read", "train"]
+
+FINE_TUNING_RATE = 3e-4
+"""Learning rate from a bundle's weights on: Adam's first steps have the size of the rate, whatever the gradient."""
+BATCH_USERS = 64
+MOST_BATCH_USERS = 256
+BATCH_EVENTS = 4_096
+"""Where users are many a batch has `BATCH_USERS` of them, and more if their histories are short: up to about so many
+events, and no more users than `MOST_BATCH_USERS`."""
+LEAST_BATCHES = 50
+"""Small data sets get smaller batches, so that an epoch has about this many steps."""
+MOST_EVENTS = 20_000_000
+"""Events that one run reads. Memory holds all of them; docs/training.md has what an event costs."""
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+
+
+Finish: TypeAlias = Callable[[Bundle, Progress], Bundle]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A data set as training takes it: histories under provisional vocabularies, the truth, and the parts."""
+
+    sequences: Sequences
+    outcomes: Mapping[str, Outcome]
+    truth: Truth
+    parts: Split
+
+
+def train(
+    dataset: Dataset,
+    out: Path,
+    *,
+    seed: int = 1,
+    epochs: int = EPOCHS,
+    weight_decay: float = 0.0,
+    command: str = "",
+    max_users: int | None = None,
+    protected_inputs: Iterable[str] = (),
+    alert_budget: tuple[float, float] = ALERT_BUDGET,
+    grace_days: float = GRACE_DAYS,
+    threads: int = 1,
+    batch_users: int | None = None,
+    architecture: Architecture | None = None,
+    progress: bool = True,
+    learning_rate: float | None = None,
+    dropout: float | None = None,
+    augmentation: Augmentation | None = None,
+    rules: InputRules | None = None,
+    start: Path | None = None,
+    device: Device = "auto",
+    restart: bool = False,
+    tensorboard: Path | None = None,
+    finish: Finish | None = None,
+) -> dict[str, Any]:
+    """Train on `dataset`, write the bundle to `out`, and return the metrics that stand in its manifest.
+
+    `command` is recorded as the way to make the bundle again. `protected_inputs` names protected profile fields to use.
+    `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
+    of the training part. With `start`, a bundle, that bundle is trained further: its vocabularies, winsor bounds and
+    scales stay, calibration and thresholds are made anew. `learning_rate` is by default 1e-3, and 3e-4 from a bundle;
+    `dropout` is by default the architecture's. Where nothing else was asked for, a new model is shaped and trained by
+    the data set's recipe (`model.datasets.recipe`).
+
+    A checkpoint is written beside `out` after every epoch, and deleted when the bundle is whole; a run that finds one
+    of the same settings goes on from there, unless `restart`. `tensorboard` is a folder for logs.
+
+    `finish` is given the whole bundle and may add to its manifest; it returns the bundle as it then is. The reference
+    and the card that lie beside the manifest are made after it.
+
+    Equal arguments on the same machine's processor give equal weights, interrupted or not. Raises `TrainingError` when
+    the data hold nothing to learn from or the arguments contradict each other, `CheckpointError` for a checkpoint of
+    another run, `ExportError` when the result must not be served, `ValueError` for a value that does not exist.
+    """
+    started = time.monotonic()
+    protected = sorted(set(protected_inputs))
+    _check(protected, architecture, dropout, rules, start)
+    place = device_of(device)
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    with progress_bars(progress) as bars:
+        material = read(dataset, bars, max_users=max_users, grace_days=grace_days)
+        base = None if start is None else Bundle.load(start)
+        recipe = recipe_of(dataset) if base is None else Recipe()
+        if base is None:
+            network = recipe.shaped(architecture or Architecture())
+            if dropout is not None:
+                network = replace(network, dropout=dropout)
+            prepared = _prepare(material.sequences, material.parts, network, protected, rules)
+        else:
+            prepared = from_bundle(base, material.sequences)
+        model, sequences = prepared
+        asked = Schedule(
+            epochs=epochs,
+            batch_users=batch_users or default_batch_users(material.parts.train),
+            alert_budget=alert_budget,
+            weight_decay=weight_decay,
+            learning_rate=learning_rate or (LEARNING_RATE if base is None else FINE_TUNING_RATE),
+            augmentation=augmentation or Augmentation(),
+        )
+        schedule = asked.following(recipe)
+        options = {
+            "schedule": asdict(schedule),
+            "rules": None if base is not None else asdict(rules or InputRules()),
+            "protected_inputs": protected,
+            "started_from": None if base is None else base.fingerprint_hex,
+            "grace_days": grace_days,
+            "device": place.type,
+            "threads": threads,
+        }
+        trainer = _trainer(dataset, material, prepared, schedule, seed, place, fine_tuning=base is not None)
+        checkpoints = Checkpoints(folder_beside(out), _settings(trainer, material.truth, seed, options))
+        if restart:
+            checkpoints.clear()
+        history = trainer.fit(bars, checkpoints, _told(checkpoints.folder / CURVES_FILE, tensorboard))
+        thresholds = trainer.calibrate()
+        seconds = round(time.monotonic() - started, 1)
+        training = _provenance(dataset.name, command, seed, sequences, len(history), seconds)
+        description = Description(dataset.name, trainer.headline_days, sequences.vocabularies, thresholds, training)
+        bars.add_task("exporting", total=None)
+        bundle = export_bundle(model.cpu(), description, out)
+        metrics = _metrics(trainer, bundle, material, options, history)
+        bundle = record_metrics(bundle, metrics)
+        if finish is not None:
+            bundle = finish(bundle, bars)
+        bars.add_task("reference and model card", total=None)
+        _write_companions(bundle, material, trainer.judged)
+        (out / CURVES_FILE).write_text(curves(history), encoding="utf-8")
+        checkpoints.clear()
+    return metrics
+
+
+def read(dataset: Dataset, bars: Progress, *, max_users: int | None = None, grace_days: float = GRACE_DAYS) -> Material:
+    """A data set's histories, truth and split. Raises `TrainingError` when there is nothing, or more than memory is
+    meant to hold."""
+    sequences = load_sequences(dataset, bars, max_users=max_users, grace_days=grace_days, most_events=MOST_EVENTS)
+    if not sequences.users:
+        raise TrainingError(f"{dataset.name} has no events; check its options or its file")
+    if len(sequences.kinds) > MOST_EVENTS:
+        raise TrainingError(
+            f"{dataset.name} has more than {MOST_EVENTS:,} events, the most that one run reads (they take "
+            "about 6 GiB of memory); take fewer users with --max-users, or a shorter period"
+        )
+    outcomes = dataset.outcomes()
+    truth = truth_of(sequences, outcomes)
+    return Material(sequences, outcomes, truth, split(sequences, dataset, truth))
+
+
+def default_batch_users(part: Part) -> int:
+    """Users per batch that suit the size of a training part and the length of its histories."""
+    users = max(len(part.users), 1)
+    by_length = int(np.clip(BATCH_EVENTS * users // max(1, int(part.counts.sum())), BATCH_USERS, MOST_BATCH_USERS))
+    return max(8, min(users // LEAST_BATCHES, by_length))
+
+
+def device_of(name: Device) -> torch.device:
+    """Where to compute; "auto" takes a GPU if there is one. On a GPU, a seed fixes all draws but not the last bits of
+    sums. Raises `TrainingError` for a GPU that is not there."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise TrainingError("PyTorch sees no CUDA device here; leave --device out, or give --device cpu")
+    if name == "cpu" or not there:
+        return torch.device("cpu")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return torch.device("cuda")
+
+
+def peak_memory_mib() -> int:
+    """The most memory that this process has held so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def _check(
+    protected: list[str],
+    architecture: Architecture | None,
+    dropout: float | None,
+    rules: InputRules | None,
+    start: Path | None,
+) -> None:
+    unknown = set(protected) - PROTECTED_FIELDS
+    if unknown:
+        raise ValueError(f"protected_inputs: {sorted(unknown)} are none of {sorted(PROTECTED_FIELDS)}")
+    if start is None:
+        return
+    given: dict[str, Any] = {"protected inputs": protected, "an architecture": architecture, "dropout": dropout}
+    given["rules for inputs"] = rules
+    fixed = [name for name, value in given.items() if value is not None and value != []]
+    if fixed:
+        raise TrainingError(
+            f"{start} fixes its inputs and its network, but {' and '.join(fixed)} were given; leave them out"
+        )
+
+
+def _trainer(
+    dataset: Dataset,
+    material: Material,
+    prepared: tuple[RiskModel, Sequences],
+    schedule: Schedule,
+    seed: int,
+    device: torch.device,
+    *,
+    fine_tuning: bool,
+) -> Trainer:
+    model, sequences = prepared
+    headline, horizons = dataset.headline_horizon_days, model.architecture.horizons_days
+    if headline not in horizons:
+        raise TrainingError(f"{dataset.name}'s horizon of {headline} days is none of {horizons}")
+    return Trainer(
+        model,
+        sequences,
+        material.parts,
+        _labels(sequences, material.outcomes),
+        schedule,
+        seed,
+        headline,
+        device=device,
+        fine_tuning=fine_tuning,
+        judged=judged_events(dataset, sequences),
+    )
+
+
+def _settings(trainer: Trainer, truth: Truth, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides how a run goes: a checkpoint of a run that differs in any of it is of no use."""
+    judged = trainer.judged
+    return {
+        **options,
+        **({} if judged is None else {"judged_events": int(judged.sum())}),
+        "seed": seed,
+        "architecture": trainer.model.architecture.as_manifest(),
+        "data": trainer.sequences.fingerprint,
+        "outcomes": truth.fingerprint(),
+        "torch": torch.__version__,
+    }
+
+
+def _provenance(source: str, command: str, seed: int, sequences: Sequences, epochs: int, seconds: float) -> Training:
+    return Training(
+        source=source,
+        command=command,
+        seed=seed,
+        data_fingerprint=sequences.fingerprint,
+        users=sequences.users,
+        events=len(sequences.kinds),
+        epochs=epochs,
+        seconds=seconds,
+    )
+
+
+def _told(picture: Path, tensorboard: Path | None) -> OnEpoch:
+    """Draws the curves after every epoch, and logs them where that was asked for."""
+    board = None if tensorboard is None else TensorBoard(tensorboard)
+
+    def told(history: list[EpochRecord]) -> None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(curves(history), encoding="utf-8")
+        if board is not None:
+            board.add(history)
+
+    return told
+
+
+def _write_companions(bundle: Bundle, material: Material, judged: NDArray[np.bool_] | None) -> None:
+    """`reference.json` and `MODEL_CARD.md` beside the manifest: of the finished bundle, and no part of it."""
+    parts = material.parts
+    users = np.union1d(parts.validation.users, parts.test.users)
+    name = bundle.manifest.training.source
+    source = scored(bundle, name, material.sequences, material.outcomes, users, judged=judged)
+    write_reference(take_reference(source, parts.validation, "the validation part of the training run"), bundle.path)
+    tested = scored_users(source, parts.test.users)
+    from_ms = parts.until_ms if parts.by == "time" else 0
+    write_card(bundle, card_figures(tested, "the run's test part", from_ms))
+
+
+def _metrics(
+    trainer: Trainer, bundle: Bundle, material: Material, options: Mapping[str, Any], history: list[EpochRecord]
+) -> dict[str, Any]:
+    """What stands in the manifest, in values that JSON gives back as they are."""
+    share = trainer.padding_share
+    return {
+        "split": _describe(material.parts, trainer.sequences, trainer.truncated),
+        "options": json.loads(json.dumps(options)),
+        "history": history,
+        "padding_share": None if share is None else round(share, 4),
+        "test": _test_metrics(bundle, trainer, material),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def _test_metrics(bundle: Bundle, trainer: Trainer, material: Material) -> dict[str, Any]:
+    """Metrics of the exported graphs on the test part, through the same step functions that serve."""
+    parts, sequences = material.parts, trainer.sequences
+    scores = score_sequences(bundle, sequences, parts.test.users)
+    from_ms = parts.until_ms if parts.by == "time" else 0
+    judged = judge(bundle, sequences, material.truth, scores, parts.test.users, from_ms, trainer.judged)
+    labels = {user_id: outcome.label for user_id, outcome in material.outcomes.items()}
+    return {**judged, **label_metrics(bundle, sequences, scores, labels, parts.test.users)}
+
+
+def _describe(parts: Split, sequences: Sequences, truncated: int) -> dict[str, Any]:
+    described: dict[str, Any] = {"by": parts.by, "truncated_users": truncated}
+    if parts.by == "time":
+        first = int(sequences.times_ms.min())
+        described["train_until_day"] = round((parts.from_ms - first) / DAY_MS)
+        described["validate_until_day"] = round((parts.until_ms - first) / DAY_MS)
+    for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test)):
+        described[f"{name}_users"] = len(part.users)
+        described[f"{name}_events"] = int((part.counts - np.minimum(part.skips, part.counts)).sum())
+    return described

@@ -1,0 +1,112 @@
+"""The portfolio as the tables know it: who is at risk now with which score, and who was at earlier months' starts.
+
+Onsets are read off the days past due that scores carry, as in `reports.monitoring`. Reads only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import DAY_MS
+from model.histories.labels import NEVER_MS
+from model.outlook.backtest import month_starts
+from model.outlook.outlook import OUTLOOK_DAYS, Book, TrackRecord
+from reports.monitoring import snapshot
+from stream.database.connection import Connection, address_of
+from stream.database.errors import DatabaseError
+
+MOST_ORIGINS = 12
+_DAY = dt.timedelta(days=1)
+
+_NOW: LiteralString = """
+SELECT user_id, occurred_at, horizons, level, coalesce(days_past_due >= %(delinquency_days)s, false)
+FROM user_scores WHERE model = %(model)s ORDER BY user_id
+"""
+_ONSETS: LiteralString = """
+SELECT user_id, min(occurred_at) FROM score_history WHERE days_past_due >= %(delinquency_days)s GROUP BY user_id
+"""
+_FIRST = "SELECT min(occurred_at) FROM score_history WHERE model = %(model)s"
+_THEN: LiteralString = """
+SELECT DISTINCT ON (user_id) user_id, occurred_at, horizons FROM score_history
+WHERE model = %(model)s AND occurred_at < %(at)s AND occurred_at >= %(since)s
+ORDER BY user_id, sequence DESC
+"""
+
+
+@dataclass(frozen=True)
+class Books:
+    """The book now with each user's level (`[n]`, as `now.users` counts from 0), and past outlooks."""
+
+    at: dt.datetime
+    now: Book
+    levels: NDArray[np.str_]
+    record: TrackRecord
+
+
+def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_days: int, stale_days: float) -> Books:
+    """Books of a model (fingerprint) whose scores have `horizons_days`.
+
+    Now is just after the latest score (event time). Past outlooks are judged at the starts of the last `MOST_ORIGINS`
+    months that have come due; there are none where the sink keeps no history. Raises `DatabaseError` when the model has
+    no score, and as `summarise` does.
+    """
+    with snapshot(url) as connection:
+        shared = {"model": model, "delinquency_days": delinquency_days}
+        rows = connection.execute(_NOW, shared).fetchall()
+        if not rows:
+            raise DatabaseError(
+                f"{address_of(url)} holds no score of model {model}; name the bundle of its workers with --bundle"
+            )
+        onsets = {str(row[0]): _ms(row[1]) for row in connection.execute(_ONSETS, shared)}
+        at_ms = max(_ms(row[1]) for row in rows) + 1
+        at_risk = [row for row in rows if not row[4] and str(row[0]) not in onsets]
+        book, kept = _book(at_risk, at_ms, horizons_days, stale_days)
+        record = _record(connection, shared, onsets, at_ms, horizons_days, stale_days)
+    levels = np.array([str(row[3]) for row in at_risk], dtype=np.str_)[kept]
+    return Books(dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC), book, levels, record)
+
+
+def _record(
+    connection: Connection,
+    shared: Mapping[str, Any],
+    onsets: Mapping[str, int],
+    at_ms: int,
+    horizons_days: Sequence[int],
+    stale_days: float,
+) -> TrackRecord:
+    record = TrackRecord(horizons_days)
+    (first,) = connection.execute(_FIRST, shared).fetchone() or (None,)
+    if first is None:
+        return record
+    for origin_ms in month_starts(_ms(first), at_ms - min(OUTLOOK_DAYS) * DAY_MS)[-MOST_ORIGINS:]:
+        at = dt.datetime.fromtimestamp(origin_ms / 1000, dt.UTC)
+        rows = connection.execute(_THEN, {**shared, "at": at, "since": at - stale_days * _DAY}).fetchall()
+        at_risk = [row for row in rows if onsets.get(str(row[0]), NEVER_MS) >= origin_ms]
+        book, _ = _book(at_risk, origin_ms, horizons_days, stale_days)
+        if len(book.users):
+            onset_ms = np.array([onsets.get(str(row[0]), NEVER_MS) for row in at_risk], dtype=np.int64)
+            record.add(book, onset_ms[book.users])
+    return record
+
+
+def _book(
+    rows: Sequence[Sequence[Any]], at_ms: int, horizons_days: Sequence[int], stale_days: float
+) -> tuple[Book, NDArray[np.bool_]]:
+    """A book of rows (user, time, horizons, …) whose users are their positions, and which rows are not stale."""
+    times = np.array([_ms(row[1]) for row in rows], dtype=np.int64)
+    chances = np.array([[row[2][str(days)] for days in horizons_days] for row in rows], dtype=np.float64)
+    ages = (at_ms - times) / DAY_MS
+    kept = ages <= stale_days
+    chances = chances.reshape(len(rows), len(horizons_days))
+    return Book(at_ms, np.flatnonzero(kept), ages[kept], chances[kept]), kept
+
+
+def _ms(moment: object) -> int:
+    assert isinstance(moment, dt.datetime)
+    return round(moment.timestamp() * 1000)

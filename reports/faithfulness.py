@@ -1,0 +1,274 @@
+"""Whether the reasons of alerts are true: what the score loses when a named cause is taken away, against what it loses
+without another. Offline; exact, because the model scores the changed histories again (`model.explanation.rescoring`).
+
+Learns the estimates of `stream.alerts.effects` from such trials, too. What is learnt from and what is judged on must be
+different borrowers: take another seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from events.reasons import CATALOGUE, cause_of
+from events.removals import REMOVALS, removed
+from events.types import KINDS, Event
+from model.bundle import Bundle
+from model.datasets.dataset import Dataset
+from model.explanation.rescoring import Branch, History, ages_of, history_of, log_odds, readouts_of, score_histories
+from reports.effect_fit import Example, fit_effects, store_effects
+from reports.raised_alerts import Alarm, alarms_of, drawn, facts_after
+from stream.alerts.effects import FEATURES, Fitted
+from stream.alerts.reasons import findings_of, reasons_of
+from stream.scoring.explanation import Explainer
+from stream.settings import Settings
+from stream.topics import Topics
+
+ALARMS_AT_ONCE = 200
+CALIBRATION_ALERTS = 1_500
+CALIBRATION_EVENTS = 400_000
+"""Of a source, no more events than these are read for calibration: it takes some hundred alerts, not all."""
+RESAMPLES = 2_000
+WHOLE_BRANCHES = ("repayment_pattern", "spending_pattern", "activity_pattern")
+"""Their removal takes away every other cause of their branch as well, so they are no *other* cause than one of it."""
+
+Pool = Callable[["Trial", str], list[str]]
+OnProgress = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One alert: its score, and the score without each cause that its history has, by code."""
+
+    alarm: Alarm
+    score: float
+    without: Mapping[str, float]
+
+    def drop(self, code: str) -> tuple[float, float]:
+        """What the score loses without the cause, in log-odds and in probability; nothing where there is none."""
+        after = self.without.get(code, self.score)
+        before_odds, after_odds = log_odds(np.array([self.score, after]))
+        return float(before_odds - after_odds), self.score - after
+
+    @property
+    def named(self) -> list[str]:
+        return [reason.code for reason in self.alarm.alert.reasons]
+
+
+POOLS: dict[str, Pool] = {
+    "another cause": lambda trial, top: [
+        code for code in trial.without if code not in WHOLE_BRANCHES and cause_of(code) != cause_of(top)
+    ],
+    "another code": lambda trial, top: [code for code in trial.without if code != top],
+    "another reason of the alert": lambda trial, top: [
+        code for code in trial.named if code in trial.without and code != top
+    ],
+}
+"""What a random one may be drawn from, beside the top reason. The second holds words for the same cause, too."""
+
+
+def try_removals(
+    bundle: Bundle, alarms: Sequence[Alarm], on_progress: OnProgress = lambda _alarms: None
+) -> list[Trial]:
+    """Score each alert's history again without each cause of the catalogue that it has."""
+    trials: list[Trial] = []
+    for start in range(0, len(alarms), ALARMS_AT_ONCE):
+        chunk = alarms[start : start + ALARMS_AT_ONCE]
+        histories: list[History] = []
+        tried: list[tuple[int, str]] = []
+        for number, alarm in enumerate(chunk):
+            whole = history_of(alarm.events, bundle)
+            histories.append(whole)
+            tried.append((number, ""))
+            for code in REMOVALS:
+                without = removed(code, alarm.events)
+                kind = CATALOGUE[code].kind
+                if without is None or kind is None:
+                    continue
+                changed = Branch.of(kind, [event for event in without if kind == event.KIND], bundle)
+                histories.append({**whole, kind: changed})
+                tried.append((number, code))
+        scores = score_histories(bundle, histories)[:, bundle.headline].tolist()
+        found: list[dict[str, float]] = [{} for _ in chunk]
+        for (number, code), score in zip(tried, scores, strict=True):
+            found[number][code] = score
+        trials += [Trial(alarm, each.pop(""), each) for alarm, each in zip(chunk, found, strict=True)]
+        on_progress(len(chunk))
+    return trials
+
+
+def trials_of(
+    bundle: Bundle, settings: Settings, events: Iterable[Event], most: int, seed: int, bars: Progress
+) -> list[Trial]:
+    """Trials of at most `most` alerts, drawn at random from all that the events raise."""
+    scoring = bars.add_task("raising alerts", total=None)
+    alarms = alarms_of(bundle, settings, events, lambda scored, _: bars.update(scoring, completed=scored))
+    bars.update(scoring, total=bars.tasks[scoring].completed)
+    chosen = drawn(alarms, most, seed)
+    task = bars.add_task("taking causes away", total=len(chosen))
+    return try_removals(bundle, chosen, lambda done: bars.advance(task, done))
+
+
+def calibrate_bundle(
+    settings: Settings, dataset: Dataset, bars: Progress, *, alerts: int = CALIBRATION_ALERTS, seed: int = 31
+) -> int:
+    """Learn what reasons weigh under `settings.bundle` from clients that are not held out, and store it there.
+
+    Returns from how many alerts; without any, the bundle is left as it is. No label is read.
+    """
+    bundle = Bundle.load(settings.bundle)
+    events = (event for event in dataset.events() if not dataset.held_out(event.user_id))
+    trials = trials_of(bundle, settings, itertools.islice(events, CALIBRATION_EVENTS), alerts, seed, bars)
+    if trials:
+        weights = fit_effects(examples_of(bundle, trials))
+        fitted = Fitted(features=list(FEATURES), weights=weights, alerts=len(trials), source=dataset.name)
+        store_effects(bundle.path, fitted)
+    return len(trials)
+
+
+def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
+    """Examples for `reports.effect_fit.fit_effects`: each fact that applied to an alert, and what its removal did."""
+    histories = [history_of(trial.alarm.events, bundle) for trial in trials]
+    scores, contributions = Explainer(bundle, Topics()).weigh(readouts_of(bundle, histories), ages_of(histories))
+    examples = []
+    for trial, score, parts in zip(trials, scores.tolist(), contributions.tolist(), strict=True):
+        found = findings_of(facts_after(trial.alarm.events)[0])
+        for kind, contribution in zip(KINDS, parts, strict=True):
+            examples += [
+                Example(finding.code, contribution, finding.strength, score, trial.drop(finding.code)[0])
+                for finding in found[kind]
+            ]
+    return examples
+
+
+def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
+    """Figures of faithfulness, as `--report` has them.
+
+    `ratio` is the mean drop without the top reason over the mean drop without a random one of the pool (the mean over
+    the pool), with the 95 % interval of `RESAMPLES` bootstrap samples of users. `nothing_overdue` is of the alerts
+    before any arrears. `best_possible` is the mean drop if the code whose removal lowers the score most always stood
+    first. `estimates` compares the stated contributions with the true drops in log-odds.
+    """
+    early = [trial for trial in trials if "overdue" not in trial.named]
+    return {
+        "alerts": len(trials),
+        "users": len({trial.alarm.alert.user_id for trial in trials}),
+        "all": _ratios(trials, seed),
+        "nothing_overdue": _ratios(early, seed),
+        "best_possible": _best_possible(trials),
+        "estimates": _estimates(trials),
+        "codes": _by_code(trials),
+    }
+
+
+def explanation_ms(bundle: Bundle, trials: Sequence[Trial]) -> dict[str, float]:
+    """Milliseconds of processor time that naming the reasons of one alert takes: median and 99th percentile."""
+    explainer = Explainer(bundle, Topics())
+    histories = [history_of(trial.alarm.events, bundle) for trial in trials]
+    readouts, ages = readouts_of(bundle, histories), ages_of(histories)
+    facts = np.concatenate([facts_after(trial.alarm.events) for trial in trials])
+    taken = []
+    for row in range(len(trials)):
+        started_s = time.process_time()
+        scores, contributions = explainer.weigh(readouts[row : row + 1], ages[row : row + 1])
+        reasons_of(contributions, facts[row : row + 1], scores, explainer.effects)
+        taken.append((time.process_time() - started_s) * 1e3)
+    return {"median": round(float(np.median(taken)), 3), "p99": round(float(np.percentile(taken, 99)), 3)}
+
+
+def _ratios(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
+    return {name: _ratio(trials, pool, seed) for name, pool in POOLS.items()}
+
+
+def _ratio(trials: Sequence[Trial], pool: Pool, seed: int) -> dict[str, Any]:
+    users: list[str] = []
+    drops: list[tuple[tuple[float, float], NDArray[np.float64]]] = []
+    for trial in trials:
+        others = pool(trial, trial.named[0])
+        if others:
+            users.append(trial.alarm.alert.user_id)
+            drops.append((trial.drop(trial.named[0]), np.mean([trial.drop(code) for code in others], axis=0)))
+    if not drops:
+        return {"alerts": 0}
+    _, owner = np.unique(users, return_inverse=True)
+    figures: dict[str, Any] = {"alerts": len(drops)}
+    for column, scale in enumerate(("log_odds", "probability")):
+        top = np.bincount(owner, weights=np.array([drop[0][column] for drop in drops])).astype(np.float64)
+        other = np.bincount(owner, weights=np.array([drop[1][column] for drop in drops])).astype(np.float64)
+        low, high = _interval(top, other, seed)
+        figures[scale] = {
+            "top": round(float(top.sum()) / len(drops), 4),
+            "random": round(float(other.sum()) / len(drops), 4),
+            "ratio": round(float(top.sum() / other.sum()), 2) if other.sum() > 0 else None,
+            "ratio_low": low,
+            "ratio_high": high,
+        }
+    return figures
+
+
+def _interval(
+    top: NDArray[np.float64], other: NDArray[np.float64], seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    """95 % bootstrap interval of the ratio of sums `[users]`, resampling users; None where samples lose nothing."""
+    random = np.random.default_rng(seed)
+    counts = random.multinomial(len(top), np.full(len(top), 1 / len(top)), size=RESAMPLES)
+    sums = counts @ other
+    if (sums <= 0).any():
+        return None, None
+    low, high = np.percentile(counts @ top / sums, [2.5, 97.5])
+    return round(float(low), 2), round(float(high), 2)
+
+
+def _best_possible(trials: Sequence[Trial]) -> dict[str, float]:
+    best = np.array([np.max([trial.drop(code) for code in trial.without] or [(0.0, 0.0)], axis=0) for trial in trials])
+    mean = best.mean(axis=0) if len(best) else np.zeros(2)
+    return {"log_odds": round(float(mean[0]), 4), "probability": round(float(mean[1]), 4)}
+
+
+def _estimates(trials: Sequence[Trial]) -> dict[str, Any]:
+    pairs = np.array(
+        [
+            (reason.contribution, trial.drop(reason.code)[0])
+            for trial in trials
+            for reason in trial.alarm.alert.reasons
+            if reason.code in trial.without
+        ]
+    ).reshape(-1, 2)
+    if len(pairs) < 2 or not (np.ptp(pairs, axis=0) > 0).all():
+        return {"reasons": len(pairs)}
+    return {
+        "reasons": len(pairs),
+        "correlation": round(float(np.corrcoef(pairs.T)[0, 1]), 4),
+        "mean_absolute_error": round(float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()), 4),
+    }
+
+
+def _by_code(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Per code: how often it is named, and first; mean contribution stated and true where named; mean where it is not
+    but could be removed."""
+    table: dict[str, Any] = {}
+    for code in REMOVALS:
+        named = [
+            (reason.contribution, trial.drop(code)[0])
+            for trial in trials
+            for reason in trial.alarm.alert.reasons
+            if reason.code == code and code in trial.without
+        ]
+        elsewhere = [trial.drop(code)[0] for trial in trials if code in trial.without and code not in trial.named]
+        stated, true = np.mean(named, axis=0) if named else (None, None)
+        table[code] = {
+            "named": len(named),
+            "first": sum(trial.named[0] == code for trial in trials),
+            "stated": None if stated is None else round(float(stated), 3),
+            "true": None if true is None else round(float(true), 3),
+            "not_named": len(elsewhere),
+            "true_where_not_named": round(float(np.mean(elsewhere)), 3) if elsewhere else None,
+        }
+    return table

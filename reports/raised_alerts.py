@@ -1,0 +1,107 @@
+"""Alerts of a data set with the histories behind them, as workers would raise them: what reasons are learnt from and
+judged on. Offline, in this process, without a broker; keeps the events of all users in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import numeric_columns, occurred_ms
+from events.instalments import with_missed_among
+from events.types import KINDS, Event
+from model.bundle import Bundle
+from stream.alerts.facts import Marks, initial_facts, update_facts
+from stream.kafka.publisher import partition_of
+from stream.outputs import Alert
+from stream.scoring.intake import Taken
+from stream.scoring.scorer import Scorer
+from stream.settings import Settings
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
+
+EVENTS_PER_BATCH = 4_096
+
+
+@dataclass(frozen=True, eq=False)
+class Alarm:
+    """An alert that opened or escalated, and the user's events up to and including the one that caused it."""
+
+    alert: Alert
+    events: Sequence[Event]
+
+
+def alarms_of(
+    bundle: Bundle,
+    settings: Settings,
+    events: Iterable[Event],
+    on_progress: Callable[[int, int], None] = lambda _events, _alerts: None,
+) -> list[Alarm]:
+    """Every alert that opens or escalates over the events of any number of users, in order of event time.
+
+    The watchdog's `missed` events are added as in serving. `on_progress` is told how many events are scored and how
+    many alerts were raised so far.
+    """
+    slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
+    scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
+    histories: dict[str, list[Event]] = {}
+    alerts: list[Alert] = []
+    decode = msgspec.json.Decoder(Alert).decode
+    scored = 0
+    for batch in batches_of(with_missed_among(events, settings.grace_days), settings.partitions):
+        for item in batch:
+            histories.setdefault(item.event.user_id, []).append(item.event)
+        for values in scorer.score(batch).alerts.values():
+            alerts += [alert for _, value in values if (alert := decode(value)).kind != "cleared"]
+        scored += len(batch)
+        on_progress(scored, len(alerts))
+    return [Alarm(alert, histories[alert.user_id][: alert.sequence]) for alert in alerts]
+
+
+def drawn(alarms: Sequence[Alarm], number: int, seed: int) -> list[Alarm]:
+    """At most `number` of them, drawn at random, in their order."""
+    chosen = np.random.default_rng(seed).permutation(len(alarms))[:number]
+    return [alarms[position] for position in sorted(chosen.tolist())]
+
+
+def facts_after(events: Sequence[Event]) -> NDArray[np.void]:
+    """FACTS `[1]` of one user after their events, in order of arrival."""
+    facts = initial_facts(1)
+    columns = {}
+    for kind in KINDS:
+        of_kind = [event for event in events if kind == event.KIND]
+        times = occurred_ms(of_kind)
+        columns[kind] = iter(
+            zip(
+                numeric_columns(kind, of_kind, times)[:, None],
+                Marks.of(kind, of_kind)[:, None],
+                times[:, None],
+                strict=True,
+            )
+        )
+    for event in events:
+        numeric, marks, times = next(columns[event.KIND])
+        facts = update_facts(event.KIND, facts, numeric, marks, times)
+    return facts
+
+
+def batches_of(events: Iterable[Event], partitions: int) -> Iterator[list[Taken]]:
+    """Events as a worker would have taken them from topics, a batch at a time."""
+    offsets = [0] * len(KINDS)
+    batch: list[Taken] = []
+    for event in events:
+        kind_no = KINDS.index(event.KIND)
+        key = event.user_id.encode()
+        at_ms = round(event.occurred_at.timestamp() * 1000)
+        partition = partition_of(key, partitions)
+        batch.append(Taken(event.KIND, kind_no, partition, offsets[kind_no], key, at_ms, event, None))
+        offsets[kind_no] += 1
+        if len(batch) == EVENTS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

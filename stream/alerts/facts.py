@@ -1,0 +1,250 @@
+"""Running facts of a user: small numbers that say what happened lately, kept to explain alerts.
+
+Sums and counts fade by event time, so one event costs O(1) and no history is kept. Facts are never an input of a model.
+Array arithmetic over many users at once: no I/O, no clock; a user's result does not depend on who else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import COLUMNS, DAY_MS
+from events.instalments import PAID_IN_FULL
+from events.reasons import speaks_of_cash
+from events.types import KINDS, Kind
+from stream.structured import copy_records
+
+_NONE_KNOWN = ("days_past_due", "late_last", "late_previous", "late_slow", "paid_share", "utilisation")
+
+FACTS = np.dtype(
+    [
+        ("days_past_due", "<f4"),  # of what is longest unpaid, on the day of the latest repayment event; NaN: not known
+        ("late_last", "<f4"),  # days past due, at least 0, of the latest payment or missed payment, NaN when none
+        ("late_previous", "<f4"),  # of the one before it
+        ("late_slow", "<f4"),  # their moving average
+        ("paid_share", "<f2"),  # moving average of amount_paid / amount_due (at most 1) of payments, NaN when none
+        ("part_paid", "<f2"),  # share of what is due that payments in part have come to since the latest bill
+        ("missed", "<f4"),  # fading count of missed payments
+        ("reversed", "<f4"),  # fading count of reversed payments
+        ("utilisation", "<f4"),  # |balance| / credit limit (at most 10), last known, NaN when never known
+        ("spent_recent", "<f4"),  # fading sums of money out, of cash withdrawn and of money in, by short memory
+        ("spent_slow", "<f4"),  # and by long memory
+        ("cash_recent", "<f4"),
+        ("cash_slow", "<f4"),
+        ("income_recent", "<f4"),
+        ("income_slow", "<f4"),
+        ("sessions_recent", "<f4"),  # fading counts
+        ("sessions_slow", "<f4"),
+        ("inquiries", "<f4"),
+        ("device_changes", "<f4"),
+        ("first_day", "<u2", (3,)),  # days since 1970-01-01 of the first and of the latest event of repayments,
+        ("latest_day", "<u2", (3,)),  # transactions and activity; 0 when none
+        ("paid_day", "<u2"),  # of the latest payment; 0 when none
+        ("near_limit_day", "<u2"),  # since when the balance has been close to the limit; 0 when it is not
+    ]
+)
+"""What is remembered of a user to explain alerts: 88 bytes, no padding. A new user's is `initial_facts`."""
+
+NEAR_LIMIT = np.float32(0.9)
+STILL_NEAR_LIMIT = np.float32(0.8)
+"""Utilisation from which the balance is close to the credit limit, and below which it no longer is: a balance that
+moves with every purchase would otherwise start anew each day."""
+
+LAST_DAY = 65_535
+"""Latest day number that a fact can hold (in 2149)."""
+
+_LATENESS_WEIGHT = np.float32(0.2)  # half-life of about three payments
+_PAID_SHARE_WEIGHT = np.float32(0.4)  # speaks of the last two or three payments
+
+DUE, PAID, MISSED, REVERSED = range(1, 5)
+CASH = 1
+SESSION, INQUIRY, DEVICE_CHANGE = range(1, 4)
+_REPAYMENT_MARKS = {"due": DUE, "paid": PAID, "missed": MISSED, "reversed": REVERSED}
+_ACTIVITY_MARKS = {"session": SESSION, "inquiry": INQUIRY, "device_change": DEVICE_CHANGE}
+
+
+class Memory:
+    """Fading by whole days: after `half_life_days` a sum or count weighs half. A table, so it is exact and fast."""
+
+    def __init__(self, half_life_days: float, longest_days: int = 4_000) -> None:
+        self._half_life_days = half_life_days
+        self._longest_days = longest_days
+        self._table = np.array([0.5 ** (day / half_life_days) for day in range(longest_days + 1)], dtype=np.float32)
+
+    def fade(self, days: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Weight left after `days` (0 or more), float32 `[n]`."""
+        return self._table.take(days, mode="clip")
+
+    def over(self, days: int) -> float:
+        """Weight left after `days`, for one user."""
+        return float(self._table[min(days, self._longest_days)])
+
+    def of_steady(self, age_days: int) -> float:
+        """What one unit on each day from the first, `age_days` ago, up to today has come to."""
+        each: float = 0.5 ** (1 / self._half_life_days)
+        return float((1 - each ** (age_days + 1)) / (1 - each))
+
+
+RECENT = Memory(half_life_days=30)
+SLOW = Memory(half_life_days=120)
+
+
+class Marks:
+    """What an event is beyond its numbers, as one uint8 per event: the constants above, 0 for nothing of interest."""
+
+    @staticmethod
+    def of(kind: Kind, events: Sequence[Any]) -> NDArray[np.uint8]:
+        """Marks of events that are all of `kind`, uint8 `[n]`."""
+        if kind == "repayments":
+            marks = [_REPAYMENT_MARKS[event.kind] for event in events]
+        elif kind == "transactions":
+            marks = [
+                CASH if speaks_of_cash(event.category, event.channel, event.counterparty_type) else 0
+                for event in events
+            ]
+        elif kind == "activity":
+            marks = [_ACTIVITY_MARKS[event.kind] for event in events]
+        else:
+            return np.zeros(len(events), dtype=np.uint8)
+        return np.array(marks, dtype=np.uint8)
+
+
+def initial_facts(users: int) -> NDArray[np.void]:
+    """FACTS `[users]` of users without any event."""
+    facts = np.zeros(users, dtype=FACTS)
+    for name in _NONE_KNOWN:
+        facts[name] = np.nan
+    return facts
+
+
+def update_facts(
+    kind: Kind,
+    facts: NDArray[np.void],
+    numeric: NDArray[np.float32],
+    marks: NDArray[np.uint8],
+    occurred_ms: NDArray[np.int64],
+) -> NDArray[np.void]:
+    """FACTS `[n]` after one event of `kind` for each of `n` different users; `facts` is not changed.
+
+    `numeric` float32 `[n, >= numeric + derived]` from `events.columns.numeric_columns` (TIME_COLUMNS may follow),
+    `marks` uint8 `[n]` from `Marks.of`, `occurred_ms` int64 `[n]`. A late event counts as if it came today.
+    """
+    after = copy_records(facts)
+    if kind == "repayments":
+        _repay(after, numeric, marks, occurred_ms)
+    elif kind == "transactions":
+        _move(after, numeric, marks, occurred_ms)
+    elif kind == "activity":
+        _act(after, numeric, marks, occurred_ms)
+    return after
+
+
+def _elapse(
+    after: NDArray[np.void], kind: Kind, occurred_ms: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The users' day after this event, and the days since their event of this kind before it (any for the first)."""
+    number = KINDS.index(kind)
+    latest, first = after["latest_day"][:, number], after["first_day"][:, number]
+    before = latest.astype(np.int64)
+    today = np.maximum(before, np.minimum(occurred_ms // DAY_MS, LAST_DAY))
+    latest[...] = today
+    first[...] = np.where(first == 0, today, first)
+    return today, today - before
+
+
+def _column(kind: Kind, numeric: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    return np.ascontiguousarray(numeric[:, COLUMNS[kind].numeric.index(name)])
+
+
+def _share(part: NDArray[np.float32], whole: NDArray[np.float32], most: float) -> NDArray[np.float32]:
+    """`part / whole`, at most `most`; NaN where either is missing or `whole` is not positive."""
+    positive: NDArray[np.float32] = np.where(whole > 0, whole, np.float32(np.nan))
+    share: NDArray[np.float32] = np.minimum(part, positive * np.float32(most)) / positive
+    return share
+
+
+def _average(
+    after: NDArray[np.void], name: str, value: NDArray[np.float32], counts: NDArray[np.bool_], weight: np.float32
+) -> None:
+    """Moves the moving average `name` towards `value` where `counts`; the first value is the average."""
+    average = after[name]
+    moved = np.where(np.isnan(average), value, average + (value - average) * weight)
+    after[name] = np.where(counts, moved, average)
+
+
+def _repay(
+    after: NDArray[np.void],
+    numeric: NDArray[np.float32],
+    marks: NDArray[np.uint8],
+    occurred_ms: NDArray[np.int64],
+) -> None:
+    today, days = _elapse(after, "repayments", occurred_ms)
+    dpd = _column("repayments", numeric, "days_past_due")
+    stated, paid, missed = ~np.isnan(dpd), marks == PAID, marks == MISSED
+    covered = _share(
+        _column("repayments", numeric, "amount_paid"), _column("repayments", numeric, "amount_due"), most=1.0
+    )
+    parts = np.where(marks == DUE, np.float32(0), after["part_paid"].astype(np.float32))
+    parts = parts + np.where(paid & (covered > 0), covered, np.float32(0))
+    # A payment in full says how late it was, and that this is over; what else is unpaid, the next report tells.
+    settled = paid & ~((covered < PAID_IN_FULL) & (parts < PAID_IN_FULL))
+    after["part_paid"] = np.where(settled, np.float32(0), parts)
+    before = after["days_past_due"]
+    before = np.where(before > 0, before + days.astype(np.float32), before)  # what is past due grows a day older a day
+    # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+    dpd_now = np.where(missed, np.fmax(before, dpd), np.where(stated, dpd, before))
+    after["days_past_due"] = np.where(settled, np.float32(np.nan), dpd_now)
+    tells = stated & (paid | missed)  # of an instalment that has only just fallen due, nobody can be late
+    late = np.maximum(dpd, np.float32(0))
+    after["late_previous"] = np.where(tells, after["late_last"], after["late_previous"])
+    after["late_last"] = np.where(tells, late, after["late_last"])
+    _average(after, "late_slow", late, tells, _LATENESS_WEIGHT)
+    _average(after, "paid_share", covered, paid & ~np.isnan(covered), _PAID_SHARE_WEIGHT)
+    faded = RECENT.fade(days)
+    after["missed"] = after["missed"] * faded + missed
+    after["reversed"] = after["reversed"] * faded + (marks == REVERSED)
+    after["paid_day"] = np.where(paid, today, after["paid_day"])
+
+
+def _move(
+    after: NDArray[np.void],
+    numeric: NDArray[np.float32],
+    marks: NDArray[np.uint8],
+    occurred_ms: NDArray[np.int64],
+) -> None:
+    today, days = _elapse(after, "transactions", occurred_ms)
+    amount = _column("transactions", numeric, "amount")
+    spent = np.maximum(-amount, np.float32(0))
+    sums = {"spent": spent, "cash": spent * (marks == CASH), "income": np.maximum(amount, np.float32(0))}
+    for memory, term in ((RECENT, "recent"), (SLOW, "slow")):
+        faded = memory.fade(days)
+        for name, value in sums.items():
+            after[f"{name}_{term}"] = after[f"{name}_{term}"] * faded + value
+    balance = np.abs(_column("transactions", numeric, "balance_after"))
+    used = _share(balance, _column("transactions", numeric, "credit_limit"), most=10.0)
+    used = np.where(np.isnan(used), after["utilisation"], used)
+    after["utilisation"] = used
+    since = after["near_limit_day"]
+    near = (used >= NEAR_LIMIT) | ((used >= STILL_NEAR_LIMIT) & (since > 0))
+    after["near_limit_day"] = np.where(near, np.where(since == 0, today, since), 0)
+
+
+def _act(
+    after: NDArray[np.void],
+    numeric: NDArray[np.float32],
+    marks: NDArray[np.uint8],
+    occurred_ms: NDArray[np.int64],
+) -> None:
+    _, days = _elapse(after, "activity", occurred_ms)
+    count = _column("activity", numeric, "count")
+    count = np.where(np.isnan(count), np.float32(1), count)
+    recent, slow = RECENT.fade(days), SLOW.fade(days)
+    sessions = count * (marks == SESSION)
+    after["sessions_recent"] = after["sessions_recent"] * recent + sessions
+    after["sessions_slow"] = after["sessions_slow"] * slow + sessions
+    after["inquiries"] = after["inquiries"] * recent + count * (marks == INQUIRY)
+    after["device_changes"] = after["device_changes"] * recent + (marks == DEVICE_CHANGE)

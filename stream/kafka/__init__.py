@@ -1,0 +1,1 @@
+"""Kafka: clients, the batched transport of Faust, topics, the changelog. Knows nothing of what records mean."""

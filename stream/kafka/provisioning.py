@@ -1,0 +1,322 @@
+"""Topics on a broker: create those that are missing, and say what is wrong with those that are there.
+
+Works on any broker; changes no topic that exists. Names come from `stream.topics`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from stream.kafka.clients import opened
+from stream.settings import Settings
+
+DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
+"""A dead letter carries its original in base64, four bytes for three, and inputs of megabytes are refused too."""
+
+DEAD_LETTER_RETENTION_MS = 90 * 86_400_000
+CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
+"""Only full segments are compacted: smaller ones keep recovery short."""
+
+UNLIMITED = "-1"
+BROKER_TIMEOUT_MS = 10_000
+
+FindingLevel: TypeAlias = Literal["ok", "warning", "error"]
+
+
+class ProvisioningError(RuntimeError):
+    """The broker cannot be reached or refuses; the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found and, unless all is well, what to do about it."""
+
+    level: FindingLevel
+    subject: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class TopicSpecification:
+    """A topic as `create_topics` makes it. `configs` are the broker's topic settings."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """A topic as it is on the broker."""
+
+    name: str
+    partitions: int
+    replicas: int
+    configs: Mapping[str, str]
+
+
+def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
+    """Every topic that a deployment needs: inputs, outputs and the changelog, all with the same partition count.
+
+    Events keep for ever, or there is nothing to replay; the log cleaner keeps one profile and one state row per user.
+    """
+    topics = settings.topics
+    keep = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED}
+    compact = {"cleanup.policy": "compact"}
+    configs: dict[str, dict[str, str]] = dict.fromkeys((*topics.inputs, topics.scores, topics.alerts), keep)
+    configs[topics.of_kind("profiles")] = compact
+    configs[topics.dead_letters] = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(DEAD_LETTER_RETENTION_MS),
+        "retention.bytes": UNLIMITED,
+        "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
+    }
+    configs[topics.changelog(settings.application_id)] = compact | {
+        "segment.bytes": str(CHANGELOG_SEGMENT_BYTES),
+        "min.cleanable.dirty.ratio": "0.3",
+    }
+    return tuple(
+        TopicSpecification(name, settings.partitions, settings.replication_factor, config)
+        for name, config in configs.items()
+    )
+
+
+def replay_specifications(settings: Settings, replay: str) -> tuple[TopicSpecification, ...]:
+    """The two output topics of a replay, as the live ones are."""
+    topics = settings.topics
+    keep = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED}
+    return tuple(
+        TopicSpecification(name, settings.partitions, settings.replication_factor, keep)
+        for name in (topics.replay_scores(replay), topics.replay_alerts(replay))
+    )
+
+
+def create_topics(
+    bootstrap_servers: str, settings: Settings, wanted: Iterable[TopicSpecification] | None = None
+) -> list[str]:
+    """Create what is missing of `wanted` (default: `specifications(settings)`); returns the names created, in order.
+
+    Existing topics stay as they are: `check_topics` judges them. Returns once every partition has a leader. Raises
+    `ProvisioningError`.
+    """
+    asked = tuple(specifications(settings) if wanted is None else wanted)
+    with _admin(bootstrap_servers) as admin:
+        present = set(admin.list_topics())
+        created = []
+        for topic in asked:
+            if topic.name in present:
+                continue
+            options = {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replication_factor,
+                "configs": dict(topic.configs),
+            }
+            try:
+                admin.create_topics({topic.name: options})
+            except TopicAlreadyExistsError:
+                # By another process, since the list was made.
+                continue
+            except KafkaError as error:
+                raise ProvisioningError(_refusal(topic, error)) from error
+            created.append(topic.name)
+        admin.wait_for_topics([topic.name for topic in asked])
+    return created
+
+
+def check_topics(bootstrap_servers: str, settings: Settings) -> list[Finding]:
+    """What is there and what is wrong with it, in the order of `specifications`. Raises `ProvisioningError`."""
+    wanted = specifications(settings)
+    with _admin(bootstrap_servers) as admin:
+        states = _states(admin, [topic.name for topic in wanted])
+    return judge_topics(settings, wanted, states)
+
+
+def topic_id(bootstrap_servers: str, topic: str) -> str:
+    """What the broker calls this making of a topic: another one once it was deleted and created again.
+
+    Raises `ProvisioningError`, also where the topic does not exist.
+    """
+    with _admin(bootstrap_servers) as admin:
+        for described in admin.describe_topics():
+            if described["name"] == topic:
+                return str(described["topic_id"])
+    raise ProvisioningError(f"topic {topic} does not exist; create it: `foreshock topics create`")
+
+
+def judge_topics(
+    settings: Settings, wanted: Sequence[TopicSpecification], states: Mapping[str, TopicState]
+) -> list[Finding]:
+    """The findings of `check_topics` from what the broker said; does no I/O."""
+    findings = _partition_findings(settings, wanted, states)
+    for topic in wanted:
+        state = states.get(topic.name)
+        if state is None:
+            findings.append(
+                Finding("error", f"topic {topic.name}", "does not exist", "create it: `foreshock topics create`")
+            )
+            continue
+        problems = list(_config_findings(topic, state))
+        findings += problems or [
+            Finding("ok", f"topic {topic.name}", f"{state.partitions} partitions, {state.replicas} replicas")
+        ]
+    return findings
+
+
+def _partition_findings(
+    settings: Settings, wanted: Sequence[TopicSpecification], states: Mapping[str, TopicState]
+) -> list[Finding]:
+    """All topics must have one partition count: a user's events, state and outputs share the partition's number."""
+    counts = {topic.name: states[topic.name].partitions for topic in wanted if topic.name in states}
+    if not counts:
+        return []
+    # The inputs decide where users live, so it is they that the others must follow.
+    inputs = [counts[name] for name in settings.topics.inputs if name in counts] or list(counts.values())
+    (expected, _), *_ = Counter(inputs).most_common(1)
+    differing = {name: count for name, count in counts.items() if count != expected}
+    if differing:
+        named = ", ".join(f"{name} has {count}" for name, count in differing.items())
+        return [
+            Finding(
+                "error",
+                "partition counts",
+                f"the input topics have {expected} partitions, but {named}",
+                f"make the topic anew with {expected} partitions while no worker runs; partitions that are added to a "
+                "topic with data move users away from their state",
+            )
+        ]
+    if expected != settings.partitions:
+        return [
+            Finding(
+                "error",
+                "partition counts",
+                f"all topics have {expected} partitions, but the setting `partitions` is {settings.partitions}",
+                f"set partitions = {expected} in foreshock.toml, or FORESHOCK_PARTITIONS={expected}",
+            )
+        ]
+    return [Finding("ok", "partition counts", f"{expected} in each of {len(counts)} topics")]
+
+
+def _config_findings(topic: TopicSpecification, state: TopicState) -> Iterator[Finding]:
+    subject = f"topic {topic.name}"
+    policy, wanted_policy = state.configs.get("cleanup.policy"), topic.configs.get("cleanup.policy")
+    if policy is not None and policy != wanted_policy:
+        lost = (
+            "quiet users' records are deleted" if wanted_policy == "compact" else "only each user's latest record stays"
+        )
+        yield Finding(
+            "error",
+            subject,
+            f"cleanup.policy is {policy} and should be {wanted_policy}: {lost}",
+            f"kafka-configs --alter --topic {topic.name} --add-config cleanup.policy={wanted_policy}",
+        )
+    retention = state.configs.get("retention.ms")
+    if topic.configs.get("retention.ms") == UNLIMITED and policy == "delete" and retention not in (None, UNLIMITED):
+        yield Finding(
+            "warning",
+            subject,
+            f"records are deleted {int(retention) / 86_400_000:.1f} days after their event time: older ranges cannot "
+            "be replayed, and events that are loaded late are deleted at once",
+            f"kafka-configs --alter --topic {topic.name} --add-config retention.ms=-1",
+        )
+    largest, needed = state.configs.get("max.message.bytes"), topic.configs.get("max.message.bytes")
+    if largest is not None and needed is not None and int(largest) < int(needed):
+        yield Finding(
+            "warning",
+            subject,
+            f"max.message.bytes is {largest}: a large input that is refused does not fit into its dead letter",
+            f"kafka-configs --alter --topic {topic.name} --add-config max.message.bytes={needed}",
+        )
+    if state.replicas < topic.replication_factor:
+        yield Finding(
+            "warning",
+            subject,
+            f"{state.replicas} replicas, and the setting `replication_factor` is {topic.replication_factor}",
+            "add replicas with kafka-reassign-partitions, or lower the setting",
+        )
+
+
+def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
+    # All topics are asked for: a request that names a missing one may create it on brokers that allow that.
+    described = {topic["name"]: topic for topic in admin.describe_topics() if topic["name"] in set(names)}
+    present = [name for name in names if name in described]
+    configs: dict[str, dict[str, str]] = {}
+    if present:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in present]
+        try:
+            answer = admin.describe_configs(resources, config_filter=ConfigFilterType.ALL)["topic"]
+            configs = {
+                name: {key: entry["value"] for key, entry in entries.items()} for name, entries in answer.items()
+            }
+        except KafkaError:
+            # Reading settings may be forbidden where reading topics is not: judge what can be seen.
+            configs = {}
+    return {
+        name: TopicState(
+            name=name,
+            partitions=len(described[name]["partitions"]),
+            replicas=min((len(part["replica_nodes"]) for part in described[name]["partitions"]), default=0),
+            configs=configs.get(name, {}),
+        )
+        for name in present
+    }
+
+
+@contextmanager
+def _admin(bootstrap_servers: str) -> Iterator[Any]:
+    reachable = first_reachable(bootstrap_servers)
+    try:
+        admin = opened(KafkaAdminClient, bootstrap_servers=reachable, bootstrap_timeout_ms=BROKER_TIMEOUT_MS)
+    except (KafkaError, OSError, ValueError) as error:
+        raise ProvisioningError(
+            f"no Kafka broker answers ({bootstrap_servers}: {type(error).__name__}: {error}); "
+            "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
+        ) from error
+    try:
+        yield admin
+    except KafkaError as error:
+        raise ProvisioningError(
+            f"the Kafka broker at {bootstrap_servers} refused: {type(error).__name__}: {error}; "
+            "check that it is healthy and that this client may describe and create topics"
+        ) from error
+    finally:
+        admin.close()
+
+
+def first_reachable(bootstrap_servers: str) -> str:
+    """The first of the servers that takes a connection; one is enough for a client to learn the others from.
+
+    Raises `ProvisioningError` at once and with the system's own reasons, where a client would try until its time is up.
+    """
+    reasons = []
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=BROKER_TIMEOUT_MS / 1000).close()
+            return server.strip()
+        except ValueError:
+            reasons.append(f"{server!r} is not host:port")
+        except OSError as error:
+            reasons.append(f"{server.strip()}: {error.strerror or error}")
+    raise ProvisioningError(
+        f"no Kafka broker answers ({'; '.join(reasons)}); "
+        "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
+    )
+
+
+def _refusal(topic: TopicSpecification, error: KafkaError) -> str:
+    return (
+        f"topic {topic.name} with {topic.partitions} partitions and {topic.replication_factor} replicas could not be "
+        f"created: {type(error).__name__}: {error}; check the settings `partitions` and `replication_factor` against "
+        "the number of brokers, and that this client may create topics"
+    )

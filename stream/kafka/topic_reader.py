@@ -1,0 +1,93 @@
+"""Reads topics from their first record to their last, without a consumer group. Knows nothing of what records mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from stream.kafka.clients import opened
+
+POLL_MS = 1_000
+
+
+POLL_RECORDS = 10_000
+
+
+STALLED_POLLS = 30
+"""Empty polls in a row, before the end of a topic, after which the broker is taken to be gone."""
+
+
+class TopicUnreadable(RuntimeError):
+    """A topic does not exist or its broker stays silent; the message says which, and what to do."""
+
+
+class TopicReader:
+    """Reads topics from their first to their last record, as it was when the reading of a partition began."""
+
+    def __init__(self, bootstrap_servers: str, group_id: str | None = None) -> None:
+        self._servers = bootstrap_servers
+        self._consumer: Any = opened(
+            KafkaConsumer,
+            bootstrap_servers=bootstrap_servers.split(","),
+            group_id=group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=POLL_RECORDS,
+            fetch_max_bytes=64 * 1024 * 1024,
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> int:
+        """Number of partitions; raises `TopicUnreadable` when there is no such topic."""
+        found = self._consumer.partitions_for_topic(topic)
+        if not found:
+            raise TopicUnreadable(
+                f"topic {topic!r} does not exist on {self._servers}; `foreshock topics check` tells more"
+            )
+        return len(found)
+
+    def records(self, topics: Sequence[str], partition: int) -> Iterator[tuple[Mapping[str, list[Any]], set[str]]]:
+        """Records by topic as they come, each time with the topics of which more is to come."""
+        tps = {topic: TopicPartition(topic, partition) for topic in topics}
+        self._consumer.assign(list(tps.values()))
+        self._consumer.seek_to_beginning(*tps.values())
+        ends = self._consumer.end_offsets(list(tps.values()))
+        silent = 0
+        while True:
+            unfinished = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
+            if not unfinished:
+                return
+            batches = self._consumer.poll(timeout_ms=POLL_MS)
+            silent = 0 if batches else silent + 1
+            if silent >= STALLED_POLLS:
+                raise TopicUnreadable(
+                    f"no record of {sorted(unfinished)} for {silent} s, though more exist; is the broker up?"
+                )
+            found = {
+                tp.topic: [record for record in records if record.offset < ends[tp]] for tp, records in batches.items()
+            }
+            behind = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
+            yield found, behind
+
+    def each(self, topic: str, partition: int) -> Iterator[Any]:
+        """Records of one partition, in order."""
+        for found, _ in self.records([topic], partition):
+            yield from found.get(topic, [])
+
+    def values(self, topic: str, partition: int) -> Iterator[bytes]:
+        """Values of one partition, in order."""
+        return (record.value for record in self.each(topic, partition))
+
+    def size(self, topics: Sequence[str]) -> int:
+        """Records that the topics hold."""
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(self.partitions(topic))]
+        ends, begins = self._consumer.end_offsets(tps), self._consumer.beginning_offsets(tps)
+        return int(sum(ends[tp] - begins[tp] for tp in tps))

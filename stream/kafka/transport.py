@@ -1,0 +1,401 @@
+"""Faust's transport driver for batches: a poll of the broker travels through Faust as one message.
+
+Faust's machinery costs per message, so a message here carries all records of a poll, and offsets are moved by the
+code that has made an event's effects durable, through `Consumer.advance`, not by Faust's count of finished messages.
+Selected by the broker URL `foreshock://host:port`. Knows nothing of what the records mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import aiokafka
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.structs import TopicPartition
+from faust.exceptions import NotReady
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage, Message
+from mode import Service
+from mode.utils.futures import notify
+
+from stream.kafka.changelog import Block, ChangelogReader, Unreadable
+from stream.kafka.demand import Demand
+from stream.kafka.poll import Poll
+from stream.kafka.reconnection import BrokersUnreachable, Reconnection
+from stream.kafka.record import RawRecord, Record
+from stream.kafka.record_batches import send_records
+
+logger = logging.getLogger("foreshock.transport")
+
+IDLE_POLL_S = 0.1
+"""A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
+
+FETCH_MAX_WAIT_MS = 20
+"""How long the broker holds a fetch open when there is nothing; the first event ends it. Faust's own wait of 1,500 ms
+would hide as long how far a topic goes."""
+
+REACHABLE_EVERY_S = 0.5
+"""How often a consumer looks whether brokers can be reached."""
+
+
+def _record_of(_: PartitionRecords, tp: TopicPartition, record: Any) -> RawRecord:
+    return RawRecord(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
+
+
+# Of every record aiokafka makes an object of eleven fields, which takes three times as long as parsing the record and
+# is done under the lock that the computing thread needs. In this process nobody reads more than these six.
+PartitionRecords._consumer_record = _record_of
+
+
+def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
+    """Let each request of an aiokafka fetcher wait for a poll that wants its answer.
+
+    aiokafka sends the next one as soon as a poll has taken what the last one brought. Answered at the first event, it
+    would bring that one, and all others of the time that the worker computes would wait for the request after it.
+    """
+    fetch = fetcher._proc_fetch_request
+
+    async def fetch_when_polled(*request: Any) -> Any:
+        try:
+            await polls.wait()
+        except asyncio.CancelledError:
+            return False  # as the fetcher's own does: who cancels it waits for it, and wants no exception
+        return await fetch(*request)
+
+    fetcher._proc_fetch_request = fetch_when_polled
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with fetches that suit the worker, a view of each lag, and recovery of its own.
+
+    While nothing but changelogs is polled, `ChangelogReader` reads them from where the consumer stands and moves it.
+    """
+
+    _changelogs: ChangelogReader | None = None
+    _reads_changelogs = True
+    _reconnection: Reconnection | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._polls = Demand()
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        self._reconnection = Reconnection(consumer._client)
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if self._consumer is not None:
+            fetch_on_demand(self._consumer._fetcher, self._polls)
+
+    @property
+    def unreachable_s(self) -> float:
+        """How long no broker has been reached, 0 while one is."""
+        return 0.0 if self._reconnection is None else self._reconnection.unreachable_s
+
+    def lag(self, tp: TP) -> int | None:
+        """How many records of `tp` the broker holds after the last one polled; None while that is not known."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
+            return None
+        state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
+        if state is None or not state.has_valid_position or state.highwater is None:
+            return None
+        return max(int(state.highwater) - int(state.position), 0)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Mapping[Any, Any]:
+        wanted = {driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()}  # None in a client
+        if self._reads_changelogs and wanted and all(map(self.consumer._is_changelog_tp, wanted)):
+            try:
+                return await self._read_changelogs(consumer, wanted)
+            except (Unreadable, OSError) as error:
+                if self.should_stop:
+                    return {}
+                self._reads_changelogs = False
+                logger.warning("recovery goes on record by record: %s: %s", type(error).__name__, error)
+        self._stop_reading()
+        consumer.resume(*(wanted & consumer.paused()))
+        self._polls.begin()
+        try:
+            return cast(
+                Mapping[Any, Any], await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+            )
+        finally:
+            self._polls.end()
+
+    async def _read_changelogs(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[Any]) -> Mapping[Any, Any]:
+        cluster = consumer._client.cluster
+
+        def leader_of(tp: Any) -> tuple[str, int]:
+            broker = cluster.broker_metadata(cluster.leader_for_partition(tp))
+            if broker is None:
+                raise Unreadable(f"{tp.topic}-{tp.partition} has no leader")
+            return broker.host, broker.port
+
+        states = self._states(consumer, wanted)
+        if not self.consumer.flow_active or not states:
+            await asyncio.sleep(IDLE_POLL_S)
+            return {}
+        consumer.pause(*states)  # or it would read them, too
+        self._changelogs = self._changelogs or ChangelogReader(leader_of)
+        found = await self._changelogs.read({tp: state.position for tp, state in states.items()})
+        if self._states(consumer, found) != {tp: states[tp] for tp in found}:
+            return {}  # a rebalance came between
+        for tp, block in found.items():
+            states[tp].consumed_to(block.next_offset)
+        return found
+
+    @staticmethod
+    def _states(consumer: aiokafka.AIOKafkaConsumer, tps: Iterable[Any]) -> dict[Any, Any]:
+        """What the consumer knows of those partitions that it is to read and has a position in."""
+        subscription = consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            return {}
+        states = {tp: assignment.state_value(tp) for tp in tps if tp in assignment.tps}
+        return {tp: state for tp, state in states.items() if state.has_valid_position}
+
+    def _stop_reading(self) -> None:
+        if self._changelogs is not None:
+            self._changelogs.close()
+            self._changelogs = None
+
+    async def on_thread_stop(self) -> None:
+        self._stop_reading()
+        await super().on_thread_stop()
+
+
+class Consumer(driver.Consumer):
+    """Delivers one message per poll; commits the offsets that `advance` has been told."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._demand = Demand()
+        super().__init__(*args, **kwargs)
+        self._advanced: dict[TP, int] = {}
+        self._polled_generation = -1
+        self.held: frozenset[TP] = frozenset()
+        """Partitions to leave out of the next polls."""
+        self.drain: Callable[[int], Awaitable[None]] | None = None
+        """Awaited before partitions are given up and before stopping: makes everything under way durable. Called with
+        the new `epoch`: a poll of an earlier one must not be taken any more, for its records will be read again, by
+        whoever has the partitions then, from what was durable."""
+        self.epoch = 0
+        """How often partitions were given up so far. Not the group's generation, which begins anew with a new group."""
+        self._polled_epoch = 0
+        self.longest_unreachable_s = math.inf
+        self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
+        """Called once when no broker has been reached for `longest_unreachable_s`."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task
+    async def _give_up_in_time(self) -> None:
+        while not self.should_stop:
+            await self.sleep(REACHABLE_EVERY_S)
+            if self.on_unreachable is not None and self._thread.unreachable_s >= self.longest_unreachable_s:
+                self.on_unreachable(
+                    BrokersUnreachable(
+                        f"no broker could be reached for {self.longest_unreachable_s:.0f} s (broker_timeout_s); what "
+                        "was not committed will be read again. Start again when the brokers are back"
+                    )
+                )
+                return
+
+    def advance(self, offsets: Mapping[TP, int]) -> None:
+        """Everything before `offsets` (the next ones to read) is durable and may be committed."""
+        for tp, offset in offsets.items():
+            if offset > self._advanced.get(tp, -1):
+                self._advanced[tp] = offset
+
+    def taken(self) -> None:
+        """The worker has taken the last poll and waits for the next."""
+        self._demand.begin()
+
+    def lag(self) -> dict[TP, int]:
+        """Lag of the assigned input partitions of which it is known, in records."""
+        assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
+        return {tp: lag for tp in assigned if (lag := self._thread.lag(tp)) is not None}
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
+        # Here and not before the poll: a poll may wait out a whole rebalance before it fetches.
+        self._polled_generation, self._polled_epoch = self.app.consumer_generation_id, self.epoch
+        wanted = None if active_partitions is None else active_partitions - self.held
+        if wanted is not None and self.app.rebalancing:
+            # Faust lets inputs be polled, then seeks to what was committed (nowhere, where nothing was), and at last
+            # empties the queues of its streams: what was polled by then would never be scored.
+            wanted = {tp for tp in wanted if self._is_changelog_tp(tp)}
+        if wanted is not None and not wanted:
+            await self.sleep(timeout)
+            return {}
+        return await super()._getmany(wanted, timeout)
+
+    def ack(self, message: Message) -> bool:
+        """Faust has finished with a message. Moves no offset: see `advance`."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._advanced) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._advanced.get(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._advanced.pop(tp, None)
+
+    async def wait_empty(self) -> None:
+        """Called by Faust before a rebalance takes partitions away, and when stopping."""
+        self.epoch += 1
+        if self.drain is not None:
+            await self.drain(self.epoch)
+        self._unacked_messages.clear()
+        await self.commit_and_end_transactions()
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: `_drain_messages` waits for room itself, so no partition needs to be taken out of fetching."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing, see `on_buffer_full`."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Poll and deliver until stopped. Replaces a loop that makes four asyncio tasks per record."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._demand.wait()
+                records, _ = await self._wait_next_records(IDLE_POLL_S)
+                if self.should_stop or fetcher.should_stop:
+                    return
+                if not self.flow_active:
+                    await self._seek_back()
+                elif records is not None and self._polled_generation == self.app.consumer_generation_id:
+                    await self._deliver(records)
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    async def _seek_back(self) -> None:
+        try:
+            await self.perform_seek()
+        except Exception as error:
+            self.log.warning("could not seek to committed offsets while the flow is stopped: %r", error)
+
+    async def _deliver(self, records: Mapping[Any, Sequence[Record]]) -> None:
+        """One message per changelog partition, then one for all partitions of input topics."""
+        inputs: dict[TP, Sequence[Record]] = {}
+        for aiokafka_tp, batch in records.items():
+            tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
+            if self._is_changelog_tp(tp):
+                block = batch if isinstance(batch, Block) else Block.of(batch)
+                await self._pass_on(tp, block.next_offset - 1, block)
+            else:
+                inputs[tp] = batch
+        assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
+        if assigned:
+            lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
+            if inputs:
+                self._demand.end()
+            await self._pass_on(assigned[0], -1, Poll(inputs, lagging, self._polled_epoch))
+
+    async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:
+        message = ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            offset,
+            0.0,
+            0,
+            [],
+            None,
+            value,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+
+class Producer(driver.Producer):
+    """Adds sending many records of one partition as record batches, over two connections.
+
+    A broker answers the requests of one connection in turn. State is several times as large as what is published of it,
+    and goes by a connection of its own, so that no score waits behind it.
+    """
+
+    _bulk: aiokafka.AIOKafkaProducer | None = None
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"enable_idempotence": True}
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        Reconnection(producer.client)
+        return producer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._bulk = self._new_producer()
+        await self._bulk.start()
+
+    async def on_stop(self) -> None:
+        bulk, self._bulk = self._bulk, None
+        if bulk is not None:
+            await bulk.stop()
+        await super().on_stop()
+
+    async def send_records(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
+    ) -> list[Awaitable[Any]]:
+        """Queue pairs of key and value for one partition; see `stream.kafka.record_batches`."""
+        return await send_records(self._ensure_producer(), topic, partition, records)
+
+    async def send_in_bulk(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
+    ) -> list[Awaitable[Any]]:
+        """As `send_records`, over the connection that may be busy for long."""
+        if self._bulk is None:
+            raise NotReady("the producer has not been started, or was stopped")
+        return await send_records(self._bulk, topic, partition, records)
+
+
+class Transport(driver.Transport):
+    """`foreshock://` broker URLs."""
+
+    Consumer: ClassVar[type[Any]] = Consumer
+    Producer: ClassVar[type[Any]] = Producer
+    driver_version = f"foreshock on aiokafka={aiokafka.__version__}"
+
+
+def consumer_of(app: Any) -> Consumer:
+    """The app's consumer, typed."""
+    return cast(Consumer, app.consumer)
+
+
+def producer_of(app: Any) -> Producer:
+    """The app's producer, typed."""
+    return cast(Producer, app.producer)

@@ -1,0 +1,177 @@
+"""What a replay says differently from what was published live: scores that moved, alerts gained, lost, earlier, later.
+
+Reads topics; writes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
+
+from stream.kafka.topic_reader import TopicReader
+from stream.outputs import Alert, Score
+from stream.replay.run import ReplayRange
+from stream.topics import Topics
+
+EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A score that differs."""
+
+    score_id: str
+    user_id: str
+    live: float
+    replayed: float
+
+
+@dataclass(frozen=True)
+class AlertShift:
+    """An alert that one side opened and the other did not, or at another time."""
+
+    user_id: str
+    live_opened_at: dt.datetime | None
+    replayed_opened_at: dt.datetime | None
+
+
+@dataclass
+class Comparison:
+    """Live against replayed. `identical_scores` are equal byte for byte, `moved` have another headline score."""
+
+    compared_scores: int = 0
+    identical_scores: int = 0
+    moved: int = 0
+    level_changed: int = 0
+    largest_move: float = 0.0
+    mean_move: float = 0.0
+    only_live: int = 0
+    only_replayed: int = 0
+    most_moved: list[Moved] = field(default_factory=list)
+    live_alerts: int = 0
+    replayed_alerts: int = 0
+    changed_alert_records: int = 0
+    alerts_gained: list[AlertShift] = field(default_factory=list)
+    alerts_lost: list[AlertShift] = field(default_factory=list)
+    alerts_earlier: list[AlertShift] = field(default_factory=list)
+    alerts_later: list[AlertShift] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything at all differs."""
+        shifts = self.alerts_gained or self.alerts_lost or self.alerts_earlier or self.alerts_later
+        return bool(
+            self.compared_scores != self.identical_scores
+            or self.only_live
+            or self.only_replayed
+            or self.changed_alert_records
+            or shifts
+        )
+
+    def as_report(self) -> dict[str, Any]:
+        """JSON-ready figures."""
+        return {**asdict(self), "differs": self.differs}
+
+
+def compare(
+    bootstrap_servers: str,
+    topics: Topics,
+    replayed: ReplayRange,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Comparison:
+    """Compare a replay with what was published live in its range. Raises `TopicUnreadable` when one is missing."""
+    result = Comparison()
+    with TopicReader(bootstrap_servers) as reader:
+        live_alerts: dict[str, Alert] = {}
+        replayed_alerts: dict[str, Alert] = {}
+        partitions = reader.partitions(topics.replay_scores(replayed.name))
+        for partition in range(partitions):
+            _compare_scores(reader, topics, replayed, partition, result)
+            live_alerts |= _alerts(reader.values(topics.alerts, partition), replayed)
+            replayed_alerts |= _alerts(reader.values(topics.replay_alerts(replayed.name), partition), replayed)
+            on_progress(partition + 1, partitions)
+    _compare_alerts(live_alerts, replayed_alerts, result)
+    return result
+
+
+def _in_range(values: Iterator[bytes], kind: type[Any], replayed: ReplayRange) -> Iterator[tuple[Any, bytes]]:
+    decode = msgspec.json.Decoder(kind).decode
+    for value in values:
+        record = decode(value)
+        if replayed.covers(record.occurred_at) and replayed.wants(record.user_id.encode()):
+            yield record, value
+
+
+def _compare_scores(
+    reader: TopicReader, topics: Topics, replayed: ReplayRange, partition: int, result: Comparison
+) -> None:
+    live = {
+        score.score_id: value for score, value in _in_range(reader.values(topics.scores, partition), Score, replayed)
+    }
+    decode = msgspec.json.Decoder(Score).decode
+    moves = result.mean_move * result.moved
+    for score, value in _in_range(reader.values(topics.replay_scores(replayed.name), partition), Score, replayed):
+        published = live.pop(score.score_id, None)
+        if published is None:
+            result.only_replayed += 1
+            continue
+        result.compared_scores += 1
+        if published == value:
+            result.identical_scores += 1
+            continue
+        was = decode(published)
+        result.level_changed += was.level != score.level
+        move = abs(score.score - was.score)
+        if move > 0:
+            result.moved += 1
+            moves += move
+            result.largest_move = max(result.largest_move, move)
+            result.most_moved.append(Moved(score.score_id, score.user_id, was.score, score.score))
+            if len(result.most_moved) > 100 * EXAMPLES:
+                result.most_moved = _largest(result.most_moved)
+    result.only_live += len(live)
+    result.most_moved = _largest(result.most_moved)
+    result.mean_move = moves / result.moved if result.moved else 0.0
+
+
+def _largest(moved: Iterable[Moved]) -> list[Moved]:
+    return heapq.nlargest(EXAMPLES, moved, key=lambda move: abs(move.replayed - move.live))
+
+
+def _alerts(values: Iterator[bytes], replayed: ReplayRange) -> dict[str, Alert]:
+    return {alert.transition_id: alert for alert, _ in _in_range(values, Alert, replayed)}
+
+
+def _compare_alerts(live: dict[str, Alert], replayed: dict[str, Alert], result: Comparison) -> None:
+    result.changed_alert_records = sum(live[name] != replayed[name] for name in live.keys() & replayed.keys()) + len(
+        live.keys() ^ replayed.keys()
+    )
+    live_opened, replayed_opened = _opened(live), _opened(replayed)
+    result.live_alerts = sum(len(opened) for opened in live_opened.values())
+    result.replayed_alerts = sum(len(opened) for opened in replayed_opened.values())
+    for user_id in sorted(live_opened.keys() | replayed_opened.keys()):
+        _match(user_id, live_opened.get(user_id, []), replayed_opened.get(user_id, []), result)
+
+
+def _opened(alerts: dict[str, Alert]) -> dict[str, list[dt.datetime]]:
+    opened: dict[str, list[dt.datetime]] = {}
+    for alert in alerts.values():
+        if alert.kind == "opened":
+            opened.setdefault(alert.user_id, []).append(alert.opened_at)
+    return {user_id: sorted(times) for user_id, times in opened.items()}
+
+
+def _match(user_id: str, live: list[dt.datetime], replayed: list[dt.datetime], result: Comparison) -> None:
+    """Pair a user's alerts: those at the same time, then the rest in order; what is left over is gained or lost."""
+    same = set(live) & set(replayed)
+    live, replayed = [at for at in live if at not in same], [at for at in replayed if at not in same]
+    paired = min(len(live), len(replayed))
+    for was, now in zip(live[:paired], replayed[:paired], strict=True):
+        (result.alerts_earlier if now < was else result.alerts_later).append(AlertShift(user_id, was, now))
+    result.alerts_lost += [AlertShift(user_id, was, None) for was in live[paired:]]
+    result.alerts_gained += [AlertShift(user_id, None, now) for now in replayed[paired:]]

@@ -1,0 +1,83 @@
+"""One user's events as the workers took them: read from the input topics, in the order in which they were scored live.
+
+Reads the partition that the user is on and nothing else; publishes nothing and commits no offset.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import deque
+from collections.abc import Callable
+
+from events.types import KINDS, Event
+from stream.kafka.publisher import partition_of
+from stream.kafka.topic_reader import TopicReader
+from stream.replay.live_order import LiveOrder
+from stream.scoring.intake import Intake, Taken
+from stream.scoring.merge import PartitionMerge
+from stream.state.row import RECENT_IDS
+from stream.topics import Topics
+
+OnProgress = Callable[[int], None]
+
+
+class UnknownUser(LookupError):
+    """No event of the user is in the topics."""
+
+
+def read_events(
+    bootstrap_servers: str, topics: Topics, user_id: str, on_progress: OnProgress = lambda _records: None
+) -> list[Event]:
+    """Every event of the user that the workers scored, and in event-time order those that they have yet to score.
+
+    The partition is the one that Java's partitioner gives; if the user is not there, the others are looked through, for
+    lenders may use another. Raises `UnknownUser` when the user is nowhere, `TopicUnreadable` when a topic is missing.
+    """
+    key = user_id.encode()
+    with TopicReader(bootstrap_servers) as reader:
+        partitions = reader.partitions(topics.inputs[0])
+        likely = partition_of(key, partitions)
+        for partition in (likely, *(number for number in range(partitions) if number != likely)):
+            taken = read_partition(reader, topics, partition, key, on_progress)
+            if taken:
+                return [item.event for item in taken]
+    raise UnknownUser(
+        f"user {user_id!r} has no event in {', '.join(topics.inputs)} on {bootstrap_servers} "
+        f"({partitions} partitions looked through); check the spelling, --topic-prefix and --bootstrap-servers"
+    )
+
+
+def read_partition(
+    reader: TopicReader, topics: Topics, partition: int, key: bytes, on_progress: OnProgress
+) -> list[Taken]:
+    """The user's events on one partition, as `read_events`; none if they are not there."""
+    intakes = [Intake(kind) for kind in KINDS]
+    now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+    held: list[list[Taken]] = [[] for _ in KINDS]
+    for found, _ in reader.records(topics.inputs, partition):
+        for kind_no, topic in enumerate(topics.inputs):
+            records = found.get(topic, [])
+            outcomes = (intakes[kind_no].take(record, now_ms) for record in records if record.key == key)
+            held[kind_no] += [outcome for outcome in outcomes if isinstance(outcome, Taken)]
+            on_progress(len(records))
+    if not any(held):
+        return []
+    order = LiveOrder.read(reader.values(topics.scores, partition), topics.inputs)
+    return in_scored_order(held, order)
+
+
+def in_scored_order(held: list[list[Taken]], order: LiveOrder) -> list[Taken]:
+    """One user's events of each kind, in the order of their offsets, merged as the workers applied them.
+
+    Left out is what the workers refused, and a repeat of one of the last `RECENT_IDS` event ids.
+    """
+    merge = PartitionMerge(order.place)
+    for kind_no, items in enumerate(held):
+        merge.push(kind_no, [item for item in items if not order.was_refused(item)])
+    seen: deque[str] = deque(maxlen=RECENT_IDS)
+    merged = []
+    for item in merge.release():
+        if item.event.event_id not in seen:
+            seen.append(item.event.event_id)
+            merged.append(item)
+    return merged

@@ -1,0 +1,146 @@
+"""From bytes to events: what is valid goes on, what is not becomes a dead letter with a reason. No I/O, no state.
+
+The rules are those of `events.types` plus what only a record can show: its key, its size, and how its date compares
+with the clock that the caller passes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from events.columns import DAY_MS
+from events.types import EVENT_TYPES, KINDS, Event, Kind
+from stream.kafka.record import Record
+from stream.outputs import DeadLetter, ReasonCode, caused_id, coordinate
+
+MAX_VALUE_BYTES = 65_536
+"""A larger record is refused unread: no event of ours comes near it."""
+
+FUTURE_TOLERANCE_MS = DAY_MS
+"""How far ahead of the clock an event may be dated."""
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """A valid event with where it came from. A struct and not a dataclass: one is made for every event."""
+
+    kind: Kind
+    kind_no: int
+    partition: int
+    offset: int
+    key: bytes
+    occurred_ms: int
+    event: Event
+    record: Any
+
+
+class Refused(Exception):
+    """A record that cannot be used."""
+
+    def __init__(self, reason: ReasonCode, message: str) -> None:
+        super().__init__(message)
+        self.reason: ReasonCode = reason
+
+
+def dead_letter(record: Record, reason: ReasonCode, message: str) -> DeadLetter:
+    """The dead letter of a record; the same record gives the same bytes."""
+    return DeadLetter(
+        dead_letter_id=caused_id("dead-letter", coordinate(record.topic, record.partition, record.offset)),
+        reason=reason,
+        message=message,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key_base64=None if record.key is None else base64.b64encode(record.key).decode(),
+        value_base64=None if record.value is None else base64.b64encode(record.value).decode(),
+    )
+
+
+class Intake:
+    """Decodes the records of one kind's topic."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind: Kind = kind
+        self._kind_no = KINDS.index(kind)
+        self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
+
+    def take_all(self, records: Iterable[Record], now_ms: int) -> tuple[list[Taken], list[DeadLetter]]:
+        """The events of records, and the dead letters of those that have none, each in order. `now_ms` is wall time.
+
+        The loop that every event goes through, so it only tells good from bad; `take` says what is bad.
+        """
+        kind, kind_no, decode, latest_ms = self._kind, self._kind_no, self._decode, now_ms + FUTURE_TOLERANCE_MS
+        good: list[Taken] = []
+        refused: list[DeadLetter] = []
+        for record in records:
+            key, value = record.key, record.value
+            if key is not None and value is not None and len(value) <= MAX_VALUE_BYTES:
+                try:
+                    event = decode(value)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    pass
+                else:
+                    occurred_ms = round(event.occurred_at.timestamp() * 1000)
+                    if event.user_id.encode() == key and 0 <= occurred_ms <= latest_ms:
+                        good.append(
+                            Taken(kind, kind_no, record.partition, record.offset, key, occurred_ms, event, record)
+                        )
+                        continue
+            outcome = self.take(record, now_ms)
+            if isinstance(outcome, Taken):
+                good.append(outcome)
+            else:
+                refused.append(outcome)
+        return good, refused
+
+    def take(self, record: Record, now_ms: int) -> Taken | DeadLetter:
+        """The event of a record, or its dead letter. `now_ms` is wall time."""
+        try:
+            return self._take(record, now_ms)
+        except Refused as refusal:
+            return dead_letter(record, refusal.reason, str(refusal))
+
+    def _take(self, record: Record, now_ms: int) -> Taken:
+        key, value = record.key, record.value
+        if key is None:
+            raise Refused("null_key", "the record has no key; the key must be the user_id")
+        if value is None:
+            raise Refused("null_value", "the record has no value; events are never deleted")
+        if len(value) > MAX_VALUE_BYTES:
+            raise Refused("too_large", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are taken")
+        try:
+            event = self._decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise refusal_of(error) from None
+        try:
+            user_id = key.decode()
+        except UnicodeDecodeError:
+            raise Refused("key_not_utf8", "the key is not UTF-8; the key must be the user_id") from None
+        if user_id != event.user_id:
+            raise Refused("key_mismatch", f"the key is {user_id[:128]!r} but the event's user_id is {event.user_id!r}")
+        occurred_ms = round(event.occurred_at.timestamp() * 1000)
+        if occurred_ms < 0:
+            raise Refused("before_1970", f"occurred_at is {event.occurred_at.isoformat()}, before 1970-01-01")
+        if occurred_ms > now_ms + FUTURE_TOLERANCE_MS:
+            raise Refused("in_the_future", f"occurred_at is {event.occurred_at.isoformat()}, more than a day ahead")
+        return Taken(self._kind, self._kind_no, record.partition, record.offset, key, occurred_ms, event, record)
+
+
+def refusal_of(error: Exception) -> Refused:
+    """Why a value could not be decoded, by the decoder's own complaint."""
+    message = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return Refused("not_json", message)
+    if "missing required field" in message:
+        return Refused("missing_field", message)
+    if "Invalid enum value" in message:
+        return Refused("unknown_kind" if message.endswith("`$.kind`") else "wrong_type", message)
+    if message.startswith("Expected") and any(bound in message for bound in ("<=", ">=", "length")):
+        return Refused("out_of_range", message)
+    if "out of range" in message:
+        return Refused("out_of_range", message)
+    return Refused("wrong_type", message)

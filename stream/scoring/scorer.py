@@ -1,0 +1,402 @@
+"""From a batch of events to scores, alerts and new states: the pure heart of the worker and of replay.
+
+No I/O and no clock. Rows are changed where they lie in the slab, so an exception leaves a batch half applied: whoever
+catches one must not make the slab durable. The results do not depend on how a stream is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categorical_columns, gap_days, numeric_inputs
+from events.types import KINDS, Event, Kind
+from model.bundle import Bundle, pieces
+from stream.alerts.facts import Marks, update_facts
+from stream.alerts.policy import AlertPolicy
+from stream.alerts.state_machine import CLEARED, Decision, advance
+from stream.outputs import DeadLetter
+from stream.scoring.duplicates import find_repeats, id_hashes
+from stream.scoring.encoding import Publication, ScoredColumns
+from stream.scoring.explanation import Explainer
+from stream.scoring.instalments import MISSED, InstalmentColumns, apply_repayments, instalment_columns, is_current
+from stream.scoring.intake import Taken, dead_letter
+from stream.scoring.waves import Block, Wave, wave_numbers, waves
+from stream.state.row import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows
+from stream.state.slab import Slab
+from stream.structured import put_floats, put_records, take_floats, take_records
+from stream.topics import Topics
+
+KeyedValues = list[tuple[bytes, bytes]]
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
+
+
+@dataclass
+class Scored:
+    """What a batch came to. `scores` and `alerts` are keys and JSON values by partition, in order."""
+
+    scores: dict[int, KeyedValues] = field(default_factory=dict)
+    alerts: dict[int, KeyedValues] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
+    """Numbers of the rows that changed; one may stand there more than once."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, and alerts by kind."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events as columns `[n]`; `row` is the number of the user's row in the slab."""
+
+    taken: Sequence[Taken]
+    row: NDArray[np.int64]
+    kind_no: NDArray[np.int64]
+    partition: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    occurred_ms: NDArray[np.int64]
+    id_hash: NDArray[np.uint64]
+
+    def only(self, kept: NDArray[np.bool_]) -> Batch:
+        """The events of which `kept` is set."""
+        return self.at(np.flatnonzero(kept))
+
+    def at(self, positions: NDArray[np.int64]) -> Batch:
+        """The events at `positions`, in that order."""
+        return Batch(
+            [self.taken[position] for position in positions.tolist()],
+            self.row[positions],
+            self.kind_no[positions],
+            self.partition[positions],
+            self.offset[positions],
+            self.occurred_ms[positions],
+            self.id_hash[positions],
+        )
+
+
+@dataclass(frozen=True)
+class KindInputs:
+    """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
+
+    `numeric` lacks what only the wave before it can tell, the time since the user's previous event of the kind.
+    """
+
+    numeric: NDArray[np.float32]
+    categorical: NDArray[np.int64]
+    marks: NDArray[np.uint8]
+    instalments: InstalmentColumns | None
+
+    @classmethod
+    def of(
+        cls, kind: Kind, events: Sequence[Event], times_ms: NDArray[np.int64], vocabularies: Mapping[str, Vocabulary]
+    ) -> KindInputs:
+        """Inputs of events of one kind, of which `times_ms` are the times."""
+        return cls(
+            numeric=numeric_inputs(kind, events, times_ms),
+            categorical=categorical_columns(kind, events, vocabularies),
+            marks=Marks.of(kind, events),
+            instalments=instalment_columns(events) if kind == "repayments" else None,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[KindInputs]) -> KindInputs:
+        """Parts of the same kind, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.numeric for part in parts]),
+            np.concatenate([part.categorical for part in parts]),
+            np.concatenate([part.marks for part in parts]),
+            InstalmentColumns.joined([part.instalments for part in parts if part.instalments is not None]),
+        )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The few events of a wave that changed an alert, with what explains them as it was right after each.
+
+    `position` int64 `[n]` in the batch, `row` int64 `[n]` in the wave's `decision`. `explained`: which of them are to
+    be explained; `readout`, `ages`, `facts` and `weighed` are of these, `[k]`. `reference_pd` float32 `[n]`.
+    """
+
+    decision: Decision
+    position: NDArray[np.int64]
+    row: NDArray[np.int64]
+    explained: NDArray[np.int64]
+    readout: NDArray[np.float32]
+    ages: NDArray[np.float32]
+    facts: Rows
+    weighed: Rows
+    reference_pd: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One wave right after its events, columns `[n]`; filled kind by kind.
+
+    `row` int64. `attention` float32: the event's own logit. `days_past_due` float32: as the event leaves it, NaN where
+    it does not say. `missed` bool: the event is a missed instalment.
+    """
+
+    row: NDArray[np.int64]
+    attention: NDArray[np.float32]
+    days_past_due: NDArray[np.float32]
+    missed: NDArray[np.bool_]
+
+
+class Scorer:
+    """Scores events with one bundle under one alert policy over one slab."""
+
+    def __init__(self, bundle: Bundle, policy: AlertPolicy, slab: Slab, topics: Topics) -> None:
+        self._bundle = bundle
+        self._policy = policy
+        self._slab = slab
+        self._publication = Publication(bundle, policy, topics)
+        self._explainer = Explainer(bundle, topics)
+        self._readouts = [
+            slice(part.start, part.start + bundle.readout_widths[kind]) for kind, part in bundle.state_slices.items()
+        ]
+
+    def score(self, taken: Sequence[Taken]) -> Scored:
+        """Score events that stand in the order in which each user's are to be applied."""
+        scored = Scored()
+        if not taken:
+            return scored
+        scored.touched = self._locate(taken)
+        batch = self._admit(taken, scored)
+        if batch.taken:
+            self._apply(batch, scored)
+        return scored
+
+    def _locate(self, taken: Sequence[Taken]) -> NDArray[np.int64]:
+        keys_of: dict[int, list[bytes]] = {}
+        partitions = [item.partition for item in taken]
+        for partition, item in zip(partitions, taken, strict=True):
+            keys_of.setdefault(partition, []).append(item.key)
+        if len(keys_of) == 1:
+            return self._slab.locate(partitions[0], keys_of[partitions[0]])
+        numbers = np.empty(len(taken), dtype=np.int64)
+        partition_of = np.array(partitions)
+        for partition, keys in keys_of.items():
+            numbers[partition_of == partition] = self._slab.locate(partition, keys)
+        return numbers
+
+    def _admit(self, taken: Sequence[Taken], scored: Scored) -> Batch:
+        """Leave out what the rows already hold and what repeats; take the rest's offsets into the rows."""
+        rows = self._slab.rows
+        batch = Batch(
+            taken,
+            scored.touched,
+            np.array([item.kind_no for item in taken], dtype=np.int64),
+            np.array([item.partition for item in taken], dtype=np.int32),
+            np.array([item.offset for item in taken], dtype=np.int64),
+            np.array([item.occurred_ms for item in taken], dtype=np.int64),
+            id_hashes([item.event.event_id for item in taken]),
+        )
+        held = batch.offset <= rows["consumed_offset"][batch.row, batch.kind_no]
+        if held.any():
+            scored.counts["already_scored"] += int(held.sum())
+            batch = batch.only(~held)
+        np.maximum.at(rows["consumed_offset"], (batch.row, batch.kind_no), batch.offset)
+        repeats = find_repeats(batch.row, batch.id_hash, rows["recent_ids"], rows["sequence"])
+        if repeats.any():
+            scored.dead_letters += [_repeat(batch.taken[position]) for position in np.flatnonzero(repeats).tolist()]
+            scored.counts["duplicates"] += int(repeats.sum())
+            batch = batch.only(~repeats)
+        return batch
+
+    def _apply(self, admitted: Batch, scored: Scored) -> None:
+        numbers = wave_numbers(admitted.row)
+        order, in_waves = waves(numbers, admitted.kind_no)
+        batch = admitted.at(order)
+        rows = self._slab.rows
+        sequence = rows["sequence"][batch.row] + numbers[order] + 1
+        found = ScoredColumns.empty(sequence, len(self._bundle.horizons_days))
+        inputs = self._inputs(batch)
+        changes = [self._take_wave(wave, batch, inputs, found, scored) for wave in in_waves]
+        self._note_alerts([change for change in changes if change is not None], batch, found, scored)
+        # Of a user's events the last wave's stands last, and of repeated indices numpy lets the last one stand.
+        rows["sequence"][batch.row] = sequence
+        rows["recent_ids"][batch.row, (sequence - 1) % RECENT_IDS] = batch.id_hash
+        as_they_came = np.empty_like(order)
+        as_they_came[order] = np.arange(len(order))
+        self._publication.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
+        scored.counts["scored"] += len(order)
+
+    def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
+        """Inputs by kind number, each kind's events in the order of `batch`.
+
+        In pieces, since every column looks at all events again, which are then still in the processor's cache.
+        """
+        inputs: dict[int, KindInputs] = {}
+        for kind_no, kind in enumerate(KINDS):
+            of_kind = np.flatnonzero(batch.kind_no == kind_no)
+            if not of_kind.size:
+                continue
+            vocabularies, parts = self._bundle.vocabularies.get(kind, {}), []
+            for piece in pieces(len(of_kind)):
+                positions = of_kind[piece]
+                events = [batch.taken[position].event for position in positions.tolist()]
+                parts.append(KindInputs.of(kind, events, batch.occurred_ms[positions], vocabularies))
+            inputs[kind_no] = KindInputs.joined(parts)
+        return inputs
+
+    def _take_wave(
+        self, wave: Wave, batch: Batch, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
+    ) -> Changes | None:
+        """Take one event of each of different users into their rows and note their scores; returns changed alerts."""
+        size = wave.where.stop - wave.where.start
+        moment = Moment(
+            row=batch.row[wave.where],
+            attention=np.zeros(size, dtype=np.float32),
+            days_past_due=np.full(size, np.nan, dtype=np.float32),
+            missed=np.zeros(size, dtype=np.bool_),
+        )
+        for block in wave.blocks:
+            in_wave = slice(block.where.start - wave.where.start, block.where.stop - wave.where.start)
+            self._step(block, in_wave, batch, inputs[block.kind_no], moment, scored)
+        self._remember_weighed(wave, batch, found, moment)
+        ages = ages_days(self._slab.rows["latest_ms"][moment.row])
+        probabilities = self._probabilities(moment.row, ages)
+        decision = self._decide(wave, batch, moment, probabilities)
+        found.fill(wave.where, probabilities, decision)
+        return self._changes(wave, moment, ages, decision) if decision.changed.size else None
+
+    def _step(
+        self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
+    ) -> None:
+        """Take events of one kind, one for each of different users, into their rows."""
+        kind, rows = KINDS[block.kind_no], self._slab.rows
+        row, occurred_ms = batch.row[block.where], batch.occurred_ms[block.where]
+        numeric = inputs.numeric[block.of_kind]
+        previous_ms = rows["latest_ms"][row, block.kind_no]
+        numeric[:, GAP_COLUMN[kind]] = gap_days(occurred_ms, previous_ms)
+        moment.attention[in_wave] = self._step_network(kind, row, numeric, inputs.categorical[block.of_kind])
+        rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
+        scored.counts["late"] += int(np.count_nonzero(occurred_ms < previous_ms))
+        facts = rows["facts"]
+        after = update_facts(kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], occurred_ms)
+        put_records(facts, row, after)
+        if inputs.instalments is not None:
+            columns = inputs.instalments.at(block.of_kind)
+            apply_repayments(rows, row, columns)
+            stated = numeric[:, COLUMNS["repayments"].numeric.index("days_past_due")]
+            moment.days_past_due[in_wave] = np.where(is_current(rows, row, columns), 0, stated)
+            moment.missed[in_wave] = columns.code == MISSED
+        if kind == "profiles":
+            stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
+            rows["reference_pd"][row] = np.where(np.isnan(stated), rows["reference_pd"][row], stated)
+
+    # Network states are read, run and written in the pieces that the bundle runs at once: a whole wave of them would
+    # have left the processor's cache before its turn came.
+
+    def _step_network(
+        self, kind: Kind, row: NDArray[np.int64], numeric: NDArray[np.float32], categorical: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Take events of one kind into the network states of `row`; returns the attention logits, float32 `[n]`."""
+        rows, part = self._slab.rows, self._bundle.state_slices[kind]
+        attention = np.empty(len(row), dtype=np.float32)
+        for piece in pieces(len(row)):
+            before = take_floats(rows, "network", part, row[piece])
+            state, attention[piece] = self._bundle.step(kind, numeric[piece], categorical[piece], before)
+            put_floats(rows, "network", part, row[piece], np.ascontiguousarray(state))
+        return attention
+
+    def _probabilities(self, row: NDArray[np.int64], ages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities within each horizon as the states of `row` are, float32 `[n, horizons]`."""
+        return np.concatenate(
+            [self._bundle.score(self._readout(row[piece]), ages[piece]) for piece in pieces(len(row))]
+        )
+
+    def _remember_weighed(self, wave: Wave, batch: Batch, found: ScoredColumns, moment: Moment) -> None:
+        news = np.empty(len(moment.row), dtype=WEIGHED_EVENT)
+        news["occurred_ms"] = batch.occurred_ms[wave.where]
+        news["offset"] = batch.offset[wave.where]
+        news["attention"] = moment.attention
+        news["kind"] = batch.kind_no[wave.where]
+        put_records(self._slab.rows["weighed"], (moment.row, (found.sequence[wave.where] - 1) % WEIGHED_EVENTS), news)
+
+    def _readout(self, row: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._slab.rows
+        return np.concatenate([take_floats(rows, "network", part, row) for part in self._readouts], axis=1)
+
+    def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
+        """The alert policy's verdict on each event of a wave; the rows' alert states are moved on."""
+        alert = self._slab.rows["alert"]
+        before = take_records(alert, moment.row)
+        # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+        stated = np.where(moment.missed, np.fmax(moment.days_past_due, before["days_past_due"]), moment.days_past_due)
+        decision = advance(
+            self._policy,
+            before,
+            np.ascontiguousarray(probabilities[:, self._bundle.headline]),
+            stated,
+            batch.occurred_ms[wave.where],
+            topic=batch.kind_no[wave.where].astype(np.uint8),
+            partition=batch.partition[wave.where],
+            offset=batch.offset[wave.where],
+        )
+        put_records(alert, moment.row, decision.state)
+        return decision
+
+    def _changes(
+        self,
+        wave: Wave,
+        moment: Moment,
+        ages: NDArray[np.float32],
+        decision: Decision,
+    ) -> Changes:
+        rows, changed = self._slab.rows, decision.changed
+        explained = np.flatnonzero(decision.transition[changed] != CLEARED)
+        rises = changed[explained]
+        return Changes(
+            decision,
+            wave.where.start + changed,
+            changed,
+            explained,
+            self._readout(moment.row[rises]),
+            ages[rises],
+            take_records(rows["facts"], moment.row[rises]),
+            rows["weighed"][moment.row[rises]],
+            rows["reference_pd"][moment.row[changed]],
+        )
+
+    def _note_alerts(self, changes: Sequence[Changes], batch: Batch, found: ScoredColumns, scored: Scored) -> None:
+        """Explain and write the alerts of a batch, wave after wave."""
+        if not changes:
+            return
+        rises = np.concatenate([change.position[change.explained] for change in changes])
+        explanations = iter(
+            self._explainer.explain(
+                np.concatenate([change.readout for change in changes]),
+                np.concatenate([change.ages for change in changes]),
+                np.concatenate([change.facts for change in changes]),
+                np.concatenate([change.weighed for change in changes]),
+                found.sequence[rises],
+                batch.partition[rises].tolist(),
+            )
+        )
+        headline = found.probabilities[:, self._bundle.headline]
+        for change in changes:
+            explained = set(change.explained.tolist())
+            for number, (position, row) in enumerate(zip(change.position.tolist(), change.row.tolist(), strict=True)):
+                kind = self._publication.write_alert(
+                    batch.taken[position],
+                    change.decision,
+                    row,
+                    score=float(headline[position]),
+                    sequence=int(found.sequence[position]),
+                    reference_pd=float(change.reference_pd[number]),
+                    explanation=next(explanations) if number in explained else None,
+                    alerts=scored.alerts,
+                )
+                scored.counts[f"alerts_{kind}"] += 1
+
+
+def _repeat(item: Taken) -> DeadLetter:
+    message = f"event_id {item.event.event_id!r} was already scored for this user among the last {RECENT_IDS} events"
+    return dead_letter(item.record, "duplicate_event_id", message)

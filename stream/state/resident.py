@@ -1,0 +1,219 @@
+"""A slab over archives: the rows in use are in memory, all rows are on this machine's disk.
+
+Does no I/O but through `stream.state.archive`; what is durable is decided by `stream.worker.checkpoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.state.row import NEVER, NO_OFFSET, Rows, first_due_ms
+from stream.state.slab import Slab
+from stream.structured import Columns, put_records, take_records
+
+if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
+    from stream.state.archive import Archives
+
+SLACK = 16
+"""One row in so many is evicted at once, the least recently used of all: looking for them costs the same for each."""
+
+
+class ResidentSlab(Slab):
+    """Loads a row from its partition's archive when it is first located, and holds `most_rows` of them.
+
+    A row that was located may change until it is archived, so it stays in memory until `by_partition` has read it
+    after that and `archive` was told that what was read is in the changelog. Rows of one batch are therefore never
+    evicted by locating others of it, and memory exceeds `most_rows` while more rows than that wait for a checkpoint.
+    Pieces are read and archived one after another.
+    """
+
+    def __init__(
+        self,
+        blank: Rows,
+        archives: Archives,
+        most_rows: int | None,
+        capacity: int = 1024,
+        *,
+        reserve_bytes: int = 0,
+    ) -> None:
+        super().__init__(blank, capacity, reserve_bytes=reserve_bytes)
+        self._archives = archives
+        self._most_rows = most_rows
+        self._batch_no = 0
+        self._used_in = np.zeros(len(self._rows), dtype=np.int64)
+        """By row, the number of the last batch that located it; 0 for a row without a user."""
+        self._changed = np.zeros(len(self._rows), dtype=np.bool_)
+        self._changed_since_read = np.zeros(len(self._rows), dtype=np.bool_)
+        self._archived_due_ms = np.full(len(self._rows), NEVER, dtype=np.int64)
+        self._none_to_evict = False
+
+    def partitions(self) -> list[int]:
+        return self._archives.partitions()
+
+    def open_partition(self, partition: int) -> int | None:
+        return self._archives.open(partition).offset
+
+    def discard_partition(self, partition: int, reason: str) -> None:
+        self._leave(partition)
+        self._archives.discard(partition, reason)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget every user of a partition; its archive stays on disk as it is."""
+        self._leave(partition)
+        self._archives.close(partition)
+
+    def locate(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        located = super().locate(partition, keys)
+        self._batch_no += 1
+        self._used_in[located] = self._batch_no
+        self._changed[located] = True
+        self._changed_since_read[located] = True
+        if self._most_rows is not None and len(self) > self._most_rows and not self._none_to_evict:
+            self._evict(self._most_rows)
+        return located
+
+    def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Keys and bytes, by partition, of those of `rows` that hold what the changelog does not.
+
+        The others were read for it after they last changed. Such a row may have left memory since, and what lies in its
+        place is then older than the user's row, which may be in memory elsewhere.
+        """
+        rows = rows[(self._used_in[rows] > 0) & self._changed[rows]]
+        self._changed_since_read[rows] = False
+        return super().by_partition(rows)
+
+    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+        numbers = self._numbers(partition, [key for key, _ in pairs])
+        if partition not in self._archives or (numbers < 0).any():
+            return  # the partition was given up while the changelog took the rows; its archive stays behind
+        rows = np.frombuffer(b"".join(row for _, row in pairs), dtype=self.dtype)
+        self._write(partition, pairs, offset, numbers, rows)
+        self._changed[numbers] = self._changed_since_read[numbers]
+        self._none_to_evict = False
+
+    def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:
+        """Write rows to the archive, and over those in memory."""
+        latest = dict(items)
+        if latest:
+            rows = self._checked(partition, latest)
+            numbers = self._numbers(partition, list(latest))
+            self._write(partition, list(latest.items()), offset, numbers, rows)
+            here = np.flatnonzero(numbers >= 0)
+            put_records(self._rows, numbers[here], take_records(rows, here))
+            self._changed[numbers[here]] = False
+        return len(latest)
+
+    def restore(self, partition: int, columns: Sequence[Columns], offset: int) -> int:
+        """As `put`, and all at once: the archive is never ahead of its rows."""
+        for keys, values in columns:
+            self._check(partition, keys, values)
+        values_by_key = (
+            (key, row.tobytes()) for keys, values in columns for key, row in zip(keys, values, strict=True)
+        )
+        return self.put(partition, values_by_key, offset)
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        found = super().get(partition, key)
+        if found is None and partition in self._archives:
+            (found,) = self._archives[partition].read([key])
+        return found
+
+    def remove(self, partition: int, key: bytes) -> None:
+        row = self._index.get(partition, {}).get(key)
+        if row is not None:
+            self._used_in[row] = 0
+        super().remove(partition, key)
+        self._archives[partition].delete(key)
+
+    def items(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, key and row bytes of every user, in memory or not."""
+        yield from super().items()
+        for partition in self.partitions():
+            index = self._index.get(partition, {})
+            yield from ((partition, key, row) for key, row in self._archives[partition].items() if key not in index)
+
+    def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:
+        keys, instalments = self.column(partition, "instalments")
+        if partition not in self._archives:
+            return keys, instalments
+        archive, index = self._archives[partition], self._index.get(partition, {})
+        absent = [(due_ms, key) for due_ms, key in archive.due_until(until_ms) if key not in index]
+        if not absent:
+            return keys, instalments
+        found = archive.read([key for _, key in absent])
+        there = [entry for entry, row in zip(absent, found, strict=True) if row is not None]
+        rows = np.frombuffer(b"".join(row for row in found if row is not None), dtype=self.dtype)
+        right = first_due_ms(rows) == np.array([due_ms for due_ms, _ in there], dtype=np.int64)
+        owing = {entry: number for number, entry in enumerate(there) if right[number]}
+        archive.forget_due([entry for entry in absent if entry not in owing])
+        chosen = np.fromiter(owing.values(), dtype=np.int64, count=len(owing))
+        return keys + [key for _, key in owing], np.concatenate((instalments, rows["instalments"][chosen]))
+
+    def _fill(self, partition: int, new: list[int]) -> None:
+        self._keep_up()
+        found = self._archives[partition].read([self._owners[row][1] for row in new])
+        numbers, is_known = np.array(new), np.array([row is not None for row in found])
+        if not is_known.all():
+            super()._fill(partition, numbers[~is_known].tolist())
+        self._archived_due_ms[numbers] = NEVER
+        known = numbers[is_known]
+        if known.size:
+            rows = np.frombuffer(b"".join(row for row in found if row is not None), dtype=self.dtype)
+            put_records(self._rows, known, rows)
+            self._archived_due_ms[known] = first_due_ms(rows)
+            self.counts["rows_loaded"] += len(known)
+
+    def _keep_up(self) -> None:
+        """As many marks as there are rows."""
+        more = len(self._rows) - len(self._used_in)
+        if more:
+            self._used_in = np.concatenate((self._used_in, np.zeros(more, dtype=np.int64)))
+            self._changed = np.concatenate((self._changed, np.zeros(more, dtype=np.bool_)))
+            self._changed_since_read = np.concatenate((self._changed_since_read, np.zeros(more, dtype=np.bool_)))
+            self._archived_due_ms = np.concatenate((self._archived_due_ms, np.full(more, NEVER, dtype=np.int64)))
+
+    def _numbers(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """Row numbers of users, -1 for those not in memory."""
+        index = self._index.get(partition, {})
+        return np.array([index.get(key, -1) for key in keys], dtype=np.int64)
+
+    def _write(
+        self,
+        partition: int,
+        pairs: Sequence[tuple[bytes, bytes]],
+        offset: int,
+        numbers: NDArray[np.int64],
+        rows: Rows,
+    ) -> None:
+        due_ms = first_due_ms(rows)
+        here = numbers >= 0
+        former_ms = np.where(here, self._archived_due_ms[numbers], NEVER)
+        self._archives[partition].write(pairs, offset, due_ms.tolist(), former_ms.tolist())
+        self._archived_due_ms[numbers[here]] = due_ms[here]
+        self.counts["rows_archived"] += len(pairs)
+
+    def _evict(self, most_rows: int) -> None:
+        """Give up the least recently used rows that are as their archives have them."""
+        candidates = np.flatnonzero((self._used_in[: self._used] > 0) & ~self._changed[: self._used])
+        wanted = min(len(self) - most_rows + most_rows // SLACK, len(candidates))
+        self._none_to_evict = wanted == len(candidates)
+        if not wanted:
+            return
+        victims = candidates[np.argpartition(self._used_in[candidates], wanted - 1)[:wanted]]
+        self._used_in[victims] = 0
+        rows = victims.tolist()
+        for row in rows:
+            partition, key = self._owners[row]
+            del self._index[partition][key]
+        self._free.extend(rows)
+        self.counts["rows_evicted"] += len(rows)
+
+    def _leave(self, partition: int) -> None:
+        """Forget the users of a partition that are in memory."""
+        index = self._index.get(partition, {})
+        self._used_in[np.fromiter(index.values(), dtype=np.int64, count=len(index))] = 0
+        super().drop_partition(partition)

@@ -1,0 +1,114 @@
+"""A user's state as one row of a numpy structured array: its layout, and what a new user's row holds.
+
+A row's bytes are the value of its changelog record, so a row is all that a worker knows of a user. Pure, and nothing
+here knows what a network's state means."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.instalments import SLOTS
+from events.types import KINDS
+from stream.alerts.facts import FACTS, initial_facts
+from stream.alerts.state_machine import ALERT_STATE, initial_state
+
+RECENT_IDS = 32
+"""How many event ids a user remembers: a repeated id is recognised among the last this many scored events."""
+
+
+WEIGHED_EVENTS = 8
+"""How many recent events a user remembers with the attention they drew."""
+
+
+NO_OFFSET = -1
+
+
+NO_TIME = -1
+
+
+NEVER = int(np.iinfo(np.int64).max)
+"""Due date of a user who owes nothing."""
+
+
+WEIGHED_EVENT = np.dtype([("occurred_ms", "i8"), ("offset", "i8"), ("attention", "f4"), ("kind", "i4")], align=True)
+
+
+OPEN_INSTALMENT = np.dtype(
+    [("due_ms", "i8"), ("instalment_no", "i8"), ("amount_due", "f8"), ("amount_paid", "f8")], align=True
+)
+
+
+Row = np.void
+
+
+Rows = NDArray[np.void]
+
+
+class StateMismatch(RuntimeError):
+    """State that this worker cannot use: written by another model, or by another layout of the row."""
+
+
+def row_dtype(network_width: int) -> np.dtype[np.void]:
+    """Layout of a user's row for a network state of `network_width` float32 numbers.
+
+    - `model`: fingerprint of the bundle that wrote the row.
+    - `sequence`: scored events so far.
+    - `consumed_offset`, `latest_ms`: per kind in the order of `KINDS`, -1 for none. `latest_ms` never goes back.
+    - `recent_ids`: hashes of the last `RECENT_IDS` event ids, a ring written at `sequence % RECENT_IDS`; 0 is empty.
+    - `weighed`: the last `WEIGHED_EVENTS` events with their attention logits, a ring likewise.
+    - `instalments`: unpaid instalments by due date; `due_ms` is -1 in an empty slot, `amount_due` NaN when not known.
+      `settled_no`: highest number that was paid ahead of its bill, `billed_no`: highest that fell due, -1 for none. See
+      `stream.scoring.watchdog`.
+    - `reference_pd`: the probability of default estimated at origination, NaN for unknown.
+    - `alert`, `facts`: see `stream.alerts.state_machine` and `stream.alerts.reasons`.
+    - `network`: the opaque state that the bundle's graphs read and write.
+    - `reserved`: always 0, where the size would not be a multiple of 8 otherwise.
+    """
+    kinds = len(KINDS)
+    dtype = np.dtype(
+        [
+            ("model", "u8"),
+            ("sequence", "i8"),
+            ("consumed_offset", "i8", (kinds,)),
+            ("latest_ms", "i8", (kinds,)),
+            ("recent_ids", "u8", (RECENT_IDS,)),
+            ("weighed", WEIGHED_EVENT, (WEIGHED_EVENTS,)),
+            ("instalments", OPEN_INSTALMENT, (SLOTS,)),
+            ("settled_no", "i8"),
+            ("billed_no", "i8"),
+            ("alert", ALERT_STATE),
+            ("facts", FACTS),
+            ("reference_pd", "f4"),
+            ("network", "f4", (network_width,)),
+            *([] if network_width % 2 else [("reserved", "f4")]),
+        ],
+        align=True,
+    )
+    # numpy leaves padding bytes as it finds them, and a row's bytes are compared and published.
+    if sum(field[0].itemsize for field in (dtype.fields or {}).values()) != dtype.itemsize:
+        raise ValueError(f"the row has hidden padding; order its fields by size: {dtype}")
+    return dtype
+
+
+def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
+    """A new user's row, `[1]`, under the bundle with fingerprint `model`."""
+    row = np.zeros(1, dtype=dtype)
+    row["model"] = model
+    row["consumed_offset"] = NO_OFFSET
+    row["latest_ms"] = NO_TIME
+    row["weighed"]["occurred_ms"] = NO_TIME
+    row["instalments"]["due_ms"] = NO_TIME
+    row["settled_no"] = -1
+    row["billed_no"] = -1
+    row["reference_pd"] = np.nan
+    row["alert"] = initial_state(1)
+    row["facts"] = initial_facts(1)
+    return row
+
+
+def first_due_ms(rows: Rows) -> NDArray[np.int64]:
+    """Due date of each row's earliest open instalment, int64 `[n]`; `NEVER` where none is open."""
+    due_ms = rows["instalments"]["due_ms"]
+    first: NDArray[np.int64] = np.where(due_ms == NO_TIME, NEVER, due_ms).min(axis=1)
+    return first

@@ -1,0 +1,216 @@
+"""The slab: the rows of all users in one array, found by partition and key. No I/O; knows nothing of a row's fields."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.state.row import NO_OFFSET, Rows, StateMismatch
+from stream.structured import Columns, put_records, take_records
+
+
+class Slab:
+    """Rows of users by partition and key, in one array that grows by doubling.
+
+    The same key on two partitions is two users: a partition is never computed from a key. Rows of a dropped partition
+    are used again.
+
+    `reserve_bytes` sets address space aside, so that growing up to there copies nothing; memory is taken only as rows
+    are written. Where the system grants no such reservation, doubling does it all.
+    """
+
+    def __init__(self, blank: Rows, capacity: int = 1024, *, reserve_bytes: int = 0) -> None:
+        self._blank = blank
+        self._rows = _reserved(blank.dtype, capacity, reserve_bytes)
+        self._whole = np.dtype((np.void, blank.dtype.itemsize))
+        model: Any = blank["model"]
+        start = model.ctypes.data - blank.ctypes.data
+        self._model_bytes = slice(start, start + model.itemsize)
+        self._index: dict[int, dict[bytes, int]] = {}
+        self._owners: list[tuple[int, bytes]] = []
+        self._used = 0
+        self._free: list[int] = []
+        self.counts: Counter[str] = Counter()
+        """What moved between memory and disk; empty where there is no disk."""
+
+    @property
+    def dtype(self) -> np.dtype[np.void]:
+        return self._rows.dtype
+
+    @property
+    def rows(self) -> Rows:
+        """All rows, to read and to write in place; good until the next `locate` or `put`, which may move them."""
+        return self._rows
+
+    @property
+    def extent(self) -> int:
+        """How many of `rows` have ever been in use: those from here on were never touched."""
+        return self._used
+
+    def __len__(self) -> int:
+        return self._used - len(self._free)
+
+    def partitions(self) -> list[int]:
+        return list(self._index)
+
+    def locate(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row."""
+        found, new = self._find_or_add(partition, keys)
+        if new:
+            self._fill(partition, new)
+        return found
+
+    def _fill(self, partition: int, new: list[int]) -> None:  # noqa: ARG002
+        """Give rows their first content."""
+        put_records(self._rows, np.array(new), np.repeat(self._blank, len(new)))
+
+    def gather(self, rows: NDArray[np.int64]) -> Rows:
+        """A copy of rows."""
+        return take_records(self._rows, rows)
+
+    def scatter(self, rows: NDArray[np.int64], values: Rows) -> None:
+        """Write rows back; `rows` must not repeat."""
+        put_records(self._rows, rows, values)
+
+    def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Keys and bytes of rows, by partition. `rows` must not repeat."""
+        size = self._rows.dtype.itemsize
+        content = memoryview(take_records(self._rows, rows).tobytes())
+        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        for start, row in zip(range(0, len(content), size), rows.tolist(), strict=True):
+            partition, key = self._owners[row]
+            found.setdefault(partition, []).append((key, bytes(content[start : start + size])))
+        return found
+
+    def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[Any]]:
+        """Keys of a partition and a copy of one field of their rows, in the same order."""
+        index = self._index.get(partition, {})
+        return list(index), take_records(
+            self._rows[field], np.fromiter(index.values(), dtype=np.int64, count=len(index))
+        )
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """Bytes of a user's row, or None."""
+        row = self._index.get(partition, {}).get(key)
+        return None if row is None else self._rows[row].tobytes()
+
+    def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:  # noqa: ARG002
+        """Write rows from their bytes and return how many; the last one of a key wins.
+
+        `offset` is how far in the changelog that is, for a slab with a disk beneath. Raises `StateMismatch` when a
+        value has the wrong size or was written by another model.
+        """
+        latest = dict(items)
+        if latest:
+            rows = self._checked(partition, latest)
+            located, _ = self._find_or_add(partition, list(latest))
+            self.scatter(located, rows)
+        return len(latest)
+
+    def restore(self, partition: int, columns: Sequence[Columns], offset: int) -> int:  # noqa: ARG002
+        """Write rows from columns of keys and rows' bytes, uint8 `[n, size]`, and return how many; else as `put`."""
+        count = 0
+        for keys, values in columns:
+            self._check(partition, keys, values)
+            located, _ = self._find_or_add(partition, keys)
+            # Straight from where they lie, which may be far apart. Of repeated positions the last one stands.
+            put_records(self._rows, located, values.view(self._whole)[:, 0])
+            count += len(keys)
+        return count
+
+    def _checked(self, partition: int, values: Mapping[bytes, bytes]) -> Rows:
+        """The rows `[n]` that are in `values`, by key."""
+        for size, some in itertools.groupby(values.items(), key=lambda item: len(item[1])):
+            keys, parts = zip(*some, strict=True)
+            self._check(partition, keys, np.ndarray((len(keys), size), dtype=np.uint8, buffer=b"".join(parts)))
+        return np.frombuffer(b"".join(values.values()), dtype=self._rows.dtype)
+
+    def _check(self, partition: int, keys: Sequence[bytes], values: NDArray[np.uint8]) -> None:
+        """Raise `StateMismatch` for rows' bytes, uint8 `[n, size]`, that are of another size or model."""
+        size, expected = self._rows.dtype.itemsize, int(self._blank["model"][0])
+        if values.shape[1] != size:
+            raise StateMismatch(
+                f"state of user {keys[0]!r} on partition {partition} has {values.shape[1]} bytes, this worker's rows "
+                f"have {size}: it was written by another version or model. Replay under this model, then hand over"
+            )
+        models = np.ascontiguousarray(values[:, self._model_bytes]).view("u8")
+        strange = models[models != expected]
+        if strange.size:
+            raise StateMismatch(
+                f"partition {partition} holds state of model {int(strange[0]):016x}, this worker runs "
+                f"{expected:016x}. Replay under the new model with another application_id, then hand over"
+            )
+
+    def open_partition(self, partition: int) -> int | None:  # noqa: ARG002
+        """Begin with what the disk has of a partition; returns how far in the changelog that is, None for nothing."""
+        return None
+
+    def discard_partition(self, partition: int, reason: str) -> None:
+        """Forget what memory and disk have of a partition."""
+
+    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+        """Take note that rows, as `by_partition` gave them, stand in the changelog up to `offset`."""
+
+    def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:  # noqa: ARG002
+        """Keys and open instalments of users, among them all who have one due by `until_ms`."""
+        return self.column(partition, "instalments")
+
+    def remove(self, partition: int, key: bytes) -> None:
+        row = self._index.get(partition, {}).pop(key, None)
+        if row is not None:
+            self._free.append(row)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget every user of a partition."""
+        self._free.extend(self._index.pop(partition, {}).values())
+
+    def clear(self) -> None:
+        for partition in self.partitions():
+            self.drop_partition(partition)
+
+    def items(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, key and row bytes of every user."""
+        for partition, index in self._index.items():
+            for key, row in index.items():
+                yield partition, key, self._rows[row].tobytes()
+
+    def _find_or_add(self, partition: int, keys: Sequence[bytes]) -> tuple[NDArray[np.int64], list[int]]:
+        """Row numbers, int64 `[n]`, and which of them are new: their content is whatever was there."""
+        index = self._index.setdefault(partition, {})
+        found = [index.get(key, -1) for key in keys]
+        new: list[int] = []
+        if -1 in found:
+            # A key may stand twice.
+            unknown = list(dict.fromkeys(key for key, row in zip(keys, found, strict=True) if row < 0))
+            new = self._take_rows(len(unknown))
+            index.update(zip(unknown, new, strict=True))
+            for key, row in zip(unknown, new, strict=True):
+                self._owners[row] = (partition, key)
+            found = [index[key] for key in keys]
+        return np.array(found, dtype=np.int64), new
+
+    def _take_rows(self, count: int) -> list[int]:
+        """Numbers of rows without a user, those used before first."""
+        again = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        start, self._used = self._used, self._used + count - len(again)
+        if self._used > len(self._rows):
+            grown = np.zeros(max(2 * len(self._rows), self._used), dtype=self._rows.dtype)
+            put_records(grown, slice(start), self._rows[:start])
+            self._rows = grown
+        self._owners += itertools.repeat((-1, b""), self._used - start)
+        return again + list(range(start, self._used))
+
+
+def _reserved(dtype: np.dtype[np.void], capacity: int, reserve_bytes: int) -> Rows:
+    """Zeros for `capacity` rows, or for as many as `reserve_bytes` hold if the system grants them."""
+    if reserve_bytes > capacity * dtype.itemsize:
+        try:
+            return np.zeros(reserve_bytes // dtype.itemsize, dtype=dtype)
+        except MemoryError:
+            pass
+    return np.zeros(capacity, dtype=dtype)

@@ -1,0 +1,134 @@
+"""The Faust application of a worker: one agent over the four input topics, one table of user rows.
+
+Wires the parts together; what happens to an event is in `stream.worker.engine`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from faust.types import TP
+
+from model.bundle import Bundle
+from stream.kafka.faust_app import SHUTDOWN_LIMIT_S, faust_app
+from stream.kafka.poll import Poll, PollSchema
+from stream.kafka.transport import consumer_of, producer_of
+from stream.scoring.scorer import Scorer
+from stream.settings import Settings
+from stream.state.resident import ResidentSlab
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
+from stream.worker.checkpoint import Checkpoints, KeyedValue
+from stream.worker.engine import Engine, wall_ms
+from stream.worker.stages import Stages
+from stream.worker.store import StateTable
+
+if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
+    from stream.state.archive import Archives
+
+TABLE_NAME = "user_state"
+
+logger = logging.getLogger("foreshock.worker")
+
+
+def worker_slab(bundle: Bundle, archives: Archives | None = None, resident_users: int | None = None) -> Slab:
+    """A slab for the states of a bundle, with room reserved in half of the machine's memory."""
+    blank = blank_row(row_dtype(bundle.state_width), bundle.fingerprint)
+    reserve_bytes = psutil.virtual_memory().total // 2
+    if archives is None:
+        return Slab(blank, reserve_bytes=reserve_bytes)
+    return ResidentSlab(blank, archives, resident_users, reserve_bytes=reserve_bytes)
+
+
+class WorkerApp:
+    """A worker: the Faust app and the engine behind its agent."""
+
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, bundle: Bundle, archives: Archives | None = None
+    ) -> None:
+        self.settings = settings
+        self.bundle = bundle
+        self.slab = worker_slab(bundle, archives, settings.resident_users)
+        self.app = faust_app(settings, bootstrap_servers, settings.application_id)
+        self.table = StateTable(
+            self.app,
+            name=TABLE_NAME,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=settings.partitions,
+            recovery_buffer_size=2,
+            options={"slab": self.slab, "on_failure": self.fail},
+        )
+        self.app.tables.add(self.table)
+        stages = Stages()
+        self.checkpoints = Checkpoints(
+            self,
+            self.slab,
+            settings.topics,
+            interval_s=settings.commit_interval_s,
+            monotonic=time.monotonic,
+            on_failure=self.fail,
+            stages=stages,
+        )
+        policy = settings.alert_policy(bundle.thresholds)
+        self.engine = Engine(
+            settings,
+            Scorer(bundle, policy, self.slab, settings.topics),
+            self.slab,
+            self.checkpoints,
+            self._publish_missed,
+            now_ms=wall_ms,
+            stages=stages,
+        )
+        schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        inputs = self.app.topic(*settings.topics.inputs, schema=schema, maxsize=1)
+        self.app.agent(inputs, name="score", concurrency=1)(self._score)
+
+    async def _score(self, polls: Any) -> None:
+        """The agent: every poll through the engine."""
+        consumer = consumer_of(self.app)
+        consumer.drain = self.engine.drain
+        consumer.longest_unreachable_s, consumer.on_unreachable = self.settings.broker_timeout_s, self.fail
+        async for poll in polls:
+            if isinstance(poll, Poll):
+                try:
+                    consumer.held = await self.engine.take(poll)
+                except Exception as error:
+                    self.fail(error)
+                finally:
+                    consumer.taken()
+
+    def lag(self) -> dict[TP, int]:
+        """Records that the broker is known to hold after the last one read, by assigned topic and partition."""
+        return consumer_of(self.app).lag()
+
+    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+        return await producer_of(self.app).send_records(topic, partition, records)
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+        await self.table.publish_rows(rows)
+
+    async def commit(self, offsets: Mapping[TP, int]) -> None:
+        consumer = consumer_of(self.app)
+        consumer.advance(offsets)
+        await consumer.commit()
+
+    async def _publish_missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
+        topic = self.settings.topics.of_kind("repayments")
+        await asyncio.gather(*await self.send(topic, partition, records))
+
+    def fail(self, error: BaseException) -> None:
+        """End the process: nothing that is not durable may be committed. The first failure counts."""
+        if self.engine.failure is not None:
+            return
+        self.engine.failure = error
+        logger.critical("worker stops: %s: %s", type(error).__name__, error, exc_info=error)
+        loop = asyncio.get_running_loop()
+        loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)
+        self._crashing = loop.create_task(self.app.crash(error))

@@ -1,0 +1,268 @@
+"""The worker's loop body: polls in, durable scores out. Ties intake, merge, scorer, checkpoints and watchdog together.
+
+Runs inside a Faust agent (`stream.worker.app`), on the event loop. An exception ends the process (Faust would
+acknowledge and go on): what is not durable is read again by its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from faust.types import TP
+
+from events.types import KINDS, Repayment, encode_event
+from stream.kafka.poll import Poll
+from stream.kafka.record import Record
+from stream.outputs import DeadLetter
+from stream.scoring.intake import Intake, Taken
+from stream.scoring.merge import PartitionMerge
+from stream.scoring.scorer import Scored, Scorer
+from stream.scoring.watchdog import Watermark, missed_now
+from stream.settings import Settings
+from stream.state.slab import Slab
+from stream.worker.checkpoint import Checkpoints
+from stream.worker.stages import Stages
+
+WATCHDOG_INTERVAL_S = 1.0
+WATCHDOG_SHARE = 0.02
+REPORT_INTERVAL_S = 10.0
+BUSY_PATIENCE = 20
+
+logger = logging.getLogger("foreshock.worker")
+
+
+class MissedPublisher(Protocol):
+    """Publishes repayments that the watchdog found missing, to the partition of their user."""
+
+    async def __call__(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None: ...
+
+
+class TornPoll(RuntimeError):
+    """The state is ahead of what was published, because taking a poll was stopped in the middle."""
+
+
+class Engine:
+    """Scores what the polls bring, in event-time order, and checkpoints it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        slab: Slab,
+        checkpoints: Checkpoints,
+        publish_missed: MissedPublisher,
+        *,
+        now_ms: Callable[[], int],
+        stages: Stages | None = None,
+    ) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._slab = slab
+        self._checkpoints = checkpoints
+        self._publish_missed = publish_missed
+        self._now_ms = now_ms
+        self._topics = settings.topics.inputs
+        self._intakes = {topic: Intake(kind) for topic, kind in zip(self._topics, KINDS, strict=True)}
+        self._merges: dict[int, PartitionMerge] = {}
+        self._watermarks: dict[int, Watermark] = {}
+        self._position: dict[TP, int] = {}
+        self._waiting_since_s: dict[int, float] = {}
+        self._announced: dict[int, set[str]] = {}
+        self._watch_again_s = 0.0
+        self._reported_s = time.monotonic()
+        self._turn = asyncio.Lock()
+        self._epoch = 0
+        self._torn = False
+        """A poll was not taken to its end (an exception, or a stop in the middle): states may be ahead of outputs, so
+        nothing more may become durable in this process."""
+        self.stages = stages or Stages()
+        self._idle_since_s: float | None = None
+        self.counts: Counter[str] = Counter()
+        self.failure: BaseException | None = None
+
+    async def take(self, poll: Poll) -> frozenset[TP]:
+        """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now.
+
+        A poll that began before the last `drain` is left alone: what it continues has been dropped.
+        Raises `TornPoll` after a poll that was stopped in the middle, and whatever scoring and publishing raise.
+        """
+        async with self._turn:
+            if poll.epoch < self._epoch or self.failure is not None:
+                return frozenset()
+            if self._torn:
+                raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
+            if self._idle_since_s is not None:
+                self.stages.spent_s["poll"] += time.perf_counter() - self._idle_since_s
+            self._torn = True
+            try:
+                await self._score_poll(poll)
+            except BaseException:
+                # At once, before anything else runs: rows may hold what was never published, and a checkpoint that is
+                # under way would make it durable.
+                self._checkpoints.forget()
+                raise
+            self._torn = False
+            self._checkpoints.tick()
+            with self.stages("watchdog"):
+                await self._watch(caught_up=not poll.lagging)
+            self._report()
+            self._idle_since_s = time.perf_counter()
+            return self._ahead()
+
+    async def _score_poll(self, poll: Poll) -> None:
+        with self.stages("intake"):
+            refused = self._receive(poll.records)
+        if refused:
+            await self._checkpoints.publish(Scored(), refused)
+        with self.stages("merge"):
+            ready = self._release(poll)
+        size = self._settings.batch_max_records
+        for start in range(0, len(ready), size):
+            await self._score(ready[start : start + size])
+        self._checkpoints.reached(self._reached())
+
+    async def drain(self, epoch: int) -> None:
+        """Make durable what has been scored and drop what has not: it will be read again. Before partitions go.
+
+        Polls of an epoch before `epoch` are not taken from here on, also those that lie in a queue of Faust's or wait
+        for their turn: their records follow on what is dropped.
+        """
+        self._epoch = epoch
+        try:
+            async with self._turn:
+                if not self._torn and self.failure is None:
+                    await self._checkpoints.flush()
+        finally:
+            self._checkpoints.forget()
+            for held in (self._merges, self._watermarks, self._position, self._waiting_since_s, self._announced):
+                held.clear()
+
+    def _receive(self, records: Mapping[TP, Sequence[Record]]) -> list[DeadLetter]:
+        """Decode records into the merges; returns those refused."""
+        refused: list[DeadLetter] = []
+        now_ms = self._now_ms()
+        for tp, polled in records.items():
+            # A consumer that seeks back brings again what is held here or scored.
+            batch = _from_offset(polled, self._position.get(tp, 0))
+            if not batch:
+                continue
+            good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
+            refused += bad
+            self._position[tp] = batch[-1].offset + 1
+            self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
+        self.counts["dead_letters"] += len(refused)
+        return refused
+
+    def _merge_of(self, partition: int) -> PartitionMerge:
+        return self._merges.setdefault(partition, PartitionMerge())
+
+    def _release(self, poll: Poll) -> list[Taken]:
+        """Events whose turn it is, partition by partition.
+
+        A partition waits for a topic that lags, but no longer than `merge_idle_ms` while nothing at all arrives, and
+        `BUSY_PATIENCE` times that while only other partitions are fed (their leader may live, this one's not).
+        """
+        now_s = time.monotonic()
+        patience_s = self._settings.merge_idle_ms / 1000 * (BUSY_PATIENCE if poll.records else 1)
+        fed = {tp.partition for tp in poll.records}
+        ready: list[Taken] = []
+        for partition, merge in self._merges.items():
+            behind = [no for no, topic in enumerate(self._topics) if TP(topic, partition) in poll.lagging]
+            released = merge.release(behind)
+            if released or partition in fed or not len(merge):
+                self._waiting_since_s[partition] = now_s
+            elif now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s:
+                released = merge.release([no for no in behind if merge.waiting(no)])
+                self.counts["merged_without_waiting"] += len(released)
+            ready += released
+        return ready
+
+    async def _score(self, taken: Sequence[Taken]) -> None:
+        with self.stages("score"):
+            scored = self._scorer.score(taken)
+        self.counts.update(scored.counts)
+        self.counts["dead_letters"] += len(scored.dead_letters)
+        by_partition: dict[int, list[int]] = {}
+        for item in taken:
+            by_partition.setdefault(item.partition, []).append(item.occurred_ms)
+        for partition, occurred_ms in by_partition.items():
+            self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
+        with self.stages("publish"):
+            await self._checkpoints.publish(scored)
+
+    @property
+    def users(self) -> int:
+        """Users whose state is held."""
+        return len(self._slab)
+
+    def watermarks_ms(self) -> dict[int, int]:
+        """Event time that each partition has come to, -1 where too little was seen."""
+        return {partition: watermark.clock_ms for partition, watermark in self._watermarks.items()}
+
+    def _reached(self) -> dict[TP, int]:
+        """Next offsets to read if this worker stopped now: of what is still held, the first."""
+        reached = dict(self._position)
+        for partition, merge in self._merges.items():
+            for kind_no, topic in enumerate(self._topics):
+                first = merge.first_offset(kind_no)
+                if first is not None:
+                    reached[TP(topic, partition)] = first
+        return reached
+
+    def _ahead(self) -> frozenset[TP]:
+        """Topics that wait for another topic of their partition: that other one is to be polled first."""
+        return frozenset(
+            TP(topic, partition)
+            for partition, merge in self._merges.items()
+            for kind_no, topic in enumerate(self._topics)
+            if merge.waiting(kind_no)
+        )
+
+    async def _watch(self, *, caught_up: bool) -> None:
+        """Publish instalments that are missed by now. An event stands in for each only once it is read back."""
+        now_s = time.monotonic()
+        if not self._settings.watchdog or now_s < self._watch_again_s:
+            return
+        for partition, watermark in self._watermarks.items():
+            clock_ms = watermark.clock_ms
+            if self._settings.watchdog_clock == "wall" and caught_up:
+                clock_ms = max(clock_ms, self._now_ms())
+            missed = missed_now(self._slab, partition, clock_ms, self._settings.grace_days)
+            announced = self._announced.get(partition, set())
+            news = [event for event in missed if event.event_id not in announced]
+            self._announced[partition] = {event.event_id for event in missed}
+            if news:
+                self.counts["missed_published"] += len(news)
+                await self._publish_missed(partition, [_keyed(event) for event in news])
+        # The look at every user takes longer the more there are: it gets a fixed share of the time.
+        took_s = time.monotonic() - now_s
+        self._watch_again_s = now_s + max(WATCHDOG_INTERVAL_S, took_s / WATCHDOG_SHARE)
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._reported_s < REPORT_INTERVAL_S:
+            return
+        self._reported_s = now_s
+        counts = " ".join(f"{name}={n}" for name, n in sorted({**self.counts, **self._slab.counts}.items()))
+        logger.info("users=%d %s | %s", self.users, counts, self.stages.shares())
+
+
+def _from_offset(records: Sequence[Record], offset: int) -> Sequence[Record]:
+    """Those of records in order that stand at `offset` or behind it."""
+    if not records or records[0].offset >= offset:
+        return records
+    return [record for record in records if record.offset >= offset]
+
+
+def _keyed(event: Repayment) -> tuple[bytes, bytes]:
+    return event.user_id.encode(), encode_event(event)
+
+
+def wall_ms() -> int:
+    """Wall time in milliseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,175 @@
+"""Faust's store and table over the slab: recovery writes rows in, checkpoints publish rows out.
+
+The store is selected by the URL `slab://`. Rows live in the `Slab` that the app passes in the table's options, and
+beneath it in archives where there is a disk for them; this module moves their bytes and keeps count of changelog
+offsets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import faust
+from faust.stores.base import SerializedStore
+from faust.types import TP
+
+from stream.kafka.poll import PollSchema
+from stream.kafka.transport import producer_of
+from stream.state.prefault import Prefault
+from stream.state.slab import Slab
+
+logger = logging.getLogger("foreshock.store")
+
+
+class SlabStore(SerializedStore[bytes, bytes]):
+    """A table's data in a `Slab`, keyed by partition and key.
+
+    `options` of the table: `slab`, and `on_failure`, called with the exception when a changelog holds what this worker
+    cannot use. (Raising would not do: Faust's recovery logs an exception as a warning and goes on with an empty table.)
+    """
+
+    def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
+        super().__init__(url, app, table, **kwargs)
+        options = self.options or {}
+        self._slab: Slab = options["slab"]
+        self._on_failure: Callable[[Exception], None] = options["on_failure"]
+        self._offsets: dict[TP, int] = {}
+        self._prefault = Prefault()
+        self.restored_rows = 0
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Offset of the last changelog record that slab and archive hold; None makes recovery read from the start."""
+        return self._offsets.get(tp)
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        self._offsets[tp] = offset
+
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002
+        """Write changelog records into the slab; each event's value is a `Block` of one partition."""
+        for event in batch:
+            tp, block = event.message.tp, event.message.value
+            try:
+                self.restored_rows += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
+            except Exception as error:  # of the state, or of the disk
+                self._on_failure(error)
+                return
+            block.release()
+            self._offsets[tp] = block.next_offset - 1
+            self._prefault.ahead_of(self._slab.rows, self._slab.extent)
+
+    def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+        """Rows stand in the changelog up to `offset`."""
+        self._slab.archive(tp.partition, rows, offset)
+        self.set_persisted_offset(tp, offset)
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],  # noqa: ARG002
+        newly_assigned: set[TP],  # noqa: ARG002
+        generation_id: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Begin with what this machine's disk has of the partitions, before recovery asks how much that is."""
+        changelog = self.table.changelog_topic.get_topic_name()
+        try:
+            for tp in sorted(tp for tp in assigned if tp.topic == changelog):
+                await self._open(tp)
+        except (RuntimeError, OSError) as error:
+            self._on_failure(error)
+
+    async def _open(self, tp: TP) -> None:
+        offset = self._slab.open_partition(tp.partition)
+        if offset is None or tp in self._offsets:
+            return
+        end = (await self.app.consumer.highwaters(tp)).get(tp)
+        if end is not None and offset >= end:
+            reason = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {end}"
+            self._slab.discard_partition(tp.partition, reason)
+        else:
+            self._offsets[tp] = offset
+            logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Forget partitions that belong to others now."""
+        self._prefault.stop()
+        kept = {tp.partition for tp in active_tps | standby_tps}
+        for partition in self._slab.partitions():
+            if partition not in kept:
+                self._slab.drop_partition(partition)
+        for tp in [tp for tp in self._offsets if tp.partition not in kept]:
+            del self._offsets[tp]
+        logger.info("%d rows were read from the changelog, for partitions %s", self.restored_rows, sorted(kept))
+
+    def reset_state(self) -> None:
+        self._slab.clear()
+        self._offsets.clear()
+
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
+        """Nothing: the changelog is the backup."""
+
+    def restore_backup(self, *_: Any, **__: Any) -> None:
+        """Nothing, see `backup_partition`."""
+
+    def _get(self, key: bytes) -> bytes | None:
+        found = (self._slab.get(partition, key) for partition in self._slab.partitions())
+        return next((row for row in found if row is not None), None)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:  # noqa: ARG002
+        raise TypeError(f"user {key!r}: rows are written by the scorer, with their partition, not through the table")
+
+    def _del(self, key: bytes) -> None:
+        for partition in self._slab.partitions():
+            self._slab.remove(partition, key)
+
+    def _iterkeys(self) -> Iterator[bytes]:
+        return (key for _, key, _ in self._slab.items())
+
+    def _itervalues(self) -> Iterator[bytes | None]:
+        return (row for _, _, row in self._slab.items())
+
+    def _iteritems(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((key, row) for _, key, row in self._slab.items())
+
+    def _size(self) -> int:
+        return len(self._slab)
+
+    def _contains(self, key: bytes) -> bool:
+        return self._get(key) is not None
+
+    def _clear(self) -> None:
+        self._slab.clear()
+
+
+class StateTable(faust.Table[bytes, bytes]):
+    """The changelog-backed table of user rows. Written a checkpoint at a time by `publish_rows`."""
+
+    def _new_changelog_topic(self, **_: Any) -> Any:
+        return self.app.topic(
+            self._changelog_topic_name(),
+            schema=PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"),
+            partitions=self.partitions,
+            compacting=True,
+            deleting=False,
+            acks=False,
+            internal=True,
+            maxsize=8,
+            allow_empty=True,
+        )
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+        """Publish pairs of key and row by partition; returns when all replicas have them."""
+        producer = producer_of(self.app)
+        topic = self.changelog_topic_name
+        pending = {
+            partition: (await producer.send_in_bulk(topic, partition, pairs), pairs)
+            for partition, pairs in rows.items()
+            if pairs
+        }
+        for partition, (acks, pairs) in pending.items():
+            metadata = await asyncio.gather(*acks)
+            # The batch's own offset is that of its first record; having less on record than the slab holds is safe:
+            # a later recovery reads the difference again and writes the same rows.
+            cast(SlabStore, self.data).archive(TP(topic, partition), pairs, metadata[-1].offset)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.types import Activity
+from model.datasets.dataset import Outcome
+from model.histories.labels import NEVER_MS, Truth, known_by, targets, truth_of, within_horizons
+from model.histories.sequences import build_sequences
+from model.networks.likelihood import hazard_loss
+
+DAY = 86_400_000
+HORIZONS = (30, 60, 90, 180)
+
+
+def _truth(onset_day: float | None, until_day: float) -> Truth:
+    onset = NEVER_MS if onset_day is None else int(onset_day * DAY)
+    return Truth(np.array([onset]), np.array([int(until_day * DAY)]))
+
+
+@settings(deadline=None, max_examples=300)
+@given(day=st.integers(0, 300), onset=st.one_of(st.none(), st.integers(0, 400)), until=st.integers(0, 500))
+def test_targets_against_their_definition(day: int, onset: int | None, until: int) -> None:
+    found = targets(np.array([day * DAY]), np.array([0]), _truth(onset, until), HORIZONS)
+    low = 0
+    for interval, high in enumerate(HORIZONS):
+        watched = min(max((until - day - low) / (high - low), 0.0), 1.0)
+        over = onset is not None and onset - day <= low
+        exposure = 0.0 if over else watched
+        assert found.exposure[0, interval] == np.float32(exposure)
+        inside = onset is not None and low < onset - day <= high
+        assert found.happened[0, interval] == (inside and exposure > 0)
+        low = high
+
+
+def test_nothing_at_or_after_the_onset_is_an_example() -> None:
+    times = np.array([99, 100, 101]) * DAY
+    found = targets(times, np.zeros(3, np.int64), _truth(100, 500), HORIZONS)
+    assert found.exposure.sum(1).tolist() == [1.0, 0.0, 0.0]
+    _, known = within_horizons(times, np.zeros(3, np.int64), _truth(100, 500), HORIZONS)
+    assert known.any(1).tolist() == [True, False, False]
+
+
+def test_an_outcome_is_known_only_when_the_whole_horizon_was_watched() -> None:
+    # Equally for an onset on day 10 and for none: else near onsets would be kept and near non-onsets dropped.
+    for onset in (10, None):
+        happened, known = within_horizons(np.array([0]), np.array([0]), _truth(onset, 45), HORIZONS)
+        assert known.tolist() == [[True, False, False, False]]
+        assert bool(happened[0, 0]) is (onset is not None)
+
+
+def test_a_cutoff_hides_what_came_later() -> None:
+    truth = Truth(np.array([50, 80]) * DAY, np.array([200, 200]) * DAY)
+    known = known_by(truth, 60 * DAY)
+    assert known.onset_ms.tolist() == [50 * DAY, NEVER_MS]
+    assert known.watched_until_ms.tolist() == [60 * DAY, 60 * DAY]
+
+
+def test_a_user_with_an_onset_is_watched_to_the_end_of_the_data() -> None:
+    moment = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
+    users = ("onset", "censored", "unknown")
+    events = [Activity(event_id=user, user_id=user, occurred_at=moment, kind="session") for user in users]
+    outcomes = {
+        "onset": Outcome("onset", onset_ms=5 * DAY, observed_until_ms=5 * DAY),
+        "censored": Outcome("censored", onset_ms=None, observed_until_ms=7 * DAY),
+        "elsewhere": Outcome("elsewhere", onset_ms=None, observed_until_ms=9 * DAY),
+    }
+    truth = truth_of(build_sequences(events), outcomes)
+    assert truth.onset_ms.tolist() == [5 * DAY, NEVER_MS, NEVER_MS]
+    assert truth.watched_until_ms.tolist() == [9 * DAY, 7 * DAY, 0]
+
+
+def test_the_loss_finds_the_true_hazard_under_censoring() -> None:
+    """A constant rate, watched for random times: the fitted hazards must be those of the rate."""
+    random = np.random.default_rng(0)
+    users, rate = 60_000, 1 / 200
+    onset = random.exponential(1 / rate, users) * DAY
+    until = random.uniform(5, 200, users) * DAY
+    seen = np.where(onset < until, onset, NEVER_MS).astype(np.int64)
+    found = targets(np.zeros(users, np.int64), np.arange(users), Truth(seen, until.astype(np.int64)), HORIZONS)
+    logits = torch.zeros(4, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=60, line_search_fn="strong_wolfe")
+    exposure, happened = torch.from_numpy(found.exposure), torch.from_numpy(found.happened).float()
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = hazard_loss(logits.expand(users, 4), exposure, happened)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    lengths = np.diff([0, *HORIZONS])
+    np.testing.assert_allclose(torch.sigmoid(logits.detach()).numpy(), 1 - np.exp(-rate * lengths), rtol=0.06)
+
+
+def test_unwatched_intervals_have_no_gradient_and_no_infinities() -> None:
+    logits = torch.tensor([[-30.0, 30.0, 0.0], [30.0, -30.0, 2.0]], requires_grad=True)
+    exposure = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
+    loss = hazard_loss(logits, exposure, torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[exposure == 0] == 0).all()

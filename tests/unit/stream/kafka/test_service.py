@@ -1,0 +1,38 @@
+"""What a library repeats is told once in a while, everything of ours each time."""
+
+from __future__ import annotations
+
+import logging
+
+from stream.kafka.service import REPEATED_EVERY_S, Repeated
+
+
+def record(
+    name: str, message: str, created_s: float, *arguments: object, level: int = logging.ERROR
+) -> logging.LogRecord:
+    made = logging.LogRecord(name, level, __file__, 1, message, arguments, None)
+    made.created = created_s
+    return made
+
+
+def test_a_complaint_is_repeated_once_in_a_while_with_how_often() -> None:
+    repeated = Repeated()
+    message = "Unable connect to node with id %s: %s"
+    passed = [
+        found
+        for number in range(1_000)
+        if repeated.filter(found := record("aiokafka.client", message, number / 10, 1, f"refused {number}, 100%"))
+    ]
+    assert len(passed) == 1_000 / 10 / REPEATED_EVERY_S
+    assert passed[0].getMessage() == "Unable connect to node with id 1: refused 0, 100%"
+    assert passed[1].getMessage() == "Unable connect to node with id 1: refused 100, 100% (and 99 more of the kind)"
+
+
+def test_other_complaints_and_our_own_lines_are_not_held_back() -> None:
+    repeated = Repeated()
+    assert repeated.filter(record("aiokafka.client", "one", 0.0))
+    assert repeated.filter(record("aiokafka.client", "another", 0.0))
+    assert repeated.filter(record("aiokafka.conn", "one", 0.0))
+    assert not repeated.filter(record("aiokafka.conn", "one", 0.1))
+    assert all(repeated.filter(record("foreshock.worker", "users=1", 0.0)) for _ in range(3))
+    assert all(repeated.filter(record("aiokafka.client", "detail", 0.0, level=logging.INFO)) for _ in range(3))

@@ -1,0 +1,167 @@
+"""An archive holds what it was given in one piece, and is given up when it is of another changelog, or damaged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.state.archive import Archive, ArchiveError, Archives, Origin
+from stream.state.row import NEVER, StateMismatch
+
+ORIGIN = Origin("first", 0xABC, 8)
+Opener = Callable[..., Archives]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same folder again and again, after closing it."""
+    last: list[Archives] = []
+
+    def open_again(origin: Origin = ORIGIN) -> Archives:
+        while last:
+            last.pop().close_all()
+        last.append(Archives(tmp_path / "changelog", origin, 8 << 20))
+        return last[0]
+
+    yield open_again
+    last[0].close_all()
+
+
+def write(archive: Archive, rows: dict[bytes, bytes], offset: int) -> None:
+    archive.write(list(rows.items()), offset, [NEVER] * len(rows), [NEVER] * len(rows))
+
+
+def test_rows_and_offset_are_there_again(opened: Opener) -> None:
+    archive = opened().open(3)
+    assert archive.offset is None
+    assert archive.read([b"a"]) == [None]
+    write(archive, {b"a": b"1", b"b": b"2"}, 5)
+    write(archive, {b"b": b"3"}, 6)
+    archive = opened().open(3)
+    assert archive.offset == 6
+    assert archive.read([b"b", b"c", b"a"]) == [b"3", None, b"1"]
+    assert dict(archive.items()) == {b"a": b"1", b"b": b"3"}
+    assert opened().open(4).offset is None, "another partition"
+
+
+def test_another_changelog_is_another_story(opened: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    write(opened().open(0), {b"a": b"1"}, 5)
+    archive = opened(Origin("second", 0xABC, 8)).open(0)
+    assert archive.offset is None
+    assert archive.read([b"a"]) == [None]
+    assert "made anew" in caplog.text
+
+
+@pytest.mark.parametrize("origin", [Origin("first", 0xDEF, 8), Origin("first", 0xABC, 16)])
+def test_state_of_another_model_stops(opened: Opener, origin: Origin) -> None:
+    write(opened().open(0), {b"a": b"1"}, 5)
+    with pytest.raises(StateMismatch, match=r"0000000000000abc in rows of 8 bytes.*hand over"):
+        opened(origin).open(0)
+    assert opened().open(0).offset == 5, "it is left as it is"
+
+
+def test_a_damaged_archive_is_discarded(opened: Opener, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archives = opened()
+    write(archives.open(0), {b"a": b"1"}, 5)
+    archives.close(0)
+    (manifest,) = (tmp_path / "changelog" / "partition-0").glob("MANIFEST*")
+    manifest.write_bytes(b"not a manifest")
+    assert archives.open(0).offset is None
+    assert "it is damaged (Corruption" in caplog.text
+
+
+def test_discarding_leaves_an_empty_one_open(opened: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    archives = opened()
+    write(archives.open(0), {b"a": b"1"}, 5)
+    archives.discard(0, "for a test")
+    assert archives[0].offset is None
+    assert archives[0].read([b"a"]) == [None]
+    assert "for a test" in caplog.text
+
+
+def test_one_folder_is_one_workers(opened: Opener, tmp_path: Path) -> None:
+    opened()
+    with pytest.raises(ArchiveError, match="in use by another worker; give each worker"):
+        Archives(tmp_path / "changelog", ORIGIN, 8 << 20)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArchiveError, match="cannot be written"):
+        Archives(tmp_path / "file" / "changelog", ORIGIN, 8 << 20)
+
+
+steps = st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 12), st.booleans()), max_size=30)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps, st.integers(-4, 13))
+def test_due_dates_are_found(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bool]], until: int
+) -> None:
+    """Whoever owes is named until the due date given; who does not any more, only where it was not known of before."""
+    archives = Archives(tmp_path_factory.mktemp("due"), ORIGIN, 8 << 20)
+    archive = archives.open(0)
+    owed: dict[bytes, int] = {}
+    unknown: set[tuple[int, bytes]] = set()
+    for number, due_ms, known in steps:
+        key, due = b"u%d" % number, NEVER if due_ms == 12 else due_ms
+        former = owed.get(key, NEVER)
+        if not known and former != NEVER:
+            unknown.add((former, key))
+        archive.write([(key, b"row")], 1, [due], [former if known else NEVER])
+        owed[key] = due
+        if not number:
+            archive.due_until(due_ms)
+    expected = {(due, key) for key, due in owed.items() if due <= until}
+    found = archive.due_until(until)
+    assert found == sorted(found)
+    assert expected <= set(found) <= expected | {entry for entry in unknown if entry[0] <= until}
+    archive.forget_due(set(found) - expected)
+    assert set(archive.due_until(until)) == expected
+    archives.close_all()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from stream.state.archive import Archives, Origin
+archive = Archives(Path(sys.argv[1]), Origin("first", 0xABC, 8), 8 << 20).open(0)
+number = 0
+while True:
+    rows = [(b"u%d" % user, number.to_bytes(8, "big") * 10_000) for user in range(50)]
+    archive.write(rows, number, [number] * 50, [number - 1] * 50)
+    number += 1
+    if number == 20:
+        print("writing", flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_rows_due_dates_and_offset_of_one_moment(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    archives = Archives(tmp_path, ORIGIN, 8 << 20)
+    archive = archives.open(0)
+    offset = archive.offset
+    assert offset is not None
+    assert dict(archive.items()) == {b"u%d" % user: offset.to_bytes(8, "big") * 10_000 for user in range(50)}
+    assert sorted(archive.due_until(1 << 62)) == sorted((offset, b"u%d" % user) for user in range(50))
+    archives.close_all()
+
+
+def test_a_worker_in_memory_needs_no_database() -> None:
+    program = "import sys; sys.modules['rocksdict'] = None; import stream.worker.app, foreshock.run"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,110 @@
+"""The slab keeps rows by partition and key, and refuses rows that are not its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.state.row import StateMismatch, blank_row, row_dtype
+from stream.state.slab import Slab
+
+DTYPE = row_dtype(5)
+BLANK = blank_row(DTYPE, 0xABC)
+
+
+def row(sequence: int) -> bytes:
+    value = BLANK.copy()
+    value["sequence"] = sequence
+    return value.tobytes()
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, 2), st.integers(0, 6), st.integers(0, 99)),
+        st.tuples(st.just("locate"), st.integers(0, 2), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("remove"), st.integers(0, 2), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("drop"), st.integers(0, 2), st.just(0), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@given(actions)
+def test_like_a_dictionary(steps: list[tuple[str, int, int, int]]) -> None:
+    slab = Slab(BLANK, capacity=1)
+    expected: dict[tuple[int, bytes], bytes] = {}
+    for action, partition, number, sequence in steps:
+        key = b"u%d" % number
+        if action == "put":
+            assert slab.put(partition, [(key, row(0)), (key, row(sequence))]) == 1
+            expected[partition, key] = row(sequence)
+        elif action == "locate":
+            slab.locate(partition, [key])
+            expected.setdefault((partition, key), row(0))
+        elif action == "remove":
+            slab.remove(partition, key)
+            expected.pop((partition, key), None)
+        else:
+            slab.drop_partition(partition)
+            expected = {at: value for at, value in expected.items() if at[0] != partition}
+        assert {(p, k): value for p, k, value in slab.items()} == expected
+        assert len(slab) == len(expected)
+
+
+def test_gather_scatter_and_by_partition() -> None:
+    slab = Slab(BLANK)
+    located = slab.locate(1, [b"a", b"b", b"a"])
+    assert located[0] == located[2] != located[1]
+    rows = slab.gather(located[:2])
+    rows["sequence"] = [3, 4]
+    assert slab.get(1, b"a") == row(0), "a gathered row is a copy"
+    slab.scatter(located[:2], rows)
+    assert slab.by_partition(located[:2]) == {1: [(b"a", row(3)), (b"b", row(4))]}
+    keys, sequences = slab.column(1, "sequence")
+    assert dict(zip(keys, sequences.tolist(), strict=True)) == {b"a": 3, b"b": 4}
+    assert slab.column(9, "sequence")[0] == []
+
+
+def test_a_reservation_changes_nothing_but_the_copying() -> None:
+    reserved, doubling = Slab(BLANK, reserve_bytes=1 << 34), Slab(BLANK, capacity=1)
+    beyond_memory = Slab(BLANK, reserve_bytes=1 << 62)
+    for slab in (reserved, doubling, beyond_memory):
+        slab.put(0, [(b"%d" % number, row(number)) for number in range(3_000)])
+        slab.locate(0, [b"new", b"new"])
+        assert len(slab) == 3_001
+    assert list(reserved.items()) == list(doubling.items()) == list(beyond_memory.items())
+
+
+def test_a_reused_row_is_blank() -> None:
+    slab = Slab(BLANK)
+    slab.put(0, [(b"old", row(9))])
+    slab.drop_partition(0)
+    assert slab.gather(slab.locate(0, [b"new"])).tobytes() == row(0)
+
+
+def test_refuses_rows_of_another_size_or_model() -> None:
+    slab = Slab(BLANK)
+    with pytest.raises(StateMismatch, match="another version or model"):
+        slab.put(0, [(b"u", b"short")])
+    foreign = blank_row(DTYPE, 0xDEF).tobytes()
+    with pytest.raises(StateMismatch, match="0000000000000def, this worker runs 0000000000000abc"):
+        slab.put(0, [(b"u", foreign)])
+    assert len(slab) == 0
+
+
+def test_rows_of_two_partitions_are_two_users() -> None:
+    slab = Slab(BLANK)
+    assert slab.locate(0, [b"u"]) != slab.locate(1, [b"u"])
+    assert np.array_equal(slab.partitions(), [0, 1])
+
+
+@pytest.mark.parametrize("width", [1, 2, 333, 778])
+def test_rows_have_no_hidden_padding(width: int) -> None:
+    """Every byte belongs to a field: rows made the same way are the same bytes."""
+    dtype = row_dtype(width)
+    assert dtype.itemsize % 8 == 0
+    dirty = np.frombuffer(b"\xff" * 4 * dtype.itemsize, dtype=dtype).copy()
+    dirty[:] = blank_row(dtype, 5)
+    assert dirty[np.array([2, 0])].tobytes() == 2 * blank_row(dtype, 5).tobytes()

@@ -1,0 +1,218 @@
+"""The engine between polls and checkpoints: what is held, what is reached, and what a stop in the middle leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from faust.types import TP
+
+from events.types import Activity, Event, Repayment, Transaction, encode_event
+from model.bundle import Bundle
+from stream.kafka.poll import Poll
+from stream.kafka.record import RawRecord
+from stream.outputs import Score
+from stream.scoring.scorer import Scorer
+from stream.settings import PRETRAINED_BUNDLE, load_settings
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
+from stream.worker.checkpoint import Checkpoints, KeyedValue
+from stream.worker.engine import Engine, TornPoll
+
+START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+BUNDLE = Bundle.load(PRETRAINED_BUNDLE)
+
+
+class Broker:
+    """Takes everything at once, unless `stuck`."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[bytes]] = {}
+        self.rows: list[bytes] = []
+        self.committed: dict[TP, int] = {}
+        self.stuck = False
+
+    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+        assert partition == 0
+        if self.stuck:
+            await asyncio.sleep(3600)
+        self.records.setdefault(topic, []).extend(value for _, value in records)
+        return []
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+        self.rows += [key for pairs in rows.values() for key, _ in pairs]
+
+    async def commit(self, offsets: Mapping[TP, int]) -> None:
+        self.committed |= offsets
+
+    async def missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
+        await self.send("missed", partition, records)
+
+    def scored(self) -> list[str]:
+        return [msgspec.json.decode(value, type=Score).event_id for value in self.records.get("scores", [])]
+
+
+def engine_on(broker: Broker, **flags: Any) -> Engine:
+    settings = load_settings(commit_interval_s=0.001, **flags)
+    slab = Slab(blank_row(row_dtype(BUNDLE.state_width), BUNDLE.fingerprint))
+    scorer = Scorer(BUNDLE, settings.alert_policy(BUNDLE.thresholds), slab, settings.topics)
+    failures: list[BaseException] = []
+    checkpoints = Checkpoints(
+        broker, slab, settings.topics, interval_s=1000.0, monotonic=time.monotonic, on_failure=failures.append
+    )
+    return Engine(settings, scorer, slab, checkpoints, broker.missed, now_ms=lambda: 10**13)
+
+
+def poll(events: Sequence[Event], first_offset: int = 0, lagging: Sequence[str] = (), epoch: int = 0) -> Poll:
+    records: dict[TP, list[RawRecord]] = {}
+    for event in events:
+        batch = records.setdefault(TP(event.KIND, 0), [])
+        offset = first_offset + len(batch)
+        batch.append(RawRecord(event.KIND, 0, offset, 0, event.user_id.encode(), encode_event(event)))
+    return Poll(records, frozenset(TP(topic, 0) for topic in lagging), epoch)
+
+
+def activity(number: int) -> Activity:
+    return Activity(event_id=f"a{number}", user_id="u", occurred_at=START + dt.timedelta(hours=number), kind="session")
+
+
+def movement(number: int) -> Transaction:
+    return Transaction(event_id=f"t{number}", user_id="u", occurred_at=START + dt.timedelta(hours=number), amount=-1.0)
+
+
+async def test_holds_what_a_lagging_topic_may_still_precede() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    ahead = await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
+    assert broker.scored() == []
+    assert ahead == {TP("activity", 0)}, "the lagging topic is to be polled first"
+    assert await engine.take(poll([movement(1), movement(7)], lagging=["transactions"])) == {TP("activity", 0)}
+    assert broker.scored() == ["t1", "a5", "t7"]
+    await engine.take(poll([]))
+    assert broker.scored() == ["t1", "a5", "t7", "a9"]
+
+
+async def test_commits_no_further_than_what_is_scored() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
+    await engine.take(poll([movement(1), movement(7)], lagging=["transactions"]))
+    await engine.drain(1)
+    assert broker.committed == {TP("activity", 0): 1, TP("transactions", 0): 2}
+    assert broker.rows == [b"u"]
+
+
+@pytest.mark.parametrize("waits_for_its_turn", [False, True])
+async def test_what_was_polled_before_partitions_were_given_up_is_not_taken(waits_for_its_turn: bool) -> None:
+    """It follows on events that were held and dropped: taken alone, it would be committed and they never scored."""
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
+    stale = poll([activity(12)], first_offset=2)
+    if waits_for_its_turn:
+        async with engine._turn:
+            draining = asyncio.create_task(engine.drain(1))
+            taking = asyncio.create_task(engine.take(stale))
+            await asyncio.sleep(0)
+        await draining
+        assert await taking == frozenset()
+    else:
+        await engine.drain(1)
+        assert await engine.take(stale) == frozenset()
+    await engine.drain(2)
+    assert (broker.scored(), broker.committed) == ([], {TP("activity", 0): 0})
+    await engine.take(poll([activity(5), activity(9), activity(12)], epoch=2))
+    assert broker.scored() == ["a5", "a9", "a12"]
+
+
+async def test_does_not_wait_for_ever() -> None:
+    broker = Broker()
+    engine = engine_on(broker, merge_idle_ms=30)
+    await engine.take(poll([activity(5)], lagging=["transactions"]))
+    assert broker.scored() == []
+    await asyncio.sleep(0.05)
+    await engine.take(poll([], lagging=["transactions"]))
+    assert broker.scored() == ["a5"]
+    assert engine.counts["merged_without_waiting"] == 1
+
+
+async def test_a_stop_in_the_middle_makes_nothing_durable() -> None:
+    """The state has moved on but its outputs were not sent: neither row nor offset may be written."""
+    broker = Broker()
+    engine = engine_on(broker)
+    broker.stuck = True
+    taking = asyncio.create_task(engine.take(poll([activity(1)])))
+    await asyncio.sleep(0.05)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    broker.stuck = False
+    await engine.drain(1)
+    assert (broker.records, broker.rows, broker.committed) == ({}, [], {})
+    with pytest.raises(TornPoll, match="its successor"):
+        await engine.take(poll([activity(2)], first_offset=1, epoch=1))
+    assert broker.records == {}
+
+
+async def test_a_failing_batch_makes_nothing_durable_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are changed in place, so after a failure they may hold events whose outputs nobody will publish."""
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(1)]))
+    monkeypatch.setattr(engine._scorer._bundle, "score", lambda *_: (_ for _ in ()).throw(RuntimeError("no scores")))
+    with pytest.raises(RuntimeError, match="no scores"):
+        await engine.take(poll([activity(2)], first_offset=1))
+    await engine._checkpoints.flush()
+    assert broker.scored() == ["a1"]
+    assert broker.rows == []
+    assert broker.committed == {}
+
+
+async def test_refused_records_are_published_and_passed() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    bad = RawRecord("activity", 0, 0, 0, b"u", b"nonsense")
+    await engine.take(Poll({TP("activity", 0): [bad]}))
+    await engine.drain(1)
+    assert len(broker.records["dead-letters"]) == 1
+    assert broker.committed == {TP("activity", 0): 1}
+    assert engine.counts["dead_letters"] == 1
+
+
+async def test_the_watchdog_announces_an_absence_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.worker.engine.WATCHDOG_INTERVAL_S", 0.0)
+    broker = Broker()
+    engine = engine_on(broker)
+    bill = Repayment(
+        event_id="bill",
+        user_id="u",
+        occurred_at=START,
+        kind="due",
+        amount_due=9.0,
+        instalment_no=1,
+        due_date=START.date(),
+    )
+    await engine.take(poll([bill, *(movement(number) for number in range(24 * 8))]))
+    await engine.take(poll([]))
+    (missed,) = [msgspec.json.decode(value, type=Repayment) for value in broker.records["missed"]]
+    assert (missed.kind, missed.instalment_no) == ("missed", 1)
+    await engine.take(poll([missed], first_offset=1))
+    await engine.take(poll([]))
+    assert len(broker.records["missed"]) == 1
+    assert missed.event_id in broker.scored()
+
+
+async def test_records_that_a_consumer_brings_again_are_taken_once() -> None:
+    """It may seek back while some wait here for a lagging topic, and more ids come between than a row remembers."""
+    broker = Broker()
+    engine = engine_on(broker)
+    events = [movement(number) for number in range(50)]
+    await engine.take(poll(events[:40], lagging=["activity"]))
+    await engine.take(poll(events))
+    assert broker.scored() == [event.event_id for event in events]
+    assert engine.counts["dead_letters"] == 0
