@@ -14,6 +14,7 @@ demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by
 
 test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -19,6 +20,10 @@ from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.postgres import EmbeddedPostgres
 
 _NUMBERS = itertools.count(1)
+
+# A deadline for an example would measure the machine, which others use too, and not the code.
+hypothesis.settings.register_profile("foreshock", deadline=None)
+hypothesis.settings.load_profile("foreshock")
 
 
 @pytest.fixture(autouse=True)
