@@ -62,6 +62,6 @@ def test_a_stopped_run_goes_on(sessions: Callable[..., Dataset], small: Architec
 
 
 def test_the_page_in_the_documents_is_that_of_the_figures_there() -> None:
-    found = msgspec.json.decode((DOCS / "ablations.json").read_bytes(), type=Ablations)
-    assert (DOCS / "ablations.md").read_text() == page(found)
+    found = msgspec.json.decode((DOCS / "lab" / "ablations.json").read_bytes(), type=Ablations)
+    assert (DOCS / "lab" / "ablations.md").read_text() == page(found)
     assert {row.name for row in found.rows} == {variation.name for variation in VARIATIONS}
