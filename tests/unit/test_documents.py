@@ -104,3 +104,10 @@ def test_the_glossary_is_sorted_and_defines_each_term_once() -> None:
 
 def test_the_readme_links_to_the_glossary() -> None:
     assert "docs/glossary.md" in links(ROOT / "README.md")
+
+
+def test_the_simulator_is_used_as_its_page_says() -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "simulator.md").read_text(encoding="utf-8"), re.M | re.S)
+    found: dict[str, object] = {}
+    exec(compile(example, "docs/simulator.md", "exec"), found)
+    assert "portfolio" in found
