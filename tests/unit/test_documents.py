@@ -16,15 +16,14 @@ DOCS = ROOT / "docs"
 GLOSSARY = DOCS / "glossary.md"
 PACKAGES = ("bench", "docs", "events", "foreshock", "migrations", "model", "reports", "stream", "tests")
 DOCUMENTS = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", *(f"{name}/**/*.md" for name in PACKAGES))
-    for path in ROOT.glob(pattern)
+    path for pattern in ("*.md", *(f"{name}/**/*.md" for name in PACKAGES)) for path in ROOT.glob(pattern)
 )
 
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_NAME = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.(?!toml`)\w+)+)`")
 _PATH = re.compile(rf"`((?:{'|'.join(PACKAGES)})/[\w./-]+)`")
 
 
@@ -81,6 +80,33 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if "lab" not in path.parts], ids=lambda path: path.name)
 def test_every_path_that_a_document_names_exists(path: Path) -> None:
     assert [name for name in _PATH.findall(prose(path)) if not (ROOT / name).exists()] == []
+
+
+def missing_names(path: Path) -> Iterator[str]:
+    """Dotted names of modules, classes and functions in a document that are not in the code."""
+    for name in _NAME.findall(prose(path)):
+        parts = name.split(".")
+        known = [number for number in range(1, len(parts) + 1) if source_of(parts[:number])]
+        source = source_of(parts[: known[-1]]) if known else None
+        rest = parts[known[-1] :] if known else parts
+        if source is None or (rest and not re.search(rf"^\s*(?:(?:async )?def |class )?{rest[0]}\b", source, re.M)):
+            yield name
+
+
+def source_of(parts: list[str]) -> str | None:
+    """The text of a module or package by the parts of its dotted name."""
+    folder = ROOT.joinpath(*parts)
+    found = next((file for file in (folder.with_suffix(".py"), folder / "__init__.py") if file.is_file()), None)
+    return None if found is None else found.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in DOCUMENTS if "lab" not in path.parts and path.name != "CHANGELOG.md"],
+    ids=lambda path: path.name,
+)
+def test_every_name_of_the_code_that_a_document_gives_exists(path: Path) -> None:
+    assert list(missing_names(path)) == []
 
 
 def test_every_document_is_reached_from_the_readme() -> None:
