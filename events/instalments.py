@@ -27,6 +27,10 @@ from dataclasses import dataclass
 from events.columns import DAY_MS, due_ms
 from events.types import Event, Repayment
 
+DUE, PAID, MISSED, REVERSED = range(1, 5)
+REPAYMENT_CODES = {"due": DUE, "paid": PAID, "missed": MISSED, "reversed": REVERSED}
+"""Number of each kind of repayment event in arrays; 0 is no repayment."""
+
 SLOTS = 4
 PAID_IN_FULL = 0.99
 """Share of the amount due that closes an instalment; the rest is rounding and fees."""

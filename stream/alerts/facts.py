@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS
-from events.instalments import PAID_IN_FULL
+from events.instalments import DUE, MISSED, PAID, PAID_IN_FULL, REPAYMENT_CODES, REVERSED
 from events.reasons import speaks_of_cash
 from events.types import KINDS, Kind
 from stream.structured import copy_records
@@ -60,10 +60,8 @@ LAST_DAY = 65_535
 _LATENESS_WEIGHT = np.float32(0.2)  # half-life of about three payments
 _PAID_SHARE_WEIGHT = np.float32(0.4)  # speaks of the last two or three payments
 
-DUE, PAID, MISSED, REVERSED = range(1, 5)
 CASH = 1
 SESSION, INQUIRY, DEVICE_CHANGE = range(1, 4)
-_REPAYMENT_MARKS = {"due": DUE, "paid": PAID, "missed": MISSED, "reversed": REVERSED}
 _ACTIVITY_MARKS = {"session": SESSION, "inquiry": INQUIRY, "device_change": DEVICE_CHANGE}
 
 
@@ -94,13 +92,14 @@ SLOW = Memory(half_life_days=120)
 
 
 class Marks:
-    """What an event is beyond its numbers, as one uint8 per event: the constants above, 0 for nothing of interest."""
+    """What an event is beyond its numbers, as one uint8 per event: a repayment code (`events.instalments`) or
+    a constant above, 0 for nothing of interest."""
 
     @staticmethod
     def of(kind: Kind, events: Sequence[Any]) -> NDArray[np.uint8]:
         """Marks of events that are all of `kind`, uint8 `[n]`."""
         if kind == "repayments":
-            marks = [_REPAYMENT_MARKS[event.kind] for event in events]
+            marks = [REPAYMENT_CODES[event.kind] for event in events]
         elif kind == "transactions":
             marks = [
                 CASH if speaks_of_cash(event.category, event.channel, event.counterparty_type) else 0

@@ -11,18 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import due_ms
-from events.instalments import PAID_IN_FULL
+from events.instalments import DUE, MISSED, PAID, PAID_IN_FULL, REPAYMENT_CODES
 from stream.state.row import NO_TIME, Rows
 from stream.structured import put_records, take_records
 
-DUE, PAID, MISSED, REVERSED = range(4)
-
-
-_CODES = {"due": DUE, "paid": PAID, "missed": MISSED, "reversed": REVERSED}
-
 
 class InstalmentColumns(NamedTuple):
-    """What repayment events say of instalments, arrays `[n]`; -1 and NaN stand for missing."""
+    """What repayment events say of instalments, arrays `[n]`; -1 and NaN stand for missing.
+
+    `code` is one of `events.instalments.REPAYMENT_CODES`."""
 
     code: NDArray[np.int8]
     instalment_no: NDArray[np.int64]
@@ -48,7 +45,7 @@ class InstalmentColumns(NamedTuple):
 def instalment_columns(events: Sequence[Any]) -> InstalmentColumns:
     """Columns of repayment events."""
     return InstalmentColumns(
-        code=np.array([_CODES[event.kind] for event in events], dtype=np.int8),
+        code=np.array([REPAYMENT_CODES[event.kind] for event in events], dtype=np.int8),
         instalment_no=np.array([-1 if e.instalment_no is None else e.instalment_no for e in events], dtype=np.int64),
         due_ms=np.array([NO_TIME if e.due_date is None else due_ms(e.due_date) for e in events], dtype=np.int64),
         amount_due=np.array([event.amount_due for event in events], dtype=np.float64),

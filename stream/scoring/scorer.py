@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categorical_columns, gap_days, numeric_inputs
+from events.instalments import MISSED
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts
@@ -23,7 +24,7 @@ from stream.outputs import DeadLetter
 from stream.scoring.duplicates import find_repeats, id_hashes
 from stream.scoring.encoding import Publication, ScoredColumns
 from stream.scoring.explanation import Explainer
-from stream.scoring.instalments import MISSED, InstalmentColumns, apply_repayments, instalment_columns, is_current
+from stream.scoring.instalments import InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.scoring.intake import Taken, dead_letter
 from stream.scoring.waves import Block, Wave, wave_numbers, waves
 from stream.state.row import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows
