@@ -11,6 +11,11 @@ from functools import lru_cache
 
 from events.types import Kind, Transaction
 
+NEAR_LIMIT_FROM, NEAR_LIMIT_UNTIL = 0.9, 0.8
+"""Share of the credit limit from which a balance counts as close to it, and below which it no longer does. There are
+two bars because a balance moves with every purchase: with one, the time spent near the limit would start anew each day.
+"""
+
 
 @dataclass(frozen=True)
 class Catalogued:
@@ -107,7 +112,8 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "near_limit",
         "transactions",
         "the balance has been close to the credit limit for {time}",
-        "balance at 90 % of the credit limit or more, and since then not below 80 %",
+        f"balance at {NEAR_LIMIT_FROM * 100:.0f} % of the credit limit or more, "
+        f"and since then not below {NEAR_LIMIT_UNTIL * 100:.0f} %",
         "0.5, rising to 1 over 4 weeks",
         removal="balances at the usual share of the limit",
     ),

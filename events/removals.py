@@ -20,14 +20,13 @@ from functools import cached_property
 import msgspec
 
 from events.instalments import PAID_IN_FULL
-from events.reasons import is_cash
+from events.reasons import NEAR_LIMIT_UNTIL, is_cash
 from events.types import Activity, Event, Kind, Repayment, Transaction
 
 RECENT_DAYS = 90
 MODEST_UTILISATION = 0.5
 """Taken for normal where a balance has been close to its limit for as long as it is known."""
 
-NEAR_LIMIT = 0.8
 PAYMENT_EVERY_DAYS = 30
 
 _DAY = dt.timedelta(days=1)
@@ -73,7 +72,7 @@ class Past:
             share
             for event in self.events
             if isinstance(event, Transaction) and not self.is_recent(event)
-            if (share := utilisation(event)) is not None and share < NEAR_LIMIT
+            if (share := utilisation(event)) is not None and share < NEAR_LIMIT_UNTIL
         ]
         return statistics.median(used) if used else MODEST_UTILISATION
 

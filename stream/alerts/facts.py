@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from events.columns import COLUMNS, DAY_MS
 from events.instalments import DUE, MISSED, PAID, PAID_IN_FULL, REPAYMENT_CODES, REVERSED
-from events.reasons import speaks_of_cash
+from events.reasons import NEAR_LIMIT_FROM, NEAR_LIMIT_UNTIL, speaks_of_cash
 from events.types import KINDS, Kind
 from stream.structured import copy_records
 
@@ -48,11 +48,6 @@ FACTS = np.dtype(
     ]
 )
 """What is remembered of a user to explain alerts: 88 bytes, no padding. A new user's is `initial_facts`."""
-
-NEAR_LIMIT = np.float32(0.9)
-STILL_NEAR_LIMIT = np.float32(0.8)
-"""Utilisation from which the balance is close to the credit limit, and below which it no longer is: a balance that
-moves with every purchase would otherwise start anew each day."""
 
 LAST_DAY = 65_535
 """Latest day number that a fact can hold (in 2149)."""
@@ -228,7 +223,7 @@ def _move(
     used = np.where(np.isnan(used), after["utilisation"], used)
     after["utilisation"] = used
     since = after["near_limit_day"]
-    near = (used >= NEAR_LIMIT) | ((used >= STILL_NEAR_LIMIT) & (since > 0))
+    near = (used >= np.float32(NEAR_LIMIT_FROM)) | ((used >= np.float32(NEAR_LIMIT_UNTIL)) & (since > 0))
     after["near_limit_day"] = np.where(near, np.where(since == 0, today, since), 0)
 
 
