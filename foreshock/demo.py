@@ -200,8 +200,8 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
 
 
 def _dead_letters(figures: DemoReport) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in figures.dead_letters_by_reason.items())
-    return f"{figures.dead_letters:,}{f' ({reasons})' if reasons else ''}"
+    refusals = ", ".join(f"{count:,} {code}" for code, count in figures.dead_letters_by_reason.items())
+    return f"{figures.dead_letters:,}{f' ({refusals})' if refusals else ''}"
 
 
 def _show_worrying(summary: Summary) -> None:

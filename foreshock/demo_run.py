@@ -37,7 +37,7 @@ from stream.embedded.server import ServerProcess
 from stream.kafka.clients import opened
 from stream.kafka.publisher import open_publisher
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import Alert, DeadLetter, Level, ReasonCode, Score
+from stream.outputs import Alert, DeadLetter, Level, RefusalCode, Score
 from stream.settings import Settings
 from stream.sink import sink_group
 
@@ -72,7 +72,7 @@ class DemoReport:
     events_published: int = 0
     events_scored: int = 0
     dead_letters: int = 0
-    dead_letters_by_reason: dict[ReasonCode, int] = field(default_factory=dict)
+    dead_letters_by_reason: dict[RefusalCode, int] = field(default_factory=dict)
     users: int = 0
     scores_in_topic: int = 0
     alerts_in_topic: int = 0
@@ -196,7 +196,7 @@ class Demo:
         seen: set[str] = set()
         published_ms: list[int] = []
         alerts: list[Alert] = []
-        letters: Counter[ReasonCode] = Counter()
+        letters: Counter[RefusalCode] = Counter()
         decode_score, decode_alert = msgspec.json.Decoder(Score).decode, msgspec.json.Decoder(Alert).decode
         decode_letter = msgspec.json.Decoder(DeadLetter).decode
         with TopicReader(self._servers) as reader:

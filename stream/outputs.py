@@ -22,7 +22,7 @@ ALERT_KINDS: tuple[AlertKind, ...] = ("opened", "escalated", "cleared")
 Trigger: TypeAlias = Literal["level", "deterioration", "days_past_due"]
 """Why an alert moved: its level's threshold, a rise over the user's own baseline, or the days-past-due backstop."""
 
-ReasonCode: TypeAlias = Literal[
+RefusalCode: TypeAlias = Literal[
     "not_json",
     "wrong_type",
     "missing_field",
@@ -37,7 +37,8 @@ ReasonCode: TypeAlias = Literal[
     "in_the_future",
     "duplicate_event_id",
 ]
-"""Why an input was not used. The texts that explain each are in `docs/topics.md`."""
+"""Why an input was refused: the field `reason` of a dead letter. `docs/topics.md` explains each code. An alert's reasons
+are something else: see `Reason`."""
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock")
 
@@ -120,7 +121,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An input that was not used: the original bytes (base64) with where they were and why they were refused."""
 
     dead_letter_id: str
-    reason: ReasonCode
+    reason: RefusalCode
     message: str
     topic: str
     partition: int

@@ -1,4 +1,4 @@
-"""From bytes to events: what is valid goes on, what is not becomes a dead letter with a reason. No I/O, no state.
+"""From bytes to events: valid records become `Taken`, the others dead letters with a refusal code. No I/O, no state.
 
 The rules are those of `events.types` plus what only a record can show: its key, its size, and how its date compares
 with the clock that the caller passes.
@@ -15,7 +15,7 @@ import msgspec
 from events.columns import DAY_MS
 from events.types import EVENT_TYPES, KINDS, Event, Kind
 from stream.kafka.record import Record
-from stream.outputs import DeadLetter, ReasonCode, caused_id, coordinate
+from stream.outputs import DeadLetter, RefusalCode, caused_id, coordinate
 
 MAX_VALUE_BYTES = 65_536
 """A larger record is refused unread: no event of ours comes near it."""
@@ -40,16 +40,16 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
 class Refused(Exception):
     """A record that cannot be used."""
 
-    def __init__(self, reason: ReasonCode, message: str) -> None:
+    def __init__(self, code: RefusalCode, message: str) -> None:
         super().__init__(message)
-        self.reason: ReasonCode = reason
+        self.code: RefusalCode = code
 
 
-def dead_letter(record: Record, reason: ReasonCode, message: str) -> DeadLetter:
+def dead_letter(record: Record, refusal: RefusalCode, message: str) -> DeadLetter:
     """The dead letter of a record; the same record gives the same bytes."""
     return DeadLetter(
         dead_letter_id=caused_id("dead-letter", coordinate(record.topic, record.partition, record.offset)),
-        reason=reason,
+        reason=refusal,  # the published name of the field
         message=message,
         topic=record.topic,
         partition=record.partition,
@@ -102,7 +102,7 @@ class Intake:
         try:
             return self._take(record, now_ms)
         except Refused as refusal:
-            return dead_letter(record, refusal.reason, str(refusal))
+            return dead_letter(record, refusal.code, str(refusal))
 
     def _take(self, record: Record, now_ms: int) -> Taken:
         key, value = record.key, record.value

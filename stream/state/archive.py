@@ -227,10 +227,10 @@ class Archives:
         self._open[partition] = archive
         return archive
 
-    def discard(self, partition: int, reason: str) -> None:
-        """Empty an open archive, with a warning that gives the reason."""
+    def discard(self, partition: int, cause: str) -> None:
+        """Empty an open archive, with a warning that gives the cause."""
         self._open.pop(partition).close()
-        self._remove(partition, reason)
+        self._remove(partition, cause)
         self.open(partition)
 
     def close(self, partition: int) -> None:
@@ -260,9 +260,9 @@ class Archives:
             self._remove(partition, f"it is damaged ({error})")
             return Archive(path, self._memory)
 
-    def _remove(self, partition: int, reason: str) -> None:
+    def _remove(self, partition: int, cause: str) -> None:
         path = self._path(partition)
-        logger.warning("discarding %s: %s; its partition is recovered from the whole changelog", path, reason)
+        logger.warning("discarding %s: %s; its partition is recovered from the whole changelog", path, cause)
         doomed = path.with_suffix(".discarded")  # a folder that is only half there must not be found after a crash
         if doomed.exists():
             shutil.rmtree(doomed)

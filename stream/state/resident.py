@@ -57,9 +57,9 @@ class ResidentSlab(Slab):
     def open_partition(self, partition: int) -> int | None:
         return self._archives.open(partition).offset
 
-    def discard_partition(self, partition: int, reason: str) -> None:
+    def discard_partition(self, partition: int, cause: str) -> None:
         self._leave(partition)
-        self._archives.discard(partition, reason)
+        self._archives.discard(partition, cause)
 
     def drop_partition(self, partition: int) -> None:
         """Forget every user of a partition; its archive stays on disk as it is."""

@@ -150,7 +150,7 @@ class Slab:
         """Begin with what the disk has of a partition; returns how far in the changelog that is, None for nothing."""
         return None
 
-    def discard_partition(self, partition: int, reason: str) -> None:
+    def discard_partition(self, partition: int, cause: str) -> None:
         """Forget what memory and disk have of a partition."""
 
     def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:

@@ -86,8 +86,8 @@ class SlabStore(SerializedStore[bytes, bytes]):
             return
         end = (await self.app.consumer.highwaters(tp)).get(tp)
         if end is not None and offset >= end:
-            reason = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {end}"
-            self._slab.discard_partition(tp.partition, reason)
+            cause = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {end}"
+            self._slab.discard_partition(tp.partition, cause)
         else:
             self._offsets[tp] = offset
             logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)

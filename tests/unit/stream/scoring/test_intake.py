@@ -73,11 +73,11 @@ BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_with_its_reason(case: str) -> None:
-    value, key, reason = BAD[case]
+def test_bad_input_is_refused_with_its_code(case: str) -> None:
+    value, key, code = BAD[case]
     letter = take(value, key)
     assert isinstance(letter, DeadLetter)
-    assert letter.reason == reason, letter.message
+    assert letter.reason == code, letter.message
     assert (letter.topic, letter.partition, letter.offset) == ("repayments", 3, 42)
     assert (letter.value_base64 is None) == (value is None)
     assert letter.value_base64 is None or base64.b64decode(letter.value_base64) == value
