@@ -76,7 +76,7 @@ class ScoredColumns:
         )
 
 
-class Publication:
+class OutputEncoder:
     """Writes scores and alerts for one bundle and policy."""
 
     def __init__(self, bundle: Bundle, policy: AlertPolicy, topics: Topics) -> None:

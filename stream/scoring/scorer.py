@@ -22,7 +22,7 @@ from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import CLEARED, Decision, advance
 from stream.outputs import DeadLetter
 from stream.scoring.duplicates import find_repeats, id_hashes
-from stream.scoring.encoding import Publication, ScoredColumns
+from stream.scoring.encoding import OutputEncoder, ScoredColumns
 from stream.scoring.explanation import Explainer
 from stream.scoring.instalments import InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.scoring.intake import Taken, dead_letter
@@ -156,7 +156,7 @@ class Scorer:
         self._bundle = bundle
         self._policy = policy
         self._slab = slab
-        self._publication = Publication(bundle, policy, topics)
+        self._encoder = OutputEncoder(bundle, policy, topics)
         self._explainer = Explainer(bundle, topics)
         self._readouts = [
             slice(part.start, part.start + bundle.readout_widths[kind]) for kind, part in bundle.state_slices.items()
@@ -225,7 +225,7 @@ class Scorer:
         rows["recent_ids"][batch.row, (sequence - 1) % RECENT_IDS] = batch.id_hash
         as_they_came = np.empty_like(order)
         as_they_came[order] = np.arange(len(order))
-        self._publication.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
+        self._encoder.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
         scored.counts["scored"] += len(order)
 
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
@@ -385,7 +385,7 @@ class Scorer:
         for change in changes:
             explained = set(change.explained.tolist())
             for number, (position, row) in enumerate(zip(change.position.tolist(), change.row.tolist(), strict=True)):
-                kind = self._publication.write_alert(
+                kind = self._encoder.write_alert(
                     batch.taken[position],
                     change.decision,
                     row,

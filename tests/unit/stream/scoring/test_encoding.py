@@ -16,7 +16,7 @@ from events.types import Activity
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
 from stream.outputs import LEVELS, Score, coordinate, encode_output
-from stream.scoring.encoding import Publication, ScoredColumns, known
+from stream.scoring.encoding import OutputEncoder, ScoredColumns, known
 from stream.scoring.intake import Taken
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.topics import Topics
@@ -41,9 +41,9 @@ events = st.tuples(
 
 
 @functools.cache
-def publication() -> Publication:
+def encoder() -> OutputEncoder:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
-    return Publication(bundle, load_settings().alert_policy(bundle.thresholds), Topics())
+    return OutputEncoder(bundle, load_settings().alert_policy(bundle.thresholds), Topics())
 
 
 @settings(deadline=None)  # the first example loads the bundle
@@ -76,12 +76,12 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]], at_once: int
                 source_topic=TOPICS[kind_no],
                 source_partition=partition,
                 source_offset=offset,
-                model=publication().model,
+                model=encoder().model,
             )
         )
     scores: dict[int, list[tuple[bytes, bytes]]] = {}
     with mock.patch.object(stream.scoring.encoding, "SCORES_AT_ONCE", at_once):
-        publication().write_scores(taken, found, scores)
+        encoder().write_scores(taken, found, scores)
     written = {partition: [value for _, value in pairs] for partition, pairs in scores.items()}
     for partition, values in written.items():
         mine = [score for score in expected if score.source_partition == partition]
