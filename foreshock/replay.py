@@ -19,7 +19,7 @@ from stream.database import replay_runs
 from stream.database.errors import DatabaseError
 from stream.kafka.provisioning import ProvisioningError
 from stream.kafka.topic_reader import TopicUnreadable
-from stream.replay.diff import AlertShift, Comparison, compare
+from stream.replay.diff import AlertShift, ReplayDiff, diff_with_live
 from stream.replay.run import Replay, ReplayError, ReplayRange, prepare_topics
 from stream.settings import Settings
 
@@ -92,7 +92,7 @@ def diff(
         replayed = ReplayRange(name, recorded.from_at, recorded.to_at, users)
         with event_progress() as progress:
             task = progress.add_task("comparing partitions", total=None)
-            result = compare(
+            result = diff_with_live(
                 servers,
                 settings.topics,
                 replayed,
@@ -129,7 +129,7 @@ def _utc(at: dt.datetime) -> dt.datetime:
     return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
 
 
-def _show(result: Comparison) -> None:
+def _show(result: ReplayDiff) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for row in (
         ("scores compared", f"{result.compared_scores:,}"),

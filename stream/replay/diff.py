@@ -41,7 +41,7 @@ class AlertShift:
 
 
 @dataclass
-class Comparison:
+class ReplayDiff:
     """Live against replayed. `identical_scores` are equal byte for byte, `moved` have another headline score."""
 
     compared_scores: int = 0
@@ -78,14 +78,14 @@ class Comparison:
         return {**asdict(self), "differs": self.differs}
 
 
-def compare(
+def diff_with_live(
     bootstrap_servers: str,
     topics: Topics,
     replayed: ReplayRange,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Comparison:
+) -> ReplayDiff:
     """Compare a replay with what was published live in its range. Raises `TopicUnreadable` when one is missing."""
-    result = Comparison()
+    result = ReplayDiff()
     with TopicReader(bootstrap_servers) as reader:
         live_alerts: dict[str, Alert] = {}
         replayed_alerts: dict[str, Alert] = {}
@@ -108,7 +108,7 @@ def _in_range(values: Iterator[bytes], kind: type[Any], replayed: ReplayRange) -
 
 
 def _compare_scores(
-    reader: TopicReader, topics: Topics, replayed: ReplayRange, partition: int, result: Comparison
+    reader: TopicReader, topics: Topics, replayed: ReplayRange, partition: int, result: ReplayDiff
 ) -> None:
     live = {
         score.score_id: value for score, value in _in_range(reader.values(topics.scores, partition), Score, replayed)
@@ -147,7 +147,7 @@ def _alerts(values: Iterator[bytes], replayed: ReplayRange) -> dict[str, Alert]:
     return {alert.transition_id: alert for alert, _ in _in_range(values, Alert, replayed)}
 
 
-def _compare_alerts(live: dict[str, Alert], replayed: dict[str, Alert], result: Comparison) -> None:
+def _compare_alerts(live: dict[str, Alert], replayed: dict[str, Alert], result: ReplayDiff) -> None:
     result.changed_alert_records = sum(live[name] != replayed[name] for name in live.keys() & replayed.keys()) + len(
         live.keys() ^ replayed.keys()
     )
@@ -166,7 +166,7 @@ def _opened(alerts: dict[str, Alert]) -> dict[str, list[dt.datetime]]:
     return {user_id: sorted(times) for user_id, times in opened.items()}
 
 
-def _match(user_id: str, live: list[dt.datetime], replayed: list[dt.datetime], result: Comparison) -> None:
+def _match(user_id: str, live: list[dt.datetime], replayed: list[dt.datetime], result: ReplayDiff) -> None:
     """Pair a user's alerts: those at the same time, then the rest in order; what is left over is gained or lost."""
     same = set(live) & set(replayed)
     live, replayed = [at for at in live if at not in same], [at for at in replayed if at not in same]

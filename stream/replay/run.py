@@ -37,7 +37,7 @@ DELETE_TIMEOUT_S = 30.0
 
 
 class ReplayError(RuntimeError):
-    """A replay or comparison cannot be done; the message says why and what to do."""
+    """A replay or a diff cannot be done; the message says why and what to do."""
 
 
 @dataclass(frozen=True)

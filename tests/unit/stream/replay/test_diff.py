@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from stream.replay.diff import Comparison, _match
+from stream.replay.diff import ReplayDiff, _match
 from stream.replay.live_order import LiveOrder
 from stream.replay.run import ReplayError, ReplayRange
 
@@ -14,7 +14,7 @@ DAY = [dt.datetime(2024, 1, day, tzinfo=dt.UTC) for day in range(1, 10)]
 
 
 def matched(live: list[int], replayed: list[int]) -> tuple[int, int, int, int]:
-    result = Comparison()
+    result = ReplayDiff()
     _match("u", [DAY[day] for day in live], [DAY[day] for day in replayed], result)
     return len(result.alerts_gained), len(result.alerts_lost), len(result.alerts_earlier), len(result.alerts_later)
 
@@ -32,10 +32,10 @@ def test_gained_lost_earlier_later() -> None:
 
 
 def test_any_difference_counts() -> None:
-    assert not Comparison(compared_scores=3, identical_scores=3).differs
-    assert Comparison(compared_scores=3, identical_scores=2).differs
-    assert Comparison(only_live=1).differs
-    assert Comparison(changed_alert_records=1).differs
+    assert not ReplayDiff(compared_scores=3, identical_scores=3).differs
+    assert ReplayDiff(compared_scores=3, identical_scores=2).differs
+    assert ReplayDiff(only_live=1).differs
+    assert ReplayDiff(changed_alert_records=1).differs
 
 
 def test_live_order_is_the_last_time_an_event_was_scored() -> None:
