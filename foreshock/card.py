@@ -68,7 +68,7 @@ def reference(
     change.
     """
     from model.evaluation.evaluate import progress_bars
-    from model.evaluation.reference import take_reference, write_reference
+    from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
     from model.evaluation.scored_source import score_source
     from model.histories.splits import split
 
@@ -78,8 +78,8 @@ def reference(
         with progress_bars(True) as bars:
             scored = score_source(loaded, dataset, bars)
         part = split(scored.sequences, dataset, scored.truth).validation
-        taken = take_reference(scored, part, f"the validation part of {source}")
-        written = write_reference(taken, loaded.path)
+        taken = take_drift_reference(scored, part, f"the validation part of {source}")
+        written = write_drift_reference(taken, loaded.path)
     except (BundleError, DatasetError, ValueError) as error:
         fail(str(error))
     except OSError as error:

@@ -24,16 +24,16 @@ from model.evaluation.drift import (
     performance,
 )
 from model.evaluation.panel import Panel, label_panel, monthly_panel
-from model.evaluation.reference import (
+from model.evaluation.drift_reference import (
     SCORE,
     Distribution,
-    Reference,
+    DriftReference,
     Sample,
     counts_of,
     draw_sample,
-    read_reference,
+    read_drift_reference,
     reference_counts,
-    reference_of,
+    drift_reference_of,
 )
 from model.evaluation.scored_source import ScoredSource
 from model.evaluation.thresholds import MONTH_MS, alert_rate
@@ -110,12 +110,12 @@ def drift_of_source(source: ScoredSource, period: Period) -> DriftReport:
     truth = known_by(source.truth, until_ms) if period.until else source.truth
     in_window = (times >= since_ms) & (times < until_ms)
     recent = draw_sample(sequences, in_window, source.headline, truth, seed=1)
-    reference = None if period.from_data else read_reference(bundle)
+    reference = None if period.from_data else read_drift_reference(bundle)
     if reference is None:
         begin_ms = since_ms - round(period.reference_days * DAY_MS)
         before = draw_sample(sequences, (times >= begin_ms) & (times < since_ms), source.headline, truth)
         taken_from = f"the {period.reference_days:g} days before the window"
-        reference = reference_of(before, bundle.vocabularies, taken_from, bundle.fingerprint_hex)
+        reference = drift_reference_of(before, bundle.vocabularies, taken_from, bundle.fingerprint_hex)
     _check(recent.users, reference.users, period)
     panel = source.panel() if period.until is None else _panel_until(source, until_ms)
     owner = sequences.user_of_event
@@ -148,16 +148,16 @@ def drift_of_database(url: str, address: str, bundle: Bundle, period: Period) ->
     return _report(bundle, address, (since_ms, until_ms), reference, recent, found.matured, per_month)
 
 
-def _database_reference(bundle: Bundle, found: MonitoredScores, period: Period, since_ms: int) -> Reference:
+def _database_reference(bundle: Bundle, found: MonitoredScores, period: Period, since_ms: int) -> DriftReference:
     """Days past due always against the days before, the score against the bundle's reference where there is one."""
     begin_ms = since_ms - round(period.reference_days * DAY_MS)
     before = _database_sample(found.before.scores, found.before.days_past_due, begin_ms, since_ms)
     taken_from = f"the {period.reference_days:g} days before the window"
-    own = reference_of(before, bundle.vocabularies, taken_from, bundle.fingerprint_hex)
-    kept = None if period.from_data else read_reference(bundle)
+    own = drift_reference_of(before, bundle.vocabularies, taken_from, bundle.fingerprint_hex)
+    kept = None if period.from_data else read_drift_reference(bundle)
     if kept is None or SCORE not in kept.distributions:
         return own
-    return Reference(
+    return DriftReference(
         bundle=own.bundle,
         taken_from=f"{kept.taken_from}; days past due: {taken_from}",
         users=max(kept.users, own.users),
@@ -203,7 +203,7 @@ def _report(
     bundle: Bundle,
     source: str,
     window_ms: tuple[int, int],
-    reference: Reference,
+    reference: DriftReference,
     recent: Sample,
     panel: Panel,
     rate: float | None,

@@ -37,8 +37,9 @@ RefusalCode: TypeAlias = Literal[
     "in_the_future",
     "duplicate_event_id",
 ]
-"""Why an input was refused: the field `reason` of a dead letter. `docs/topics.md` explains each code. An alert's reasons
-are something else: see `Reason`."""
+"""Why an input was refused: the field `reason` of a dead letter. `docs/topics.md` explains each code.
+
+An alert's reasons are something else, see `Reason`."""
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock")
 

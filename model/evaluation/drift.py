@@ -1,7 +1,7 @@
 """Whether a model still meets the borrowers that it was made for: population stability, calibration, ranking.
 
 Statistics alone, on counts and on matured scores: no I/O, no clock. What is compared with what is
-`model.evaluation.reference`'s and the caller's business.
+`model.evaluation.drift_reference`'s and the caller's business.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from model.datasets.recipe import Recipe, recipe_of
 from model.evaluation.card import card_figures, write_card
 from model.evaluation.evaluate import GRACE_DAYS, judge, label_metrics, load_sequences, progress_bars
 from model.evaluation.playback import score_sequences
-from model.evaluation.reference import take_reference, write_reference
+from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
 from model.evaluation.scored_source import scored, scored_users
 from model.histories.arrears import judged_events
 from model.histories.labels import Truth, truth_of
@@ -315,7 +315,9 @@ def _write_companions(bundle: Bundle, material: Material, judged: NDArray[np.boo
     users = np.union1d(parts.validation.users, parts.test.users)
     name = bundle.manifest.training.source
     source = scored(bundle, name, material.sequences, material.outcomes, users, judged=judged)
-    write_reference(take_reference(source, parts.validation, "the validation part of the training run"), bundle.path)
+    write_drift_reference(
+        take_drift_reference(source, parts.validation, "the validation part of the training run"), bundle.path
+    )
     tested = scored_users(source, parts.test.users)
     from_ms = parts.until_ms if parts.by == "time" else 0
     write_card(bundle, card_figures(tested, "the run's test part", from_ms))

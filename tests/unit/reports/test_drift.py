@@ -20,7 +20,7 @@ from foreshock import app
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.evaluation.evaluate import progress_bars
-from model.evaluation.reference import take_reference, write_reference
+from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
 from model.evaluation.scored_source import ScoredSource, score_source
 from model.histories.splits import split
 from reports.drift import DriftError, DriftReport, Period, drift_of_source
@@ -90,7 +90,7 @@ def test_the_bundles_own_reference_comes_first(source: ScoredSource, tmp_path: P
     shutil.copytree(PRETRAINED_BUNDLE, folder)
     own = replace(source, bundle=Bundle.load(folder))
     part = split(source.sequences, DATASET, source.truth).validation
-    write_reference(take_reference(own, part, "these tests"), folder)
+    write_drift_reference(take_drift_reference(own, part, "these tests"), folder)
     found = drift_of_source(own, Period())
     assert found.reference.startswith("these tests")
     assert "days before" in drift_of_source(own, Period(from_data=True)).reference

@@ -16,7 +16,7 @@ from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.evaluation.card import CARD_FILE, CardFigures, card, card_figures, write_card
 from model.evaluation.evaluate import progress_bars
-from model.evaluation.reference import REFERENCE_FILE, read_reference
+from model.evaluation.drift_reference import REFERENCE_FILE, read_drift_reference
 from model.evaluation.scored_source import ScoredSource, score_source, scored_users
 from stream.settings import PRETRAINED_BUNDLE
 
@@ -105,7 +105,7 @@ def test_the_commands(tmp_path: Path) -> None:
     taken = CliRunner().invoke(app, ["reference", "--bundle", str(folder), *options])
     assert taken.exit_code == 0, taken.output
     assert (folder / REFERENCE_FILE).is_file()
-    reference = read_reference(Bundle.load(folder))
+    reference = read_drift_reference(Bundle.load(folder))
     assert reference is not None
     assert reference.users > 30
     missing = CliRunner().invoke(app, ["card", str(tmp_path / "nowhere")])

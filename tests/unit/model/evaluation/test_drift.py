@@ -18,7 +18,7 @@ from model.evaluation.drift import (
     population_stability,
 )
 from model.evaluation.panel import Panel
-from model.evaluation.reference import Distribution, quantile_edges
+from model.evaluation.drift_reference import Distribution, quantile_edges
 from model.statistics.distributions import chi_square_quantile
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]

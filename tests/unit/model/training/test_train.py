@@ -20,7 +20,7 @@ from model.datasets.dataset import Dataset, Outcome
 from model.datasets.sources import open_dataset
 from model.evaluation.card import CARD_FILE
 from model.evaluation.evaluate import evaluate, load_sequences, progress_bars
-from model.evaluation.reference import REFERENCE_FILE, read_reference
+from model.evaluation.drift_reference import REFERENCE_FILE, read_drift_reference
 from model.histories.labels import Truth, truth_of
 from model.histories.splits import Part, split
 from model.training.forward_pass import score_users
@@ -83,7 +83,7 @@ def test_the_manifest_says_how_to_make_the_bundle_again(trained: tuple[Bundle, d
 def test_a_reference_and_a_card_lie_beside_the_manifest(trained: tuple[Bundle, dict[str, Any]]) -> None:
     bundle, metrics = trained
     assert not {REFERENCE_FILE, CARD_FILE} & bundle.manifest.files.keys()
-    reference = read_reference(bundle)
+    reference = read_drift_reference(bundle)
     assert reference is not None
     assert 50 < reference.users <= metrics["split"]["validation_users"]
     text = (bundle.path / CARD_FILE).read_text()

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from events.types import Event
 from model.bundle import Bundle, BundleError
-from model.evaluation.reference import (
+from model.evaluation.drift_reference import (
     REFERENCE_FILE,
     Distribution,
     counts_of,
     draw_sample,
     quantile_edges,
-    read_reference,
+    read_drift_reference,
     reference_counts,
-    reference_of,
-    write_reference,
+    drift_reference_of,
+    write_drift_reference,
 )
 from model.histories.labels import Truth
 from model.histories.sequences import Sequences, build_sequences
@@ -92,12 +92,12 @@ def test_written_and_read_again(sequences: Sequences, random_bundle: Bundle, tmp
     folder = tmp_path / "bundle"
     shutil.copytree(random_bundle.path, folder)
     bundle = Bundle.load(folder)
-    assert read_reference(bundle) is None
+    assert read_drift_reference(bundle) is None
     sample = draw_sample(sequences, np.ones(len(sequences.kinds), bool), np.linspace(0, 1, len(sequences.kinds)))
-    reference = reference_of(sample, bundle.vocabularies, "these tests", bundle.fingerprint_hex)
-    write_reference(reference, folder)
+    reference = drift_reference_of(sample, bundle.vocabularies, "these tests", bundle.fingerprint_hex)
+    write_drift_reference(reference, folder)
     assert Bundle.load(folder).fingerprint == random_bundle.fingerprint
-    assert read_reference(Bundle.load(folder)) == reference
+    assert read_drift_reference(Bundle.load(folder)) == reference
     counted = counts_of(sample, reference)
     assert counted.keys() == reference.distributions.keys()
     assert all(np.array_equal(counted[name], counts) for name, counts in reference_counts(reference).items())
@@ -110,12 +110,12 @@ def test_another_bundles_reference_is_refused(random_bundle: Bundle, sequences: 
     folder = tmp_path / "bundle"
     shutil.copytree(random_bundle.path, folder)
     sample = draw_sample(sequences, np.ones(len(sequences.kinds), bool), np.zeros(len(sequences.kinds)))
-    write_reference(reference_of(sample, random_bundle.vocabularies, "x", "0" * 16), folder)
+    write_drift_reference(drift_reference_of(sample, random_bundle.vocabularies, "x", "0" * 16), folder)
     with pytest.raises(BundleError, match=r"taken with bundle 0000000000000000.*foreshock reference"):
-        read_reference(Bundle.load(folder))
+        read_drift_reference(Bundle.load(folder))
     (folder / REFERENCE_FILE).write_bytes(b'{"bundle": 1}')
     with pytest.raises(BundleError, match="is no reference"):
-        read_reference(Bundle.load(folder))
+        read_drift_reference(Bundle.load(folder))
 
 
 def test_categories_beyond_the_reference_are_unseen_not_lost() -> None:

@@ -51,7 +51,7 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return np.bincount(np.where(missing, len(self.edges) + 1, place), minlength=len(self.edges) + 2)
 
 
-class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DriftReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Distributions by variable (`score`, `<kind>.<input>`), of `users` between two event times (ms since 1970)."""
 
     bundle: str
@@ -109,9 +109,9 @@ def draw_sample(
     )
 
 
-def reference_of(
+def drift_reference_of(
     sample: Sample, vocabularies: Mapping[Kind, Mapping[str, Mapping[str, int]]], taken_from: str, bundle: str
-) -> Reference:
+) -> DriftReference:
     """Bins by the sample's own quantiles, and its counts in them."""
     distributions = {}
     for name, values in sample.values.items():
@@ -123,7 +123,7 @@ def reference_of(
         else:
             empty = Distribution(edges=(edges := quantile_edges(values)), categories=[], counts=[0] * (len(edges) + 2))
         distributions[name] = msgspec.structs.replace(empty, counts=empty.count(values).tolist())
-    return Reference(
+    return DriftReference(
         bundle=bundle,
         taken_from=taken_from,
         users=sample.users,
@@ -142,7 +142,7 @@ def quantile_edges(values: NDArray[np.floating] | NDArray[np.int64], bins: int =
     return [float(edge) for edge in np.unique(cuts)]
 
 
-def counts_of(sample: Sample, reference: Reference) -> dict[str, NDArray[np.int64]]:
+def counts_of(sample: Sample, reference: DriftReference) -> dict[str, NDArray[np.int64]]:
     """A sample counted in the bins of a reference, by variable."""
     return {
         name: distribution.count(sample.values[name])
@@ -151,28 +151,28 @@ def counts_of(sample: Sample, reference: Reference) -> dict[str, NDArray[np.int6
     }
 
 
-def reference_counts(reference: Reference) -> dict[str, NDArray[np.int64]]:
+def reference_counts(reference: DriftReference) -> dict[str, NDArray[np.int64]]:
     """The reference's own counts, by variable."""
     return {
         name: np.array(distribution.counts, dtype=np.int64) for name, distribution in reference.distributions.items()
     }
 
 
-def take_reference(source: ScoredSource, part: Part, taken_from: str) -> Reference:
+def take_drift_reference(source: ScoredSource, part: Part, taken_from: str) -> DriftReference:
     """The reference of a bundle from a part of a scored source: training takes the validation part, the latest data
     that it has seen and that the weights were not fitted to."""
     sample = draw_sample(source.sequences, rows_of_part(source.sequences, part), source.headline, source.truth)
-    return reference_of(sample, source.bundle.vocabularies, taken_from, source.bundle.fingerprint_hex)
+    return drift_reference_of(sample, source.bundle.vocabularies, taken_from, source.bundle.fingerprint_hex)
 
 
-def write_reference(reference: Reference, folder: Path) -> Path:
+def write_drift_reference(reference: DriftReference, folder: Path) -> Path:
     """Write `reference.json` into a bundle's folder; the bundle's fingerprint does not change."""
     path = folder / REFERENCE_FILE
     path.write_bytes(msgspec.json.format(msgspec.json.encode(reference), indent=1) + b"\n")
     return path
 
 
-def read_reference(bundle: Bundle) -> Reference | None:
+def read_drift_reference(bundle: Bundle) -> DriftReference | None:
     """The bundle's reference; None if it has none.
 
     Raises `BundleError` when the file is damaged or was taken with another bundle.
@@ -181,7 +181,7 @@ def read_reference(bundle: Bundle) -> Reference | None:
     if not path.is_file():
         return None
     try:
-        reference = msgspec.json.decode(path.read_bytes(), type=Reference)
+        reference = msgspec.json.decode(path.read_bytes(), type=DriftReference)
     except (msgspec.DecodeError, OSError) as error:
         raise BundleError(f"{path} is no reference ({error}); take it again with `foreshock reference`") from None
     if reference.bundle != bundle.fingerprint_hex:
