@@ -39,7 +39,7 @@ class Workload:
         """The first `events` events of `users` borrowers; of more, where so few would have to live into the future."""
         users = max(users, math.ceil(events / MOST_EVENTS_PER_USER))
         months = events // (users * EVENTS_PER_USER_MONTH) + 2
-        records = itertools.islice(Simulator(users=users, months=months, seed=seed).records(), events)
+        records = itertools.islice(Simulator(users=users, months=months, seed=seed).keyed_events(), events)
         return cls(users, list(records))
 
 

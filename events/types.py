@@ -124,8 +124,8 @@ def encode_event(event: Event) -> bytes:
     return _ENCODER.encode(event)
 
 
-KeyedEvent = tuple[Kind, bytes, bytes, int]
-"""Kind, key, value and event time in milliseconds."""
+KeyedEvent: TypeAlias = tuple[Kind, bytes, bytes, int]
+"""Kind, record key, record value and event time in milliseconds: what a producer needs to publish an event."""
 
 
 def keyed(events: Iterable[Event]) -> Iterator[KeyedEvent]:

@@ -67,8 +67,8 @@ def reference(
     It is taken from the validation part of the source, as `foreshock train` takes it. The bundle's fingerprint does not
     change.
     """
-    from model.evaluation.evaluate import progress_bars
     from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
+    from model.evaluation.evaluate import progress_bars
     from model.evaluation.scored_source import score_source
     from model.histories.splits import split
 

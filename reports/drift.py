@@ -23,7 +23,6 @@ from model.evaluation.drift import (
     compared,
     performance,
 )
-from model.evaluation.panel import Panel, label_panel, monthly_panel
 from model.evaluation.drift_reference import (
     SCORE,
     Distribution,
@@ -31,10 +30,11 @@ from model.evaluation.drift_reference import (
     Sample,
     counts_of,
     draw_sample,
+    drift_reference_of,
     read_drift_reference,
     reference_counts,
-    drift_reference_of,
 )
+from model.evaluation.panel import Panel, label_panel, monthly_panel
 from model.evaluation.scored_source import ScoredSource
 from model.evaluation.thresholds import MONTH_MS, alert_rate
 from model.histories.labels import known_by

@@ -12,7 +12,7 @@ from model.datasets.simulator.arrivals import delivered
 
 def keyed_events_of(dataset: Dataset) -> Iterator[KeyedEvent]:
     """A data set's events as they are published. The simulator writes its bytes without making objects first."""
-    return dataset.records() if isinstance(dataset, Simulator) else keyed(dataset.events())
+    return dataset.keyed_events() if isinstance(dataset, Simulator) else keyed(dataset.events())
 
 
 def arrivals_of(dataset: Dataset, late_share: float, twice_share: float, seed: int) -> Iterator[KeyedEvent]:

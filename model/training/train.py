@@ -25,9 +25,9 @@ from model.bundle import Bundle, Training
 from model.datasets.dataset import Dataset, Outcome
 from model.datasets.recipe import Recipe, recipe_of
 from model.evaluation.card import card_figures, write_card
+from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
 from model.evaluation.evaluate import GRACE_DAYS, judge, label_metrics, load_sequences, progress_bars
 from model.evaluation.playback import score_sequences
-from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
 from model.evaluation.scored_source import scored, scored_users
 from model.histories.arrears import judged_events
 from model.histories.labels import Truth, truth_of

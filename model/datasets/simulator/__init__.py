@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from events.types import KINDS, Event
+from events.types import KINDS, Event, KeyedEvent
 from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
 from model.datasets.simulator import economy, hazard, life
-from model.datasets.simulator.arrivals import LATE_SHARE, TWICE_SHARE, Record, delivered
+from model.datasets.simulator.arrivals import LATE_SHARE, TWICE_SHARE, delivered
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
 from model.datasets.simulator.calendar import Calendar
 from model.datasets.simulator.drafts import DAY_S, Draft
@@ -82,7 +82,7 @@ class Simulator:
         for week in self._weekly():
             yield from week.events
 
-    def records(self) -> Iterator[Record]:
+    def keyed_events(self) -> Iterator[KeyedEvent]:
         """The same events, encoded as `encode_event` does, with their kind, key and event time (ms): for publishing."""
         keys = [user_id.encode() for user_id in self.user_ids()]
         encode = msgspec.json.Encoder().encode  # what `encode_event` calls, without the call in between
@@ -95,9 +95,9 @@ class Simulator:
                 strict=True,
             )
 
-    def arrivals(self, late_share: float = LATE_SHARE, twice_share: float = TWICE_SHARE) -> Iterator[Record]:
-        """The records as a topic may get them: some late and so out of order, some twice; see `delivered`."""
-        return delivered(self.records(), self.seed, late_share, twice_share)
+    def arrivals(self, late_share: float = LATE_SHARE, twice_share: float = TWICE_SHARE) -> Iterator[KeyedEvent]:
+        """The events as a topic may get them: some late and so out of order, some twice; see `delivered`."""
+        return delivered(self.keyed_events(), self.seed, late_share, twice_share)
 
     def outcomes(self) -> dict[str, Outcome]:
         """The truth: onset of 60 or more days past due within the period, and the latent story."""

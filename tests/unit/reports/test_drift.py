@@ -19,8 +19,8 @@ from events.columns import DAY_MS
 from foreshock import app
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
-from model.evaluation.evaluate import progress_bars
 from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
+from model.evaluation.evaluate import progress_bars
 from model.evaluation.scored_source import ScoredSource, score_source
 from model.histories.splits import split
 from reports.drift import DriftError, DriftReport, Period, drift_of_source

@@ -58,13 +58,13 @@ def test_records_are_the_events_encoded():
         (event.KIND, event.user_id.encode(), encode_event(event), moment_ms(event)) for event in simulator.events()
     ]
 
-    assert list(simulator.records()) == expected
+    assert list(simulator.keyed_events()) == expected
 
 
 def test_every_record_is_a_valid_event():
     decoders = {kind: msgspec.json.Decoder(EVENT_TYPES[kind]) for kind in KINDS}
 
-    for kind, key, value, time_ms in Simulator(users=300, months=5, seed=2).records():
+    for kind, key, value, time_ms in Simulator(users=300, months=5, seed=2).keyed_events():
         event = decoders[kind].decode(value)
         assert (event.user_id.encode(), moment_ms(event)) == (key, time_ms)
 
@@ -309,7 +309,7 @@ def test_what_is_told_does_not_depend_on_what_comes_later():
     until_ms = moment_ms_of(dt.date(2023, 1, 1)) + 70 * DAY_MS
 
     def told(simulator):
-        records = list(simulator.records())
+        records = list(simulator.keyed_events())
         return [record for record in records if record[3] < until_ms], records
 
     (early, whole), (other_early, other_whole) = told(Simulator(**options)), told(Otherwise(**options))

@@ -15,8 +15,8 @@ from foreshock import app
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.evaluation.card import CARD_FILE, CardFigures, card, card_figures, write_card
-from model.evaluation.evaluate import progress_bars
 from model.evaluation.drift_reference import REFERENCE_FILE, read_drift_reference
+from model.evaluation.evaluate import progress_bars
 from model.evaluation.scored_source import ScoredSource, score_source, scored_users
 from stream.settings import PRETRAINED_BUNDLE
 

@@ -17,8 +17,8 @@ from model.evaluation.drift import (
     performance,
     population_stability,
 )
-from model.evaluation.panel import Panel
 from model.evaluation.drift_reference import Distribution, quantile_edges
+from model.evaluation.panel import Panel
 from model.statistics.distributions import chi_square_quantile
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]

@@ -19,10 +19,10 @@ from model.evaluation.drift_reference import (
     Distribution,
     counts_of,
     draw_sample,
+    drift_reference_of,
     quantile_edges,
     read_drift_reference,
     reference_counts,
-    drift_reference_of,
     write_drift_reference,
 )
 from model.histories.labels import Truth

@@ -19,8 +19,8 @@ from model.bundle import Bundle
 from model.datasets.dataset import Dataset, Outcome
 from model.datasets.sources import open_dataset
 from model.evaluation.card import CARD_FILE
-from model.evaluation.evaluate import evaluate, load_sequences, progress_bars
 from model.evaluation.drift_reference import REFERENCE_FILE, read_drift_reference
+from model.evaluation.evaluate import evaluate, load_sequences, progress_bars
 from model.histories.labels import Truth, truth_of
 from model.histories.splits import Part, split
 from model.training.forward_pass import score_users

@@ -41,7 +41,7 @@ def test_without_shares_records_arrive_as_they_happened():
 
 def test_a_portfolio_arrives_a_little_out_of_order_and_a_little_too_often():
     simulator = Simulator(users=60, months=4, seed=2)
-    records, arrived = list(simulator.records()), list(simulator.arrivals())
+    records, arrived = list(simulator.keyed_events()), list(simulator.arrivals())
 
     late = sum(later[3] < earlier[3] for earlier, later in pairwise(arrived))
     assert set(arrived) == set(records)
