@@ -34,9 +34,9 @@ def compare(
     users: Annotated[int, typer.Option(min=10, help="Simulated borrowers.")] = 4_000,
     months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation, the folds, the training, the draws.")] = 1,
-    entrants: Annotated[
+    candidates: Annotated[
         list[str] | None,
-        typer.Option(help="Who takes part; give it once per name.", show_default="all"),
+        typer.Option("--entrants", help="Who takes part; give it once per name.", show_default="all"),
     ] = None,
     folds: Annotated[int, typer.Option(min=1, max=5, help="How many of the five folds to judge.")] = 5,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the users for the intervals.")] = 200,
@@ -57,7 +57,7 @@ def compare(
 
     try:
         everyone = roster(source, epochs, weight_decay, threads)
-        wanted, with_ensemble = chosen(everyone, entrants or ())
+        wanted, with_ensemble = chosen(everyone, candidates or ())
     except ImportError as error:
         fail(f"{error}; comparing needs PyTorch and more: pip install -c constraints.txt '.[train]'")
     except RosterError as error:
@@ -65,7 +65,7 @@ def compare(
     options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     settings = {"folds": folds, "resamples": bootstrap, "with_ensemble": with_ensemble}
     facts = {
-        "command": _command(source, path, options, entrants or [], seed, folds, bootstrap, epochs, weight_decay),
+        "command": _command(source, path, options, candidates or [], seed, folds, bootstrap, epochs, weight_decay),
         "simulated": {"users": users, "months": months} if source == "simulator" else None,
         "training": {"epochs": epochs, "weight_decay": weight_decay},
     }
@@ -119,7 +119,7 @@ def _command(
     source: Source,
     path: Path | None,
     options: dict[str, int],
-    entrants: list[str],
+    candidates: list[str],
     seed: int,
     folds: int,
     bootstrap: int,
@@ -132,7 +132,7 @@ def _command(
     words += [word for name, value in options.items() if name != "seed" for word in (f"--{name}", str(value))]
     words += ["--seed", str(seed), "--folds", str(folds), "--bootstrap", str(bootstrap), "--epochs", str(epochs)]
     words += ["--weight-decay", f"{weight_decay:g}"]
-    words += [word for name in entrants for word in ("--entrants", name)]
+    words += [word for name in candidates for word in ("--entrants", name)]
     return shlex.join(words)
 
 

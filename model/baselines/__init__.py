@@ -10,18 +10,18 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from model.comparison.entrant import Entrant
+from model.comparison.candidate import Candidate
 
 
-def _made_by(module: str, name: str, **options: Any) -> Callable[[], Entrant]:
-    def make() -> Entrant:
-        entrant: Entrant = getattr(import_module(f"model.baselines.{module}"), name)(**options)
-        return entrant
+def _made_by(module: str, name: str, **options: Any) -> Callable[[], Candidate]:
+    def make() -> Candidate:
+        candidate: Candidate = getattr(import_module(f"model.baselines.{module}"), name)(**options)
+        return candidate
 
     return make
 
 
-CHALLENGERS: dict[str, Callable[[], Entrant]] = {
+CHALLENGERS: dict[str, Callable[[], Candidate]] = {
     "lightgbm": _made_by("boosting", "Boosting", balance="weights"),
     "lightgbm-smote": _made_by("boosting", "Boosting", balance="smote"),
     "logistic-regression": _made_by("logistic", "Logistic"),

@@ -69,7 +69,7 @@ class Platt:
 
 
 class Challenger(ABC):
-    """An `Entrant` that scores rows by itself; see `model.comparison.entrant`."""
+    """A `Candidate` that scores rows by itself; see `model.comparison.candidate`."""
 
     name: str
     kind: Literal["served", "challenger", "oracle"] = "challenger"
@@ -91,14 +91,14 @@ class Challenger(ABC):
 
     @abstractmethod
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
-        """Learn; see `Entrant.fit`."""
+        """Learn; see `Candidate.fit`."""
 
     @abstractmethod
     def score_rows(self, sequences: Sequences, rows: Ints) -> Floats:
         """Scores right after the events `rows` (ascending positions in the merged order), float64 `[rows]`."""
 
     def score(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of the users' events, float32 `[N]`, NaN elsewhere; see `Entrant.score`."""
+        """Scores of the users' events, float32 `[N]`, NaN elsewhere; see `Candidate.score`."""
         sequences = problem.sequences
         scores = np.full(len(sequences.times_ms), np.nan, dtype=np.float32)
         for chunk in chunks_of_users(sequences, np.unique(users), EVENTS_PER_CHUNK):

@@ -47,7 +47,7 @@ def told_hazards(
 
 
 class Oracle:
-    """An `Entrant` that passes on hazards. They are shares of simulated futures and carry their sampling noise.
+    """A `Candidate` that passes on hazards. They are shares of simulated futures and carry their sampling noise.
 
     It scores what is judged, the examples of validation and test, and nothing else: futures cost milliseconds each day.
     With `validation_users` it is asked for a seeded sample of so many of the validation part, which only sets
@@ -76,7 +76,8 @@ class Oracle:
         self._progress = progress
 
     def score(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Hazards right after each example of `users`, NaN for other events too; see `Entrant.score`. Raises as `fit`.
+        """Hazards right after each example of `users`, NaN for other events too; see `Candidate.score`. Raises as
+        `fit`.
 
         All events of a user's day share one: it is asked for once per user and day.
         """

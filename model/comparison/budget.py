@@ -21,7 +21,7 @@ EARLY_DAYS = 30.0
 
 @dataclass(frozen=True)
 class Operating:
-    """Where an entrant operates under a budget: a share `of_lower` of the users, taken at random, is watched at the
+    """Where a candidate operates under a budget: a share `of_lower` of the users, taken at random, is watched at the
     threshold `lower`, the others at `upper`.
 
     Scores with few distinct values (a rule) cannot meet a budget by one threshold; two, mixed, meet it exactly, as

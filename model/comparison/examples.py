@@ -1,6 +1,6 @@
 """What a part asks: which scores are judged, and what came true of them.
 
-The same questions for every entrant; knows no scores.
+The same questions for every candidate; knows no scores.
 """
 
 from __future__ import annotations

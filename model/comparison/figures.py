@@ -1,4 +1,4 @@
-"""Figures of an entrant over the test parts of a setting: ranking, calibration, early warning, with intervals by user.
+"""Figures of a candidate on the test parts of a setting: ranking, calibration, early warning, with intervals by user.
 
 Ranking is measured within each problem and averaged, because scores of models fitted apart are not comparable in rank;
 calibration and alerts are pooled, because probabilities and budgets are. Holds no threshold that a target depends on.
@@ -33,7 +33,7 @@ Draws = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Court:
-    """What all entrants of a setting are judged by: questions, segments and draws, made once."""
+    """What all candidates of a setting are judged by: questions, segments and draws, made once."""
 
     problems: Sequence[Problem]
     examples: Sequence[Examples]
@@ -42,7 +42,7 @@ class Court:
 
     @classmethod
     def convene(cls, problems: Sequence[Problem], resamples: int) -> Court:
-        """Draws depend on the problems' seed and sizes alone, so two entrants can be compared draw by draw."""
+        """Draws depend on the problems' seed and sizes alone, so two candidates can be compared draw by draw."""
         return cls(
             problems=problems,
             examples=[examples_of(problem, problem.parts.test) for problem in problems],
@@ -63,7 +63,7 @@ class Court:
 
 @dataclass(frozen=True)
 class Figures:
-    """What an entrant came to: the row of the table, details, and the draws that differences are taken from."""
+    """What a candidate came to: the row of the table, details, and the draws that differences are taken from."""
 
     row: dict[str, Any]
     horizons: dict[str, dict[str, Any]]
@@ -73,7 +73,7 @@ class Figures:
 
 
 def figures(court: Court, trials: Sequence[Trial], budgets: Sequence[float] = BUDGETS) -> Figures:
-    """Figures of one entrant's trials, in the order of the court's problems."""
+    """Figures of one candidate's trials, in the order of the court's problems."""
     headline = court.problems[0].headline_days
     at_headline = _judged(court, trials, headline, None)
     by_budget = {budget: _alerts(court, trials, budget) for budget in budgets}
@@ -101,7 +101,7 @@ def figures(court: Court, trials: Sequence[Trial], budgets: Sequence[float] = BU
 
 
 def validation_auc(problems: Sequence[Problem], trials: Sequence[Trial]) -> float | None:
-    """Mean AUC over the problems' validation parts at the headline horizon: what may choose between entrants."""
+    """Mean AUC over the problems' validation parts at the headline horizon: what may choose between candidates."""
     found = []
     for problem, trial in zip(problems, trials, strict=True):
         rows, _, happened = examples_of(problem, problem.parts.validation).of(problem.headline_days)
@@ -142,7 +142,7 @@ def _judged(
 
 
 def _scores_at(problem: Problem, trial: Trial, horizon_days: int) -> tuple[NDArray[np.float32], bool]:
-    """A trial's scores for a horizon, and whether they are probabilities of that horizon. Entrants that score the
+    """A trial's scores for a horizon, and whether they are probabilities of that horizon. Candidates that score the
     headline alone are ranked by it at every horizon."""
     if horizon_days == problem.headline_days:
         return trial.scores, trial.is_probability

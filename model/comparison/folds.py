@@ -1,4 +1,4 @@
-"""Poses the problems of a source: who is learnt from, when, and who is judged. The same for every entrant.
+"""Poses the problems of a source: who is learnt from, when, and who is judged. The same for every candidate.
 
 Simulator: later months of users who were held out. Taiwan and Berka: five folds by client, stratified by the label.
 Auto loans: early months against later ones, over five folds of loans and from each deal to the other.

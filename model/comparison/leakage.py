@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from events.columns import FIRST_CATEGORY_CODE
 from events.types import KINDS
-from model.comparison.entrant import Entrant
+from model.comparison.candidate import Candidate
 from model.comparison.problem import Problem
 from model.histories.labels import NEVER_MS
 from model.histories.splits import Part
@@ -110,30 +110,30 @@ def without_future(problem: Problem, users: NDArray[np.int64], at_ms: int) -> Pr
     )
 
 
-def check_blind_to_future(entrant: Entrant, problem: Problem, users: NDArray[np.int64], at_ms: int) -> None:
-    """A fitted entrant's scores of `users` before `at_ms` are equal bit by bit whatever those users do later, and
+def check_blind_to_future(candidate: Candidate, problem: Problem, users: NDArray[np.int64], at_ms: int) -> None:
+    """A fitted candidate's scores of `users` before `at_ms` are equal bit by bit whatever those users do later, and
     whether or not they do anything. Raises `LeakError`.
     """
     past = problem.sequences.events_before(at_ms)
-    found = _past_scores(entrant, problem, users, past)
+    found = _past_scores(candidate, problem, users, past)
     for what, otherwise in (
         ("is another", with_other_future(problem, users, at_ms, seed=problem.seed)),
         ("is missing", without_future(problem, users, at_ms)),
     ):
-        differs = found.view(np.uint32) != _past_scores(entrant, otherwise, users, past).view(np.uint32)
+        differs = found.view(np.uint32) != _past_scores(candidate, otherwise, users, past).view(np.uint32)
         if differs.any():
             owner = np.repeat(users, past[users])[differs][0]
             raise LeakError(
-                f"{problem.name}: {entrant.name} gives {int(differs.sum())} of {len(found)} past events another score "
-                f"when the future {what}, first for user {problem.sequences.user_ids[owner]}"
+                f"{problem.name}: {candidate.name} gives {int(differs.sum())} of {len(found)} past events another "
+                f"score when the future {what}, first for user {problem.sequences.user_ids[owner]}"
             )
 
 
 def _past_scores(
-    entrant: Entrant, problem: Problem, users: NDArray[np.int64], past: NDArray[np.int64]
+    candidate: Candidate, problem: Problem, users: NDArray[np.int64], past: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Scores of each of `users`' first `past` events, user after user."""
-    scores = entrant.score(problem, users)
+    scores = candidate.score(problem, users)
     starts = problem.sequences.merged_starts
     return np.concatenate([np.zeros(0, np.float32), *(scores[starts[u] : starts[u] + past[u]] for u in users)])
 

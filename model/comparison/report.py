@@ -1,4 +1,4 @@
-"""Runs a comparison and writes it down: every setting of a source, every entrant, one table each.
+"""Runs a comparison and writes it down: every setting of a source, every candidate, one table each.
 
 The report holds plain values, for JSON; `model.comparison.page` turns it into a document.
 """
@@ -31,7 +31,7 @@ class ComparisonError(RuntimeError):
 
 def compare(
     dataset: Dataset,
-    entrants: Mapping[str, Constructor],
+    candidates: Mapping[str, Constructor],
     folder: Path,
     progress: Progress,
     *,
@@ -41,16 +41,16 @@ def compare(
     with_ensemble: bool = True,
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train and judge `entrants` on every setting of a source; what is in `folder` already is not trained again.
+    """Train and judge `candidates` on every setting of a source; what is in `folder` already is not trained again.
 
     `facts` go into the report as they are (command, environment). `rows` are the first setting's. Raises
-    `ComparisonError` without entrants, and what `pose` and the entrants raise.
+    `ComparisonError` without candidates, and what `pose` and the candidates raise.
     """
-    if not entrants:
-        raise ComparisonError("no entrant takes part; name some with --entrants or leave the option out")
+    if not candidates:
+        raise ComparisonError("no candidate takes part; name some with --entrants or leave the option out")
     settings = pose(dataset, seed, progress, folds)
     held = [
-        _hold(dataset.name, setting, entrants, folder / slug(setting.name), progress, resamples, with_ensemble)
+        _hold(dataset.name, setting, candidates, folder / slug(setting.name), progress, resamples, with_ensemble)
         for setting in settings
     ]
     return {
@@ -69,13 +69,13 @@ def compare(
 def _hold(
     source: str,
     setting: Setting,
-    entrants: Mapping[str, Constructor],
+    candidates: Mapping[str, Constructor],
     folder: Path,
     progress: Progress,
     resamples: int,
     with_ensemble: bool,
 ) -> dict[str, Any]:
-    trials = _trials(setting, entrants, folder, progress)
+    trials = _trials(setting, candidates, folder, progress)
     best = _best_served(setting.problems, trials)
     if with_ensemble and best is not None and LIGHTGBM in trials:
         trials[ENSEMBLE] = [
@@ -85,8 +85,8 @@ def _hold(
     task = progress.add_task("measuring", total=len(trials))
     court = Court.convene(setting.problems, resamples)
     measured: dict[str, Figures] = {}
-    for name, of_entrant in trials.items():
-        measured[name] = figures(court, of_entrant)
+    for name, of_candidate in trials.items():
+        measured[name] = figures(court, of_candidate)
         progress.advance(task)
     progress.remove_task(task)
     return {
@@ -106,11 +106,11 @@ def _hold(
 
 
 def _trials(
-    setting: Setting, entrants: Mapping[str, Constructor], folder: Path, progress: Progress
+    setting: Setting, candidates: Mapping[str, Constructor], folder: Path, progress: Progress
 ) -> dict[str, list[Trial]]:
     trials: dict[str, list[Trial]] = {}
-    task = progress.add_task(setting.name, total=len(entrants) * len(setting.problems))
-    for name, make in entrants.items():
+    task = progress.add_task(setting.name, total=len(candidates) * len(setting.problems))
+    for name, make in candidates.items():
         trials[name] = []
         for problem in setting.problems:
             progress.update(task, description=f"{setting.name}: {name}, {problem.name}")
@@ -142,9 +142,9 @@ def _remove(progress: Progress, tasks: Sequence[TaskID]) -> None:
 def _best_served(problems: Sequence[Problem], trials: Mapping[str, Sequence[Trial]]) -> str | None:
     """The served model that validation likes best; the test part has no say in who stands for all."""
     served = {
-        name: validation_auc(problems, of_entrant) or 0.0
-        for name, of_entrant in trials.items()
-        if of_entrant[0].kind == "served"
+        name: validation_auc(problems, of_candidate) or 0.0
+        for name, of_candidate in trials.items()
+        if of_candidate[0].kind == "served"
     }
     return max(served, key=served.__getitem__) if served else None
 

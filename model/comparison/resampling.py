@@ -33,7 +33,7 @@ class Interval:
 
 def draw_users(users: int, resamples: int, seed: int) -> Weights:
     """The sample itself and `resamples` draws of as many users with replacement. Equal arguments, equal draws: figures
-    of different entrants can be compared draw by draw."""
+    of different candidates can be compared draw by draw."""
     if not users:
         return np.ones((resamples + 1, 0))
     drawn = np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), size=resamples)

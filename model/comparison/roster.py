@@ -8,11 +8,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TypeAlias
 
+from model.comparison.candidate import Candidate
 from model.comparison.ensemble import NAME as ENSEMBLE
-from model.comparison.entrant import Entrant
 from model.comparison.targets import ATTAINABLE, ORACLE
 
-Constructor: TypeAlias = Callable[[], Entrant]
+Constructor: TypeAlias = Callable[[], Candidate]
 
 BASELINES = "model.baselines"
 ORACLE_SOURCES = frozenset({"simulator"})
@@ -20,11 +20,11 @@ ORACLE_SOURCES = frozenset({"simulator"})
 
 
 class RosterError(ValueError):
-    """A name is no entrant's; the message lists those that are."""
+    """A name is no candidate's; the message lists those that are."""
 
 
 def roster(source: str, epochs: int, weight_decay: float = 0.0, threads: int = 1) -> dict[str, Constructor]:
-    """Every entrant for a source: served models, challengers, and the oracles where there are any.
+    """Every candidate for a source: served models, challengers, and the oracles where there are any.
 
     `epochs` and `weight_decay` are of the served models' training.
     """
@@ -34,13 +34,13 @@ def roster(source: str, epochs: int, weight_decay: float = 0.0, threads: int = 1
 def chosen(everyone: Mapping[str, Constructor], names: Iterable[str]) -> tuple[dict[str, Constructor], bool]:
     """Those named, in the order of the roster, or all without names; and whether the ensemble is wanted.
 
-    The ensemble is no entrant of its own: it needs a served model and a challenger among those chosen.
+    The ensemble is no candidate of its own: it needs a served model and a challenger among those chosen.
     """
     wanted = list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in everyone and name != ENSEMBLE]
     if unknown:
         known = ", ".join((*everyone, ENSEMBLE))
-        raise RosterError(f"no entrant is called {', '.join(unknown)}; choose from {known}")
+        raise RosterError(f"no candidate is called {', '.join(unknown)}; choose from {known}")
     if not wanted:
         return dict(everyone), True
     return {name: make for name, make in everyone.items() if name in wanted}, ENSEMBLE in wanted

@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from events.types import KINDS
 from model.bundle import Bundle, Training
-from model.comparison.entrant import EntrantKind
+from model.comparison.candidate import CandidateKind
 from model.comparison.problem import Problem
 from model.datasets.recipe import recipe_of
 from model.evaluation.playback import merged_rows, score_sequences
@@ -34,9 +34,9 @@ FLOAT_BYTES = 4
 
 
 class Served:
-    """An `Entrant` for one architecture; its bundle stays in the folder `bundle` of its trial."""
+    """A `Candidate` for one architecture; its bundle stays in the folder `bundle` of its trial."""
 
-    kind: EntrantKind = "served"
+    kind: CandidateKind = "served"
     is_probability = True
 
     def __init__(
@@ -129,7 +129,7 @@ class Served:
         self._us_per_event = microseconds_per_event(self._bundle, sequences, problem.parts.test.users)
 
     def score(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Entrant.score`."""
+        """See `Candidate.score`."""
         bundle = self._fitted()
         scores: NDArray[np.float32] = self.score_horizons(problem, users)[:, bundle.headline].copy()
         return scores

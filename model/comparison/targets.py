@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Standing:
-    """The figures that targets are taken from: of each entrant by name, and which served model stands for all.
+    """The figures that targets are taken from: of each candidate by name, and which served model stands for all.
 
     `best` was chosen on validation.
     """
@@ -53,7 +53,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Target:
-    """`figure` is computed from the draws of the entrants that it `needs` (keys of `Standing.names`); `inflated` as
+    """`figure` is computed from the draws of the candidates that it `needs` (keys of `Standing.names`); `inflated` as
     `resampling.interval` takes it."""
 
     text: str
@@ -64,7 +64,7 @@ class Target:
     inflated: bool = False
 
     def judge(self, standing: Standing) -> dict[str, Any]:
-        """The target with the figure, its interval, and whether it is met; None where an entrant did not take part."""
+        """The target with the figure, its interval, and whether it is met; None where a candidate is absent."""
         names = [standing.names[need] for need in self.needs]
         result: dict[str, Any] = {"target": self.text, "needed": self.bound, "at_most": self.at_most, "of": names}
         if any(name not in standing.figures for name in names):

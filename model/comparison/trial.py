@@ -1,4 +1,4 @@
-"""A trial: one entrant fitted to one problem, its scores kept in a folder, so that a stopped comparison goes on.
+"""A trial: one candidate fitted to one problem, its scores kept in a folder, so that a stopped comparison goes on.
 
 Knows nothing of how scores are judged.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from model.comparison.entrant import Entrant, EntrantKind
+from model.comparison.candidate import Candidate, CandidateKind
 from model.comparison.leakage import check_blind_to_future
 from model.comparison.problem import Problem
 from model.evaluation.playback import merged_rows
@@ -31,16 +31,16 @@ RECORD_FILE = "trial.json"
 
 @runtime_checkable
 class ScoresHorizons(Protocol):
-    """An entrant that gives a probability for every horizon of the problem, not for the headline alone."""
+    """A candidate that gives a probability for every horizon of the problem, not for the headline alone."""
 
     def score_horizons(self, problem: Problem, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As `Entrant.score`: float32 `[N, horizons]`."""
+        """As `Candidate.score`: float32 `[N, horizons]`."""
         ...
 
 
 @runtime_checkable
 class HasSettings(Protocol):
-    """An entrant with settings that decide its scores beside the problem."""
+    """A candidate with settings that decide its scores beside the problem."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -50,7 +50,7 @@ class HasSettings(Protocol):
 
 @runtime_checkable
 class HasSettingsOn(Protocol):
-    """An entrant with settings that depend on the problem's source."""
+    """A candidate with settings that depend on the problem's source."""
 
     def settings_on(self, problem: Problem) -> Mapping[str, Any]:
         """Plain values, beside its other settings."""
@@ -67,14 +67,14 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Trial:
-    """Scores of a problem's validation and test users, float32 `[N]`, NaN for others (see `Entrant.score`), and what
+    """Scores of a problem's validation and test users, float32 `[N]`, NaN for others (see `Candidate.score`), and what
     they cost.
 
-    `horizon_scores` `[N, horizons]` where the entrant gives them.
+    `horizon_scores` `[N, horizons]` where the candidate gives them.
     """
 
     name: str
-    kind: EntrantKind
+    kind: CandidateKind
     is_probability: bool
     scores: NDArray[np.float32]
     horizon_scores: NDArray[np.float32] | None
@@ -83,42 +83,42 @@ class Trial:
     fit_seconds: float
 
 
-def run_trial(entrant: Entrant, problem: Problem, folder: Path, progress: Progress) -> Trial:
-    """Fit and score, or read what an earlier run of the same entrant on the same problem left in `folder`.
+def run_trial(candidate: Candidate, problem: Problem, folder: Path, progress: Progress) -> Trial:
+    """Fit and score, or read what an earlier run of the same candidate on the same problem left in `folder`.
 
-    Raises what the entrant's `fit` raises, and `LeakError` when its scores depend on the future (an oracle's
+    Raises what the candidate's `fit` raises, and `LeakError` when its scores depend on the future (an oracle's
     are not checked).
     """
-    own = folder / slug(problem.name) / slug(entrant.name)
-    key = _key(entrant, problem)
+    own = folder / slug(problem.name) / slug(candidate.name)
+    key = _key(candidate, problem)
     users = np.union1d(problem.parts.validation.users, problem.parts.test.users)
-    earlier = _read(own, key, entrant, problem, users)
+    earlier = _read(own, key, candidate, problem, users)
     if earlier is not None:
         return earlier
     own.mkdir(parents=True, exist_ok=True)
     (own / RECORD_FILE).unlink(missing_ok=True)
     started = time.monotonic()
-    entrant.fit(problem, own, progress)
+    candidate.fit(problem, own, progress)
     seconds = round(time.monotonic() - started, 1)
-    if entrant.kind != "oracle":
+    if candidate.kind != "oracle":
         # An oracle knows the process: it reads the simulator, not the events, so another future changes nothing that it
         # is asked, and what it believes of one user depends a little on who else is asked for.
-        _check_blind(entrant, problem)
-    scores = entrant.score(problem, users)
-    horizons = entrant.score_horizons(problem, users) if isinstance(entrant, ScoresHorizons) else None
+        _check_blind(candidate, problem)
+    scores = candidate.score(problem, users)
+    horizons = candidate.score_horizons(problem, users) if isinstance(candidate, ScoresHorizons) else None
     record = _Record(
         key=key,
-        is_probability=entrant.is_probability,
-        us_per_event=entrant.us_per_event,
-        state_bytes=entrant.state_bytes,
+        is_probability=candidate.is_probability,
+        us_per_event=candidate.us_per_event,
+        state_bytes=candidate.state_bytes,
         fit_seconds=seconds,
     )
     _write(own, record, merged_rows(problem.sequences, users), scores, horizons)
-    return _trial(entrant, record, scores, horizons)
+    return _trial(candidate, record, scores, horizons)
 
 
 def problem_fingerprint(problem: Problem) -> str:
-    """SHA-256 over all that an entrant is given: histories, vocabularies, parts, truth, question and seed."""
+    """SHA-256 over all that a candidate is given: histories, vocabularies, parts, truth, question and seed."""
     digest = hashlib.sha256()
     asked = (problem.name, problem.headline_days, problem.horizons_days, problem.task, problem.seed)
     digest.update(repr(asked).encode())
@@ -137,22 +137,22 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _key(entrant: Entrant, problem: Problem) -> str:
-    settings = dict(entrant.settings) if isinstance(entrant, HasSettings) else {}
-    if isinstance(entrant, HasSettingsOn):
-        settings |= entrant.settings_on(problem)
-    described = msgspec.json.encode([problem_fingerprint(problem), entrant.name, settings], order="sorted")
+def _key(candidate: Candidate, problem: Problem) -> str:
+    settings = dict(candidate.settings) if isinstance(candidate, HasSettings) else {}
+    if isinstance(candidate, HasSettingsOn):
+        settings |= candidate.settings_on(problem)
+    described = msgspec.json.encode([problem_fingerprint(problem), candidate.name, settings], order="sorted")
     return hashlib.sha256(described).hexdigest()
 
 
-def _check_blind(entrant: Entrant, problem: Problem) -> None:
+def _check_blind(candidate: Candidate, problem: Problem) -> None:
     """On the test users with most events, all of it otherwise after the middle of their events."""
     test = problem.parts.test
     if not len(test.users):
         return
     users = np.sort(test.users[np.argsort(-test.counts, kind="stable")[:WATCHED_USERS]])
     at_ms = int(np.median(problem.sequences.times_ms[merged_rows(problem.sequences, users)]))
-    check_blind_to_future(entrant, problem, users, at_ms)
+    check_blind_to_future(candidate, problem, users, at_ms)
 
 
 def _write(
@@ -170,7 +170,7 @@ def _write(
     (folder / RECORD_FILE).write_bytes(msgspec.json.encode(record))
 
 
-def _read(folder: Path, key: str, entrant: Entrant, problem: Problem, users: NDArray[np.int64]) -> Trial | None:
+def _read(folder: Path, key: str, candidate: Candidate, problem: Problem, users: NDArray[np.int64]) -> Trial | None:
     try:
         record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Record)
     except (OSError, msgspec.DecodeError):
@@ -181,7 +181,7 @@ def _read(folder: Path, key: str, entrant: Entrant, problem: Problem, users: NDA
     with np.load(folder / SCORES_FILE, allow_pickle=False) as kept:
         scores = _spread(kept["scores"], rows, problem)
         horizons = _spread(kept["horizons"], rows, problem) if "horizons" in kept.files else None
-    return _trial(entrant, record, scores, horizons)
+    return _trial(candidate, record, scores, horizons)
 
 
 def _spread(values: NDArray[np.float32], rows: NDArray[np.int64], problem: Problem) -> NDArray[np.float32]:
@@ -191,11 +191,11 @@ def _spread(values: NDArray[np.float32], rows: NDArray[np.int64], problem: Probl
 
 
 def _trial(
-    entrant: Entrant, record: _Record, scores: NDArray[np.float32], horizons: NDArray[np.float32] | None
+    candidate: Candidate, record: _Record, scores: NDArray[np.float32], horizons: NDArray[np.float32] | None
 ) -> Trial:
     return Trial(
-        name=entrant.name,
-        kind=entrant.kind,
+        name=candidate.name,
+        kind=candidate.kind,
         is_probability=record.is_probability,
         scores=scores,
         horizon_scores=horizons,

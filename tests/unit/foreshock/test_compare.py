@@ -18,11 +18,11 @@ runner = CliRunner()
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--entrants", "xgboost"], 2, "no entrant is called xgboost; choose from lstm-attention"),
+        (["--entrants", "xgboost"], 2, "no candidate is called xgboost; choose from lstm-attention"),
         (["--source", "taiwan"], 1, "name it with --path"),
         (["--source", "taiwan", "--path", "nowhere.csv"], 1, "nowhere.csv does not exist"),
         (["--path", "somewhere"], 1, "source simulator reads no file"),
-        (["--users", "20", "--months", "2", "--entrants", "ensemble"], 1, "no entrant takes part"),
+        (["--users", "20", "--months", "2", "--entrants", "ensemble"], 1, "no candidate takes part"),
         (["--users", "20", "--months", "2", "--entrants", "lstm-attention"], 1, "take more users or months"),
     ],
 )

@@ -20,7 +20,7 @@ from model.baselines.challenger import ChallengerError, Lesson, Platt
 from model.baselines.examples import examples_of
 from model.baselines.oversampling import Oversampled, smote
 from model.baselines.windows import Features, window_features
-from model.comparison.entrant import Entrant
+from model.comparison.candidate import Candidate
 from model.comparison.problem import Problem
 from model.evaluation.evaluate import progress_bars
 from model.evaluation.playback import merged_rows
@@ -32,51 +32,51 @@ BLIND = {"3-sigma", "autoencoder"}
 """Learn no outcome; their ranking of this small portfolio is not asked for."""
 
 
-def fitted(entrant: Entrant, problem: Problem, folder: Path) -> Entrant:
+def fitted(candidate: Candidate, problem: Problem, folder: Path) -> Candidate:
     with progress_bars(False) as bars:
-        entrant.fit(problem, folder, bars)
-    return entrant
+        candidate.fit(problem, folder, bars)
+    return candidate
 
 
-def made(name: str) -> Entrant:
+def made(name: str) -> Candidate:
     if name.startswith("lightgbm"):
         return Boosting("smote" if name.endswith("smote") else "weights", trials=2, rounds=30, pictures=False)
     return CHALLENGERS[name]()
 
 
 @pytest.fixture(scope="module", params=sorted(CHALLENGERS))
-def entrant(request: pytest.FixtureRequest, problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Entrant:
-    return fitted(made(request.param), problem, tmp_path_factory.mktemp("entrant"))
+def candidate(request: pytest.FixtureRequest, problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Candidate:
+    return fitted(made(request.param), problem, tmp_path_factory.mktemp("candidate"))
 
 
-def test_scores_are_those_asked_for(entrant: Entrant, problem: Problem) -> None:
+def test_scores_are_those_asked_for(candidate: Candidate, problem: Problem) -> None:
     users = problem.parts.test.users
-    scores = entrant.score(problem, users)
+    scores = candidate.score(problem, users)
     rows = merged_rows(problem.sequences, users)
     assert scores.dtype == np.float32
     assert scores.shape == problem.sequences.times_ms.shape
     assert np.isfinite(scores[rows]).all()
     assert np.isnan(np.delete(scores, rows)).all()
-    if entrant.is_probability:
+    if candidate.is_probability:
         assert scores[rows].min() >= 0
         assert scores[rows].max() <= 1
-    assert entrant.is_probability == (entrant.name not in RULES | {"autoencoder"})
+    assert candidate.is_probability == (candidate.name not in RULES | {"autoencoder"})
 
 
-def test_those_who_learn_find_the_bad(entrant: Entrant, problem: Problem) -> None:
+def test_those_who_learn_find_the_bad(candidate: Candidate, problem: Problem) -> None:
     judged = examples_of(problem, problem.parts.test)
-    found = roc_auc(judged.happened, entrant.score(problem, problem.parts.test.users)[judged.rows])
+    found = roc_auc(judged.happened, candidate.score(problem, problem.parts.test.users)[judged.rows])
     assert found is not None
-    if entrant.name not in BLIND:
+    if candidate.name not in BLIND:
         assert found > 0.8
 
 
 def test_a_score_knows_nothing_of_later_events(
-    entrant: Entrant, problem: Problem, cut_short: Callable[[Problem, int], Problem]
+    candidate: Candidate, problem: Problem, cut_short: Callable[[Problem, int], Problem]
 ) -> None:
     earlier = cut_short(problem, 12)
     users = problem.parts.test.users
-    now, then = entrant.score(problem, users), entrant.score(earlier, users)
+    now, then = candidate.score(problem, users), candidate.score(earlier, users)
     lengths = np.diff(earlier.sequences.merged_starts)
     for user in users:
         new, old = problem.sequences.merged_starts[user], earlier.sequences.merged_starts[user]
@@ -85,12 +85,12 @@ def test_a_score_knows_nothing_of_later_events(
         )
 
 
-def test_costs_are_stated(entrant: Entrant) -> None:
-    assert entrant.kind == "challenger"
-    assert entrant.us_per_event is not None
-    assert entrant.us_per_event > 0
-    assert entrant.state_bytes is not None
-    assert 16 <= entrant.state_bytes < 10_000
+def test_costs_are_stated(candidate: Candidate) -> None:
+    assert candidate.kind == "challenger"
+    assert candidate.us_per_event is not None
+    assert candidate.us_per_event > 0
+    assert candidate.state_bytes is not None
+    assert 16 <= candidate.state_bytes < 10_000
 
 
 def test_names_are_the_registry_s() -> None:
@@ -99,10 +99,10 @@ def test_names_are_the_registry_s() -> None:
 
 @pytest.mark.parametrize("name", ["lightgbm", "logistic-regression", "1d-cnn"])
 def test_a_label_is_learnt_from_each_client_s_last_event(name: str, label_problem: Problem, tmp_path: Path) -> None:
-    entrant = fitted(made(name), label_problem, tmp_path)
+    candidate = fitted(made(name), label_problem, tmp_path)
     users = label_problem.parts.test.users
     last = label_problem.sequences.merged_starts[users + 1] - 1
-    found = roc_auc(label_problem.labels[users] > 0, entrant.score(label_problem, users)[last])
+    found = roc_auc(label_problem.labels[users] > 0, candidate.score(label_problem, users)[last])
     assert found is not None
     assert found > 0.9
 

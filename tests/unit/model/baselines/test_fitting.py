@@ -28,25 +28,25 @@ def autoencoder() -> Tabular:
 
 
 @pytest.fixture(params=[perceptron, autoencoder])
-def entrant(request: pytest.FixtureRequest) -> Tabular:
+def candidate(request: pytest.FixtureRequest) -> Tabular:
     torch.manual_seed(1)
     made: Tabular = request.param()
     made._dense = Dense(np.arange(WIDTH), np.zeros(WIDTH), np.ones(WIDTH), np.arange(0), {})
     return made
 
 
-def changed(entrant: Tabular) -> int:
+def changed(candidate: Tabular) -> int:
     values = np.random.default_rng(1).normal(size=(1_000, WIDTH)).astype(np.float32)
-    every = entrant._logits(values)
+    every = candidate._logits(values)
     assert every.shape == (1_000,)
-    return sum(bool((entrant._logits(values[:rows]) != every[:rows]).any()) for rows in range(1, 300))
+    return sum(bool((candidate._logits(values[:rows]) != every[:rows]).any()) for rows in range(1, 300))
 
 
-def test_a_score_does_not_depend_on_how_many_are_scored(entrant: Tabular) -> None:
-    assert changed(entrant) == 0
+def test_a_score_does_not_depend_on_how_many_are_scored(candidate: Tabular) -> None:
+    assert changed(candidate) == 0
 
 
-def test_the_rows_left_over_are_why(entrant: Tabular, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rows_left_over_are_why(candidate: Tabular, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "ROWS_MULTIPLE", 1)
-    if not changed(entrant):
+    if not changed(candidate):
         pytest.skip("this build of PyTorch takes left-over rows as it does the others")

@@ -1,4 +1,4 @@
-"""A small simulated problem and entrants that are quick to fit: one honest, others that cheat in ways of their own."""
+"""A small simulated problem and candidates that are quick to fit: one honest, others that cheat, each in its way."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_folds_are_ranked_apart(problem: Problem, trial: Trial) -> None:
     assert two["ece"] != pytest.approx(one["ece"], abs=1e-5)
 
 
-def test_equal_entrants_differ_by_nothing_in_any_draw(problem: Problem, trial: Trial) -> None:
+def test_equal_candidates_differ_by_nothing_in_any_draw(problem: Problem, trial: Trial) -> None:
     court = Court.convene([problem], 20)
     one, other = (figures(court, [each]) for each in (trial, replace(trial, name="other")))
     assert np.array_equal(one.draws["auc"], other.draws["auc"], equal_nan=True)

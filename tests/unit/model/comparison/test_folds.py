@@ -1,4 +1,4 @@
-"""Problems of every source: who is where, and that nothing of the test part shapes what entrants are given."""
+"""Problems of every source: who is where, and that nothing of the test part shapes what candidates are given."""
 
 from __future__ import annotations
 

@@ -123,10 +123,10 @@ def test_who_sees_the_future_is_found(problem: Problem, by_arrears: Any, leaky: 
     honest.fit(problem, tmp_path, bars)
     check_blind_to_future(honest, problem, users, at_ms)
     for way, said in (("next event", "is another"), ("next time", "is another"), ("length", "is missing")):
-        entrant = leaky[way]()
-        entrant.fit(problem, tmp_path, bars)
+        candidate = leaky[way]()
+        candidate.fit(problem, tmp_path, bars)
         with pytest.raises(LeakError, match=said):
-            check_blind_to_future(entrant, problem, users, at_ms)
+            check_blind_to_future(candidate, problem, users, at_ms)
 
 
 def _otherwise_after_training(problem: Problem) -> Problem:
@@ -140,15 +140,15 @@ def _otherwise_after_training(problem: Problem) -> Problem:
     return replace(test, truth=truth, parts=replace(parts, test=replace(parts.test, truth=truth)))
 
 
-def test_nothing_outside_training_and_validation_changes_an_entrant(
+def test_nothing_outside_training_and_validation_changes_a_candidate(
     problem: Problem, by_arrears: Any, leaky: Any, bars: Any, tmp_path: Path
 ) -> None:
     for make, equal in ((by_arrears, True), (leaky["learns from all"], False)):
         fitted = []
         for each in (problem, _otherwise_after_training(problem)):
-            entrant = make()
-            entrant.fit(each, tmp_path, bars)
-            fitted.append(entrant.rates)
+            candidate = make()
+            candidate.fit(each, tmp_path, bars)
+            fitted.append(candidate.rates)
         assert np.array_equal(*fitted) is equal
 
 

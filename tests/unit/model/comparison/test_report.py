@@ -24,7 +24,7 @@ INTERVALS = (
 
 
 @pytest.fixture
-def entrants(by_arrears: Any) -> dict[str, Any]:
+def candidates(by_arrears: Any) -> dict[str, Any]:
     class Streamed(by_arrears):
         kind = "served"
         us_per_event = 2.0
@@ -43,9 +43,9 @@ def entrants(by_arrears: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def report(simulated: Dataset, entrants: dict[str, Any], bars: Any, tmp_path: Path) -> dict[str, Any]:
+def report(simulated: Dataset, candidates: dict[str, Any], bars: Any, tmp_path: Path) -> dict[str, Any]:
     facts = {"command": "foreshock compare", "environment": {"cpu": "a processor", "packages": {"numpy": "2"}}}
-    return compare(simulated, entrants, tmp_path / "trials", bars, seed=3, resamples=10, facts=facts)
+    return compare(simulated, candidates, tmp_path / "trials", bars, seed=3, resamples=10, facts=facts)
 
 
 def test_rows_are_as_the_table_names_them(report: dict[str, Any]) -> None:
@@ -84,26 +84,26 @@ def test_a_target_at_most_is_met_from_below(report: dict[str, Any]) -> None:
 
 
 def test_a_second_comparison_trains_nothing(
-    simulated: Dataset, entrants: dict[str, Any], bars: Any, tmp_path: Path, report: dict[str, Any]
+    simulated: Dataset, candidates: dict[str, Any], bars: Any, tmp_path: Path, report: dict[str, Any]
 ) -> None:
     def refuse(make: Any) -> Any:
-        entrant = make()
-        entrant.fit = None
-        return entrant
+        candidate = make()
+        candidate.fit = None
+        return candidate
 
-    again = {name: partial(refuse, make) for name, make in entrants.items()}
+    again = {name: partial(refuse, make) for name, make in candidates.items()}
     resumed = compare(simulated, again, tmp_path / "trials", bars, seed=3, resamples=10)
     assert resumed["rows"] == report["rows"]
 
 
 def test_without_the_ensemble_or_anyone(
-    simulated: Dataset, entrants: dict[str, Any], bars: Any, tmp_path: Path
+    simulated: Dataset, candidates: dict[str, Any], bars: Any, tmp_path: Path
 ) -> None:
-    alone = {"lightgbm": entrants["lightgbm"]}
+    alone = {"lightgbm": candidates["lightgbm"]}
     found = compare(simulated, alone, tmp_path, bars, seed=3, resamples=2)
     assert [row["name"] for row in found["rows"]] == ["lightgbm"]
     assert found["targets"] == []
-    with pytest.raises(ComparisonError, match="no entrant takes part"):
+    with pytest.raises(ComparisonError, match="no candidate takes part"):
         compare(simulated, {}, tmp_path, bars)
 
 
@@ -144,10 +144,10 @@ def test_a_broken_page_or_report_is_named(tmp_path: Path) -> None:
 
 
 def test_a_log_file_gets_a_line_per_trial(
-    simulated: Dataset, entrants: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    simulated: Dataset, candidates: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with progress_bars(True) as shown:
-        found = compare(simulated, {"rough": entrants["rough"]}, tmp_path, shown, seed=3, resamples=2)
+        found = compare(simulated, {"rough": candidates["rough"]}, tmp_path, shown, seed=3, resamples=2)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "validation AUC" in line]
     auc = found["rows"][0]["validation_auc"]
     assert re.fullmatch(rf"out of time, simulator, rough: \d+ s, validation AUC {auc:.4f}", line.strip())

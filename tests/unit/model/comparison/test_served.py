@@ -52,5 +52,5 @@ def test_the_roster_holds_the_default_and_refuses_strangers() -> None:
     assert chosen(everyone, ["lstm-attention", "lstm-attention"])[0].keys() == {"lstm-attention"}
     assert chosen(everyone, ["lstm-attention", ENSEMBLE])[1]
     assert not chosen(everyone, ["lstm-attention"])[1]
-    with pytest.raises(RosterError, match="no entrant is called xgboost; choose from lstm-attention"):
+    with pytest.raises(RosterError, match="no candidate is called xgboost; choose from lstm-attention"):
         chosen(everyone, ["xgboost"])

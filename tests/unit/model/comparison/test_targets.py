@@ -1,4 +1,4 @@
-"""Targets are taken from the entrants that they name."""
+"""Targets are taken from the candidates that they name."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_a_second_run_reads_what_the_first_left(problem: Problem, by_arrears: An
     assert np.array_equal(np.flatnonzero(~np.isnan(read.scores)), merged_rows(problem.sequences, scored))
 
 
-def test_another_problem_entrant_or_setting_is_another_trial(
+def test_another_problem_candidate_or_setting_is_another_trial(
     problem: Problem, by_arrears: Any, bars: Any, tmp_path: Path
 ) -> None:
     run_trial(by_arrears(), problem, tmp_path, bars)
@@ -43,9 +43,9 @@ def test_another_problem_entrant_or_setting_is_another_trial(
         (by_arrears("other"), problem),
         (Tuned(), problem),
     ]
-    for entrant, posed in others:
-        run_trial(entrant, posed, tmp_path, bars)
-        assert entrant.fits == 1
+    for candidate, posed in others:
+        run_trial(candidate, posed, tmp_path, bars)
+        assert candidate.fits == 1
 
 
 def test_a_trial_that_was_cut_short_is_run_again(problem: Problem, by_arrears: Any, bars: Any, tmp_path: Path) -> None:

@@ -14,23 +14,23 @@ from rich.progress import Progress
 
 from model.comparison.problem import Problem
 
-EntrantKind: TypeAlias = Literal["served", "challenger", "oracle"]
+CandidateKind: TypeAlias = Literal["served", "challenger", "oracle"]
 """`served` runs in the stream under the step contract, `challenger` does not, `oracle` knows the process that made
 the data."""
 
 
-class Entrant(Protocol):
+class Candidate(Protocol):
     """A model that is fitted to a problem and scores every event of it."""
 
     name: str
-    kind: EntrantKind
+    kind: CandidateKind
     is_probability: bool
     """Whether scores are probabilities of onset within the headline horizon; else any monotone risk score."""
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
         """Learn from `problem.parts.train`, stop early and calibrate on `problem.parts.validation`, and nothing else.
 
-        May write files into `folder`, which exists and belongs to this entrant and problem alone.
+        May write files into `folder`, which exists and belongs to this candidate and problem alone.
         """
         ...
 
@@ -46,7 +46,7 @@ class Entrant(Protocol):
 
     @property
     def us_per_event(self) -> float | None:
-        """Microseconds per event in serving form on one thread, measured by the entrant; None where it has no such
+        """Microseconds per event in serving form on one thread, measured by the candidate; None where it has no such
         form."""
         ...
 
