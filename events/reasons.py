@@ -1,7 +1,8 @@
 """The catalogue of reason codes: why a score may be high, in words that a collector can say aloud. Pure data.
 
-`stream.alerts.reasons` decides which of them apply to an alert, `events.removals` says what it means to take each away,
-and `docs/alerts.md` lists them. Here because both what runs and what learns read it, and neither may import the other.
+`stream.alerts.reasons` decides which codes apply to an alert, `events.counterfactuals` computes a history without the
+cause of a code, and `docs/alerts.md` lists the catalogue. It stands in `events` because both `stream` and `model` read
+it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ two bars because a balance moves with every purchase: with one, the time spent n
 class Catalogued:
     """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
 
-    `text` is what is said, with its numbers in braces. `when`, `strength` and `removal` are for the documentation: what
-    `stream.alerts.reasons` and `events.removals` do. Codes with the same `cause` are words for the same events, of
-    which an alert names those that stand first here; None where a code is the only one of its cause.
+    `text` is what is said, with its numbers in braces. `when`, `strength` and `counterfactual` are for the
+    documentation: what `stream.alerts.reasons` and `events.counterfactuals` do. Codes with the same `cause` are words
+    for the same events, of which an alert names those that stand first here; None where a code is the only one of its
+    cause.
     """
 
     code: str
@@ -31,7 +33,7 @@ class Catalogued:
     text: str
     when: str
     strength: str = "-"
-    removal: str = "-"
+    counterfactual: str = "-"
     cause: str | None = None
 
 
@@ -46,7 +48,8 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "a payment is {days} past due",
         "at least 1 day past due, by what was last reported and the days since, and not paid in full since",
         "days / 30",
-        removal="bills report nothing past due; missed payments, and partial ones past due, were made in full as usual",
+        counterfactual="bills report nothing past due; missed payments, and partial ones past due, "
+        "were made in full as usual",
         cause="arrears",
     ),
     Catalogued(
@@ -55,7 +58,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the last payment came {days} late",
         "the latest payment was 15 days late or more, and nothing is known to be overdue",
         "days / 60",
-        removal="payments, also missed ones, no later than usual",
+        counterfactual="payments, also missed ones, no later than usual",
         cause="lateness",
     ),
     Catalogued(
@@ -64,7 +67,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "payments are getting later: {last} late now, {usual} on average",
         "the latest payment was later than the one before and 2 days later than the average",
         "days above the average / 10",
-        removal="as `late_payment`",
+        counterfactual="as `late_payment`",
         cause="lateness",
     ),
     Catalogued(
@@ -73,7 +76,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "{what} missed recently",
         "decayed count of missed payments of 0.5 or more",
         "count / 2",
-        removal="missed payments were made in full as usual",
+        counterfactual="missed payments were made in full as usual",
         cause="arrears",
     ),
     Catalogued(
@@ -82,7 +85,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "only part of what is due is being paid, about {percent} %",
         "recent payments cover less than 90 % of the amount due",
         "share not covered",
-        removal="what was paid in part was paid in full",
+        counterfactual="what was paid in part was paid in full",
     ),
     Catalogued(
         "reversed_payment",
@@ -90,7 +93,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "a payment was reversed recently",
         "decayed count of reversed payments of 0.5 or more",
         "count",
-        removal="without the reversals",
+        counterfactual="without the reversals",
     ),
     Catalogued(
         "no_payment",
@@ -98,7 +101,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "no payment has come in for {days}",
         "45 days since the latest payment",
         "days over 30 / 60",
-        removal="payments like the last one every 30 days since, in the place of missed ones",
+        counterfactual="payments like the last one every 30 days since, in the place of missed ones",
         cause="arrears",
     ),
     Catalogued(
@@ -106,7 +109,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "repayments",
         "the repayment history as a whole points to trouble",
         "the branch contributes more than the facts above that apply explain",
-        removal="without any repayment event, ever",
+        counterfactual="without any repayment event, ever",
     ),
     Catalogued(
         "near_limit",
@@ -115,7 +118,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         f"balance at {NEAR_LIMIT_FROM * 100:.0f} % of the credit limit or more, "
         f"and since then not below {NEAR_LIMIT_UNTIL * 100:.0f} %",
         "0.5, rising to 1 over 4 weeks",
-        removal="balances at the usual share of the limit",
+        counterfactual="balances at the usual share of the limit",
     ),
     Catalogued(
         "cash_out",
@@ -123,7 +126,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "cash withdrawals are {times} times their usual level",
         "cash at 1.5 times its usual level and a tenth of all spending",
         "(times - 1) / 2",
-        removal="without the movements of cash",
+        counterfactual="without the movements of cash",
     ),
     Catalogued(
         "income_down",
@@ -131,7 +134,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "money coming in has fallen to about {percent} % of its usual level",
         "money in at 60 % of its usual level or less",
         "share lost",
-        removal="with the incomes of the 90 days before in the place of the recent ones",
+        counterfactual="with the incomes of the 90 days before in the place of the recent ones",
     ),
     Catalogued(
         "spending_up",
@@ -139,7 +142,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "spending is {times} times its usual level",
         "money out at 1.5 times its usual level",
         "(times - 1) / 2",
-        removal="amounts out scaled to the usual sum a day",
+        counterfactual="amounts out scaled to the usual sum a day",
     ),
     Catalogued(
         "spending_down",
@@ -147,14 +150,14 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "spending has fallen to about {percent} % of its usual level",
         "money out at 40 % of its usual level or less",
         "share lost / 2",
-        removal="with the spending of the 90 days before in the place of the recent one",
+        counterfactual="with the spending of the 90 days before in the place of the recent one",
     ),
     Catalogued(
         "spending_pattern",
         "transactions",
         "account movements as a whole point to trouble",
         "the branch contributes more than the facts above that apply explain",
-        removal="without any transaction, ever",
+        counterfactual="without any transaction, ever",
     ),
     Catalogued(
         "credit_inquiries",
@@ -162,7 +165,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the borrower asked for credit several times recently",
         "decayed count of credit inquiries of 1.5 or more",
         "count / 4",
-        removal="without the inquiries",
+        counterfactual="without the inquiries",
     ),
     Catalogued(
         "device_change",
@@ -170,7 +173,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the app was used from a new device recently",
         "decayed count of device changes of 0.5 or more",
         "count",
-        removal="without the device changes",
+        counterfactual="without the device changes",
     ),
     Catalogued(
         "sessions_up",
@@ -178,7 +181,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the app is opened {times} times as often as usual",
         "sessions at twice their usual level",
         "(times - 1) / 2",
-        removal="with evenly as many fewer sessions as makes their usual number a day",
+        counterfactual="with evenly as many fewer sessions as makes their usual number a day",
     ),
     Catalogued(
         "sessions_down",
@@ -186,21 +189,21 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
         "the app is opened much less than usual",
         "sessions at 40 % of their usual level or less",
         "share lost / 2",
-        removal="with the sessions of the 90 days before in the place of the recent ones",
+        counterfactual="with the sessions of the 90 days before in the place of the recent ones",
     ),
     Catalogued(
         "activity_pattern",
         "activity",
         "inquiries and use of the app as a whole point to trouble",
         "the branch contributes more than the facts above that apply explain",
-        removal="without any activity event, ever",
+        counterfactual="without any activity event, ever",
     ),
     Catalogued(
         "profile_risk",
         "profiles",
         "what is known from the application points to a higher risk",
         "the branch contributes",
-        removal="without any profile, ever",
+        counterfactual="without any profile, ever",
     ),
     Catalogued(
         "combination",

@@ -127,7 +127,7 @@ def _up_to(history: list[Event], user: str, at: dt.datetime | None, sequence: in
 
 
 def _show(user: str, explanation: Any) -> None:
-    from reports.explanation_page import even_attention_text, said, sort_of, undoing_text
+    from reports.explanation_page import counterfactual_text, even_attention_text, said, sort_of
 
     last = explanation.events[-1].occurred_at.astimezone(dt.UTC)
     console.print(
@@ -137,9 +137,9 @@ def _show(user: str, explanation: Any) -> None:
     causes = Table("without", "score", "change", "what is taken away", title="causes", title_justify="left")
     for cause in explanation.causes:
         change = f"{cause.score - explanation.score:+.4f}"
-        causes.add_row(cause.code, f"{cause.score:.4f}", change, CATALOGUE[cause.code].removal)
+        causes.add_row(cause.code, f"{cause.score:.4f}", change, CATALOGUE[cause.code].counterfactual)
     console.print(causes)
-    console.print(undoing_text(explanation))
+    console.print(counterfactual_text(explanation))
     recent = Table("when", "event", "", "attention", "without it", "as usual", title="recent", title_justify="left")
     for each in explanation.recent:
         recent.add_row(
@@ -156,7 +156,7 @@ def _show(user: str, explanation: Any) -> None:
 
 
 def _figures(user: str, bundle: Bundle, explanation: Any) -> dict[str, Any]:
-    undoing = explanation.undoing
+    counterfactual = explanation.counterfactual
     return {
         "user": user,
         "model": bundle.fingerprint_hex,
@@ -164,12 +164,12 @@ def _figures(user: str, bundle: Bundle, explanation: Any) -> dict[str, Any]:
         "score": explanation.score,
         "threshold": explanation.threshold,
         "causes": {cause.code: cause.score for cause in explanation.causes},
-        "undoing": None
-        if undoing is None
+        "undoing": None  # the report's key for the counterfactual events
+        if counterfactual is None
         else {
-            "events": [explanation.events[position].event_id for position in undoing.positions],
-            "score": undoing.score,
-            "suffices": undoing.suffices,
+            "events": [explanation.events[position].event_id for position in counterfactual.positions],
+            "score": counterfactual.score,
+            "suffices": counterfactual.suffices,
         },
         "recent": [
             {

@@ -57,7 +57,7 @@ def page(user_id: str, model: str, explanation: Explanation) -> str:
         "<h2>Without a cause</h2>",
         _causes(explanation),
         "<h2>What would undo it</h2>",
-        f"<p>{escape(undoing_text(explanation))}</p>",
+        f"<p>{escape(counterfactual_text(explanation))}</p>",
         "<h2>Recent events, one by one</h2>",
         "<p>The score without the event, and had it been the user's usual one of its sort. Bars show the change: "
         "to the right the event raises the score, to the left it lowers it.</p>",
@@ -89,19 +89,19 @@ def said(event: Event) -> str:
     return ", ".join(f"{word} {value:,.10g}" for word, value in known if value is not None)
 
 
-def undoing_text(explanation: Explanation) -> str:
+def counterfactual_text(explanation: Explanation) -> str:
     """Which causes, or which events left out, bring the score below the threshold."""
-    if explanation.undoing is None:
+    if explanation.counterfactual is None:
         return f"The score is below {explanation.threshold:.1%}: there is nothing to undo."
     enough = [cause.code for cause in explanation.causes if cause.score < explanation.threshold]
     text = f"Below {explanation.threshold:.1%} without: {', '.join(enough)}." if enough else "No cause alone suffices."
-    undoing = explanation.undoing
-    events = [explanation.events[position] for position in undoing.positions]
+    counterfactual = explanation.counterfactual
+    events = [explanation.events[position] for position in counterfactual.positions]
     if not events:
         return f"{text} Leaving out any recent event does not lower the score."
     names = ", ".join(f"{sort_of(event)} of {_date(event.occurred_at)}" for event in events)
-    verdict = "the score would be" if undoing.suffices else "the score would still be"
-    return f"{text} Had these recent events not been, {verdict} {undoing.score:.1%}: {names}."
+    verdict = "the score would be" if counterfactual.suffices else "the score would still be"
+    return f"{text} Had these recent events not been, {verdict} {counterfactual.score:.1%}: {names}."
 
 
 def even_attention_text(explanation: Explanation) -> str:
@@ -183,7 +183,7 @@ def _heat_map(explanation: Explanation) -> str:
 
 def _causes(explanation: Explanation) -> str:
     rows = [
-        f"<tr><td>{escape(cause.code)}</td><td>{escape(CATALOGUE[cause.code].removal)}</td>"
+        f"<tr><td>{escape(cause.code)}</td><td>{escape(CATALOGUE[cause.code].counterfactual)}</td>"
         f'<td class="n">{cause.score:.1%}</td><td>{_bar(explanation.score - cause.score)}</td></tr>'
         for cause in explanation.causes
     ]

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from events.counterfactuals import COUNTERFACTUALS, without_cause
 from events.reasons import CATALOGUE, cause_of
-from events.removals import REMOVALS, removed
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset
@@ -37,7 +37,8 @@ CALIBRATION_EVENTS = 400_000
 """Of a source, no more events than these are read for calibration: it takes some hundred alerts, not all."""
 RESAMPLES = 2_000
 WHOLE_BRANCHES = ("repayment_pattern", "spending_pattern", "activity_pattern")
-"""Their removal takes away every other cause of their branch as well, so they are no *other* cause than one of it."""
+"""Their counterfactual takes away every other cause of their branch as well, so they are no *other* cause than one of
+it."""
 
 Pool = Callable[["Trial", str], list[str]]
 OnProgress = Callable[[int], None]
@@ -74,7 +75,7 @@ POOLS: dict[str, Pool] = {
 """What a random one may be drawn from, beside the top reason. The second holds words for the same cause, too."""
 
 
-def try_removals(
+def try_counterfactuals(
     bundle: Bundle, alarms: Sequence[Alarm], on_progress: OnProgress = lambda _alarms: None
 ) -> list[Trial]:
     """Score each alert's history again without each cause of the catalogue that it has."""
@@ -87,8 +88,8 @@ def try_removals(
             whole = history_of(alarm.events, bundle)
             histories.append(whole)
             tried.append((number, ""))
-            for code in REMOVALS:
-                without = removed(code, alarm.events)
+            for code in COUNTERFACTUALS:
+                without = without_cause(code, alarm.events)
                 kind = CATALOGUE[code].kind
                 if without is None or kind is None:
                     continue
@@ -113,7 +114,7 @@ def trials_of(
     bars.update(scoring, total=bars.tasks[scoring].completed)
     chosen = drawn(alarms, most, seed)
     task = bars.add_task("taking causes away", total=len(chosen))
-    return try_removals(bundle, chosen, lambda done: bars.advance(task, done))
+    return try_counterfactuals(bundle, chosen, lambda done: bars.advance(task, done))
 
 
 def calibrate_bundle(
@@ -134,7 +135,8 @@ def calibrate_bundle(
 
 
 def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
-    """Examples for `reports.effect_fit.fit_effects`: each fact that applied to an alert, and what its removal did."""
+    """Examples for `reports.effect_fit.fit_effects`: each fact that applied to an alert, and what its counterfactual
+    did."""
     histories = [history_of(trial.alarm.events, bundle) for trial in trials]
     scores, contributions = Explainer(bundle, Topics()).weigh(readouts_of(bundle, histories), ages_of(histories))
     examples = []
@@ -153,8 +155,8 @@ def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
 
     `ratio` is the mean drop without the top reason over the mean drop without a random one of the pool (the mean over
     the pool), with the 95 % interval of `RESAMPLES` bootstrap samples of users. `nothing_overdue` is of the alerts
-    before any arrears. `best_possible` is the mean drop if the code whose removal lowers the score most always stood
-    first. `estimates` compares the stated contributions with the true drops in log-odds.
+    before any arrears. `best_possible` is the mean drop if the code whose counterfactual lowers the score most always
+    stood first. `estimates` compares the stated contributions with the true drops in log-odds.
     """
     early = [trial for trial in trials if "overdue" not in trial.named]
     return {
@@ -254,7 +256,7 @@ def _by_code(trials: Sequence[Trial]) -> dict[str, Any]:
     """Per code: how often it is named, and first; mean contribution stated and true where named; mean where it is not
     but could be removed."""
     table: dict[str, Any] = {}
-    for code in REMOVALS:
+    for code in COUNTERFACTUALS:
         named = [
             (reason.contribution, trial.drop(code)[0])
             for trial in trials

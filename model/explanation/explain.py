@@ -1,4 +1,4 @@
-"""Why one user's score is what it is, exactly: where attention went, what each recent event did, what would undo it.
+"""Why one user's score is what it is, exactly: where attention went, what each recent event did, and what would lower it.
 
 Pure: a bundle and the user's events in, figures out. No broker, no torch, nothing of the alert policy. Every question
 is answered by the served graphs on a changed history (`model.explanation.rescoring`), not by an approximation. What a
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import ages_days
+from events.counterfactuals import COUNTERFACTUALS, without_cause
 from events.reasons import CATALOGUE
-from events.removals import REMOVALS, removed
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 from model.explanation.rescoring import Branch, History, history_of, score_histories, trace
 
 RECENT_EVENTS = 30
-MOST_UNDONE = 8
+MOST_LEFT_OUT = 8
 """Events that are left out together, at most, in search of a score below the threshold."""
 
 
@@ -43,15 +43,15 @@ class Influence:
 
 @dataclass(frozen=True)
 class Cause:
-    """The score without a cause of the catalogue (`events.removals`)."""
+    """The score without a cause of the catalogue (`events.counterfactuals`)."""
 
     code: str
     score: float
 
 
 @dataclass(frozen=True)
-class Undoing:
-    """Recent events without which the score is `score`. `suffices` tells whether that is below the threshold."""
+class CounterfactualEvents:
+    """Recent events without which the score would be `score`. `suffices`: whether that is below the threshold."""
 
     positions: tuple[int, ...]
     score: float
@@ -63,7 +63,8 @@ class Explanation:
     """Of the score after the last of `events`, probabilities at the headline horizon throughout.
 
     `scores` float32 `[n]` after each event. `attention` per kind float64 `[events of the kind]`: shares that sum to 1.
-    `recent`, latest first; `causes`, lowest score first; `undoing` is None where the score is below the threshold.
+    `recent`, latest first; `causes`, lowest score first; `counterfactual` is None where the score is below the
+    threshold.
     """
 
     events: Sequence[Event]
@@ -72,7 +73,7 @@ class Explanation:
     attention: Mapping[Kind, NDArray[np.float64]]
     recent: list[Influence]
     causes: list[Cause]
-    undoing: Undoing | None
+    counterfactual: CounterfactualEvents | None
 
     @property
     def score(self) -> float:
@@ -100,7 +101,7 @@ def explain(
         attention=past.attention,
         recent=influences,
         causes=past.causes(),
-        undoing=past.undoing(bar),
+        counterfactual=past.counterfactual(bar),
     )
 
 
@@ -159,8 +160,8 @@ class _Scored:
     def causes(self) -> list[Cause]:
         codes: list[str] = []
         histories: list[History] = []
-        for code in REMOVALS:
-            kind, without = CATALOGUE[code].kind, removed(code, self.events)
+        for code in COUNTERFACTUALS:
+            kind, without = CATALOGUE[code].kind, without_cause(code, self.events)
             if without is not None and kind is not None:
                 codes.append(code)
                 of_kind = [event for event in without if kind == event.KIND]
@@ -168,20 +169,20 @@ class _Scored:
         found = [Cause(code, score) for code, score in zip(codes, self._score(histories), strict=True)]
         return sorted(found, key=lambda cause: cause.score)
 
-    def undoing(self, threshold: float) -> Undoing | None:
+    def counterfactual(self, threshold: float) -> CounterfactualEvents | None:
         """Step by step, leave out the recent event without which the score is lowest, until it is low enough."""
         score = float(self.scores[-1])
         if score < threshold:
             return None
         left_out: tuple[int, ...] = ()
-        while score >= threshold and len(left_out) < min(MOST_UNDONE, len(self.recent)):
+        while score >= threshold and len(left_out) < min(MOST_LEFT_OUT, len(self.recent)):
             rest = [position for position in self.recent if position not in left_out]
             found = self._score([self._without((*left_out, position)) for position in rest])
             best = int(np.argmin(found))
             if found[best] >= score:
                 break
             score, left_out = found[best], (*left_out, rest[best])
-        return Undoing(left_out, score, score < threshold)
+        return CounterfactualEvents(left_out, score, score < threshold)
 
     def _without(self, positions: tuple[int, ...]) -> History:
         rows: dict[Kind, list[int]] = {}

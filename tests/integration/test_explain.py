@@ -125,12 +125,12 @@ def test_of_an_alert_it_says_what_the_alert_says(live: Any, tmp_path: Path) -> N
     top = max(named, key=lambda reason: reason.contribution)
     assert figures["causes"][top.code] < figures["score"], "without the first reason the score is lower"
 
-    undone = figures["undoing"]
-    assert undone is not None, "an alert by score is above MEDIUM"
-    rest = [event for event in history if event.event_id not in undone["events"]]
-    assert len(rest) == len(history) - len(undone["events"]) < len(history)
-    assert score_of(live, rest) == pytest.approx(undone["score"], abs=EXACT)
-    assert undone["suffices"] == (undone["score"] < figures["threshold"])
+    found = figures["undoing"]
+    assert found is not None, "an alert by score is above MEDIUM"
+    rest = [event for event in history if event.event_id not in found["events"]]
+    assert len(rest) == len(history) - len(found["events"]) < len(history)
+    assert score_of(live, rest) == pytest.approx(found["score"], abs=EXACT)
+    assert found["suffices"] == (found["score"] < figures["threshold"])
     for each in figures["recent"][:3]:
         without = [event for event in history if event.event_id != each["event_id"]]
         assert score_of(live, without) == pytest.approx(each["score_without"], abs=EXACT)
@@ -138,7 +138,7 @@ def test_of_an_alert_it_says_what_the_alert_says(live: Any, tmp_path: Path) -> N
     seen = Page(page.read_text())
     assert alert.user_id in seen.text
     assert f"{figures['score']:.1%}" in seen.text
-    assert all(CATALOGUE[code].removal in seen.text for code in figures["causes"])
+    assert all(CATALOGUE[code].counterfactual in seen.text for code in figures["causes"])
     assert seen.pictures["score over time"] == 1, "one line"
     assert seen.pictures["attention over time"] > 5, "cells of the heat map"
     assert seen.fetched == []

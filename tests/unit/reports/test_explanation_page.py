@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from events.types import Activity, Event, Repayment, Transaction
-from model.explanation.explain import Cause, Explanation, Influence, Undoing
-from reports.explanation_page import even_attention_text, page, said, sort_of, undoing_text
+from model.explanation.explain import Cause, CounterfactualEvents, Explanation, Influence
+from reports.explanation_page import counterfactual_text, even_attention_text, page, said, sort_of
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
@@ -22,7 +22,9 @@ def event(day: float, category: str = "groceries") -> Transaction:
     return Transaction(event_id=f"t{day}", user_id="u", occurred_at=at, amount=-12.5, category=category)
 
 
-def explanation(events: Sequence[Event], undoing: Undoing | None = None, **changes: object) -> Explanation:
+def explanation(
+    events: Sequence[Event], counterfactual: CounterfactualEvents | None = None, **changes: object
+) -> Explanation:
     shares = np.array([0.7, *np.full(len(events) - 1, 0.3 / max(len(events) - 1, 1))])
     values: dict[str, object] = {
         "events": events,
@@ -36,7 +38,7 @@ def explanation(events: Sequence[Event], undoing: Undoing | None = None, **chang
         },
         "recent": [Influence(len(events) - 1, events[-1], 0.3, 0.2, None)],
         "causes": [Cause("cash_out", 0.2), Cause("near_limit", 0.5)],
-        "undoing": undoing,
+        "counterfactual": counterfactual,
     }
     return Explanation(**{**values, **changes})
 
@@ -74,16 +76,18 @@ def test_what_events_contain_cannot_break_the_page() -> None:
     assert nasty in " ".join(parts(text).itertext())
 
 
-def test_what_would_undo_a_score_is_said() -> None:
+def test_the_counterfactual_of_a_score_is_said() -> None:
     events = [event(0), event(1)]
-    assert "nothing to undo" in undoing_text(explanation(events))
-    enough = undoing_text(explanation(events, Undoing((1,), 0.2, True)))
+    assert "nothing to undo" in counterfactual_text(explanation(events))
+    enough = counterfactual_text(explanation(events, CounterfactualEvents((1,), 0.2, True)))
     assert enough.startswith("Below 25.0% without: cash_out.")
     assert "would be 20.0%: transaction (groceries) of 2024-01-02" in enough
-    still = undoing_text(explanation(events, Undoing((1,), 0.4, False), causes=[Cause("near_limit", 0.5)]))
+    still = counterfactual_text(
+        explanation(events, CounterfactualEvents((1,), 0.4, False), causes=[Cause("near_limit", 0.5)])
+    )
     assert still.startswith("No cause alone suffices.")
     assert "would still be 40.0%" in still
-    assert "does not lower" in undoing_text(explanation(events, Undoing((), 0.6, False)))
+    assert "does not lower" in counterfactual_text(explanation(events, CounterfactualEvents((), 0.6, False)))
 
 
 def test_even_attention_is_told() -> None:

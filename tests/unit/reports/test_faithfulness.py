@@ -8,12 +8,12 @@ import functools
 import numpy as np
 import pytest
 
-from events.removals import REMOVALS, removed
+from events.counterfactuals import COUNTERFACTUALS, without_cause
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.explanation.rescoring import history_of, log_odds, score_histories
 from reports.effect_fit import fit_effects
-from reports.faithfulness import Trial, examples_of, explanation_ms, measure, try_removals
+from reports.faithfulness import Trial, examples_of, explanation_ms, measure, try_counterfactuals
 from reports.raised_alerts import Alarm, alarms_of
 from stream.outputs import Alert, Reason
 from stream.settings import PRETRAINED_BUNDLE, load_settings
@@ -86,7 +86,7 @@ def test_stated_contributions_are_held_against_true_drops() -> None:
     assert figures["codes"]["near_limit"]["first"] == 0
     assert figures["codes"]["near_limit"]["not_named"] == 1
     assert figures["codes"]["near_limit"]["true_where_not_named"] == 0
-    assert set(figures["codes"]) == set(REMOVALS)
+    assert set(figures["codes"]) == set(COUNTERFACTUALS)
 
 
 def test_without_alerts_there_is_nothing_to_measure() -> None:
@@ -102,15 +102,15 @@ def bundle() -> Bundle:
 @functools.cache
 def trials() -> tuple[Trial, ...]:
     portfolio = open_dataset("simulator", users=80, months=8, seed=22)
-    return tuple(try_removals(bundle(), alarms_of(bundle(), load_settings(), portfolio.events())))
+    return tuple(try_counterfactuals(bundle(), alarms_of(bundle(), load_settings(), portfolio.events())))
 
 
 def test_a_trial_scores_the_history_without_each_cause() -> None:
     assert len(trials()) > 10
     for each in trials()[:5]:
         assert each.score == pytest.approx(each.alarm.alert.score, abs=0)
-        for code in REMOVALS:
-            without = removed(code, each.alarm.events)
+        for code in COUNTERFACTUALS:
+            without = without_cause(code, each.alarm.events)
             assert (without is None) == (code not in each.without)
             if without is not None:
                 score = float(score_histories(bundle(), [history_of(without, bundle())])[0, bundle().headline])
@@ -128,7 +128,7 @@ def test_the_first_reason_is_truer_than_a_random_one() -> None:
 
 def test_examples_tell_what_each_fact_was_worth() -> None:
     examples = examples_of(bundle(), trials())
-    assert {example.code for example in examples} <= set(REMOVALS)
+    assert {example.code for example in examples} <= set(COUNTERFACTUALS)
     drops = [each.drop("overdue")[0] for each in trials()]
     assert [example.drop for example in examples if example.code == "overdue"] == [
         drop for drop, each in zip(drops, trials(), strict=True) if "overdue" in each.named

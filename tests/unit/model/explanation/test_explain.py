@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from events.removals import removed
+from events.counterfactuals import without_cause
 from events.types import Event, Transaction
 from model.bundle import Bundle
 from model.explanation.explain import Explanation, explain
@@ -87,37 +87,37 @@ def test_an_events_normal_is_the_median_of_its_sort(random_bundle: Bundle) -> No
     assert explain(random_bundle, history, recent=5).recent[-1].normal is None, "nothing came before"
 
 
-def test_causes_are_the_removals_of_the_catalogue(
+def test_causes_are_the_counterfactuals_of_the_catalogue(
     random_bundle: Bundle, events: list[Event], explanation: Explanation
 ) -> None:
     assert explanation.causes
     scores = [cause.score for cause in explanation.causes]
     assert scores == sorted(scores)
     for cause in explanation.causes:
-        without = removed(cause.code, events)
+        without = without_cause(cause.code, events)
         assert without is not None
         assert cause.score == score(random_bundle, without)
 
 
-def test_undoing_leaves_out_events_until_the_score_is_low_enough(
+def test_the_counterfactual_leaves_out_events_until_the_score_is_low_enough(
     random_bundle: Bundle, events: list[Event], explanation: Explanation
 ) -> None:
-    undoing = explanation.undoing
-    assert undoing is not None
-    assert undoing.positions
-    assert not undoing.suffices
-    kept = [event for number, event in enumerate(events) if number not in undoing.positions]
-    assert undoing.score == score(random_bundle, kept) < explanation.score
-    bar = (explanation.score + undoing.score) / 2
-    nearer = explain(random_bundle, events, recent=12, threshold=bar).undoing
+    counterfactual = explanation.counterfactual
+    assert counterfactual is not None
+    assert counterfactual.positions
+    assert not counterfactual.suffices
+    kept = [event for number, event in enumerate(events) if number not in counterfactual.positions]
+    assert counterfactual.score == score(random_bundle, kept) < explanation.score
+    bar = (explanation.score + counterfactual.score) / 2
+    nearer = explain(random_bundle, events, recent=12, threshold=bar).counterfactual
     assert nearer is not None
     assert nearer.suffices
     assert nearer.score < bar
-    assert nearer.positions == undoing.positions[: len(nearer.positions)]
+    assert nearer.positions == counterfactual.positions[: len(nearer.positions)]
 
 
-def test_below_the_threshold_there_is_nothing_to_undo(random_bundle: Bundle, events: list[Event]) -> None:
-    assert explain(random_bundle, events, recent=2, threshold=1.0).undoing is None
+def test_below_the_threshold_there_is_no_counterfactual(random_bundle: Bundle, events: list[Event]) -> None:
+    assert explain(random_bundle, events, recent=2, threshold=1.0).counterfactual is None
 
 
 def test_one_event_is_enough_and_none_is_not(random_bundle: Bundle, events: list[Event]) -> None:

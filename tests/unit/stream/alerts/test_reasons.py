@@ -192,7 +192,7 @@ def test_one_cause_is_named_once_in_its_first_words():
     assert set(codes(user(days_past_due=15.0, **late), repayments=0.9)) == {"overdue", "paying_later"}
 
 
-def test_a_reason_contributes_what_its_removal_is_estimated_to_do():
+def test_a_reason_contributes_what_its_counterfactual_is_estimated_to_do():
     effects = Effects({"overdue": [1.0, 2.0, 4.0, 0.5], "paying_later": [0.0, 0.0, 0.1, 0.0]})
     facts = user(days_past_due=15.0, late_last=9, late_previous=4, late_slow=5, missed=2.0, reversed=1.0)
     parts = np.array([[0.3, 0.0, 0.0, 0.0]], dtype=np.float32)
@@ -318,5 +318,5 @@ def test_the_documentation_lists_the_catalogue():
     listed = {row[0].strip("`"): row[1:] for row in rows if row[0].strip("`") in CATALOGUE}
     assert list(listed) == list(CATALOGUE), f"{DOCS} lists other reason codes than stream.alerts.reasons.CATALOGUE"
     for code, entry in CATALOGUE.items():
-        words = [entry.kind or "-", entry.cause or "-", entry.text, entry.when, entry.strength, entry.removal]
+        words = [entry.kind or "-", entry.cause or "-", entry.text, entry.when, entry.strength, entry.counterfactual]
         assert listed[code] == words, code

@@ -1,10 +1,10 @@
-"""What it means to take a reason's cause away: per reason code, a change of the user's recent events. Pure.
+"""Counterfactuals: per reason code, the user's events as they would be without the cause that the code names. Pure.
 
-Reasons (`events.reasons`) say why a score is high; a removal is the question that holds them to it: with this cause
-gone, and everything else as it was, what would the score be? Used offline, by `model.explanation.explain` and the
-measurement of faithfulness; no worker calls it. Never changes the events it is given.
+A reason (`events.reasons`) says why a score is high. Scoring its counterfactual shows how much higher the score is for
+that cause, all else being equal. Used offline, by `model.explanation.explain` and `reports.faithfulness`; no worker
+calls it. The events that are passed in are never changed.
 
-Recent is the last `RECENT_DAYS`; a user's normal is taken from what came before.
+Recent events are those of the last `RECENT_DAYS`; what is usual for a user is taken from the events before them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Past:
         return [*merged, *waiting]
 
 
-Removal = Callable[[Past], list[Event]]
+Counterfactual = Callable[[Past], list[Event]]
 
 
 def utilisation(event: Transaction) -> float | None:
@@ -106,13 +106,13 @@ def utilisation(event: Transaction) -> float | None:
     return abs(event.balance_after) / event.credit_limit
 
 
-def removed(code: str, events: Sequence[Event]) -> list[Event] | None:
+def without_cause(code: str, events: Sequence[Event]) -> list[Event] | None:
     """The events of one user without the cause that `code` names; None where there is nothing to take away.
 
-    Raises `KeyError` for a code that has no removal.
+    Raises `KeyError` for a code that has no counterfactual.
     """
     past = Past(events)
-    without = REMOVALS[code](past)
+    without = COUNTERFACTUALS[code](past)
     return None if without == list(events) else without
 
 
@@ -290,15 +290,15 @@ def _sessions_up(past: Past) -> list[Event]:
     return past.edited(lambda event: event if not _is_session(event) or event.event_id in kept else None)
 
 
-def _activity_of(kind: str) -> Removal:
+def _activity_of(kind: str) -> Counterfactual:
     return lambda past: past.edited(lambda e: None if isinstance(e, Activity) and e.kind == kind else e)
 
 
-def _nothing_known(kind: Kind) -> Removal:
+def _nothing_known(kind: Kind) -> Counterfactual:
     return lambda past: [event for event in past.events if kind != event.KIND]
 
 
-REMOVALS: dict[str, Removal] = {
+COUNTERFACTUALS: dict[str, Counterfactual] = {
     "overdue": _overdue,
     "late_payment": _lateness,
     "paying_later": _lateness,

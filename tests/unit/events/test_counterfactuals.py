@@ -1,4 +1,4 @@
-"""A removal takes away the fact that its reason goes by, and nothing that is not recent or of another kind."""
+"""A counterfactual takes away the fact that its reason goes by, and nothing that is not recent or of another kind."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from events.counterfactuals import COUNTERFACTUALS, RECENT_DAYS, Past, without_cause
 from events.instalments import with_missed_among
 from events.reasons import CATALOGUE, is_cash
-from events.removals import RECENT_DAYS, REMOVALS, Past, removed
 from events.types import Activity, Event, Repayment, Transaction
 from model.datasets.sources import open_dataset
 from reports.raised_alerts import facts_after
@@ -95,16 +95,16 @@ def test_a_calm_year_has_no_trouble() -> None:
 
 
 def test_every_code_but_combination_can_be_taken_away() -> None:
-    assert set(REMOVALS) == set(CATALOGUE) - {"combination"}
+    assert set(COUNTERFACTUALS) == set(CATALOGUE) - {"combination"}
     assert set(TROUBLES) == {code for code, entry in CATALOGUE.items() if entry.strength != "-"}
-    assert all((entry.removal != "-") == (code in REMOVALS) for code, entry in CATALOGUE.items())
+    assert all((entry.counterfactual != "-") == (code in COUNTERFACTUALS) for code, entry in CATALOGUE.items())
 
 
 @pytest.mark.parametrize("code", TROUBLES)
-def test_a_removal_takes_away_what_its_reason_goes_by(code: str) -> None:
+def test_a_counterfactual_takes_away_what_its_reason_goes_by(code: str) -> None:
     events = TROUBLES[code]
     assert code in applying(events)
-    without = removed(code, events)
+    without = without_cause(code, events)
     assert without is not None
     assert code not in applying(without)
 
@@ -113,14 +113,14 @@ def test_a_removal_takes_away_what_its_reason_goes_by(code: str) -> None:
     "code", sorted(set(TROUBLES) - {"income_down", "spending_down", "sessions_down", "no_payment"})
 )
 def test_where_there_is_nothing_to_take_away_nothing_is_changed(code: str) -> None:
-    without = removed(code, with_changes(without=lambda e: isinstance(e, Transaction) and is_cash(e)))
+    without = without_cause(code, with_changes(without=lambda e: isinstance(e, Transaction) and is_cash(e)))
     assert without is None
 
 
 def test_the_usual_is_the_users_own() -> None:
     habitual = [repayment(day, days_past_due=8.0) for day in range(5, 270, 30)]
     events: list[Event] = [*habitual, repayment(360, days_past_due=25.0)]
-    without = removed("paying_later", events)
+    without = without_cause("paying_later", events)
     assert without is not None
     assert [event.days_past_due for event in without if isinstance(event, Repayment)] == [8.0] * 10
     assert without[-1].due_date == at(352).date()
@@ -128,7 +128,7 @@ def test_the_usual_is_the_users_own() -> None:
 
 def test_a_balance_that_was_always_at_its_limit_is_set_to_half_of_it() -> None:
     events: list[Event] = [movement(day, -1.0, balance_after=990.0, credit_limit=1_000.0) for day in range(0, 200, 10)]
-    without = removed("near_limit", events)
+    without = without_cause("near_limit", events)
     assert without is not None
     assert {event.balance_after for event in without if Past(events).is_recent(event)} == {500.0}
 
@@ -136,7 +136,7 @@ def test_a_balance_that_was_always_at_its_limit_is_set_to_half_of_it() -> None:
 def test_what_arrived_late_stays_in_its_place() -> None:
     events = TROUBLES["income_down"]
     swapped = [*events[:-6], *reversed(events[-6:])]
-    without = removed("income_down", swapped)
+    without = without_cause("income_down", swapped)
     assert without is not None
     ids = [event.event_id for event in without]
     kept = [event.event_id for event in swapped if event.event_id in set(ids)]
@@ -153,12 +153,12 @@ def borrowers() -> list[list[Event]]:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_what_holds_of_any_removal(data: st.DataObject) -> None:
+def test_what_holds_of_any_counterfactual(data: st.DataObject) -> None:
     history = data.draw(st.sampled_from(borrowers()))
     events = history[: data.draw(st.integers(1, len(history)))]
-    code = data.draw(st.sampled_from(sorted(REMOVALS)))
+    code = data.draw(st.sampled_from(sorted(COUNTERFACTUALS)))
     before = list(events)
-    without = removed(code, events)
+    without = without_cause(code, events)
     assert events == before
     if without is None:
         return
