@@ -1,4 +1,4 @@
-"""Why one user's score is what it is, exactly: where attention went, what each recent event did, and what would lower it.
+"""Why one user's score is what it is, exactly: attention, what each recent event did, and what would lower the score.
 
 Pure: a bundle and the user's events in, figures out. No broker, no torch, nothing of the alert policy. Every question
 is answered by the served graphs on a changed history (`model.explanation.rescoring`), not by an approximation. What a
