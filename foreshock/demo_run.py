@@ -256,7 +256,7 @@ def _measure(
         labels, scores = _at_risk(outcomes, unseen, horizon_days * DAY_MS)
         report.auc_of = f"{len(labels):,} scores of users at risk against onset within {horizon_days} days"
         report.auc = roc_auc(labels, scores)
-    if any(outcome.onset_ms is not None for outcome in outcomes.values()) and not labelled:
+    if any(outcome.default_date_ms is not None for outcome in outcomes.values()) and not labelled:
         leads = lead_days(outcomes, traces, alerts)
         report.deteriorations = len(leads)
         caught = [lead for lead in leads.values() if lead is not None]
@@ -273,10 +273,10 @@ def _at_risk(
     for user_id, trace in traces.items():
         outcome = outcomes[user_id]
         for at_ms, score in zip(trace.occurred_ms, trace.score, strict=True):
-            until_onset = None if outcome.onset_ms is None else outcome.onset_ms - at_ms
-            if until_onset is not None and 0 < until_onset <= horizon_ms:
+            until_default = None if outcome.default_date_ms is None else outcome.default_date_ms - at_ms
+            if until_default is not None and 0 < until_default <= horizon_ms:
                 labels.append(True)
-            elif (until_onset is None or until_onset > 0) and at_ms + horizon_ms <= outcome.observed_until_ms:
+            elif (until_default is None or until_default > 0) and at_ms + horizon_ms <= outcome.observed_until_ms:
                 labels.append(False)
             else:
                 continue
@@ -301,13 +301,14 @@ def lead_days(
             cleared[alert.alert_id] = round(alert.occurred_at.timestamp() * 1000)
     leads: dict[str, float | None] = {}
     for user_id in traces:
-        onset_ms = outcomes[user_id].onset_ms
-        if onset_ms is None:
+        default_date_ms = outcomes[user_id].default_date_ms
+        if default_date_ms is None:
             continue
         warned = [
-            min((onset_ms - opened_ms) / DAY_MS, float(LONGEST_LEAD_DAYS))
+            min((default_date_ms - opened_ms) / DAY_MS, float(LONGEST_LEAD_DAYS))
             for alert_id, opened_ms in opened.get(user_id, {}).items()
-            if opened_ms < onset_ms and cleared.get(alert_id, onset_ms) >= onset_ms - LONGEST_LEAD_DAYS * DAY_MS
+            if opened_ms < default_date_ms
+            and cleared.get(alert_id, default_date_ms) >= default_date_ms - LONGEST_LEAD_DAYS * DAY_MS
         ]
         leads[user_id] = max(warned, default=None)
     return leads

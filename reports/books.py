@@ -63,11 +63,11 @@ def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_d
             raise DatabaseError(
                 f"{address_of(url)} holds no score of model {model}; name the bundle of its workers with --bundle"
             )
-        onsets = {str(row[0]): _ms(row[1]) for row in connection.execute(_ONSETS, shared)}
+        default_dates_ms = {str(row[0]): _ms(row[1]) for row in connection.execute(_ONSETS, shared)}
         at_ms = max(_ms(row[1]) for row in rows) + 1
-        at_risk = [row for row in rows if not row[4] and str(row[0]) not in onsets]
+        at_risk = [row for row in rows if not row[4] and str(row[0]) not in default_dates_ms]
         book, kept = _book(at_risk, at_ms, horizons_days, stale_days)
-        record = _record(connection, shared, onsets, at_ms, horizons_days, stale_days)
+        record = _record(connection, shared, default_dates_ms, at_ms, horizons_days, stale_days)
     levels = np.array([str(row[3]) for row in at_risk], dtype=np.str_)[kept]
     return Books(dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC), book, levels, record)
 
@@ -75,7 +75,7 @@ def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_d
 def _record(
     connection: Connection,
     shared: Mapping[str, Any],
-    onsets: Mapping[str, int],
+    default_dates_ms: Mapping[str, int],
     at_ms: int,
     horizons_days: Sequence[int],
     stale_days: float,
@@ -87,11 +87,11 @@ def _record(
     for origin_ms in month_starts(_ms(first), at_ms - min(OUTLOOK_DAYS) * DAY_MS)[-MOST_ORIGINS:]:
         at = dt.datetime.fromtimestamp(origin_ms / 1000, dt.UTC)
         rows = connection.execute(_THEN, {**shared, "at": at, "since": at - stale_days * _DAY}).fetchall()
-        at_risk = [row for row in rows if onsets.get(str(row[0]), NEVER_MS) >= origin_ms]
+        at_risk = [row for row in rows if default_dates_ms.get(str(row[0]), NEVER_MS) >= origin_ms]
         book, _ = _book(at_risk, origin_ms, horizons_days, stale_days)
         if len(book.users):
-            onset_ms = np.array([onsets.get(str(row[0]), NEVER_MS) for row in at_risk], dtype=np.int64)
-            record.add(book, onset_ms[book.users])
+            default_date_ms = np.array([default_dates_ms.get(str(row[0]), NEVER_MS) for row in at_risk], dtype=np.int64)
+            record.add(book, default_date_ms[book.users])
     return record
 
 

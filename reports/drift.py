@@ -119,7 +119,7 @@ def drift_of_source(source: ScoredSource, period: Period) -> DriftReport:
     _check(recent.users, reference.users, period)
     panel = source.panel() if period.until is None else _panel_until(source, until_ms)
     owner = sequences.user_of_event
-    at_risk = in_window & (times < truth.onset_ms[owner])
+    at_risk = in_window & (times < truth.default_date_ms[owner])
     if source.judged is not None:
         # The budget was met on the events at which the question is asked.
         at_risk &= source.judged

@@ -1,6 +1,6 @@
 """Gradient boosted trees on window features: LightGBM, its settings searched by Optuna on the validation part.
 
-Two ways with rare onsets: class weights, or SMOTE on training rows (`model.baselines.oversampling`).
+Two ways with rare defaults: class weights, or SMOTE on training rows (`model.baselines.oversampling`).
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class Boosting(Tabular):
         """Trees on the `fitted` rows of the training part: `rounds` of them, or as many as lower the loss of the
         `judged` rows of the validation part.
 
-        The loss is steadier than the AUC of a small part: by AUC, Taiwan stopped after 7 rounds. Validation onsets get
-        the weight that makes them as frequent as balancing made training onsets; else the loss would punish it.
+        The loss is steadier than the AUC of a small part: by AUC, Taiwan stopped after 7 rounds. Validation defaults
+        get the weight that makes them as frequent as balancing made training defaults; else the loss would punish it.
         """
         import lightgbm
 

@@ -141,7 +141,7 @@ class Tabular(Challenger):
         for part, found in (("training", train), ("validation", validation)):
             if not 0 < found.happened.sum() < len(found.happened):
                 raise ChallengerError(
-                    f"{self.name}: the {part} part of {problem.name} has {int(found.happened.sum())} onsets among "
+                    f"{self.name}: the {part} part of {problem.name} has {int(found.happened.sum())} defaults among "
                     f"{len(found.happened)} examples; take more users or months"
                 )
         task = progress.add_task(f"{self.name}: features", total=len(train.rows) + len(validation.rows))

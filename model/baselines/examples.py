@@ -29,7 +29,7 @@ def examples_of(problem: Problem, part: Part, most: int = MOST_ROWS) -> Examples
     """Examples of a part: every judged event whose outcome at the headline horizon is known, or each client's last one.
 
     Where the task is `label`, a client gives one row, their last event, and its outcome is the source's verdict. Of
-    more than `most` rows a seeded sample is taken, blind to the outcome: rates of onsets stay what they are.
+    more than `most` rows a seeded sample is taken, blind to the outcome: rates of defaults stay what they are.
     """
     rows, happened = _labelled(problem, part) if problem.task == "label" else _matured(problem, part)
     if len(rows) > most:

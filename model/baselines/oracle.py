@@ -25,8 +25,8 @@ Hazards: TypeAlias = Callable[
     [Simulator, Sequence[str], NDArray[np.int64], int, Advance],
     NDArray[np.float64],
 ]
-"""Probability of onset within a horizon (days) of each user at each time (ms), both `[n]`: float64 `[n]`, NaN where the
-user is not at risk. The last argument is told the share done."""
+"""Probability of default within a horizon (days) of each user at each time (ms), both `[n]`: float64 `[n]`, NaN where
+the user is not at risk. The last argument is told the share done."""
 
 VALIDATION_USERS = 2_000
 """Validation users that an oracle which samples them is asked for."""

@@ -1,4 +1,4 @@
-"""SMOTE: synthetic onsets between real ones, made of the rows it is given and no others.
+"""SMOTE: synthetic defaults between real ones, made of the rows it is given and no others.
 
 Chawla et al. (2002), "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 16. Libraries' versions refuse missing
 values, and filling them in first would mark every synthetic row by having none; here a missing value stays missing.
@@ -16,7 +16,7 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Oversampled:
-    """`values` float32 `[n, f]` and `happened` bool `[n]` as given; `synthetic` float32 `[s, f]`, all onsets.
+    """`values` float32 `[n, f]` and `happened` bool `[n]` as given; `synthetic` float32 `[s, f]`, all defaults.
 
     Synthetic row i lies between the given rows `base[i]` and `neighbour[i]`, int64 `[s]`.
     """
@@ -42,31 +42,31 @@ def smote(
     ratio: float,
     random: np.random.Generator,
 ) -> Oversampled:
-    """Synthetic onsets until there are `ratio` times as many onsets as other rows.
+    """Synthetic defaults until there are `ratio` times as many defaults as other rows.
 
-    Each lies at a random point between an onset and one of its `NEIGHBOURS` nearest onsets, by the distance of
+    Each lies at a random point between a default and one of its `NEIGHBOURS` nearest defaults, by the distance of
     standardised quantities (missing as the mean). Where either value is missing, and in the columns `categorical`, it
-    has the base row's. No synthetic rows when there are fewer than two onsets or enough of them.
+    has the base row's. No synthetic rows when there are fewer than two defaults or enough of them.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    onsets = np.flatnonzero(happened)
-    wanted = round(ratio * (len(happened) - len(onsets))) - len(onsets)
+    defaulted = np.flatnonzero(happened)
+    wanted = round(ratio * (len(happened) - len(defaulted))) - len(defaulted)
     nobody = np.zeros(0, dtype=np.int64)
-    if len(onsets) < 2 or wanted <= 0:
+    if len(defaulted) < 2 or wanted <= 0:
         return Oversampled(values, happened, values[:0], nobody, nobody)
-    near = min(NEIGHBOURS, len(onsets) - 1)
-    found = NearestNeighbors(n_neighbors=near).fit(_standardised(values[onsets], categorical))
+    near = min(NEIGHBOURS, len(defaulted) - 1)
+    found = NearestNeighbors(n_neighbors=near).fit(_standardised(values[defaulted], categorical))
     neighbours = found.kneighbors(return_distance=False)  # without a query, a row is no neighbour of itself
-    base = random.integers(0, len(onsets), wanted)
+    base = random.integers(0, len(defaulted), wanted)
     neighbour = neighbours[base, random.integers(0, near, wanted)]
     share = random.random((wanted, 1), dtype=np.float32)
-    first, second = values[onsets[base]], values[onsets[neighbour]]
+    first, second = values[defaulted[base]], values[defaulted[neighbour]]
     synthetic = first + share * (second - first)
     kept = np.isnan(synthetic)
     kept[:, categorical] = True
     synthetic[kept] = first[kept]
-    return Oversampled(values, happened, synthetic, onsets[base], onsets[neighbour])
+    return Oversampled(values, happened, synthetic, defaulted[base], defaulted[neighbour])
 
 
 def _standardised(values: NDArray[np.float32], categorical: list[int]) -> NDArray[np.float32]:

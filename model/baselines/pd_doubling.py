@@ -19,8 +19,8 @@ class PdDoubling(Logistic):
     """The score is today's PD over the reference, so the rule alone alerts at `alert_at`.
 
     Today's PD is the logistic regression's, at the headline horizon. The reference is the profile's origination PD,
-    brought to the same horizon by one factor, onsets over the sum of origination PDs among training rows; where a
-    profile has none, the training part's rate of onsets.
+    brought to the same horizon by one factor, defaults over the sum of origination PDs among training rows; where a
+    profile has none, the training part's rate of defaults.
     """
 
     name = "pd-doubling"

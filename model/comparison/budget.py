@@ -16,7 +16,7 @@ from model.evaluation.thresholds import alert_rate, calls_alert, candidate_thres
 from model.histories.labels import NEVER_MS, Truth, within_horizons
 
 EARLY_DAYS = 30.0
-"""A warning at least this long before the onset leaves time to act."""
+"""A warning at least this long before the default date leaves time to act."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class UserAlerts:
     """What a budget's alerts came to on the test part, float64 per position of the user `[U]`, zero for the absent.
 
     `months` watched; `alerts` called; `answered` of them whose headline horizon is known, `true` of these that were
-    followed by an onset within it; `onset` 1 for users with one; `caught` of them within the look-back, `early` of
+    followed by a default within it; `defaulted` 1 for users with one; `caught` of them within the look-back, `early` of
     them at least `EARLY_DAYS` ahead. `lead_days`, `lead_user` and `lead_weight` are one entry per caught user and
     threshold.
     """
@@ -69,7 +69,7 @@ class UserAlerts:
     alerts: NDArray[np.float64]
     answered: NDArray[np.float64]
     true: NDArray[np.float64]
-    onset: NDArray[np.float64]
+    defaulted: NDArray[np.float64]
     caught: NDArray[np.float64]
     early: NDArray[np.float64]
     lead_days: NDArray[np.float64]
@@ -86,11 +86,11 @@ def alerts_by_user(
     headline_days: int,
 ) -> UserAlerts:
     """Count a test part's alerts. Rows are events at risk, sorted by user, then arrival; `truth` is of all users."""
-    size = len(truth.onset_ms)
+    size = len(truth.default_date_ms)
     present, months = months_watched(times_ms, users)
-    watched, onset = np.zeros(size), np.zeros(size)
+    watched, defaulted = np.zeros(size), np.zeros(size)
     watched[present] = months
-    onset[present] = truth.onset_ms[present] < NEVER_MS
+    defaulted[present] = truth.default_date_ms[present] < NEVER_MS
     happened, known = (part[:, 0] for part in within_horizons(times_ms, users, truth, (headline_days,)))
     alerts, answered, true, caught, early = (np.zeros(size) for _ in range(5))
     leads: list[NDArray[np.float64]] = [np.zeros(0)]
@@ -112,7 +112,7 @@ def alerts_by_user(
         alerts=alerts,
         answered=answered,
         true=true,
-        onset=onset,
+        defaulted=defaulted,
         caught=caught,
         early=early,
         lead_days=np.concatenate(leads),
@@ -122,6 +122,6 @@ def alerts_by_user(
 
 
 def recall_bound(alerts: UserAlerts, budget: float) -> float | None:
-    """The largest share of the onsets that `budget` alerts per 1,000 users and month can name, one alert each."""
-    onsets = float(alerts.onset.sum())
-    return min(1.0, budget * float(alerts.months.sum()) / 1000.0 / onsets) if onsets else None
+    """The largest share of the defaults that `budget` alerts per 1,000 users and month can name, one alert each."""
+    default_count = float(alerts.defaulted.sum())
+    return min(1.0, budget * float(alerts.months.sum()) / 1000.0 / default_count) if default_count else None

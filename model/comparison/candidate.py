@@ -25,7 +25,7 @@ class Candidate(Protocol):
     name: str
     kind: CandidateKind
     is_probability: bool
-    """Whether scores are probabilities of onset within the headline horizon; else any monotone risk score."""
+    """Whether scores are probabilities of default within the headline horizon; else any monotone risk score."""
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
         """Learn from `problem.parts.train`, stop early and calibrate on `problem.parts.validation`, and nothing else.

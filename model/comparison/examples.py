@@ -17,8 +17,8 @@ from model.histories.splits import Part
 
 @dataclass(frozen=True)
 class Examples:
-    """`rows` int64 `[n]` of the merged order, their `users` int64 `[n]`, and per horizon whether the onset came within
-    it (`happened`) and whether that is known (`known`), both bool `[n, horizons]`."""
+    """`rows` int64 `[n]` of the merged order, their `users` int64 `[n]`, and per horizon whether the default came
+    within it (`happened`) and whether that is known (`known`), both bool `[n, horizons]`."""
 
     rows: NDArray[np.int64]
     users: NDArray[np.int64]

@@ -155,14 +155,14 @@ def _scores_at(problem: Problem, trial: Trial, horizon_days: int) -> tuple[NDArr
 class _Alerts:
     draws: Draws
     bound: float | None
-    onsets: int
+    default_count: int
     thresholds: list[dict[str, float | None]]
 
     def described(self) -> dict[str, Any]:
         return {
             **_with_intervals(self.draws),
             "recall_bound": _rounded(self.bound),
-            "onsets": self.onsets,
+            "onsets": self.default_count,  # the report's key
             "thresholds": self.thresholds,
         }
 
@@ -171,7 +171,7 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
     """Thresholds from each problem's validation, counts over all test parts."""
     sums: dict[str, NDArray[np.float64]] = {}
     leads, lead_weights, bounds, thresholds = [], [], [], []
-    onsets = 0
+    default_count = 0
     for number, (problem, trial) in enumerate(zip(court.problems, trials, strict=True)):
         sequences, owner = problem.sequences, problem.sequences.user_of_event
         rows = problem.example_rows(problem.parts.validation)
@@ -182,12 +182,12 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
             sequences.times_ms[rows], owner[rows], trial.scores[rows], problem.truth, operating, problem.headline_days
         )
         drawn, test = court.weights[number], problem.parts.test.users
-        for name in ("months", "alerts", "answered", "true", "onset", "caught", "early"):
+        for name in ("months", "alerts", "answered", "true", "defaulted", "caught", "early"):
             sums[name] = sums.get(name, 0.0) + drawn @ getattr(found, name)[test]
         leads.append(found.lead_days)
         lead_weights.append(drawn[:, court.places(number, found.lead_user)] * found.lead_weight)
         bounds.append(found)
-        onsets += int(found.onset.sum())
+        default_count += int(found.defaulted.sum())
         thresholds.append(
             {
                 "upper": None if np.isinf(operating.upper) else float(operating.upper),
@@ -198,7 +198,7 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
     return _Alerts(
         _ratios(sums, np.concatenate(leads), np.concatenate(lead_weights, axis=1)),
         _bound(bounds, budget),
-        onsets,
+        default_count,
         thresholds,
     )
 
@@ -212,13 +212,13 @@ def _ratios(
     rate = 1000.0 * share(sums["alerts"], sums["months"])
     precision = share(sums["true"], sums["answered"])
     return {
-        "recall_at_budget": share(sums["caught"], sums["onset"]),
+        "recall_at_budget": share(sums["caught"], sums["defaulted"]),
         "precision_at_budget": precision,
         "lower_quartile_lead_days": weighted_quantile(leads, lead_weights, 0.25),
         "median_lead_days": weighted_quantile(leads, lead_weights, 0.5),
         "upper_quartile_lead_days": weighted_quantile(leads, lead_weights, 0.75),
-        "lead_days_per_onset": share(lead_weights @ leads, sums["onset"]),
-        "caught_30_days_ahead": share(sums["early"], sums["onset"]),
+        "lead_days_per_onset": share(lead_weights @ leads, sums["defaulted"]),
+        "caught_30_days_ahead": share(sums["early"], sums["defaulted"]),
         "alerts_per_1000_user_months": rate,
         "false_alarms_per_1000_user_months": rate * (1.0 - precision),
     }

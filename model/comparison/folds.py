@@ -98,11 +98,11 @@ def pose(dataset: Dataset, seed: int, progress: Progress, folds: int = FOLDS) ->
         outcomes=outcomes,
         seed=seed,
     )
-    onsets = int((source.truth.onset_ms < NEVER_MS).sum())
-    if onsets < 2 * FOLDS:
+    default_count = int((source.truth.default_date_ms < NEVER_MS).sum())
+    if default_count < 2 * FOLDS:
         raise DatasetError(
-            f"{dataset.name} shows {onsets} onsets among {sequences.users} users; a comparison needs {2 * FOLDS}: take "
-            "more users or months"
+            f"{dataset.name} shows {default_count} defaults among {sequences.users} users; a comparison "
+            f"needs {2 * FOLDS}: take more users or months"
         )
     parts = split(sequences, dataset, source.truth)
     if parts.by == "time":
@@ -136,7 +136,7 @@ def _by_time(source: _Source, parts: Split) -> Setting:
 
 
 def _by_client(source: _Source, folds: int) -> Setting:
-    bad = source.labels > 0 if (source.labels >= 0).any() else source.truth.onset_ms < NEVER_MS
+    bad = source.labels > 0 if (source.labels >= 0).any() else source.truth.default_date_ms < NEVER_MS
     counts = np.diff(source.sequences.merged_starts)
     skips = np.zeros(source.sequences.users, dtype=np.int64)
     task: Task = "label" if (source.labels >= 0).all() else "hazard"
@@ -164,7 +164,7 @@ def _by_client(source: _Source, folds: int) -> Setting:
 
 
 def _auto_loans(source: _Source, dataset: AutoLoans, folds: int) -> list[Setting]:
-    bad = source.truth.onset_ms < NEVER_MS
+    bad = source.truth.default_date_ms < NEVER_MS
     everyone = np.arange(source.sequences.users)
     question = "Three payments missed in the next six months, asked only while the loan is current."
     settings = [

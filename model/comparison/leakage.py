@@ -148,7 +148,9 @@ def _kept(problem: Problem, users: NDArray[np.int64], at_ms: int) -> NDArray[np.
 
 def _examples(problem: Problem, part: Part) -> NDArray[np.int64]:
     """A part's events, whether or not they count in judging."""
-    everything = replace(part, truth=replace(part.truth, onset_ms=np.full_like(part.truth.onset_ms, NEVER_MS)))
+    everything = replace(
+        part, truth=replace(part.truth, default_date_ms=np.full_like(part.truth.default_date_ms, NEVER_MS))
+    )
     return replace(problem, judged=None).example_rows(everything)
 
 
@@ -164,6 +166,6 @@ def _check_end(problem: Problem, name: str, part: Part, end_ms: int) -> None:
     rows = _examples(problem, part)
     if len(rows) and problem.sequences.times_ms[rows].max() >= end_ms:
         raise LeakError(f"{problem.name}: an example of {name} lies after the end of the part")
-    known = part.truth.onset_ms[part.truth.onset_ms < NEVER_MS]
+    known = part.truth.default_date_ms[part.truth.default_date_ms < NEVER_MS]
     if (len(known) and known.max() >= end_ms) or part.truth.watched_until_ms.max(initial=0) > end_ms:
         raise LeakError(f"{problem.name}: the truth of {name} looks past the end of the part")

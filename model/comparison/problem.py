@@ -18,7 +18,7 @@ from model.histories.sequences import Sequences
 from model.histories.splits import Part, Split
 
 Task: TypeAlias = Literal["hazard", "label"]
-"""What is judged. `hazard`: each event's score against onset within the headline horizon. `label`: each user's last
+"""What is judged. `hazard`: each event's score against default within the headline horizon. `label`: each user's last
 score against the source's own verdict."""
 
 
@@ -50,14 +50,14 @@ class Problem:
 
     def example_rows(self, part: Part) -> NDArray[np.int64]:
         """Rows of a part's examples in merged order of its users: without skipped events, those after the part's end,
-        those at or after the onset, and those that do not count in judging."""
+        those at or after the default date, and those that do not count in judging."""
         starts = self.sequences.merged_starts[part.users]
         skips = np.minimum(part.skips, part.counts)
         lengths = part.counts - skips
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         rows = np.repeat(starts + skips, lengths) + within
         owner = np.repeat(part.users, lengths)
-        counts = self.sequences.times_ms[rows] < part.truth.onset_ms[owner]
+        counts = self.sequences.times_ms[rows] < part.truth.default_date_ms[owner]
         if self.judged is not None:
             counts &= self.judged[rows]
         kept: NDArray[np.int64] = rows[counts]

@@ -125,7 +125,7 @@ def problem_fingerprint(problem: Problem) -> str:
     digest.update(problem.sequences.fingerprint.encode())
     digest.update(msgspec.json.encode(problem.sequences.vocabularies, order="sorted"))
     for part in (problem.parts.train, problem.parts.validation, problem.parts.test):
-        for array in (part.users, part.counts, part.skips, part.truth.onset_ms, part.truth.watched_until_ms):
+        for array in (part.users, part.counts, part.skips, part.truth.default_date_ms, part.truth.watched_until_ms):
             digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(problem.labels.tobytes())
     digest.update(b"" if problem.judged is None else problem.judged.tobytes())

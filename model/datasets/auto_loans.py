@@ -20,7 +20,8 @@ from model.datasets.recipe import Recipe
 from model.datasets.tables import Row, midnight_ms, moment, number, read_rows
 
 MISSED_MONTHS = 3
-"""Consecutive months without payment that are serious delinquency; the first day of the last of them is the onset."""
+"""Consecutive months without payment that are serious delinquency; the first day of the last of them is the default
+date."""
 _SCHEDULED = "reportingPeriodScheduledPaymentAmount"
 _COLUMNS = (
     "assetNumber", "reportingPeriodBeginningDate", "originalLoanAmount", "originalLoanTerm",
@@ -53,7 +54,7 @@ class _Loan:
         years, place = divmod(self.first_month.month - 1 + month, 12)
         return dt.date(self.first_month.year + years, place + 1, 1)
 
-    def onset_month(self) -> int | None:
+    def defaulted_month(self) -> int | None:
         """The third consecutive month without payment on an open balance, from 0."""
         run = 0
         for month, paid in enumerate(self.paid):
@@ -96,13 +97,13 @@ class AutoLoans:
             yield from sorted(by_month.pop(start), key=attrgetter("occurred_at", "user_id"))
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Onset by `MISSED_MONTHS`; a loan that is paid off or leaves the file is censored at the end of that month."""
+        """Default dates by `MISSED_MONTHS`; a loan paid off or gone from the file is censored at that month's end."""
         outcomes = {}
         for loan in self._loans:
-            onset = loan.onset_month()
+            month = loan.defaulted_month()
             outcomes[loan.user_id] = Outcome(
                 user_id=loan.user_id,
-                onset_ms=None if onset is None else midnight_ms(loan.month_start(onset)),
+                default_date_ms=None if month is None else midnight_ms(loan.month_start(month)),
                 observed_until_ms=midnight_ms(loan.month_start(len(loan.paid))),
             )
         return outcomes

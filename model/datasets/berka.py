@@ -1,7 +1,7 @@
 """Berka: the PKDD'99 Czech bank. What the accounts of 682 borrowers showed until their loan was granted.
 
-Only the status of a loan tells how it went, so the outcome's date is a convention (`ONSET_DAYS`), and no event comes
-after the grant: later movements would carry the answer.
+Only the status of a loan tells how it went, so the outcome's date is a convention (`DEFAULT_AFTER_DAYS`), and no event
+comes after the grant: later movements would carry the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment,
 
 BAD_STATUSES = frozenset("BD")
 """B: ended, not paid. D: running, in debt. A and C are their good counterparts."""
-ONSET_DAYS = 90
+DEFAULT_AFTER_DAYS = 90
 """From the grant: the first instalment falls due after a month, and 60 days past due cannot come sooner."""
 KNOWN_DAYS = 365
 """The status answers for good; beyond 180 days after the grant every horizon of every event is known."""
@@ -84,7 +84,7 @@ class Berka:
             user_id = _user_id(account)
             outcomes[user_id] = Outcome(
                 user_id=user_id,
-                onset_ms=granted_ms + ONSET_DAYS * 86_400_000 if bad else None,
+                default_date_ms=granted_ms + DEFAULT_AFTER_DAYS * 86_400_000 if bad else None,
                 observed_until_ms=granted_ms + KNOWN_DAYS * 86_400_000,
                 label=int(bad),
             )

@@ -121,7 +121,8 @@ OUTCOME_TYPES: Mapping[str, FieldType] = {
     "label": "integer",
     "events_before": "moment",
 }
-"""Fields of an outcome. `onset` is missing where none was seen; events at or after `events_before` are left out."""
+"""Fields of an outcome, by the keys that users write. `onset` is the default date, missing where none was seen, and
+`observed_until` the observation end. Events at or after `events_before` are left out."""
 REQUIRED_OUTCOMES = ("user_id", "observed_until")
 
 _ALWAYS = frozenset({"column", "missing", "where"})

@@ -60,14 +60,14 @@ def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -
         outcome, at_ms = outcomes[event.user_id], round(event.occurred_at.timestamp() * 1000)
         if event.KIND == "repayments" and event.days_past_due is not None:  # type: ignore[attr-defined]
             last[event.user_id] = event.days_past_due if event.kind != "paid" else 0.0  # type: ignore[attr-defined]
-        onset_ms = outcome.onset_ms
-        until_ms = outcome.observed_until_ms if onset_ms is None else end_ms
+        default_date_ms = outcome.default_date_ms
+        until_ms = outcome.observed_until_ms if default_date_ms is None else end_ms
         if rng.random() >= share or at_ms < (begin_ms + end_ms) / 2 or at_ms + horizon_days * DAY_MS > until_ms:
             continue
-        if onset_ms is None or at_ms < onset_ms:
+        if default_date_ms is None or at_ms < default_date_ms:
             users.append(event.user_id)
             times_ms.append(at_ms)
-            came.append(onset_ms is not None and onset_ms <= at_ms + horizon_days * DAY_MS)
+            came.append(default_date_ms is not None and default_date_ms <= at_ms + horizon_days * DAY_MS)
             overdue.append(last.get(event.user_id, 0.0))
     happened, current = np.array(came), np.array(overdue) <= 0
     moments = np.array(times_ms, dtype=np.int64)

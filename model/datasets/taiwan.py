@@ -1,7 +1,7 @@
 """Taiwan: the UCI "default of credit card clients", six monthly statements of 30,000 clients of 2005 as events.
 
 The file answers one question, who defaults in October 2005, so the outcome is that default and nothing later: a client
-with label 0 is known not to have it. No status column ever sets the onset.
+with label 0 is known not to have it. No status column ever sets the default date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment,
 
 LABEL = "default.payment.next.month"
 MONTH_ENDS = tuple(dt.date(2005, month, day) for month, day in ((4, 30), (5, 31), (6, 30), (7, 31), (8, 31), (9, 30)))
-ONSET = dt.date(2005, 10, 30)
+DEFAULT_DATE = dt.date(2005, 10, 30)
 """Day on which a default of October 2005 is dated: the last that is within 30 days of every event of 30 September."""
 KNOWN_UNTIL = dt.date(2006, 4, 1)
 """Beyond 180 days after the last event, so that the label answers every horizon of every event."""
@@ -83,7 +83,7 @@ class Taiwan:
         return {
             user_id: Outcome(
                 user_id=user_id,
-                onset_ms=midnight_ms(ONSET) if label else None,
+                default_date_ms=midnight_ms(DEFAULT_DATE) if label else None,
                 observed_until_ms=midnight_ms(KNOWN_UNTIL),
                 label=int(label),
             )

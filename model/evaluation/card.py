@@ -101,7 +101,10 @@ def _rows_are(panel: Panel, source: ScoredSource) -> str:
     if labelled:
         return "each client's last score against the source's own label"
     asked = "" if source.judged is None else " and while nothing was overdue"
-    return f"each user's first score of a month, before the onset{asked}, whose {panel.horizon_days} days have passed"
+    return (
+        f"each user's first score of a month, before the default date{asked}, "
+        f"whose {panel.horizon_days} days have passed"
+    )
 
 
 def _made(bundle: Bundle) -> str:
@@ -178,7 +181,7 @@ def _tested(bundle: Bundle) -> str:
             ("last score against the label", *(_number(each.get(name)) for name in ("auc", "pr_auc", "brier", "ece")),
              f"{each.get('positives', 0):,} of {each.get('examples', 0):,}")
         )  # fmt: skip
-    header = ("horizon", "AUC", "PR-AUC", "Brier", "calibration error", "onsets among scores")
+    header = ("horizon", "AUC", "PR-AUC", "Brier", "calibration error", "defaults among scores")
     return f"## Test\n\nThe run's own test part, {test.get('users', 0):,} users, every score:\n\n{_table(header, rows)}"
 
 
@@ -194,7 +197,17 @@ def _evaluated(figures: CardFigures) -> Iterator[str]:
     yield _fairness(figures)
 
 
-_SEGMENT_HEADER = ("segment", "users", "scores", "onsets", "AUC", "expected", "observed", "alerted", "false positives")
+_SEGMENT_HEADER = (
+    "segment",
+    "users",
+    "scores",
+    "defaults",
+    "AUC",
+    "expected",
+    "observed",
+    "alerted",
+    "false positives",
+)
 
 
 def _segment_row(name: str, part: Segment) -> tuple[str, ...]:
@@ -202,7 +215,7 @@ def _segment_row(name: str, part: Segment) -> tuple[str, ...]:
         name,
         f"{part.users:,}",
         f"{part.scores:,}",
-        f"{part.onsets:,}",
+        f"{part.default_count:,}",
         _interval(part.auc),
         _percent(part.expected),
         f"{_percent(part.observed)} ({_percent(part.observed_low)}–{_percent(part.observed_high)})",
@@ -221,7 +234,7 @@ def _calibration(found: CalibrationDrift) -> str:
     verdict = (
         "nothing to test"
         if found.p_value is None or found.ratio is None
-        else f"{found.observed:,} onsets against {found.expected:,.1f} expected (ratio {found.ratio:.2f}, "
+        else f"{found.observed:,} defaults against {found.expected:,.1f} expected (ratio {found.ratio:.2f}, "
         f"p = {found.p_value:.3f})"
     )
     header = ("score", "scores", "mean score", "came true", "mean within the interval")
@@ -264,7 +277,7 @@ def _thresholds(bundle: Bundle) -> str:
              _percent(each.get("false_users")), _number(each.get("alerts_per_1000_users_month"), 1))
             for level, each in warning.items()
         ]  # fmt: skip
-        names = ("level", "onsets named ahead", "of", "median lead, days", "users without onset named", "alerts")
+        names = ("level", "defaults named ahead", "of", "median lead, days", "users without default named", "alerts")
         text += f"\n\nOn the test part:\n\n{_table(names, caught)}"
     return text
 
@@ -283,8 +296,10 @@ def _limits(bundle: Bundle, figures: CardFigures | None) -> str:
             "Trained on a simulated portfolio: good figures show that the machinery works, not that the model does on "
             "your book. Train on your own data before acting on it.",
         )
-    if figures is not None and figures.overall.onsets < 100:
-        limits.append(f"Only {figures.overall.onsets} onsets stand behind the figures by segment; read the intervals.")
+    if figures is not None and figures.overall.default_count < 100:
+        limits.append(
+            f"Only {figures.overall.default_count} defaults stand behind the figures by segment; read the intervals."
+        )
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 

@@ -70,7 +70,7 @@ class Band:
 
 @dataclass(frozen=True)
 class CalibrationDrift:
-    """Calibration in the large (`observed` against `expected` onsets, z and its two-sided p-value), and per band."""
+    """Calibration in the large (`observed` against `expected` defaults, z and its two-sided p-value), and per band."""
 
     scores: int
     users: int
@@ -82,13 +82,16 @@ class CalibrationDrift:
 
     @property
     def ratio(self) -> float | None:
-        """Observed to expected onsets; above 1 the model is too optimistic."""
+        """Observed to expected defaults; above 1 the model is too optimistic."""
         return self.observed / self.expected if self.expected > 0 else None
 
 
 @dataclass(frozen=True)
 class MonthOfScores:
-    """How scores of one month ranked what came true within their horizon."""
+    """How scores of one month ranked what came true within their horizon.
+
+    `onsets` counts defaults; it has the name of the report's key, since the report is this class as JSON.
+    """
 
     month: str
     scores: int
@@ -147,7 +150,7 @@ def adjusted(found: list[Stability], alpha: float = ALPHA) -> list[Stability]:
 
 
 def calibration_drift(panel: Panel, confidence: float = 0.95) -> CalibrationDrift:
-    """Observed against expected onsets, in all and by `SCORE_BANDS`.
+    """Observed against expected defaults, in all and by `SCORE_BANDS`.
 
     In all: z = (O - E) / √V, V the larger of the variance of independent outcomes Σ p(1 - p) and of what users
     contribute, Σ_users (Σ (y - p))², since neighbouring months of a user share their outcome. By band: Wilson's

@@ -82,14 +82,14 @@ def draw_sample(
     """One random event per user and kind among merged `rows` (bool `[events]`), and one random score.
 
     Profiles stay valid until replaced, so of them it takes each user's latest at their last event among `rows`. Scores
-    (headline, `[events]`) after the onset are left out where `truth` is given. Categories that are no input of the
-    model, protected ones for instance, are left out.
+    (headline, `[events]`) after the default date are left out where `truth` is given. Categories that are no input of
+    the model, protected ones for instance, are left out.
     """
     random = np.random.default_rng(seed)
     owner = sequences.user_of_event
     chosen = np.flatnonzero(rows)
     values: dict[str, NDArray[np.floating] | NDArray[np.int64]] = {}
-    at_risk = chosen if truth is None else chosen[sequences.times_ms[chosen] < truth.onset_ms[owner[chosen]]]
+    at_risk = chosen if truth is None else chosen[sequences.times_ms[chosen] < truth.default_date_ms[owner[chosen]]]
     picked = _one_per_user(at_risk[~np.isnan(scores[at_risk])], owner, random)
     values[SCORE] = scores[picked].astype(np.float64)
     for position, kind in enumerate(KINDS):

@@ -27,7 +27,7 @@ from model.statistics.metrics import roc_auc, summary
 GRACE_DAYS = 3.0
 """Grace of the watchdog whose `missed` events training and evaluation insert; serving's own default is the same."""
 WARNING_DAYS = 180
-"""A warning earlier than this before the onset is not counted as a warning of that onset."""
+"""A warning earlier than this before the default date is not counted as a warning of that default."""
 PROGRESS_EVERY = 2_000
 
 
@@ -86,7 +86,7 @@ def judge(
         str(days): summary(happened[recent & known[:, index], index], scores[recent & known[:, index], index])
         for index, days in enumerate(bundle.horizons_days)
     }
-    at_risk = recent & (times < truth.onset_ms[owner])
+    at_risk = recent & (times < truth.default_date_ms[owner])
     headline = scores[at_risk, bundle.headline]
     return {
         "users": len(chosen),
@@ -107,14 +107,14 @@ def early_warning(
     truth: Truth,
     threshold: float,
 ) -> dict[str, float | int | None]:
-    """What a threshold would have caught before the onset, over events at risk, sorted by user.
+    """What a threshold would have caught before the default date, over events at risk, sorted by user.
 
-    `caught` is the share of users with an onset whose score reached the threshold within `WARNING_DAYS` before it;
-    `median_lead_days` the median time from the first such score to the onset; `false_users` the share of users without
-    onset who ever reached it; `alerts_per_1000_users_month` as in `alert_rate`.
+    `caught` is the share of users with a default whose score reached the threshold within `WARNING_DAYS` before it;
+    `median_lead_days` the median time from the first such score to the default date; `false_users` the share of users
+    without default who ever reached it; `alerts_per_1000_users_month` as in `alert_rate`.
     """
     present = np.unique(users)
-    sliding = present[truth.onset_ms[present] < NEVER_MS]
+    sliding = present[truth.default_date_ms[present] < NEVER_MS]
     steady = np.setdiff1d(present, sliding)
     caught, lead_days = first_warnings(times_ms, users, scores, truth, threshold)
     false_users = len(np.intersect1d(np.unique(users[scores >= threshold]), steady))
@@ -134,10 +134,10 @@ def first_warnings(
     truth: Truth,
     threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Users with an onset whose score reached `threshold` within `WARNING_DAYS` before it, in rising order, and the
-    days from the first such score to the onset. Rows are events at risk, sorted by user, then arrival.
+    """Users with a default whose score reached `threshold` within `WARNING_DAYS` before it, in rising order, and the
+    days from the first such score to the default date. Rows are events at risk, sorted by user, then arrival.
     """
-    lead_days = (truth.onset_ms[users] - times_ms) / DAY_MS
+    lead_days = (truth.default_date_ms[users] - times_ms) / DAY_MS
     early = (scores >= threshold) & (lead_days <= WARNING_DAYS)
     caught, first = np.unique(users[early], return_index=True)
     return caught, lead_days[early][first]

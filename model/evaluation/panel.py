@@ -1,7 +1,7 @@
 """Scores whose outcome is known by now, at most one per user and month: what calibration and ranking are judged on.
 
 A user's scores within a month say nearly the same thing about the same outcome, so all of them would count one borrower
-many times over. The first score of the month is taken: to take the last before an onset would look at the outcome and
+many times over. The first score of the month is taken: to take the last before a default would look at the outcome and
 overstate the rate. Reads scores and truth that have been computed; writes nothing.
 """
 
@@ -24,7 +24,7 @@ class Panel:
     """Matured scores, all `[n]`, by user, then time.
 
     `users` int64 are positions of users, `months` int64 calendar months (UTC) since 1970-01, `scores` float64
-    probabilities within `horizon_days`, `happened` bool whether the onset came within them.
+    probabilities within `horizon_days`, `happened` bool whether the default came within them.
     """
 
     users: NDArray[np.int64]
@@ -62,7 +62,7 @@ def monthly_panel(
     truth: Truth,
     horizon_days: int,
 ) -> Panel:
-    """The first score of each user and month that was given before the onset and whose horizon has passed.
+    """The first score of each user and month that was given before the default date and whose horizon has passed.
 
     `times_ms` int64 `[n]`, `users` int64 `[n]` (positions in `truth`) and `scores` `[n]` are rows sorted by user, then
     arrival. Known means what `model.histories.labels.within_horizons` means by it.

@@ -30,12 +30,12 @@ GAPS = ("auc", "calibration", "alert_rate", "false_positive_rate")
 @dataclass(frozen=True)
 class Segment:
     """Measures of one group. `alert_rate` is the share of scores at or above the MEDIUM threshold, and
-    `false_positive_rate` the same among scores that no onset followed."""
+    `false_positive_rate` the same among scores that no default followed."""
 
     name: str
     users: int
     scores: int
-    onsets: int
+    default_count: int
     auc: Interval
     pr_auc: Interval
     expected: float
@@ -122,7 +122,7 @@ def _segment(name: str, rows: Panel, threshold: float, resamples: int) -> Segmen
         name=name,
         users=len(np.unique(rows.users)),
         scores=len(rows),
-        onsets=int(rows.happened.sum()),
+        default_count=int(rows.happened.sum()),
         auc=measured["auc"],
         pr_auc=measured["pr_auc"],
         expected=float(rows.scores.mean()) if len(rows) else 0.0,

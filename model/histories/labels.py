@@ -23,9 +23,9 @@ NEVER_MS = np.iinfo(np.int64).max // 4
 class Targets:
     """Per event and interval between horizons, both `[events, intervals]`.
 
-    `exposure` float32 is the share of the interval in which an onset would have been seen: 1 when the interval was
-    watched to its end, 0 when it was not watched, or lies behind the onset, or the event itself does. `happened` bool
-    tells whether the onset fell into the watched part.
+    `exposure` float32 is the share of the interval in which a default would have been seen: 1 when the interval was
+    watched to its end, 0 when it was not watched, or lies behind the default, or the event itself does. `happened` bool
+    tells whether the default fell into the watched part.
     """
 
     exposure: NDArray[np.float32]
@@ -34,40 +34,41 @@ class Targets:
 
 @dataclass(frozen=True)
 class Truth:
-    """Per user, int64 `[users]`, in milliseconds: onset (`NEVER_MS` if none was seen) and end of observation."""
+    """Per user, int64 `[users]`, in milliseconds: default (`NEVER_MS` if none was seen) and end of observation."""
 
-    onset_ms: NDArray[np.int64]
+    default_date_ms: NDArray[np.int64]
     watched_until_ms: NDArray[np.int64]
 
     def fingerprint(self) -> str:
         """SHA-256 over all of it, in hexadecimal."""
-        return hashlib.sha256(self.onset_ms.tobytes() + self.watched_until_ms.tobytes()).hexdigest()
+        return hashlib.sha256(self.default_date_ms.tobytes() + self.watched_until_ms.tobytes()).hexdigest()
 
 
 def truth_of(sequences: Sequences, outcomes: Mapping[str, Outcome]) -> Truth:
     """The users' truth, in the order of `sequences.user_ids`. A user without an outcome counts as never watched.
 
-    A user with an onset would have been watched to the end of the data had it not come, so that end is their censoring
-    time: taking the onset's own time would keep near onsets and drop equally near non-onsets, and bias every rate.
+    A user with a default would have been watched to the end of the data had it not come, so that end is their censoring
+    time: taking the default date itself would keep near defaults and drop equally near non-defaults, and bias every
+    rate.
     """
     end_ms = max((outcome.observed_until_ms for outcome in outcomes.values()), default=0)
-    onset = np.full(sequences.users, NEVER_MS, dtype=np.int64)
+    default_date_ms = np.full(sequences.users, NEVER_MS, dtype=np.int64)
     until = np.zeros(sequences.users, dtype=np.int64)
     for position, user_id in enumerate(sequences.user_ids):
         outcome = outcomes.get(user_id)
         if outcome is None:
             continue
         until[position] = outcome.observed_until_ms
-        if outcome.onset_ms is not None:
-            onset[position] = outcome.onset_ms
+        if outcome.default_date_ms is not None:
+            default_date_ms[position] = outcome.default_date_ms
             until[position] = end_ms
-    return Truth(onset, until)
+    return Truth(default_date_ms, until)
 
 
 def known_by(truth: Truth, cutoff_ms: int) -> Truth:
-    """What was known at `cutoff_ms`: later onsets are not seen yet and observation ends there."""
-    onset = np.where(truth.onset_ms < cutoff_ms, truth.onset_ms, NEVER_MS)
-    return Truth(onset, np.minimum(truth.watched_until_ms, cutoff_ms))
+    """What was known at `cutoff_ms`: later defaults are not seen yet and observation ends there."""
+    default_date_ms = np.where(truth.default_date_ms < cutoff_ms, truth.default_date_ms, NEVER_MS)
+    return Truth(default_date_ms, np.minimum(truth.watched_until_ms, cutoff_ms))
 
 
 def targets(
@@ -76,23 +77,24 @@ def targets(
     """Targets of events at `times_ms` int64 `[n]` of the users at positions `users` int64 `[n]`."""
     high = np.array(horizons_days, dtype=np.float64)
     low = np.concatenate([[0.0], high[:-1]])
-    until_onset = ((truth.onset_ms[users] - times_ms) / DAY_MS)[:, None]
+    until_default = ((truth.default_date_ms[users] - times_ms) / DAY_MS)[:, None]
     until_end = ((truth.watched_until_ms[users] - times_ms) / DAY_MS)[:, None]
     exposure = np.clip((until_end - low) / (high - low), 0.0, 1.0)
-    # At or after the onset there is nothing left to foresee; an interval counts only if it was reached without onset.
-    exposure[np.broadcast_to(until_onset <= low, exposure.shape)] = 0.0
-    happened = (until_onset > low) & (until_onset <= high) & (exposure > 0)
+    # At or after the default date there is nothing left to foresee; an interval counts only if it was reached without
+    # default.
+    exposure[np.broadcast_to(until_default <= low, exposure.shape)] = 0.0
+    happened = (until_default > low) & (until_default <= high) & (exposure > 0)
     return Targets(exposure.astype(np.float32), happened)
 
 
 def within_horizons(
     times_ms: NDArray[np.int64], users: NDArray[np.int64], truth: Truth, horizons_days: tuple[int, ...]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether onset came within each horizon, and whether that is known; both bool `[n, horizons]`.
+    """Whether default came within each horizon, and whether that is known; both bool `[n, horizons]`.
 
-    Known means before the onset and watched for the whole horizon, for onsets and non-onsets alike.
+    Known means before the default date and watched for the whole horizon, for defaults and non-defaults alike.
     """
     horizons = np.array(horizons_days, dtype=np.float64) * DAY_MS
-    until_onset = (truth.onset_ms[users] - times_ms)[:, None]
+    until_default = (truth.default_date_ms[users] - times_ms)[:, None]
     until_end = (truth.watched_until_ms[users] - times_ms)[:, None]
-    return until_onset <= horizons, (until_onset > 0) & (until_end >= horizons)
+    return until_default <= horizons, (until_default > 0) & (until_end >= horizons)

@@ -9,10 +9,10 @@ from torch import Tensor
 def hazard_loss(logits: Tensor, exposure: Tensor, happened: Tensor) -> Tensor:
     """Mean negative log-likelihood over the interval examples that were watched; all arguments `[events, intervals]`.
 
-    With hazard λ of a whole interval and a constant rate within it, the chance of an onset in a watched share f is
+    With hazard λ of a whole interval and a constant rate within it, the chance of a default in a watched share f is
     1 - (1 - λ)^f (the usual treatment of partial exposure in actuarial life tables). Writing s = -log(1 - λ), which is
-    the softplus of the logit, an interval without onset costs f·s and one with onset costs -log(1 - exp(-f·s)).
-    `exposure` is f (0 is not watched), `happened` 1 where the onset came.
+    the softplus of the logit, an interval without default costs f·s and one with default costs -log(1 - exp(-f·s)).
+    `exposure` is f (0 is not watched), `happened` 1 where the default came.
     """
     watched = exposure > 0
     accrued = exposure * torch.nn.functional.softplus(logits)

@@ -94,14 +94,14 @@ def track_record(source: ScoredSource, until_ms: int, stale_days: float = STALE_
     for at_ms in month_starts(int(source.sequences.times_ms.min()), until_ms):
         book = book_at(source.sequences, source.probabilities, source.truth, at_ms, stale_days)
         if len(book.users):
-            record.add(book, source.truth.onset_ms[book.users])
+            record.add(book, source.truth.default_date_ms[book.users])
     return record
 
 
 def came(book: Book, truth: Truth, days: float) -> NDArray[np.bool_]:
-    """Which of a book's users had their onset within `days`, bool `[n]`."""
-    onset: NDArray[np.int64] = truth.onset_ms[book.users]
-    return onset < book.at_ms + days * DAY_MS
+    """Which of a book's users had their default within `days`, bool `[n]`."""
+    default_date_ms: NDArray[np.int64] = truth.default_date_ms[book.users]
+    return default_date_ms < book.at_ms + days * DAY_MS
 
 
 def backtest(
@@ -221,11 +221,15 @@ class _Books:
 
 
 def known_presence(sequences: Sequences, truth: Truth, at_ms: int, stale_days: float) -> Presence:
-    """Presence as known at a moment: who was seen lately is still there, later onsets are not known."""
+    """Presence as known at a moment: who was seen lately is still there, later defaults are not known."""
     counts = sequences.events_before(at_ms)
     users = np.flatnonzero(counts > 0)
     starts = sequences.merged_starts[users]
     last = sequences.times_ms[starts + counts[users] - 1]
     lately = at_ms - last <= stale_days * DAY_MS
-    onset = truth.onset_ms[users]
-    return Presence(sequences.times_ms[starts], np.where(lately, at_ms, last), np.where(onset < at_ms, onset, NEVER_MS))
+    default_date_ms = truth.default_date_ms[users]
+    return Presence(
+        sequences.times_ms[starts],
+        np.where(lately, at_ms, last),
+        np.where(default_date_ms < at_ms, default_date_ms, NEVER_MS),
+    )

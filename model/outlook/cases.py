@@ -1,6 +1,6 @@
 """New cases of a portfolio over time, as counts: what forecasts of the number alone are made from.
 
-A portfolio is known here by three moments of each user only: first seen, last seen, onset. Pure numpy.
+A portfolio is known here by three moments of each user only: first seen, last seen, default. Pure numpy.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ PERIOD_MS = PERIOD_DAYS * DAY_MS
 
 @dataclass(frozen=True)
 class Presence:
-    """Per user, int64 `[users]` in ms: first and last event, and onset (`NEVER_MS` if none is known)."""
+    """Per user, int64 `[users]` in ms: first and last event, and default (`NEVER_MS` if none is known)."""
 
     first_ms: NDArray[np.int64]
     last_ms: NDArray[np.int64]
-    onset_ms: NDArray[np.int64]
+    default_date_ms: NDArray[np.int64]
 
     def of(self, users: NDArray[np.int64]) -> Presence:
         """Of some users only."""
-        return Presence(self.first_ms[users], self.last_ms[users], self.onset_ms[users])
+        return Presence(self.first_ms[users], self.last_ms[users], self.default_date_ms[users])
 
     def known_at(self, at_ms: int) -> Presence:
         """As it was known at a moment: of users seen by then, without what came later."""
         seen = self.of(np.flatnonzero(self.first_ms < at_ms))
-        onset = np.where(seen.onset_ms < at_ms, seen.onset_ms, NEVER_MS)
-        return Presence(seen.first_ms, np.minimum(seen.last_ms, at_ms), onset)
+        default_date_ms = np.where(seen.default_date_ms < at_ms, seen.default_date_ms, NEVER_MS)
+        return Presence(seen.first_ms, np.minimum(seen.last_ms, at_ms), default_date_ms)
 
     def at_risk(self, at_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many users were there and without onset at each of `at_ms`, int64 `[moments]`."""
+        """How many users were there and without default at each of `at_ms`, int64 `[moments]`."""
         joined = np.searchsorted(np.sort(self.first_ms), at_ms, side="left")
-        left = np.searchsorted(np.sort(np.minimum(self.last_ms, self.onset_ms)), at_ms, side="left")
+        left = np.searchsorted(np.sort(np.minimum(self.last_ms, self.default_date_ms)), at_ms, side="left")
         return joined - left
 
     def cases(self, begin_ms: int, periods: int) -> NDArray[np.int64]:
-        """Onsets in each of so many periods from `begin_ms` on, int64 `[periods]`."""
-        place = (self.onset_ms - begin_ms) // PERIOD_MS
+        """Defaults in each of so many periods from `begin_ms` on, int64 `[periods]`."""
+        place = (self.default_date_ms - begin_ms) // PERIOD_MS
         return np.bincount(place[(place >= 0) & (place < periods)], minlength=periods)
 
 
@@ -61,9 +61,9 @@ def presence_of(dataset: Dataset, users: Iterable[str] | None = None) -> Presenc
             first.setdefault(event.user_id, moment)
             last[event.user_id] = max(moment, last.get(event.user_id, moment))
     outcomes = dataset.outcomes()
-    onset = [getattr(outcomes.get(user_id), "onset_ms", None) for user_id in first]
+    default_date_ms = [getattr(outcomes.get(user_id), "default_date_ms", None) for user_id in first]
     return Presence(
         np.array(list(first.values()), dtype=np.int64),
         np.array([last[user_id] for user_id in first], dtype=np.int64),
-        np.array([NEVER_MS if moment is None else moment for moment in onset], dtype=np.int64),
+        np.array([NEVER_MS if moment is None else moment for moment in default_date_ms], dtype=np.int64),
     )

@@ -108,7 +108,7 @@ def draw_examples(
         size = round(math.exp(random.uniform(math.log(min(LEAST_USERS, total)), math.log(total))))
         part = history.of(random.choice(total, size, replace=False))
         at_ms = int(random.integers(*origins_ms))
-        present = (part.first_ms < at_ms) & (np.minimum(part.last_ms, part.onset_ms) >= at_ms)
+        present = (part.first_ms < at_ms) & (np.minimum(part.last_ms, part.default_date_ms) >= at_ms)
         past, season = encoded(part, at_ms)
         pasts.append(past)
         seasons.append(season)
@@ -125,7 +125,7 @@ def draw_examples(
 def encoded(presence: Presence, at_ms: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Rates and season of the past periods, float32 `[PAST_PERIODS, 3]`, and the coming season, `[FUTURE_PERIODS, 2]`.
 
-    Onsets at or after `at_ms` do not count.
+    Defaults at or after `at_ms` do not count.
     """
     begin = at_ms - PAST_PERIODS * PERIOD_MS
     starts = begin + PERIOD_MS * np.arange(PAST_PERIODS, dtype=np.int64)

@@ -79,7 +79,7 @@ def book_at(
 ) -> Book:
     """The book of a scored source at `at_ms`, from events before it alone. `probabilities` `[events, horizons]`."""
     counts = sequences.events_before(at_ms)
-    users = np.flatnonzero((counts > 0) & (truth.onset_ms >= at_ms))
+    users = np.flatnonzero((counts > 0) & (truth.default_date_ms >= at_ms))
     rows = sequences.merged_starts[users] + counts[users] - 1
     ages = (at_ms - sequences.times_ms[rows]) / DAY_MS
     kept = (ages <= stale_days) & ~np.isnan(probabilities[rows, 0])
@@ -87,9 +87,9 @@ def book_at(
 
 
 def within(book: Book, horizons_days: Sequence[int], days: float) -> NDArray[np.float64]:
-    """Each user's probability of an onset within `days` of the book's moment, float64 `[n]`.
+    """Each user's probability of a default within `days` of the book's moment, float64 `[n]`.
 
-    A score was given `age` days before the moment and nothing has come since, so the probability is that of an onset
+    A score was given `age` days before the moment and nothing has come since, so the probability is that of a default
     between age and age + days, given none before. Between horizons the hazard is constant (as in training's loss),
     after the last one it stays as it was.
     """
@@ -101,7 +101,7 @@ def within(book: Book, horizons_days: Sequence[int], days: float) -> NDArray[np.
 
 
 def judged(chances: NDArray[np.float64], came: NDArray[np.bool_]) -> Judged:
-    """A past outlook of users with `chances`, of whom `came` had an onset; the variance is the Poisson binomial's,
+    """A past outlook of users with `chances`, of whom `came` had a default; the variance is the Poisson binomial's,
     Σ p(1 - p)."""
     return Judged(float(chances.sum()), float((chances * (1 - chances)).sum()), int(came.sum()))
 
@@ -124,7 +124,7 @@ class TrackRecord:
 
     Scores are calibrated over events, and an outlook counts users, whose latest score may be some silent days old:
     their sum can be off though the scores are right. So each part of the horizon (to 30, 60, 90 days) has a factor on
-    its hazard: onsets that came in it over those expected, in the last `RECENT_ORIGINS` outlooks that have come due,
+    its hazard: defaults that came in it over those expected, in the last `RECENT_ORIGINS` outlooks that have come due,
     both plus `PRIOR_CASES`, so that a handful of cases does not move it far.
     """
 
@@ -134,10 +134,10 @@ class TrackRecord:
         self._parts: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         self._judged: list[dict[int, Judged]] = []
 
-    def add(self, book: Book, onset_ms: NDArray[np.int64]) -> None:
-        """A past book and its users' onsets (int64 `[n]`, ms); what came is used only from when it had come due."""
+    def add(self, book: Book, default_date_ms: NDArray[np.int64]) -> None:
+        """A past book and its users' defaults (int64 `[n]`, ms); what came is used only from when it had come due."""
         raw = np.stack([within(book, self._horizons_days, days) for days in OUTLOOK_DAYS])
-        came = np.stack([onset_ms < book.at_ms + days * DAY_MS for days in OUTLOOK_DAYS])
+        came = np.stack([default_date_ms < book.at_ms + days * DAY_MS for days in OUTLOOK_DAYS])
         self._judged.append(
             {days: judged(chances, came[row]) for row, (days, chances) in enumerate(self.chances(book).items())}
         )

@@ -220,7 +220,7 @@ def page(found: Ablations) -> str:
             f"{_mean([row.brier for row in rows], 5)} | {_mean([row.ece for row in rows], 5)} |"
         )
     counts = [f"{row.positives:,} of {row.examples:,}" for row in default.values()]
-    lines += ["", f"Examples followed by an onset: {'; '.join(counts)}.", ""]
+    lines += ["", f"Examples followed by a default: {'; '.join(counts)}.", ""]
     return "\n".join(lines)
 
 

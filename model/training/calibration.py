@@ -12,14 +12,14 @@ from model.bundle import Calibration
 from model.histories.labels import Targets
 from model.networks.likelihood import hazard_loss
 
-LEAST_ONSETS = 20
-"""With fewer onsets in an interval its slope stays 1: two numbers cannot be had from so little."""
+LEAST_DEFAULTS = 20
+"""With fewer defaults in an interval its slope stays 1: two numbers cannot be had from so little."""
 
 
 def fit_calibration(logits: NDArray[np.float32], found: Targets) -> Calibration:
     """Platt scaling per interval: slope and intercept of the hazard logit that minimise the censored loss.
 
-    `logits` float32 `[events, intervals]`. An interval without any onset keeps slope 1 and intercept 0: the data say
+    `logits` float32 `[events, intervals]`. An interval without any default keeps slope 1 and intercept 0: the data say
     nothing about it. Temperature alone would leave the base rate of the training period in place; the intercept moves
     it.
     """
@@ -27,11 +27,11 @@ def fit_calibration(logits: NDArray[np.float32], found: Targets) -> Calibration:
     for interval in range(logits.shape[1]):
         exposure = torch.from_numpy(found.exposure[:, interval]).double()
         happened = torch.from_numpy(found.happened[:, interval]).double()
-        onsets = int(happened.sum())
+        default_count = int(happened.sum())
         slope, intercept = 1.0, 0.0
-        if onsets:
+        if default_count:
             raw = torch.from_numpy(logits[:, interval]).double()
-            slope, intercept = _fit_interval(raw, exposure, happened, with_slope=onsets >= LEAST_ONSETS)
+            slope, intercept = _fit_interval(raw, exposure, happened, with_slope=default_count >= LEAST_DEFAULTS)
         slopes.append(round(slope, 6))
         intercepts.append(round(intercept, 6))
     return Calibration(slope=slopes, intercept=intercepts)

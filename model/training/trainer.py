@@ -194,7 +194,7 @@ class Trainer:
         fusion.slope.copy_(slope)
         fusion.intercept.copy_(intercept)
         scores = cumulative(torch.from_numpy(logits) * slope + intercept)[:, self.headline].numpy()
-        at_risk = self.sequences.times_ms[rows] < part.truth.onset_ms[owner]
+        at_risk = self.sequences.times_ms[rows] < part.truth.default_date_ms[owner]
         times = self.sequences.times_ms[rows]
         return fit_thresholds(times[at_risk], owner[at_risk], scores[at_risk], self.schedule.alert_budget)
 
@@ -236,15 +236,15 @@ class Trainer:
             self.sequences.merged_starts[:-1], np.diff(self.sequences.merged_starts)
         )
         mine = position < np.repeat(counts, np.diff(self.sequences.merged_starts))
-        onsets = self.targets.happened[mine].sum(0)
+        default_counts = self.targets.happened[mine].sum(0)
         watched = self.targets.exposure[mine].sum(0)
-        if not onsets.any():
-            raise TrainingError("no onset is known in the training part; take more users or months")
-        rates: NDArray[np.float64] = np.clip((onsets + 0.5) / (watched + 1.0), 1e-6, 0.9)
+        if not default_counts.any():
+            raise TrainingError("no default is known in the training part; take more users or months")
+        rates: NDArray[np.float64] = np.clip((default_counts + 0.5) / (watched + 1.0), 1e-6, 0.9)
         return rates
 
     def _open_at(self, rates: NDArray[np.float64]) -> None:
-        """Start from the mean hazards; else the first epochs only learn that onsets are rare."""
+        """Start from the mean hazards; else the first epochs only learn that defaults are rare."""
         with torch.no_grad():
             self.model.fusion.logits_.bias.copy_(torch.from_numpy(np.log(rates / (1 - rates))))
 

@@ -185,7 +185,7 @@ def _without_test(parts: Split) -> Split:
 def _best(history: list[EpochRecord]) -> float:
     known = [record["validation_auc"] for record in history if record["validation_auc"] is not None]
     if not known:
-        raise TrainingError("the validation part lacks onsets or users without one; take more users or months")
+        raise TrainingError("the validation part lacks defaults or users without one; take more users or months")
     return max(known)
 
 

@@ -87,24 +87,24 @@ def url(database: str, scores: list[Score]) -> str:
 
 
 def columns(scores: list[Score]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Times, users, scores and each user's onset, as the tables would tell it."""
+    """Times, users, scores and each user's default, as the tables would tell it."""
     times = np.array([round(each.occurred_at.timestamp() * 1000) for each in scores])
     users = np.array([int(each.user_id[5:]) for each in scores])
     late = np.array([(each.days_past_due or 0) >= 60 for each in scores])
-    onset = np.full(USERS, NEVER_MS)
-    np.minimum.at(onset, users[late], times[late])
-    return times, users, np.array([each.score for each in scores]), onset
+    default_date_ms = np.full(USERS, NEVER_MS)
+    np.minimum.at(default_date_ms, users[late], times[late])
+    return times, users, np.array([each.score for each in scores]), default_date_ms
 
 
 def test_matured_scores_are_those_that_python_would_choose(url: str, scores: list[Score]) -> None:
     found = read_monitored(
         url, BUNDLE.fingerprint_hex, horizon_days=90, delinquency_days=60, window_days=30, reference_days=90, months=24
     )
-    times, users, values, onset = columns(scores)
+    times, users, values, default_date_ms = columns(scores)
     until_ms = int(times.max()) + 1
     assert found.until.timestamp() * 1000 == pytest.approx(until_ms)
     order = np.lexsort((times, users))
-    truth = Truth(onset, np.full(USERS, until_ms))
+    truth = Truth(default_date_ms, np.full(USERS, until_ms))
     expected = monthly_panel(times[order], users[order], values[order], truth, 90)
     assert found.matured.months.tolist() == expected.months.tolist()
     assert found.matured.scores.tolist() == pytest.approx(expected.scores.tolist())
@@ -117,8 +117,8 @@ def test_a_window_has_one_score_of_each_user_at_risk(url: str, scores: list[Scor
     found = read_monitored(
         url, BUNDLE.fingerprint_hex, horizon_days=90, delinquency_days=60, window_days=30, reference_days=60, months=6
     )
-    times, users, values, onset = columns(scores)
-    recent = (times > times.max() - 30 * 86_400_000) & (times < onset[users])
+    times, users, values, default_date_ms = columns(scores)
+    recent = (times > times.max() - 30 * 86_400_000) & (times < default_date_ms[users])
     assert len(found.recent.scores) == len(np.unique(users[recent]))
     assert set(found.recent.scores) <= set(values[recent])
     assert np.isnan(found.recent.days_past_due).any()
@@ -142,15 +142,15 @@ def test_the_drift_of_scores_in_the_tables(url: str) -> None:
 
 def test_the_book_and_its_past(url: str, scores: list[Score]) -> None:
     books = read_books(url, BUNDLE.fingerprint_hex, BUNDLE.horizons_days, 60, stale_days=60)
-    times, users, _, onset = columns(scores)
-    at_risk = np.flatnonzero(onset == NEVER_MS)
+    times, users, _, default_date_ms = columns(scores)
+    at_risk = np.flatnonzero(default_date_ms == NEVER_MS)
     assert len(books.now.users) == len(at_risk)
     assert len(books.levels) == len(at_risk)
     past = books.record.due(90, books.now.at_ms)
     assert 6 <= len(past) <= 8 < len(books.record.due(30, books.now.at_ms))
     origin_ms = round((START + dt.timedelta(days=31)).timestamp() * 1000)
     there = np.unique(users[times < origin_ms])
-    came = (onset[there] >= origin_ms) & (onset[there] < origin_ms + 90 * 86_400_000)
+    came = (default_date_ms[there] >= origin_ms) & (default_date_ms[there] < origin_ms + 90 * 86_400_000)
     assert past[0].observed == came.sum()
 
 

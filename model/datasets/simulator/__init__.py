@@ -100,7 +100,7 @@ class Simulator:
         return delivered(self.keyed_events(), self.seed, late_share, twice_share)
 
     def outcomes(self) -> dict[str, Outcome]:
-        """The truth: onset of 60 or more days past due within the period, and the latent story."""
+        """The truth: the first day 60 or more days past due within the period, and the latent story."""
         outcomes = {}
         for block in range(self._blocks):
             traits, state = self.traits_of(block), None
@@ -109,10 +109,12 @@ class Simulator:
             assert state is not None
             stories = life.scenarios(traits, state)
             for row, user_id in enumerate(self._user_ids(block)):
-                onset, ended = int(state.onset_day[row]), int(state.ended_day[row])
+                defaulted_day, ended = int(state.defaulted_day[row]), int(state.ended_day[row])
                 outcomes[user_id] = Outcome(
                     user_id=user_id,
-                    onset_ms=onset * DAY_MS if onset != NEVER and onset < self._end_day else None,
+                    default_date_ms=defaulted_day * DAY_MS
+                    if defaulted_day != NEVER and defaulted_day < self._end_day
+                    else None,
                     observed_until_ms=(min(ended, self._end_day) if ended != NEVER else self._end_day) * DAY_MS,
                     scenario=stories[row],
                 )
@@ -122,11 +124,11 @@ class Simulator:
         return in_held_out_share(user_id)
 
     def true_hazard(self, user_id: str, at_ms: int, horizon_days: int = 90) -> float:
-        """Probability of onset within `horizon_days` of the day of `at_ms`, given no onset before that day.
+        """Probability of default within `horizon_days` of the day of `at_ms`, given no default before that day.
 
         A share of simulated futures of the same process from the latent state and from what was settled by the end of
         that day, so it has sampling noise (see `hazard.FUTURES`). NaN when the borrower had not joined, had left or had
-        had the onset by then. Raises `DatasetError` for a user or time outside.
+        had the default by then. Raises `DatasetError` for a user or time outside.
         """
         return float(self.true_hazards([user_id], np.array([at_ms], dtype=np.int64), horizon_days)[0])
 
@@ -167,14 +169,14 @@ class Simulator:
         """Hazards of some rows of a block on some days, counted from the period's first, of one week."""
         state, week = self._walk(block).at(number)
         hazards = np.full(len(rows), np.nan)
-        ask = np.flatnonzero(state.active[rows] & (state.onset_day[rows] == NEVER))
+        ask = np.flatnonzero(state.active[rows] & (state.defaulted_day[rows] == NEVER))
         rows, days = rows[ask], days[ask]
         if len(rows):
             first = block * BLOCK_USERS
             seeds = [
                 (self.seed, first + row, day, _FUTURES) for row, day in zip(rows.tolist(), days.tolist(), strict=True)
             ]
-            hazards[ask] = hazard.onset_shares(
+            hazards[ask] = hazard.defaulted_shares(
                 self.traits_of(block).take(rows),
                 state.take(rows),
                 week.take(rows),
@@ -222,7 +224,7 @@ class Simulator:
             state = life.step(
                 traits, state, Draws.of(rng, BLOCK_USERS), self.calendar(number), self.strain_in(number)
             ).state
-        lost = (state.onset_day != NEVER) | (state.ended_day != NEVER)
+        lost = (state.defaulted_day != NEVER) | (state.ended_day != NEVER)
         join_week = np.floor(traits.join_share * self._weeks).astype(np.int64)
         state = life.replaced(state, fresh, lost | (traits.join_share > 0), traits.join_share == 0)
         for number in range(self._weeks):

@@ -40,8 +40,8 @@ def attainable_hazards(
     particles: int = PARTICLES,
     progress: Callable[[float], None] | None = None,
 ) -> Floats:
-    """Probability of onset within `horizon_days` of the days of `times_ms`, as the events by the end of those days can
-    tell it, float64 `[n]`.
+    """Probability of default within `horizon_days` of the days of `times_ms`, as the events by the end of those days
+    can tell it, float64 `[n]`.
 
     NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio. Equal questions
     get equal answers, but who else is asked for changes a borrower's a little: the particles share a stream of chances.
@@ -85,20 +85,21 @@ def _follow(
         belief.advance(state, now.calendar, strain)
         for day in range(7):
             asked = np.flatnonzero(days == 7 * number + day)
-            onset = np.where(now.state.onset_day == NEVER, first_day + day, now.state.onset_day)
-            at_risk = state.active & (state.onset_day == NEVER) & (onset >= first_day + day)
+            defaulted_day = np.where(now.state.defaulted_day == NEVER, first_day + day, now.state.defaulted_day)
+            at_risk = state.active & (state.defaulted_day == NEVER) & (defaulted_day >= first_day + day)
             asked = asked[at_risk[user[asked]]]
             if len(asked):
                 these, which = np.unique(user[asked], return_inverse=True)
                 seen = seen_in(drafts, surface, rows[these], used[these], first_day, np.full(len(these), day))
-                ahead = belief.onset_days(these, state, now, seen, strain, horizon_days)
+                ahead = belief.days_to_default(these, state, now, seen, strain, horizon_days)
                 result[places[asked]] = _share(ahead, np.full(len(these), day), horizon_days)[which]
         belief.weigh(state, now, seen_in(drafts, surface, rows, used, first_day, whole), strain)
         used = surface.utilisation[rows].copy()
 
 
 def _share(ahead: Ints, from_day: Ints, horizon_days: int) -> Floats:
-    """Share of futures `[n, futures]`, in days to the onset, with it in the horizon, given none before it begins."""
+    """Share of futures `[n, futures]`, in days to the default date, with it in the horizon, given none before it
+    begins."""
     start = from_day[:, None]
     hits = ((ahead >= start) & (ahead < start + horizon_days)).sum(axis=1)
     share: Floats = hits / np.maximum((ahead >= start).sum(axis=1), 1)
@@ -155,7 +156,7 @@ class Belief:
         fresh = state = self._mind
         for calendar, strain in weeks:
             state = life.step(self._traits, state, self._draws(), calendar, strain).state
-        lost = (state.onset_day != NEVER) | (state.ended_day != NEVER)
+        lost = (state.defaulted_day != NEVER) | (state.ended_day != NEVER)
         self._mind = life.replaced(state, fresh, lost, np.ones_like(lost))
 
     def begin(self, before: State, calendar: Calendar) -> None:
@@ -195,9 +196,11 @@ class Belief:
         )
         self._resample()
 
-    def onset_days(self, these: Ints, before: State, week: Week, seen: Seen, strain: Floats, horizon_days: int) -> Ints:
-        """Days from the week's first to the onset in futures of these borrowers, `[n, FUTURES]`, given what was seen by
-        the end of `seen.days`; far off if none comes.
+    def days_to_default(
+        self, these: Ints, before: State, week: Week, seen: Seen, strain: Floats, horizon_days: int
+    ) -> Ints:
+        """Days from the week's first to the default date in futures of these borrowers, `[n, FUTURES]`, given what was
+        seen by the end of `seen.days`; far off if none comes.
 
         The accounts are those of `before` and, until then, of `week`, which show; the rest is drawn from what is
         believed.
@@ -222,7 +225,7 @@ class Belief:
             draws = Draws.of(self._rng, len(users))
             strains = economy.next_strain(strains, self._rng.random(len(users)), self._normal(len(users)))
         never = horizon_days + 7 * weeks
-        days = np.where(future.onset_day == NEVER, never, future.onset_day - first_day)
+        days = np.where(future.defaulted_day == NEVER, never, future.defaulted_day - first_day)
         return days.reshape(len(these), FUTURES)
 
     def _first_draws(self, traits: Traits, week: Week, days: Ints, chosen: Ints, state: State) -> Draws:

@@ -1,4 +1,4 @@
-"""Hazard: the probability of onset that a latent state implies, by living many futures from it. For reports and tests
+"""Hazard: the probability of default that a latent state implies, by living many futures from it. For reports and tests
 about the best that a model could do; never an input.
 """
 
@@ -41,14 +41,14 @@ class Chances:
         return economy.next_strain(strain, uniform, normal)
 
 
-def onset_shares(
+def defaulted_shares(
     traits: Traits, state: State, week: Week, strain: float, days: Ints, horizon_days: int, chances: Chances
 ) -> Floats:
-    """Share of futures with the onset within `horizon_days` of a day of the week (`days`, 0 to 6), `[n]`.
+    """Share of futures with the default within `horizon_days` of a day of the week (`days`, 0 to 6), `[n]`.
 
     `state` is before the week, `week` is what happened in it, `strain` the economy's in it. Futures share with it
     what was settled by the end of the day: the regime, the stress, a bill and the intention to pay it, a payment. NaN
-    for a borrower who is not active or had the onset before that day.
+    for a borrower who is not active or had the default before that day.
     """
     first_day = week.calendar.first_day
     weeks = -(-(horizon_days + 6) // 7)
@@ -59,9 +59,9 @@ def onset_shares(
     for number in range(weeks):
         future = life.step(future_traits, future, draws, Calendar.of_week(first_day + 7 * number), strains).state
         draws, strains = chances.draws(), chances.strains(strains)
-    offset = np.where(future.onset_day == NEVER, horizon_days + 7 * weeks, future.onset_day - first_day)
+    offset = np.where(future.defaulted_day == NEVER, horizon_days + 7 * weeks, future.defaulted_day - first_day)
     hits = ((offset >= when) & (offset < when + horizon_days)).reshape(-1, chances.futures).mean(axis=1)
-    earlier = (week.state.onset_day != NEVER) & (week.state.onset_day < first_day + days)
+    earlier = (week.state.defaulted_day != NEVER) & (week.state.defaulted_day < first_day + days)
     return np.where(state.active & ~earlier, hits, np.nan)
 
 

@@ -73,7 +73,7 @@ class State(Columns):
     missed_day: Ints  # when the lender will notice the latest bill, NEVER if done
     reversal: Flags  # last week's payment comes back
     holiday: Ints  # bills that the lender still lets pass; nothing is unpaid meanwhile
-    onset_day: Ints  # first day at DELINQUENCY_DAYS, NEVER if not yet
+    defaulted_day: Ints  # first day at DELINQUENCY_DAYS, NEVER if not yet
     ended_day: Ints  # paid off or charged off, NEVER if not yet
 
 
@@ -138,7 +138,7 @@ def fresh_state(traits: Traits) -> State:
         missed_day=never,
         reversal=none,
         holiday=zeros,
-        onset_day=never,
+        defaulted_day=never,
         ended_day=never,
     )
 
@@ -407,14 +407,18 @@ def refund_comes(traits: Traits, calendar: Calendar) -> Flags:
     return (traits.refund_phase >= phase) & (traits.refund_phase < phase + 7 / 365.25)
 
 
-def _onset(state: State, first_day: int, bills: _Bills, payments: _Payments, due_after: Ints, unpaid: Ints) -> Ints:
+def _defaulted_day(
+    state: State, first_day: int, bills: _Bills, payments: _Payments, due_after: Ints, unpaid: Ints
+) -> Ints:
     """First day at `DELINQUENCY_DAYS`, by what was unpaid before the week's payment or by what is unpaid after it."""
     beyond = first_day + 7
     before = np.where(bills.unpaid > 0, np.maximum(bills.due_of_oldest + DELINQUENCY_DAYS, first_day), beyond)
     before = np.where((payments.settles > 0) & (before > payments.day), beyond, before)
     after = np.where(unpaid > 0, np.maximum(due_after + DELINQUENCY_DAYS, first_day), beyond)
-    onset = np.minimum(before, after)
-    return np.where((state.onset_day == NEVER) & state.active & (onset < beyond), onset, state.onset_day)
+    defaulted_day = np.minimum(before, after)
+    return np.where(
+        (state.defaulted_day == NEVER) & state.active & (defaulted_day < beyond), defaulted_day, state.defaulted_day
+    )
 
 
 def _account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind: Mind, strain: Floats) -> Week:
@@ -460,7 +464,7 @@ def _account(traits: Traits, state: State, calendar: Calendar, draws: Draws, min
         & ~payments.capitalised
         & (payments.extra == 0),
         holiday=bills.holiday,
-        onset_day=_onset(state, first_day, bills, payments, due_after, unpaid),
+        defaulted_day=_defaulted_day(state, first_day, bills, payments, due_after, unpaid),
         ended_day=np.where(ends, last_day + 1, state.ended_day),
     )
     return Week(
@@ -496,7 +500,7 @@ def scenarios(traits: Traits, state: State) -> list[str]:
     habits += [(state.episodes_seen & episode > 0, name) for episode, name in EPISODE_NAMES.items()]
     habits += [(traits.festive, "holiday_spending")]
     calm = np.select([flags for flags, _ in habits], [name for _, name in habits], "stable")
-    recovered = (state.onset_day == NEVER) & ((state.regime == RECOVERY) | (state.regime == STABLE))
+    recovered = (state.defaulted_day == NEVER) & ((state.regime == RECOVERY) | (state.regime == STABLE))
     return [
         str(quiet) if story == STABLE else ("recovery" if well else declines[int(story)])
         for quiet, story, well in zip(calm, state.story, recovered, strict=True)

@@ -52,7 +52,7 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     state = None
     for before, week in simulator.lives_of(block):
         state = week.state
-        at_risk = before.active & (before.onset_day == NEVER)
+        at_risk = before.active & (before.defaulted_day == NEVER)
         shown.append(np.where(at_risk, visible_stress(traits, week), 0.0)[:number])
         late.append((at_risk & _in_arrears(before, traits.bill_dom, week))[:number])
         begins = at_risk & (state.episode_weeks == life.EPISODE_WEEKS)
@@ -62,9 +62,9 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
         stories.append((at_risk & (before.story == life.STABLE) & (state.story != life.STABLE))[:number])
     assert state is not None
     weeks = np.array(active)
-    onset = state.onset_day[:number]
-    came = (onset != NEVER) & weeks.any(axis=0)
-    onset_week = np.where(came, (onset - simulator.first_day) // 7, -1)
+    defaulted_day = state.defaulted_day[:number]
+    came = (defaulted_day != NEVER) & weeks.any(axis=0)
+    defaulted_week = np.where(came, (defaulted_day - simulator.first_day) // 7, -1)
     declined = np.array(stories).any(axis=0)
     tallies["weeks"] += int(weeks.sum())
     tallies["onsets"] += int(came.sum())
@@ -76,10 +76,10 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     tallies["told late"] += int((traits.report_lag_days[:number] > 0).sum())
     tallies["told twice"] += int(traits.two_feeds[:number].sum())
     tallies["relieved"] += int(np.array(relieved).any(axis=0).sum())
-    _count_signs(np.array(shown), np.array(late), onset_week, tallies)
+    _count_signs(np.array(shown), np.array(late), defaulted_week, tallies)
     for episode, name in life.EPISODE_NAMES.items():
-        _count_followed(np.array(began) == episode, onset_week, name, tallies)
-    _count_followed(np.array(relieved), onset_week, "relief", tallies)
+        _count_followed(np.array(began) == episode, defaulted_week, name, tallies)
+    _count_followed(np.array(relieved), defaulted_week, "relief", tallies)
 
 
 def _in_arrears(state: life.State, bill_dom: Ints, week: life.Week) -> Flags:
@@ -88,18 +88,18 @@ def _in_arrears(state: life.State, bill_dom: Ints, week: life.Week) -> Flags:
     return flags
 
 
-def _count_signs(shown: Floats, late: Flags, onset_week: Ints, tallies: Counter[str]) -> None:
-    """Onsets whose arrears began without visible stress or earlier arrears; `shown` and `late` are `[weeks, n]`."""
-    first_miss = onset_week - -(-DELINQUENCY_DAYS // 7)
+def _count_signs(shown: Floats, late: Flags, defaulted_week: Ints, tallies: Counter[str]) -> None:
+    """Defaults whose arrears began without visible stress or earlier arrears; `shown` and `late` are `[weeks, n]`."""
+    first_miss = defaulted_week - -(-DELINQUENCY_DAYS // 7)
     for row in np.flatnonzero(first_miss >= SIGN_WEEKS):
         before = slice(first_miss[row] - SIGN_WEEKS, first_miss[row])
         tallies["judged onsets"] += 1
         tallies["onsets without sign"] += not (shown[before, row].max() >= SIGN or late[before, row].any())
 
 
-def _count_followed(began: Flags, onset_week: Ints, name: str, tallies: Counter[str]) -> None:
-    """Beginnings `[weeks, n]` early enough to be judged, and those with an onset within `LOOK_ALIKE_DAYS`."""
+def _count_followed(began: Flags, defaulted_week: Ints, name: str, tallies: Counter[str]) -> None:
+    """Beginnings `[weeks, n]` early enough to be judged, and those with a default within `LOOK_ALIKE_DAYS`."""
     within = LOOK_ALIKE_DAYS // 7
     when, row = np.nonzero(began[: max(len(began) - within, 0)])
     tallies[f"{name} seen"] += len(row)
-    tallies[f"{name} onset"] += int(((onset_week[row] >= when) & (onset_week[row] <= when + within)).sum())
+    tallies[f"{name} onset"] += int(((defaulted_week[row] >= when) & (defaulted_week[row] <= when + within)).sum())

@@ -17,7 +17,7 @@ from foreshock.demo_run import _at_risk, _Trace, lead_days
 from model.datasets.dataset import Outcome
 from stream.outputs import Alert
 
-ONSET_MS = 400 * DAY_MS
+DEFAULT_DATE_MS = 400 * DAY_MS
 
 
 def alert(kind: str, day: int, opened_day: int, alert_id: str = "a") -> Alert:
@@ -32,8 +32,8 @@ def alert(kind: str, day: int, opened_day: int, alert_id: str = "a") -> Alert:
     return msgspec.convert(fields, Alert)
 
 
-def lead(*alerts: Alert, onset_ms: int | None = ONSET_MS) -> float | None:
-    outcome = Outcome("u", onset_ms, ONSET_MS + DAY_MS)
+def lead(*alerts: Alert, default_date_ms: int | None = DEFAULT_DATE_MS) -> float | None:
+    outcome = Outcome("u", default_date_ms, DEFAULT_DATE_MS + DAY_MS)
     return lead_days({"u": outcome}, {"u": None}, alerts).get("u", -1.0)
 
 
@@ -44,10 +44,10 @@ def test_lead_counts_from_the_opening_of_an_alert_that_was_still_open() -> None:
     assert lead(alert("opened", 300, 300), alert("cleared", 390, 300)) == 100
 
 
-def test_an_alert_on_or_after_the_onset_is_no_warning() -> None:
+def test_an_alert_on_or_after_the_default_date_is_no_warning() -> None:
     assert lead(alert("opened", 400, 400)) is None
     assert lead() is None
-    assert lead(alert("opened", 370, 370), onset_ms=None) == -1.0, "nothing to warn of"
+    assert lead(alert("opened", 370, 370), default_date_ms=None) == -1.0, "nothing to warn of"
 
 
 def test_at_risk_scores_have_a_known_future() -> None:

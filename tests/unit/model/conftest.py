@@ -150,7 +150,7 @@ def _random_event(random: np.random.Generator, user_id: str, number: int, moment
 
 
 class Sessions:
-    """Half of the users start inquiries on day `turn` and have an onset on day 100; nothing else tells them apart."""
+    """Half of the users start inquiries on day `turn` and have a default on day 100; nothing else tells them apart."""
 
     headline_horizon_days = 90
 
@@ -171,8 +171,8 @@ class Sessions:
                 )
 
     def outcomes(self) -> dict[str, Outcome]:
-        onset_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (100, 300))
-        return {f"u{n}": Outcome(f"u{n}", onset_ms if n % 2 else None, until_ms) for n in range(self._users)}
+        default_date_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (100, 300))
+        return {f"u{n}": Outcome(f"u{n}", default_date_ms if n % 2 else None, until_ms) for n in range(self._users)}
 
     def held_out(self, user_id: str) -> bool:
         return int(user_id[1:]) % 10 < 2

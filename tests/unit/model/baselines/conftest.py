@@ -18,12 +18,12 @@ from model.histories.splits import split_by_client
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 MONTHS = 5
-ONSET_DAYS = 185
+DEFAULT_AFTER_DAYS = 185
 
 
 @dataclass
 class Portfolio:
-    """A `Dataset` of `users` borrowers; every third one is bad and has the onset on day `ONSET_DAYS`."""
+    """A `Dataset` of `users` borrowers; every third one is bad and has the default on day `DEFAULT_AFTER_DAYS`."""
 
     users: int = 90
     name: str = "portfolio"
@@ -35,9 +35,11 @@ class Portfolio:
 
     def outcomes(self) -> dict[str, Outcome]:
         end_ms = round((START + dt.timedelta(days=400)).timestamp() * 1000)
-        onset_ms = round((START + dt.timedelta(days=ONSET_DAYS)).timestamp() * 1000)
+        default_date_ms = round((START + dt.timedelta(days=DEFAULT_AFTER_DAYS)).timestamp() * 1000)
         return {
-            f"user-{user}": Outcome(f"user-{user}", onset_ms if is_bad(user) else None, end_ms, int(is_bad(user)))
+            f"user-{user}": Outcome(
+                f"user-{user}", default_date_ms if is_bad(user) else None, end_ms, int(is_bad(user))
+            )
             for user in range(self.users)
         }
 

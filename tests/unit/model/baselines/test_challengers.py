@@ -114,12 +114,12 @@ def test_test_clients_and_their_truth_change_nothing(problem: Problem, tmp_path:
     for kind, values in numeric.items():
         for user in test:
             values[sequences.starts[kind][user] : sequences.starts[kind][user + 1]] *= -3
-    labels, onset = problem.labels.copy(), problem.truth.onset_ms.copy()
-    labels[test], onset[test] = 1 - labels[test], onset[test][::-1]
+    labels, default_date_ms = problem.labels.copy(), problem.truth.default_date_ms.copy()
+    labels[test], default_date_ms[test] = 1 - labels[test], default_date_ms[test][::-1]
     altered = replace(
         problem,
         sequences=replace(sequences, numeric=numeric),
-        truth=replace(problem.truth, onset_ms=onset),
+        truth=replace(problem.truth, default_date_ms=default_date_ms),
         labels=labels,
     )
     others = problem.parts.validation.users
@@ -181,7 +181,9 @@ def test_trees_are_explained_in_pictures_and_figures(problem: Problem, tmp_path:
 
 
 def test_an_outcome_that_nobody_has_is_refused(problem: Problem, tmp_path: Path) -> None:
-    truth = replace(problem.truth, onset_ms=np.full_like(problem.truth.onset_ms, np.iinfo(np.int64).max // 4))
+    truth = replace(
+        problem.truth, default_date_ms=np.full_like(problem.truth.default_date_ms, np.iinfo(np.int64).max // 4)
+    )
     parts = replace(problem.parts, train=replace(problem.parts.train, truth=truth))
     for name in ("logistic-regression", "1d-cnn"):
         with pytest.raises(ChallengerError, match="take more users"):

@@ -22,13 +22,15 @@ def test_only_matured_events_of_the_part_are_examples(problem: Problem) -> None:
     assert (sequences.times_ms[found.rows] + problem.headline_days * DAY_MS <= cutoff_ms).all()
     assert (found.rows - sequences.merged_starts[owner] >= 2).all()
     assert (np.diff(found.rows) > 0).all()
-    assert not found.happened.any()  # onsets come after the cutoff and are not known by then
+    assert not found.happened.any()  # defaults come after the cutoff and are not known by then
 
 
-def test_outcomes_are_onsets_within_the_headline_horizon(problem: Problem) -> None:
+def test_outcomes_are_defaults_within_the_headline_horizon(problem: Problem) -> None:
     sequences = problem.sequences
     found = examples_of(problem, problem.parts.train)
-    until_days = (problem.truth.onset_ms[sequences.user_of_event[found.rows]] - sequences.times_ms[found.rows]) / DAY_MS
+    until_days = (
+        problem.truth.default_date_ms[sequences.user_of_event[found.rows]] - sequences.times_ms[found.rows]
+    ) / DAY_MS
     np.testing.assert_array_equal(found.happened, until_days <= problem.headline_days)
     assert found.happened.any()
 

@@ -61,6 +61,6 @@ def test_pd_doubling_is_today_s_pd_over_the_one_at_origination(problem: Problem,
     implied = today / ratio / origination
     assert np.isfinite(origination).all()
     assert (today / ratio >= LEAST_REFERENCE).all()
-    # One factor for everybody, that brings origination PDs to the horizon's rate of onsets.
+    # One factor for everybody, that brings origination PDs to the horizon's rate of defaults.
     assert implied == pytest.approx(implied[0])
     assert np.corrcoef(ratio, today)[0, 1] > 0

@@ -19,7 +19,7 @@ from model.histories.arrears import days_past_due
 
 
 class ByArrears:
-    """Probability by bands of the latest days past due, as often as onsets followed them in training."""
+    """Probability by bands of the latest days past due, as often as defaults followed them in training."""
 
     kind = "challenger"
     is_probability = True

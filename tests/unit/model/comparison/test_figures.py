@@ -58,8 +58,8 @@ def test_the_budget_comes_from_validation_and_is_counted_on_test(
         sequences.times_ms[rows], owner[rows], trial.scores[rows], problem.truth, operating, problem.headline_days
     )
     at_40 = found.budgets["40"]
-    assert at_40["recall_at_budget"] == pytest.approx(counted.caught.sum() / counted.onset.sum(), abs=1e-5)
-    assert at_40["onsets"] == counted.onset.sum() > 0
+    assert at_40["recall_at_budget"] == pytest.approx(counted.caught.sum() / counted.defaulted.sum(), abs=1e-5)
+    assert at_40["onsets"] == counted.defaulted.sum() > 0
     rate = 1000 * counted.alerts.sum() / counted.months.sum()
     assert at_40["alerts_per_1000_user_months"] == pytest.approx(rate, abs=1e-4)
     assert found.budgets["5"]["recall_at_budget"] == found.row["recall_at_budget"]
@@ -120,7 +120,7 @@ def test_the_ensemble_ranks_by_both(problem: Problem, trial: Trial) -> None:
 def test_validation_users_that_were_not_asked_for_set_no_threshold(problem: Problem, trial: Trial) -> None:
     """An oracle may score a sample of them: what it is judged by comes from those alone."""
     part = problem.parts.validation
-    of_sample = (part.truth.onset_ms[part.users] < NEVER_MS) | (part.users % 2 == 0)
+    of_sample = (part.truth.default_date_ms[part.users] < NEVER_MS) | (part.users % 2 == 0)
     asked = part.users[of_sample]
     sample = replace(part, users=asked, counts=part.counts[of_sample], skips=part.skips[of_sample])
     smaller = replace(problem, parts=replace(problem.parts, validation=sample))

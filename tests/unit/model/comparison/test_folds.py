@@ -46,10 +46,10 @@ class Labelled:
 
     def outcomes(self) -> dict[str, Outcome]:
         until_ms = int((START + dt.timedelta(days=400)).timestamp() * 1000)
-        onset_ms = int((START + dt.timedelta(days=80)).timestamp() * 1000)
+        default_date_ms = int((START + dt.timedelta(days=80)).timestamp() * 1000)
         return {
             f"u{user:03d}": Outcome(
-                f"u{user:03d}", None if user % self.every else onset_ms, until_ms, int(user % self.every == 0)
+                f"u{user:03d}", None if user % self.every else default_date_ms, until_ms, int(user % self.every == 0)
             )
             for user in range(self.users)
         }
@@ -94,13 +94,13 @@ def test_vocabularies_are_of_the_training_part_alone(bars: Any) -> None:
     assert set(by_client.problems[0].sequences.vocabularies["transactions"]["category"]) == {"early", "late"}
 
 
-def test_too_few_onsets_are_said(bars: Any) -> None:
-    with pytest.raises(DatasetError, match="shows 4 onsets among 20 users"):
+def test_too_few_defaults_are_said(bars: Any) -> None:
+    with pytest.raises(DatasetError, match="shows 4 defaults among 20 users"):
         pose(Labelled(users=20), 1, bars)
 
 
 class WithoutLabels(Labelled):
-    """The same clients by activity alone, where only the onset is known."""
+    """The same clients by activity alone, where only the default is known."""
 
     def events(self) -> Iterator[Event]:
         for event in super().events():
@@ -110,7 +110,7 @@ class WithoutLabels(Labelled):
 
     def outcomes(self) -> dict[str, Outcome]:
         found = super().outcomes().items()
-        return {user: Outcome(user, outcome.onset_ms, outcome.observed_until_ms) for user, outcome in found}
+        return {user: Outcome(user, outcome.default_date_ms, outcome.observed_until_ms) for user, outcome in found}
 
 
 def test_without_labels_the_question_is_the_hazard(bars: Any) -> None:
@@ -155,7 +155,7 @@ def test_auto_loans_go_from_early_to_late_and_from_deal_to_deal(tmp_path: Path, 
         assert not trainer.targets.exposure[~trainer.judged].any()
         assert sequences.times_ms[rows].min() >= parts.from_ms
         assert sequences.times_ms[problem.example_rows(parts.train)].max() < parts.from_ms
-        known = parts.train.truth.onset_ms
+        known = parts.train.truth.default_date_ms
         assert known[known < NEVER_MS].max() < parts.from_ms
     for problem, (one, other) in zip(across.problems, (("one", "two"), ("two", "one")), strict=True):
         deal_of = np.array([deals[user_id][:3] for user_id in problem.sequences.user_ids])

@@ -134,9 +134,11 @@ def _otherwise_after_training(problem: Problem) -> Problem:
     parts = problem.parts
     later = with_other_future(problem, np.union1d(parts.train.users, parts.validation.users), parts.until_ms, seed=4)
     test = with_other_future(later, parts.test.users, 0, seed=5)
-    onset = np.where(problem.truth.onset_ms < parts.until_ms, problem.truth.onset_ms, NEVER_MS)
-    onset[parts.test.users] = np.where(onset[parts.test.users] < NEVER_MS, NEVER_MS, parts.until_ms + 1)
-    truth = replace(problem.truth, onset_ms=onset)
+    default_date_ms = np.where(problem.truth.default_date_ms < parts.until_ms, problem.truth.default_date_ms, NEVER_MS)
+    default_date_ms[parts.test.users] = np.where(
+        default_date_ms[parts.test.users] < NEVER_MS, NEVER_MS, parts.until_ms + 1
+    )
+    truth = replace(problem.truth, default_date_ms=default_date_ms)
     return replace(test, truth=truth, parts=replace(parts, test=replace(parts.test, truth=truth)))
 
 

@@ -84,11 +84,11 @@ def test_a_part_payment_stays_open_for_the_watchdog(history):
     assert watched[3].occurred_at == dt.datetime(2017, 6, 4, tzinfo=dt.UTC)
 
 
-def test_the_onset_is_the_first_day_of_the_third_month_without_payment(tmp_path):
+def test_the_default_date_is_the_first_day_of_the_third_month_without_payment(tmp_path):
     months = [(9_800, 200), (9_800, 0), (9_800, 0), (9_800, 0), (9_600, 200)]
     outcome = AutoLoans(write(tmp_path, [({}, months)])).outcomes()["auto-77"]
 
-    assert outcome.onset_ms == due_ms(dt.date(2017, 8, 1))
+    assert outcome.default_date_ms == due_ms(dt.date(2017, 8, 1))
     assert outcome.observed_until_ms == due_ms(dt.date(2017, 10, 1))
 
 
@@ -104,7 +104,7 @@ def test_the_onset_is_the_first_day_of_the_third_month_without_payment(tmp_path)
 def test_payoff_and_the_end_of_the_data_censor(tmp_path, months, until):
     outcome = AutoLoans(write(tmp_path, [({}, months)])).outcomes()["auto-77"]
 
-    assert (outcome.onset_ms, outcome.observed_until_ms) == (None, due_ms(until))
+    assert (outcome.default_date_ms, outcome.observed_until_ms) == (None, due_ms(until))
 
 
 def test_columns_that_know_the_future_are_not_read(tmp_path):
@@ -168,7 +168,7 @@ def test_the_real_files():
         assert event.occurred_at.timestamp() * 1000 <= outcomes[event.user_id].observed_until_ms
 
     assert (len(outcomes), kinds["profiles"]) == (3_454, 3_454)
-    assert sum(outcome.onset_ms is not None for outcome in outcomes.values()) == 505
+    assert sum(outcome.default_date_ms is not None for outcome in outcomes.values()) == 505
     assert kinds["repayments"] > 150_000
 
 

@@ -71,8 +71,8 @@ def test_the_outcome_is_within_the_headline_horizon_of_the_grant(folder):
     last_ms = [event.occurred_at.timestamp() * 1000 for event in dataset.events()][-1]
 
     assert outcome.label == 1
-    assert outcome.onset_ms == due_ms(dt.date(1997, 5, 30))
-    assert 0 < (outcome.onset_ms - last_ms) / DAY_MS <= dataset.headline_horizon_days
+    assert outcome.default_date_ms == due_ms(dt.date(1997, 5, 30))
+    assert 0 < (outcome.default_date_ms - last_ms) / DAY_MS <= dataset.headline_horizon_days
     assert outcome.observed_until_ms - last_ms >= 180 * DAY_MS
 
 
@@ -81,7 +81,7 @@ def test_the_status_is_in_no_event(folder):
     (folder / "loan.asc").write_text(TABLES["loan.asc"].replace('"D"', '"A"'))
 
     assert list(Berka(folder).events()) == before
-    assert Berka(folder).outcomes()["berka-10"].onset_ms is None
+    assert Berka(folder).outcomes()["berka-10"].default_date_ms is None
 
 
 def test_wrong_folders_are_named_with_their_fault(folder):

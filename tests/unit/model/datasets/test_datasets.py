@@ -44,4 +44,4 @@ def test_an_outcome_cannot_be_changed():
     outcome = Outcome("u1", None, 0)
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        outcome.onset_ms = 1
+        outcome.default_date_ms = 1

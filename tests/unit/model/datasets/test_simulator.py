@@ -107,14 +107,15 @@ def test_seeds_differ():
 
 
 def test_volume_and_positive_rate_are_those_of_a_portfolio(events, outcomes):
-    """6 to 12 events per user and month; onset within 90 days after 2 to 6 % of the events whose 90 days were seen."""
+    """6 to 12 events per user and month; default within 90 days after 2 to 6 % of the events whose 90 days were
+    seen."""
     positives = negatives = 0
     for event in events:
         outcome, time_ms = outcomes[event.user_id], moment_ms(event)
-        if outcome.onset_ms is not None and time_ms < outcome.onset_ms <= time_ms + 90 * DAY_MS:
+        if outcome.default_date_ms is not None and time_ms < outcome.default_date_ms <= time_ms + 90 * DAY_MS:
             positives += 1
-        elif outcome.onset_ms is None or time_ms < outcome.onset_ms:
-            negatives += outcome.onset_ms is not None or time_ms + 90 * DAY_MS <= outcome.observed_until_ms
+        elif outcome.default_date_ms is None or time_ms < outcome.default_date_ms:
+            negatives += outcome.default_date_ms is not None or time_ms + 90 * DAY_MS <= outcome.observed_until_ms
 
     assert 6 <= len(events) / 1_500 / MONTHS <= 12
     assert 0.02 <= positives / (positives + negatives) <= 0.06
@@ -122,20 +123,22 @@ def test_volume_and_positive_rate_are_those_of_a_portfolio(events, outcomes):
 
 def test_every_story_and_every_kind_of_event_is_told(events, outcomes):
     stories = Counter(outcome.scenario for outcome in outcomes.values())
-    onsets = Counter(outcome.scenario for outcome in outcomes.values() if outcome.onset_ms is not None)
+    in_default = Counter(outcome.scenario for outcome in outcomes.values() if outcome.default_date_ms is not None)
 
     assert {"stable", "slow_slide", "shock", "cash_out", "recovery", "seasonal", "no_early_sign"} <= stories.keys()
     assert {"holiday_spending", "moving_house", "income_switch"} <= stories.keys()
-    assert {"slow_slide", "shock", "cash_out", "no_early_sign"} <= onsets.keys()
+    assert {"slow_slide", "shock", "cash_out", "no_early_sign"} <= in_default.keys()
     assert Counter(event.kind for event in events if event.KIND == "repayments").keys() == {
         "due", "paid", "missed", "reversed",
     }  # fmt: skip
     assert {event.kind for event in events if event.KIND == "activity"} == {"session", "inquiry", "device_change"}
 
 
-def test_onsets_are_spread_over_the_period_and_some_borrowers_join_later(events, outcomes):
+def test_defaults_are_spread_over_the_period_and_some_borrowers_join_later(events, outcomes):
     start = moment_ms_of(dt.date(2023, 1, 1))
-    quarters = Counter((o.onset_ms - start) // (92 * DAY_MS) for o in outcomes.values() if o.onset_ms is not None)
+    quarters = Counter(
+        (o.default_date_ms - start) // (92 * DAY_MS) for o in outcomes.values() if o.default_date_ms is not None
+    )
     first = {}
     for event in events:
         first.setdefault(event.user_id, moment_ms(event))
@@ -160,7 +163,7 @@ def test_some_fields_and_some_whole_kinds_are_missing(events):
     assert 0.1 < sum(event.balance_after is None for event in spending) / len(spending) < 0.25
 
 
-def onset_from_ledger(history, until_ms):
+def default_date_from_ledger(history, until_ms):
     """The first moment at which an instalment was 60 days overdue, from bills, payments and reversals alone."""
     bills, paid = {}, defaultdict(float)
     for event in [*history, None]:
@@ -186,7 +189,7 @@ def onset_from_ledger(history, until_ms):
     return None
 
 
-def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, outcomes, prompt):
+def test_the_true_default_date_is_what_the_bills_and_payments_add_up_to(repayments, outcomes, prompt):
     """Without borrowers who were in arrears before the period: their first bills are not among the events; and without
     lenders who tell late, to whom a payment of the 59th day may look like one of the 61st."""
     checked = 0
@@ -199,8 +202,10 @@ def test_the_true_onset_is_what_the_bills_and_payments_add_up_to(repayments, out
             continue
         if first.days_past_due != 0:
             continue
-        assert onset_from_ledger(history, outcomes[user_id].observed_until_ms) == outcomes[user_id].onset_ms, user_id
-        checked += outcomes[user_id].onset_ms is not None
+        assert (
+            default_date_from_ledger(history, outcomes[user_id].observed_until_ms) == outcomes[user_id].default_date_ms
+        ), user_id
+        checked += outcomes[user_id].default_date_ms is not None
     assert checked >= 40
 
 
@@ -233,15 +238,20 @@ def test_memory_does_not_grow_with_the_months():
 
 
 def test_true_hazard_agrees_with_what_happens_and_ranks_it():
-    """Over portfolios with economies of their own: within one, onsets depend on each other through bad times."""
+    """Over portfolios with economies of their own: within one, defaults depend on each other through bad times."""
     hazards, came = [], []
     for seed in range(30, 42):
         simulator = Simulator(users=100, months=7, seed=seed)
         outcomes = simulator.outcomes()
         at_ms = moment_ms_of(dt.date(2023, 1, 1)) + (84 + seed % 7) * DAY_MS
         known = simulator.true_hazards(simulator.user_ids()[:40], np.full(40, at_ms + 5))
-        onsets = [outcomes[user_id].onset_ms for user_id in simulator.user_ids()[:40]]
-        happened = np.array([onset is not None and at_ms <= onset < at_ms + 90 * DAY_MS for onset in onsets])
+        default_dates_ms = [outcomes[user_id].default_date_ms for user_id in simulator.user_ids()[:40]]
+        happened = np.array(
+            [
+                default_date_ms is not None and at_ms <= default_date_ms < at_ms + 90 * DAY_MS
+                for default_date_ms in default_dates_ms
+            ]
+        )
         at_risk = ~np.isnan(known)
         hazards.append(known[at_risk])
         came.append(happened[at_risk])
@@ -276,7 +286,8 @@ def test_true_hazard_knows_the_payment_of_the_day_and_not_that_of_the_morrow():
     for block in range(2):
         for number, (before, week) in enumerate(simulator.lives_of(block)):
             settles_all = (week.pay_count > 1) & (week.state.unpaid == 0) & (week.pay_offset >= 1) & ~week.capitalised
-            for row in np.flatnonzero(settles_all & (before.onset_day == -1) & (week.state.onset_day == -1))[:2]:
+            never = (before.defaulted_day == -1) & (week.state.defaulted_day == -1)
+            for row in np.flatnonzero(settles_all & never)[:2]:
                 user_id = simulator.user_ids()[block * BLOCK_USERS + row]
                 paid_ms = start + (7 * number + int(week.pay_offset[row])) * DAY_MS
                 before_pay.append((user_id, paid_ms - DAY_MS))
@@ -318,13 +329,13 @@ def test_what_is_told_does_not_depend_on_what_comes_later():
     assert whole != other_whole
 
 
-def test_bad_times_come_to_all_and_cost_onsets():
-    def onsets(strain):
+def test_bad_times_come_to_all_and_cost_defaults():
+    def default_count(strain):
         simulator = Simulator(users=BLOCK_USERS, months=12, seed=6)
         simulator._strain[:] = strain
-        return sum(outcome.onset_ms is not None for outcome in simulator.outcomes().values())
+        return sum(outcome.default_date_ms is not None for outcome in simulator.outcomes().values())
 
-    assert onsets(2.0) > 1.3 * onsets(0.0)
+    assert default_count(2.0) > 1.3 * default_count(0.0)
     assert Simulator(users=3, months=24, seed=1).strain_by_week().max() > 0.5
 
 
@@ -363,11 +374,13 @@ def test_two_feeds_tell_the_same_movement_twice(events, portfolio):
     assert len(twice) >= 10
 
 
-def test_true_hazard_is_unknown_after_the_onset_and_outside_the_portfolio(portfolio, outcomes):
-    gone = next(o for o in outcomes.values() if o.onset_ms and o.onset_ms < o.observed_until_ms - 30 * DAY_MS)
+def test_true_hazard_is_unknown_after_default_and_outside_the_portfolio(portfolio, outcomes):
+    gone = next(
+        o for o in outcomes.values() if o.default_date_ms and o.default_date_ms < o.observed_until_ms - 30 * DAY_MS
+    )
     start = moment_ms_of(dt.date(2023, 1, 1))
 
-    assert np.isnan(portfolio.true_hazard(gone.user_id, gone.onset_ms + 8 * DAY_MS))
+    assert np.isnan(portfolio.true_hazard(gone.user_id, gone.default_date_ms + 8 * DAY_MS))
     with pytest.raises(DatasetError, match="no user 'u42'"):
         portfolio.true_hazard("u42", start)
     with pytest.raises(DatasetError, match="outside the simulated"):

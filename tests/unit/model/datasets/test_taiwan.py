@@ -71,29 +71,29 @@ def test_profile_comes_first_with_the_protected_facts_in_their_fields(small):
     assert (profile.education, profile.marital_status, profile.credit_limit) == ("graduate_school", "single", 50000)
 
 
-def test_the_label_is_the_only_source_of_the_onset(small):
+def test_the_label_is_the_only_source_of_the_default_date(small):
     outcomes = Taiwan(small).outcomes()
     relabelled = small.with_name("relabelled.csv")
     relabelled.write_text(small.read_text().replace(",20,1\n", ",20,0\n"))
 
-    assert {user: (o.label, o.onset_ms is None) for user, o in outcomes.items()} == {
+    assert {user: (o.label, o.default_date_ms is None) for user, o in outcomes.items()} == {
         "taiwan-00001": (0, True),
         "taiwan-00002": (1, False),
     }
-    assert Taiwan(relabelled).outcomes()["taiwan-00002"].onset_ms is None
+    assert Taiwan(relabelled).outcomes()["taiwan-00002"].default_date_ms is None
     assert list(Taiwan(relabelled).events()) == list(Taiwan(small).events())
 
 
 def test_the_headline_horizon_of_the_last_events_answers_the_label(small):
     dataset = Taiwan(small)
     outcomes = dataset.outcomes()
-    onset_ms = outcomes["taiwan-00002"].onset_ms
+    default_date_ms = outcomes["taiwan-00002"].default_date_ms
     by_month = defaultdict(list)
     for event in dataset.events():
         by_month[event.occurred_at.month].append(event.occurred_at.timestamp() * 1000)
 
-    assert all(0 < (onset_ms - time_ms) / DAY_MS <= dataset.headline_horizon_days for time_ms in by_month[9])
-    assert all(30 < (onset_ms - time_ms) / DAY_MS <= 60 for time_ms in by_month[8])
+    assert all(0 < (default_date_ms - time_ms) / DAY_MS <= dataset.headline_horizon_days for time_ms in by_month[9])
+    assert all(30 < (default_date_ms - time_ms) / DAY_MS <= 60 for time_ms in by_month[8])
     assert all(o.observed_until_ms - 180 * DAY_MS >= max(by_month[9]) for o in outcomes.values())
 
 

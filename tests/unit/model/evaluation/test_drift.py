@@ -123,15 +123,15 @@ def test_holms_steps() -> None:
 
 
 def a_panel(random: np.random.Generator, users: int, months: int, factor: float = 1.0) -> Panel:
-    """Users of a constant hazard that their score tells, times `factor`; an onset is the outcome of the scores of up to
-    three months, and ends the user's scores."""
+    """Users of a constant hazard that their score tells, times `factor`; a default is the outcome of the scores of up
+    to three months, and ends the user's scores."""
     chance = random.beta(0.6, 12, size=(users, 1))
     struck = random.random((users, months + 2)) < factor * (1 - (1 - chance) ** (1 / 3))
-    onset = np.where(struck.any(1), struck.argmax(1), months + 2)[:, None]
+    defaulted_month = np.where(struck.any(1), struck.argmax(1), months + 2)[:, None]
     month = np.tile(np.arange(months), (users, 1))
-    at_risk = month <= onset
-    happened = onset < month + 3
-    happened &= onset < months + 2
+    at_risk = month <= defaulted_month
+    happened = defaulted_month < month + 3
+    happened &= defaulted_month < months + 2
     owner = np.repeat(np.arange(users)[:, None], months, 1)
     return Panel(owner[at_risk], month[at_risk], np.repeat(chance, months, 1)[at_risk], happened[at_risk], 90)
 

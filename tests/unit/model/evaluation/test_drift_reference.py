@@ -54,9 +54,9 @@ def test_a_sample_has_one_event_per_user_and_kind(sequences: Sequences) -> None:
 def test_only_rows_asked_for_are_drawn(sequences: Sequences) -> None:
     rows = sequences.times_ms >= np.median(sequences.times_ms)
     scores = np.where(rows, 0.5, 0.25)
-    onset = np.full(40, np.iinfo(np.int64).max // 4)
-    onset[:10] = 0
-    sample = draw_sample(sequences, rows, scores, Truth(onset, onset))
+    default_date_ms = np.full(40, np.iinfo(np.int64).max // 4)
+    default_date_ms[:10] = 0
+    sample = draw_sample(sequences, rows, scores, Truth(default_date_ms, default_date_ms))
     active = np.unique(sequences.user_of_event[rows])
     assert set(sample.values["score"]) == {0.5}
     assert len(sample.values["score"]) == (active >= 10).sum()

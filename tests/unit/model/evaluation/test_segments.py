@@ -47,7 +47,7 @@ def test_segments_add_up() -> None:
     every = overall(panel, 0.3, resamples=20)
     assert [part.name for part in parts] == ["a", "b"]
     assert sum(part.scores for part in parts) == every.scores == 1_200
-    assert sum(part.onsets for part in parts) == every.onsets
+    assert sum(part.default_count for part in parts) == every.default_count
     assert sum(part.alert_rate * part.scores for part in parts) == pytest.approx(every.alert_rate * 1_200)
     calm = panel.scores[~panel.happened]
     assert every.false_positive_rate == pytest.approx((calm >= 0.3).mean())

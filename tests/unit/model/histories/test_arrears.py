@@ -30,7 +30,7 @@ START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 
 
 class Loans:
-    """Every third loan falls behind from its third month on and has the onset in the sixth."""
+    """Every third loan falls behind from its third month on and has the default in the sixth."""
 
     name = "loans"
     headline_horizon_days = 90
@@ -49,8 +49,8 @@ class Loans:
                 )  # fmt: skip
 
     def outcomes(self) -> dict[str, Outcome]:
-        onset_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (150, 500))
-        return {f"u{n}": Outcome(f"u{n}", None if n % 3 else onset_ms, until_ms) for n in range(90)}
+        default_date_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (150, 500))
+        return {f"u{n}": Outcome(f"u{n}", None if n % 3 else default_date_ms, until_ms) for n in range(90)}
 
     def held_out(self, user_id: str) -> bool:
         return int(user_id[1:]) % 10 < 2

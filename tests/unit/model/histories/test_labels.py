@@ -17,27 +17,27 @@ DAY = 86_400_000
 HORIZONS = (30, 60, 90, 180)
 
 
-def _truth(onset_day: float | None, until_day: float) -> Truth:
-    onset = NEVER_MS if onset_day is None else int(onset_day * DAY)
-    return Truth(np.array([onset]), np.array([int(until_day * DAY)]))
+def _truth(defaulted_day: float | None, until_day: float) -> Truth:
+    default_date_ms = NEVER_MS if defaulted_day is None else int(defaulted_day * DAY)
+    return Truth(np.array([default_date_ms]), np.array([int(until_day * DAY)]))
 
 
 @settings(deadline=None, max_examples=300)
-@given(day=st.integers(0, 300), onset=st.one_of(st.none(), st.integers(0, 400)), until=st.integers(0, 500))
-def test_targets_against_their_definition(day: int, onset: int | None, until: int) -> None:
-    found = targets(np.array([day * DAY]), np.array([0]), _truth(onset, until), HORIZONS)
+@given(day=st.integers(0, 300), defaulted_day=st.one_of(st.none(), st.integers(0, 400)), until=st.integers(0, 500))
+def test_targets_against_their_definition(day: int, defaulted_day: int | None, until: int) -> None:
+    found = targets(np.array([day * DAY]), np.array([0]), _truth(defaulted_day, until), HORIZONS)
     low = 0
     for interval, high in enumerate(HORIZONS):
         watched = min(max((until - day - low) / (high - low), 0.0), 1.0)
-        over = onset is not None and onset - day <= low
+        over = defaulted_day is not None and defaulted_day - day <= low
         exposure = 0.0 if over else watched
         assert found.exposure[0, interval] == np.float32(exposure)
-        inside = onset is not None and low < onset - day <= high
+        inside = defaulted_day is not None and low < defaulted_day - day <= high
         assert found.happened[0, interval] == (inside and exposure > 0)
         low = high
 
 
-def test_nothing_at_or_after_the_onset_is_an_example() -> None:
+def test_nothing_on_or_after_the_default_date_is_an_example() -> None:
     times = np.array([99, 100, 101]) * DAY
     found = targets(times, np.zeros(3, np.int64), _truth(100, 500), HORIZONS)
     assert found.exposure.sum(1).tolist() == [1.0, 0.0, 0.0]
@@ -46,31 +46,31 @@ def test_nothing_at_or_after_the_onset_is_an_example() -> None:
 
 
 def test_an_outcome_is_known_only_when_the_whole_horizon_was_watched() -> None:
-    # Equally for an onset on day 10 and for none: else near onsets would be kept and near non-onsets dropped.
-    for onset in (10, None):
-        happened, known = within_horizons(np.array([0]), np.array([0]), _truth(onset, 45), HORIZONS)
+    # Equally for a default on day 10 and for none: else near defaults would be kept and near non-defaults dropped.
+    for defaulted_day in (10, None):
+        happened, known = within_horizons(np.array([0]), np.array([0]), _truth(defaulted_day, 45), HORIZONS)
         assert known.tolist() == [[True, False, False, False]]
-        assert bool(happened[0, 0]) is (onset is not None)
+        assert bool(happened[0, 0]) is (defaulted_day is not None)
 
 
 def test_a_cutoff_hides_what_came_later() -> None:
     truth = Truth(np.array([50, 80]) * DAY, np.array([200, 200]) * DAY)
     known = known_by(truth, 60 * DAY)
-    assert known.onset_ms.tolist() == [50 * DAY, NEVER_MS]
+    assert known.default_date_ms.tolist() == [50 * DAY, NEVER_MS]
     assert known.watched_until_ms.tolist() == [60 * DAY, 60 * DAY]
 
 
-def test_a_user_with_an_onset_is_watched_to_the_end_of_the_data() -> None:
+def test_a_user_in_default_is_observed_to_the_end_of_the_data() -> None:
     moment = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
-    users = ("onset", "censored", "unknown")
+    users = ("defaulted", "censored", "unknown")
     events = [Activity(event_id=user, user_id=user, occurred_at=moment, kind="session") for user in users]
     outcomes = {
-        "onset": Outcome("onset", onset_ms=5 * DAY, observed_until_ms=5 * DAY),
-        "censored": Outcome("censored", onset_ms=None, observed_until_ms=7 * DAY),
-        "elsewhere": Outcome("elsewhere", onset_ms=None, observed_until_ms=9 * DAY),
+        "defaulted": Outcome("defaulted", default_date_ms=5 * DAY, observed_until_ms=5 * DAY),
+        "censored": Outcome("censored", default_date_ms=None, observed_until_ms=7 * DAY),
+        "elsewhere": Outcome("elsewhere", default_date_ms=None, observed_until_ms=9 * DAY),
     }
     truth = truth_of(build_sequences(events), outcomes)
-    assert truth.onset_ms.tolist() == [5 * DAY, NEVER_MS, NEVER_MS]
+    assert truth.default_date_ms.tolist() == [5 * DAY, NEVER_MS, NEVER_MS]
     assert truth.watched_until_ms.tolist() == [9 * DAY, 7 * DAY, 0]
 
 
@@ -78,9 +78,9 @@ def test_the_loss_finds_the_true_hazard_under_censoring() -> None:
     """A constant rate, watched for random times: the fitted hazards must be those of the rate."""
     random = np.random.default_rng(0)
     users, rate = 60_000, 1 / 200
-    onset = random.exponential(1 / rate, users) * DAY
+    default_date_ms = random.exponential(1 / rate, users) * DAY
     until = random.uniform(5, 200, users) * DAY
-    seen = np.where(onset < until, onset, NEVER_MS).astype(np.int64)
+    seen = np.where(default_date_ms < until, default_date_ms, NEVER_MS).astype(np.int64)
     found = targets(np.zeros(users, np.int64), np.arange(users), Truth(seen, until.astype(np.int64)), HORIZONS)
     logits = torch.zeros(4, requires_grad=True)
     optimiser = torch.optim.LBFGS([logits], max_iter=60, line_search_fn="strong_wolfe")

@@ -24,9 +24,10 @@ def histories(make_history: Callable[..., list[Event]]) -> Sequences:
 def truth(histories: Sequences) -> Truth:
     random = np.random.default_rng(0)
     last = int(histories.times_ms.max())
-    onset = random.integers(int(histories.times_ms.min()), last, histories.users)
+    default_date_ms = random.integers(int(histories.times_ms.min()), last, histories.users)
     return Truth(
-        np.where(random.random(histories.users) < 0.5, onset, NEVER_MS), np.full(histories.users, last + 200 * DAY)
+        np.where(random.random(histories.users) < 0.5, default_date_ms, NEVER_MS),
+        np.full(histories.users, last + 200 * DAY),
     )
 
 
@@ -55,8 +56,8 @@ def test_by_time_no_label_looks_into_the_next_part(histories: Sequences, truth: 
         assert times.max() < end_ms
         found = targets(times, owner[rows], part.truth, HORIZONS)
         assert found.happened.any()
-        onset = truth.onset_ms[owner[rows]]
-        assert (onset[found.happened.any(1)] < end_ms).all()
+        default_date_ms = truth.default_date_ms[owner[rows]]
+        assert (default_date_ms[found.happened.any(1)] < end_ms).all()
         _, known = within_horizons(times, owner[rows], part.truth, HORIZONS)
         assert (times[known[:, 2]] + 90 * DAY <= end_ms).all()
 

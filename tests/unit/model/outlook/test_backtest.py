@@ -71,7 +71,7 @@ def test_every_method_is_asked_at_every_origin(source: ScoredSource) -> None:
 
 
 def test_later_truth_changes_no_forecast(source: ScoredSource) -> None:
-    """Without any onset after the first origins, those expect the same."""
+    """Without any default after the first origins, those expect the same."""
     limit = moment("2023-12-01")
     blind = replace(source, truth=known_by(source.truth, limit))
     plain, altered = (
@@ -89,14 +89,14 @@ def test_later_truth_changes_no_forecast(source: ScoredSource) -> None:
 def test_a_book_is_of_users_at_risk_who_were_seen_lately(source: ScoredSource) -> None:
     at_ms = moment("2023-09-01")
     book = book_at(source.sequences, source.probabilities, source.truth, at_ms)
-    assert (source.truth.onset_ms[book.users] >= at_ms).all()
+    assert (source.truth.default_date_ms[book.users] >= at_ms).all()
     assert (book.ages_days > 0).all()
     assert (book.ages_days <= 60).all()
     everyone = book_at(source.sequences, source.probabilities, source.truth, at_ms, stale_days=10_000)
     assert set(book.users) < set(everyone.users)
     presence = known_presence(source.sequences, source.truth, at_ms, 60)
     assert (presence.last_ms <= at_ms).all()
-    assert ((presence.onset_ms < at_ms) | (presence.onset_ms == NEVER_MS)).all()
+    assert ((presence.default_date_ms < at_ms) | (presence.default_date_ms == NEVER_MS)).all()
     assert presence.at_risk(np.array([at_ms]))[0] == len(book.users)
 
 
@@ -136,10 +136,10 @@ def test_presence_of_a_source(source: ScoredSource) -> None:
     found = presence_of(DATASET)
     assert len(found.first_ms) == source.sequences.users
     assert (found.first_ms <= found.last_ms).all()
-    assert sorted(found.onset_ms.tolist()) == sorted(source.truth.onset_ms.tolist())
+    assert sorted(found.default_date_ms.tolist()) == sorted(source.truth.default_date_ms.tolist())
     begin = int(found.first_ms.min())
     periods = int((found.last_ms.max() - begin) // PERIOD_MS) + 20
-    known = (found.onset_ms >= begin) & (found.onset_ms < NEVER_MS)
+    known = (found.default_date_ms >= begin) & (found.default_date_ms < NEVER_MS)
     assert found.cases(begin, periods).sum() == known.sum()
     some = presence_of(DATASET, source.sequences.user_ids[:7])
     assert len(some.first_ms) == 7

@@ -23,11 +23,13 @@ PERIODS = 80
 
 
 def a_history(seed: int, users: int, rate: float = 0.01) -> Presence:
-    """Users all there from the start; onsets at a constant rate a period."""
+    """Users all there from the start; defaults at a constant rate a period."""
     random = np.random.default_rng(seed)
-    onset = random.exponential(PERIOD_MS / rate, users).astype(np.int64)
+    default_date_ms = random.exponential(PERIOD_MS / rate, users).astype(np.int64)
     end = PERIODS * PERIOD_MS
-    return Presence(np.zeros(users, np.int64), np.full(users, end), np.where(onset < end, onset, NEVER_MS))
+    return Presence(
+        np.zeros(users, np.int64), np.full(users, end), np.where(default_date_ms < end, default_date_ms, NEVER_MS)
+    )
 
 
 def test_only_the_past_is_encoded() -> None:

@@ -127,9 +127,9 @@ def test_each_part_of_the_horizon_is_set_right_by_itself() -> None:
         at_ms = month * 30 * day_ms
         chance = random.random(20_000)
         edges = np.array([0.0, 0.02, 0.06, 0.08])
-        onset = at_ms + np.interp(chance, edges, [0, 30, 60, 90]) * day_ms
-        onset = np.where(chance < 0.08, onset, np.iinfo(np.int64).max // 4).astype(np.int64)
-        record.add(Book(at_ms, true.users, true.ages_days, scored), onset)
+        default_date_ms = at_ms + np.interp(chance, edges, [0, 30, 60, 90]) * day_ms
+        default_date_ms = np.where(chance < 0.08, default_date_ms, np.iinfo(np.int64).max // 4).astype(np.int64)
+        record.add(Book(at_ms, true.users, true.ages_days, scored), default_date_ms)
     now = Book(8 * 30 * day_ms, true.users, true.ages_days, scored)
     assert record.factors(now.at_ms) == pytest.approx([1.0, 2.0, 1.0], rel=0.07)
     assert record.factors(30 * day_ms).tolist() == [1.0, 1.0, 1.0]

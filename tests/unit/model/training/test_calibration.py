@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.histories.labels import Targets
-from model.training.calibration import LEAST_ONSETS, fit_calibration
+from model.training.calibration import LEAST_DEFAULTS, fit_calibration
 
 
 def _examples(slope: float, intercept: float, events: int, seed: int = 0) -> tuple[np.ndarray, Targets]:
@@ -24,15 +24,15 @@ def test_it_finds_the_slope_and_intercept(slope: float, intercept: float) -> Non
     assert found.intercept[0] == pytest.approx(intercept, abs=0.08)
 
 
-def test_few_onsets_move_the_intercept_alone() -> None:
+def test_few_defaults_move_the_intercept_alone() -> None:
     logits, found = _examples(1.0, -4.5, 400, seed=2)
-    assert 0 < found.happened.sum() < LEAST_ONSETS
+    assert 0 < found.happened.sum() < LEAST_DEFAULTS
     calibration = fit_calibration(logits, found)
     assert calibration.slope == [1.0]
     assert calibration.intercept[0] < -2
 
 
-def test_no_onset_changes_nothing() -> None:
+def test_no_default_changes_nothing() -> None:
     logits, found = _examples(1.0, 0.0, 100)
     nothing = Targets(found.exposure, np.zeros_like(found.happened))
     calibration = fit_calibration(logits, nothing)

@@ -142,9 +142,9 @@ def test_held_out_clients_and_later_truths_change_nothing(dataset: Dataset) -> N
     until_ms = _trainer(dataset).parts.until_ms
     changed = {}
     for user_id, outcome in outcomes.items():
-        later = outcome.onset_ms is not None and outcome.onset_ms >= until_ms
-        onset = None if later or dataset.held_out(user_id) else outcome.onset_ms
-        changed[user_id] = replace(outcome, onset_ms=onset)
+        later = outcome.default_date_ms is not None and outcome.default_date_ms >= until_ms
+        default_date_ms = None if later or dataset.held_out(user_id) else outcome.default_date_ms
+        changed[user_id] = replace(outcome, default_date_ms=default_date_ms)
     assert sum(changed[user_id] != outcomes[user_id] for user_id in outcomes) > 3
     original, altered = _weights(_trainer(dataset)), _weights(_trainer(Altered(dataset, changed)))
     assert all(torch.equal(original[name], altered[name]) for name in original)
@@ -153,7 +153,7 @@ def test_held_out_clients_and_later_truths_change_nothing(dataset: Dataset) -> N
 
 
 class Obvious:
-    """Half of the users make inquiries from day 40 on, and those have an onset on day 100: nothing else differs."""
+    """Half of the users make inquiries from day 40 on, and those have a default on day 100: nothing else differs."""
 
     name = "obvious"
     headline_horizon_days = 90
@@ -170,8 +170,11 @@ class Obvious:
                 )
 
     def outcomes(self) -> dict[str, Outcome]:
-        onset_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (100, 300))
-        return {f"u{user}": Outcome(f"u{user}", onset_ms if user % 2 else None, until_ms) for user in range(self.users)}
+        default_date_ms, until_ms = (int((START + dt.timedelta(days=day)).timestamp() * 1000) for day in (100, 300))
+        return {
+            f"u{user}": Outcome(f"u{user}", default_date_ms if user % 2 else None, until_ms)
+            for user in range(self.users)
+        }
 
     def held_out(self, user_id: str) -> bool:
         return int(user_id[1:]) % 10 < 2
@@ -188,7 +191,7 @@ def test_training_learns_what_can_be_learnt() -> None:
     odd = np.array([int(user_id[1:]) % 2 == 1 for user_id in sequences.user_ids])[sequences.user_of_event]
     day = np.concatenate([np.arange(0, 90, 10)] * sequences.users)
     assert np.isfinite(scores).all()
-    # Before the first inquiry nobody can tell (half of all have an onset within 90 days, from day 10 on); after it all
+    # Before the first inquiry nobody can tell (half of all have a default within 90 days, from day 10 on); after it all
     # can.
     assert abs(scores[odd & (day == 30)].mean() - scores[~odd & (day == 30)].mean()) < 0.02
     assert scores[odd & (day == 80)].mean() > 0.85
@@ -228,8 +231,8 @@ def test_short_histories_go_in_larger_batches(users: int, events_each: int, expe
 
 
 def test_nothing_to_learn_is_said(dataset: Dataset, tmp_path: Path) -> None:
-    calm = {user_id: replace(outcome, onset_ms=None) for user_id, outcome in dataset.outcomes().items()}
-    with pytest.raises(TrainingError, match="no onset is known in the training part"):
+    calm = {user_id: replace(outcome, default_date_ms=None) for user_id, outcome in dataset.outcomes().items()}
+    with pytest.raises(TrainingError, match="no default is known in the training part"):
         train(Altered(dataset, calm), tmp_path / "bundle", progress=False)
     with pytest.raises(ValueError, match="protected_inputs"):
         train(dataset, tmp_path / "bundle", protected_inputs=["income"], progress=False)

@@ -64,7 +64,7 @@ class Altered:
     def outcomes(self) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = self._dataset.outcomes()
         return {
-            user: replace(outcome, onset_ms=None) if self.held_out(user) else outcome
+            user: replace(outcome, default_date_ms=None) if self.held_out(user) else outcome
             for user, outcome in outcomes.items()
         }
 

@@ -6,8 +6,8 @@ from model.datasets.simulator.belief import attainable_hazards
 
 
 def test_belief_agrees_with_what_comes_and_knows_no_more_than_the_truth():
-    """Over borrowers of several economies, at one moment each: as many onsets as believed, within chance, and the true
-    hazard ranks them no worse."""
+    """Over borrowers of several economies, at one moment each: as many defaults as believed, within chance, and the
+    true hazard ranks them no worse."""
     believed, true, came = [], [], []
     for seed in range(60, 63):
         simulator = Simulator(users=75, months=9, seed=seed)
@@ -17,8 +17,8 @@ def test_belief_agrees_with_what_comes_and_knows_no_more_than_the_truth():
         moments = np.full(len(user_ids), at_ms)
         true.append(simulator.true_hazards(user_ids, moments, 180))
         believed.append(attainable_hazards(simulator, user_ids, moments, 180, particles=60))
-        onsets = [outcomes[user_id].onset_ms for user_id in user_ids]
-        came.append(np.array([o is not None and at_ms <= o < at_ms + 180 * DAY_MS for o in onsets]))
+        default_dates_ms = [outcomes[user_id].default_date_ms for user_id in user_ids]
+        came.append(np.array([o is not None and at_ms <= o < at_ms + 180 * DAY_MS for o in default_dates_ms]))
     believed, true, came = (np.concatenate(parts) for parts in (believed, true, came))
     known = ~np.isnan(true)
     np.testing.assert_array_equal(np.isnan(believed), ~known)

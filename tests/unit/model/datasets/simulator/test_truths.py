@@ -14,11 +14,11 @@ def test_the_truth_holds_what_makes_the_portfolio_hard():
     assert all(0 <= value <= 1 for value in figures.values())
 
 
-def test_onsets_are_those_of_the_outcomes():
+def test_defaults_are_those_of_the_outcomes():
     simulator = Simulator(users=300, months=12, seed=4)
     outcomes = simulator.outcomes().values()
-    came = sum(outcome.onset_ms is not None for outcome in outcomes)
-    watched = sum((o.onset_ms or o.observed_until_ms) for o in outcomes) / 86_400_000 - 300 * simulator.first_day
+    came = sum(outcome.default_date_ms is not None for outcome in outcomes)
+    watched = sum((o.default_date_ms or o.observed_until_ms) for o in outcomes) / 86_400_000 - 300 * simulator.first_day
 
     rate = truths(simulator)["borrowers reaching 60 days past due per month at risk"]
 
