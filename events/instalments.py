@@ -14,7 +14,7 @@ The rule, per user:
 - An instalment still open when the clock reaches its deadline, the end of the due date plus the days of grace, is
   missed. An event at that very millisecond is applied first.
 
-A `due` without number or due date is not watched: nothing could name it later.
+A `due` without a number or a due date is ignored: no later event could refer to it.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ def with_missed_among(events: Iterable[Event], grace_days: float) -> Iterator[Ev
 
     Each stands where it belongs among its own user's events, not among those of others.
     """
-    watched: dict[str, OpenInstalments] = {}
+    by_user: dict[str, OpenInstalments] = {}
     for event in events:
         clock_ms = round(event.occurred_at.timestamp() * 1000)
-        instalments = watched.get(event.user_id)
+        instalments = by_user.get(event.user_id)
         if instalments is not None:
             yield from _published(instalments, event.user_id, clock_ms - 1, grace_days)
         if isinstance(event, Repayment):
-            instalments = watched.setdefault(event.user_id, OpenInstalments())
+            instalments = by_user.setdefault(event.user_id, OpenInstalments())
             instalments.apply(event)
         yield event
         if instalments is not None:
@@ -159,21 +159,21 @@ def with_missed(events: Iterable[Repayment], grace_days: float, until_ms: int | 
     passed before its `due` arrived follows that `due`. `until_ms` is how far the clock ran after the last event;
     without it the clock stops there.
     """
-    watched = OpenInstalments()
+    instalments = OpenInstalments()
     user_id = ""
     for event in events:
         user_id = event.user_id
         clock_ms = round(event.occurred_at.timestamp() * 1000)
-        yield from _published(watched, user_id, clock_ms - 1, grace_days)
-        watched.apply(event)
+        yield from _published(instalments, user_id, clock_ms - 1, grace_days)
+        instalments.apply(event)
         yield event
-        yield from _published(watched, user_id, clock_ms, grace_days)
+        yield from _published(instalments, user_id, clock_ms, grace_days)
     if until_ms is not None:
-        yield from _published(watched, user_id, until_ms, grace_days)
+        yield from _published(instalments, user_id, until_ms, grace_days)
 
 
-def _published(watched: OpenInstalments, user_id: str, clock_ms: int, grace_days: float) -> Iterator[Repayment]:
-    for entry in watched.missed(clock_ms, grace_days):
+def _published(instalments: OpenInstalments, user_id: str, clock_ms: int, grace_days: float) -> Iterator[Repayment]:
+    for entry in instalments.missed(clock_ms, grace_days):
         yield missed_event(user_id, entry.instalment_no, entry.due_date, entry.amount_due, grace_days)
 
 

@@ -276,7 +276,7 @@ def _at_risk(
             until_default = None if outcome.default_date_ms is None else outcome.default_date_ms - at_ms
             if until_default is not None and 0 < until_default <= horizon_ms:
                 labels.append(True)
-            elif (until_default is None or until_default > 0) and at_ms + horizon_ms <= outcome.observed_until_ms:
+            elif (until_default is None or until_default > 0) and at_ms + horizon_ms <= outcome.observation_end_ms:
                 labels.append(False)
             else:
                 continue

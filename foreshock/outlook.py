@@ -137,7 +137,7 @@ def judge(bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float)
                 presence = presence_of(history)
                 limit_ms = int(presence.last_ms.max())
             forecast = fit_forecast(presence, limit_ms, bars).expected
-        until_ms = max(outcome.observed_until_ms for outcome in dataset.outcomes().values())
+        until_ms = max(outcome.observation_end_ms for outcome in dataset.outcomes().values())
         origins = run(source, until_ms, forecast, stale_days=stale_days, warm_up_days=warm_up_days)
     if not origins:
         fail(

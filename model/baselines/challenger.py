@@ -56,11 +56,11 @@ class Platt:
 
     @classmethod
     def fit(cls, logits: Floats, happened: NDArray[np.bool_]) -> Platt:
-        """By maximum likelihood, as the served models' calibration does for one interval that was fully watched."""
+        """By maximum likelihood, as the served models' calibration does for one interval that was fully observed."""
         from model.training.calibration import fit_calibration
 
-        watched = Targets(np.ones((len(logits), 1), dtype=np.float32), happened[:, None])
-        found = fit_calibration(logits.astype(np.float32)[:, None], watched)
+        observed = Targets(np.ones((len(logits), 1), dtype=np.float32), happened[:, None])
+        found = fit_calibration(logits.astype(np.float32)[:, None], observed)
         return cls(found.slope[0], found.intercept[0])
 
     def probability(self, logits: Floats) -> Floats:

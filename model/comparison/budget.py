@@ -1,6 +1,6 @@
 """Alerts at a fixed budget: one threshold, set on validation, and what it catches of the test part, user by user.
 
-Alerts, months of watching and warnings are defined in `model.evaluation.thresholds` and `model.evaluation.evaluate`;
+Alerts, months observed and warnings are defined in `model.evaluation.thresholds` and `model.evaluation.evaluate`;
 nothing is redefined.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.evaluate import first_warnings
-from model.evaluation.thresholds import alert_rate, calls_alert, candidate_thresholds, months_watched
+from model.evaluation.thresholds import alert_rate, calls_alert, candidate_thresholds, months_observed
 from model.histories.labels import NEVER_MS, Truth, within_horizons
 
 EARLY_DAYS = 30.0
@@ -21,7 +21,7 @@ EARLY_DAYS = 30.0
 
 @dataclass(frozen=True)
 class Operating:
-    """Where a candidate operates under a budget: a share `of_lower` of the users, taken at random, is watched at the
+    """Where a candidate operates under a budget: a share `of_lower` of the users, taken at random, is judged at the
     threshold `lower`, the others at `upper`.
 
     Scores with few distinct values (a rule) cannot meet a budget by one threshold; two, mixed, meet it exactly, as
@@ -59,7 +59,7 @@ def operate_at(
 class UserAlerts:
     """What a budget's alerts came to on the test part, float64 per position of the user `[U]`, zero for the absent.
 
-    `months` watched; `alerts` called; `answered` of them whose headline horizon is known, `true` of these that were
+    `months` observed; `alerts` called; `answered` of them whose headline horizon is known, `true` of these that were
     followed by a default within it; `defaulted` 1 for users with one; `caught` of them within the look-back, `early` of
     them at least `EARLY_DAYS` ahead. `lead_days`, `lead_user` and `lead_weight` are one entry per caught user and
     threshold.
@@ -87,9 +87,9 @@ def alerts_by_user(
 ) -> UserAlerts:
     """Count a test part's alerts. Rows are events at risk, sorted by user, then arrival; `truth` is of all users."""
     size = len(truth.default_date_ms)
-    present, months = months_watched(times_ms, users)
-    watched, defaulted = np.zeros(size), np.zeros(size)
-    watched[present] = months
+    present, months = months_observed(times_ms, users)
+    months_by_user, defaulted = np.zeros(size), np.zeros(size)
+    months_by_user[present] = months
     defaulted[present] = truth.default_date_ms[present] < NEVER_MS
     happened, known = (part[:, 0] for part in within_horizons(times_ms, users, truth, (headline_days,)))
     alerts, answered, true, caught, early = (np.zeros(size) for _ in range(5))
@@ -108,7 +108,7 @@ def alerts_by_user(
         lead_users.append(warned)
         lead_weights.append(np.full(len(warned), share))
     return UserAlerts(
-        months=watched,
+        months=months_by_user,
         alerts=alerts,
         answered=answered,
         true=true,

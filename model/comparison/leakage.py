@@ -167,5 +167,5 @@ def _check_end(problem: Problem, name: str, part: Part, end_ms: int) -> None:
     if len(rows) and problem.sequences.times_ms[rows].max() >= end_ms:
         raise LeakError(f"{problem.name}: an example of {name} lies after the end of the part")
     known = part.truth.default_date_ms[part.truth.default_date_ms < NEVER_MS]
-    if (len(known) and known.max() >= end_ms) or part.truth.watched_until_ms.max(initial=0) > end_ms:
+    if (len(known) and known.max() >= end_ms) or part.truth.observation_end_ms.max(initial=0) > end_ms:
         raise LeakError(f"{problem.name}: the truth of {name} looks past the end of the part")

@@ -23,7 +23,7 @@ from model.comparison.leakage import check_blind_to_future
 from model.comparison.problem import Problem
 from model.evaluation.playback import merged_rows
 
-WATCHED_USERS = 20
+LEAK_CHECK_USERS = 20
 """Test users whose future is changed after each fit, to see that scores of their past stay as they are."""
 SCORES_FILE = "scores.npz"
 RECORD_FILE = "trial.json"
@@ -125,7 +125,7 @@ def problem_fingerprint(problem: Problem) -> str:
     digest.update(problem.sequences.fingerprint.encode())
     digest.update(msgspec.json.encode(problem.sequences.vocabularies, order="sorted"))
     for part in (problem.parts.train, problem.parts.validation, problem.parts.test):
-        for array in (part.users, part.counts, part.skips, part.truth.default_date_ms, part.truth.watched_until_ms):
+        for array in (part.users, part.counts, part.skips, part.truth.default_date_ms, part.truth.observation_end_ms):
             digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(problem.labels.tobytes())
     digest.update(b"" if problem.judged is None else problem.judged.tobytes())
@@ -150,7 +150,7 @@ def _check_blind(candidate: Candidate, problem: Problem) -> None:
     test = problem.parts.test
     if not len(test.users):
         return
-    users = np.sort(test.users[np.argsort(-test.counts, kind="stable")[:WATCHED_USERS]])
+    users = np.sort(test.users[np.argsort(-test.counts, kind="stable")[:LEAK_CHECK_USERS]])
     at_ms = int(np.median(problem.sequences.times_ms[merged_rows(problem.sequences, users)]))
     check_blind_to_future(candidate, problem, users, at_ms)
 

@@ -104,7 +104,7 @@ class AutoLoans:
             outcomes[loan.user_id] = Outcome(
                 user_id=loan.user_id,
                 default_date_ms=None if month is None else midnight_ms(loan.month_start(month)),
-                observed_until_ms=midnight_ms(loan.month_start(len(loan.paid))),
+                observation_end_ms=midnight_ms(loan.month_start(len(loan.paid))),
             )
         return outcomes
 

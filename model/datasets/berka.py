@@ -85,7 +85,7 @@ class Berka:
             outcomes[user_id] = Outcome(
                 user_id=user_id,
                 default_date_ms=granted_ms + DEFAULT_AFTER_DAYS * 86_400_000 if bad else None,
-                observed_until_ms=granted_ms + KNOWN_DAYS * 86_400_000,
+                observation_end_ms=granted_ms + KNOWN_DAYS * 86_400_000,
                 label=int(bad),
             )
         return outcomes
@@ -137,7 +137,7 @@ class Berka:
         )
 
     def _grant(self, account: str) -> Repayment:
-        """The loan as it is granted: its instalment and its balance. It has no due date, so nothing is watched."""
+        """The loan as it is granted: its instalment and its balance. It has no due date, so no instalment is opened."""
         loan = self._loans[account]
         return Repayment(
             event_id=f"{_user_id(account)}-r",

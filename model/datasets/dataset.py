@@ -29,14 +29,14 @@ class Outcome:
     """The truth about one user, kept apart from their events.
 
     `default_date_ms` is the start of the first day of serious delinquency (60 or more days past due, or the source's
-    own definition), in milliseconds since 1970-01-01 UTC; None if it was never seen. `observed_until_ms` is the
+    own definition), in milliseconds since 1970-01-01 UTC; None if it was never seen. `observation_end_ms` is the
     censoring time: nothing is known after it. `label` is the source's own verdict (1 is bad) where it publishes one.
     `scenario` is the simulator's latent story, for reports only.
     """
 
     user_id: str
     default_date_ms: int | None
-    observed_until_ms: int
+    observation_end_ms: int
     label: int | None = None
     scenario: str | None = None
 

@@ -239,13 +239,13 @@ def _outcome(values: dict[str, Any], where: str) -> Outcome:
     # The keys of a mapping file keep their names: `onset` is the default date, `observed_until` the observation end.
     until, default_date, label = values["observed_until"], values.get("onset"), values.get("label")
     if until is None:
-        raise DatasetError(f"{where}: observed_until is missing; say until when the user was watched")
+        raise DatasetError(f"{where}: observed_until is missing; say until when the user was observed")
     if label not in (None, 0, 1):
         raise DatasetError(f"{where}: label is {label}; map it to 1 (bad) and 0 (good)")
     return Outcome(
         user_id=values["user_id"],
         default_date_ms=None if default_date is None else round(default_date.timestamp() * 1000),
-        observed_until_ms=round(until.timestamp() * 1000),
+        observation_end_ms=round(until.timestamp() * 1000),
         label=None if label is None else int(label),
     )
 

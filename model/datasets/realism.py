@@ -50,9 +50,9 @@ def measure(paths: Mapping[str, Path], users: int, ceiling_users: int) -> dict[s
 
 def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -> dict[str, Figures]:
     """AUC and mean of the true hazard and of what events can tell of it, over a `share` of the events of the second
-    half of the portfolio's time that were watched for the horizon: of all, and of those without arrears by then."""
+    half of the portfolio's time that were observed for the horizon: of all, and of those without arrears by then."""
     outcomes, rng = simulator.outcomes(), np.random.default_rng(0)
-    end_ms = max(outcome.observed_until_ms for outcome in outcomes.values())
+    end_ms = max(outcome.observation_end_ms for outcome in outcomes.values())
     begin_ms = simulator.first_day * DAY_MS
     users, times_ms, came, overdue = [], [], [], []
     last: dict[str, float] = {}
@@ -61,7 +61,7 @@ def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -
         if event.KIND == "repayments" and event.days_past_due is not None:  # type: ignore[attr-defined]
             last[event.user_id] = event.days_past_due if event.kind != "paid" else 0.0  # type: ignore[attr-defined]
         default_date_ms = outcome.default_date_ms
-        until_ms = outcome.observed_until_ms if default_date_ms is None else end_ms
+        until_ms = outcome.observation_end_ms if default_date_ms is None else end_ms
         if rng.random() >= share or at_ms < (begin_ms + end_ms) / 2 or at_ms + horizon_days * DAY_MS > until_ms:
             continue
         if default_date_ms is None or at_ms < default_date_ms:

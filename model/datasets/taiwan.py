@@ -84,7 +84,7 @@ class Taiwan:
             user_id: Outcome(
                 user_id=user_id,
                 default_date_ms=midnight_ms(DEFAULT_DATE) if label else None,
-                observed_until_ms=midnight_ms(KNOWN_UNTIL),
+                observation_end_ms=midnight_ms(KNOWN_UNTIL),
                 label=int(label),
             )
             for user_id, label in zip(self._user_ids, self._label, strict=True)

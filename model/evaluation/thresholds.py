@@ -32,7 +32,7 @@ def calls_alert(
     return calls
 
 
-def months_watched(
+def months_observed(
     times_ms: NDArray[np.int64], users: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The users among rows sorted by user, and for how many months of 30 days each counts: the time between the first
@@ -55,12 +55,12 @@ def alert_rate(
 ) -> float:
     """Alerts per 1,000 users and 30 days if every score at or above `threshold` called one.
 
-    Rows are sorted by user, then arrival; see `calls_alert` and `months_watched`.
+    Rows are sorted by user, then arrival; see `calls_alert` and `months_observed`.
     """
     if not len(users):
         return 0.0
     alerts = int(calls_alert(times_ms, users, scores, threshold).sum())
-    _, months = months_watched(times_ms, users)
+    _, months = months_observed(times_ms, users)
     return 1000.0 * alerts / float(months.sum())
 
 

@@ -24,8 +24,8 @@ class Targets:
     """Per event and interval between horizons, both `[events, intervals]`.
 
     `exposure` float32 is the share of the interval in which a default would have been seen: 1 when the interval was
-    watched to its end, 0 when it was not watched, or lies behind the default, or the event itself does. `happened` bool
-    tells whether the default fell into the watched part.
+    observed to its end, 0 when it was not observed, or lies behind the default, or the event itself does. `happened`
+    bool tells whether the default fell into the observed part.
     """
 
     exposure: NDArray[np.float32]
@@ -37,28 +37,28 @@ class Truth:
     """Per user, int64 `[users]`, in milliseconds: default (`NEVER_MS` if none was seen) and end of observation."""
 
     default_date_ms: NDArray[np.int64]
-    watched_until_ms: NDArray[np.int64]
+    observation_end_ms: NDArray[np.int64]
 
     def fingerprint(self) -> str:
         """SHA-256 over all of it, in hexadecimal."""
-        return hashlib.sha256(self.default_date_ms.tobytes() + self.watched_until_ms.tobytes()).hexdigest()
+        return hashlib.sha256(self.default_date_ms.tobytes() + self.observation_end_ms.tobytes()).hexdigest()
 
 
 def truth_of(sequences: Sequences, outcomes: Mapping[str, Outcome]) -> Truth:
-    """The users' truth, in the order of `sequences.user_ids`. A user without an outcome counts as never watched.
+    """The users' truth, in the order of `sequences.user_ids`. A user without an outcome counts as never observed.
 
-    A user with a default would have been watched to the end of the data had it not come, so that end is their censoring
-    time: taking the default date itself would keep near defaults and drop equally near non-defaults, and bias every
-    rate.
+    A user with a default would have been observed to the end of the data had it not come, so that end is their
+    censoring time: taking the default date itself would keep near defaults and drop equally near non-defaults, and bias
+    every rate.
     """
-    end_ms = max((outcome.observed_until_ms for outcome in outcomes.values()), default=0)
+    end_ms = max((outcome.observation_end_ms for outcome in outcomes.values()), default=0)
     default_date_ms = np.full(sequences.users, NEVER_MS, dtype=np.int64)
     until = np.zeros(sequences.users, dtype=np.int64)
     for position, user_id in enumerate(sequences.user_ids):
         outcome = outcomes.get(user_id)
         if outcome is None:
             continue
-        until[position] = outcome.observed_until_ms
+        until[position] = outcome.observation_end_ms
         if outcome.default_date_ms is not None:
             default_date_ms[position] = outcome.default_date_ms
             until[position] = end_ms
@@ -68,7 +68,7 @@ def truth_of(sequences: Sequences, outcomes: Mapping[str, Outcome]) -> Truth:
 def known_by(truth: Truth, cutoff_ms: int) -> Truth:
     """What was known at `cutoff_ms`: later defaults are not seen yet and observation ends there."""
     default_date_ms = np.where(truth.default_date_ms < cutoff_ms, truth.default_date_ms, NEVER_MS)
-    return Truth(default_date_ms, np.minimum(truth.watched_until_ms, cutoff_ms))
+    return Truth(default_date_ms, np.minimum(truth.observation_end_ms, cutoff_ms))
 
 
 def targets(
@@ -78,7 +78,7 @@ def targets(
     high = np.array(horizons_days, dtype=np.float64)
     low = np.concatenate([[0.0], high[:-1]])
     until_default = ((truth.default_date_ms[users] - times_ms) / DAY_MS)[:, None]
-    until_end = ((truth.watched_until_ms[users] - times_ms) / DAY_MS)[:, None]
+    until_end = ((truth.observation_end_ms[users] - times_ms) / DAY_MS)[:, None]
     exposure = np.clip((until_end - low) / (high - low), 0.0, 1.0)
     # At or after the default date there is nothing left to foresee; an interval counts only if it was reached without
     # default.
@@ -92,9 +92,9 @@ def within_horizons(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Whether default came within each horizon, and whether that is known; both bool `[n, horizons]`.
 
-    Known means before the default date and watched for the whole horizon, for defaults and non-defaults alike.
+    Known means before the default date and observed for the whole horizon, for defaults and non-defaults alike.
     """
     horizons = np.array(horizons_days, dtype=np.float64) * DAY_MS
     until_default = (truth.default_date_ms[users] - times_ms)[:, None]
-    until_end = (truth.watched_until_ms[users] - times_ms)[:, None]
+    until_end = (truth.observation_end_ms[users] - times_ms)[:, None]
     return until_default <= horizons, (until_default > 0) & (until_end >= horizons)

@@ -145,7 +145,7 @@ class SequenceBuilder:
         self._grace_days = grace_days
         self._buffers: dict[Kind, _Buffer] = {kind: _Buffer([], [], [], []) for kind in KINDS}
         self._positions: dict[str, int] = {}
-        self._watched: dict[int, OpenInstalments] = {}
+        self._instalments: dict[int, OpenInstalments] = {}
         self._events = 0
         self._latest_ms = 0
         self._hash = hashlib.sha256()
@@ -166,7 +166,7 @@ class SequenceBuilder:
         self._latest_ms = max(self._latest_ms, clock_ms)
         self._publish_missed(user, event.user_id, clock_ms - 1)
         if isinstance(event, Repayment):
-            self._watched.setdefault(user, OpenInstalments()).apply(event)
+            self._instalments.setdefault(user, OpenInstalments()).apply(event)
         self._append(user, event)
         self._publish_missed(user, event.user_id, clock_ms)
 
@@ -207,10 +207,10 @@ class SequenceBuilder:
         )
 
     def _publish_missed(self, user: int, user_id: str, clock_ms: int) -> None:
-        watched = self._watched.get(user)
-        if watched is None or self._grace_days is None:
+        instalments = self._instalments.get(user)
+        if instalments is None or self._grace_days is None:
             return
-        for entry in watched.missed(clock_ms, self._grace_days):
+        for entry in instalments.missed(clock_ms, self._grace_days):
             event = missed_event(user_id, entry.instalment_no, entry.due_date, entry.amount_due, self._grace_days)
             self._append(user, event)
 

@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def hazard_loss(logits: Tensor, exposure: Tensor, happened: Tensor) -> Tensor:
-    """Mean negative log-likelihood over the interval examples that were watched; all arguments `[events, intervals]`.
+    """Mean negative log-likelihood over the interval examples that were observed; all arguments `[events, intervals]`.
 
-    With hazard λ of a whole interval and a constant rate within it, the chance of a default in a watched share f is
+    With hazard λ of a whole interval and a constant rate within it, the chance of a default in an observed share f is
     1 - (1 - λ)^f (the usual treatment of partial exposure in actuarial life tables). Writing s = -log(1 - λ), which is
     the softplus of the logit, an interval without default costs f·s and one with default costs -log(1 - exp(-f·s)).
-    `exposure` is f (0 is not watched), `happened` 1 where the default came.
+    `exposure` is f (0 is not observed), `happened` 1 where the default came.
     """
-    watched = exposure > 0
+    observed = exposure > 0
     accrued = exposure * torch.nn.functional.softplus(logits)
-    # Unwatched cells get a harmless constant before the logarithm: a masked infinity would still give NaN gradients.
-    accrued = torch.where(watched, accrued, torch.ones_like(accrued)).clamp(min=1e-12)
+    # Unobserved cells get a harmless constant before the logarithm: a masked infinity would still give NaN gradients.
+    accrued = torch.where(observed, accrued, torch.ones_like(accrued)).clamp(min=1e-12)
     cost = torch.where(happened > 0, -torch.log(-torch.expm1(-accrued)), accrued)
-    return (cost * watched).sum() / watched.sum().clamp(min=1)
+    return (cost * observed).sum() / observed.sum().clamp(min=1)

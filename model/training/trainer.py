@@ -237,10 +237,10 @@ class Trainer:
         )
         mine = position < np.repeat(counts, np.diff(self.sequences.merged_starts))
         default_counts = self.targets.happened[mine].sum(0)
-        watched = self.targets.exposure[mine].sum(0)
+        observed = self.targets.exposure[mine].sum(0)
         if not default_counts.any():
             raise TrainingError("no default is known in the training part; take more users or months")
-        rates: NDArray[np.float64] = np.clip((default_counts + 0.5) / (watched + 1.0), 1e-6, 0.9)
+        rates: NDArray[np.float64] = np.clip((default_counts + 0.5) / (observed + 1.0), 1e-6, 0.9)
         return rates
 
     def _open_at(self, rates: NDArray[np.float64]) -> None:

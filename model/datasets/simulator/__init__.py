@@ -115,7 +115,7 @@ class Simulator:
                     default_date_ms=defaulted_day * DAY_MS
                     if defaulted_day != NEVER and defaulted_day < self._end_day
                     else None,
-                    observed_until_ms=(min(ended, self._end_day) if ended != NEVER else self._end_day) * DAY_MS,
+                    observation_end_ms=(min(ended, self._end_day) if ended != NEVER else self._end_day) * DAY_MS,
                     scenario=stories[row],
                 )
         return outcomes

@@ -35,10 +35,10 @@ def payment(amount_paid, number=1, day=0, amount_due=100.0):
 
 
 def open_numbers(*events):
-    watched = OpenInstalments()
+    instalments = OpenInstalments()
     for event in events:
-        watched.apply(event)
-    return [entry.instalment_no for entry in watched.open]
+        instalments.apply(event)
+    return [entry.instalment_no for entry in instalments.open]
 
 
 def test_missed_event_is_exact_and_the_same_every_time():
@@ -66,13 +66,13 @@ def test_missed_event_ids_differ_by_user_number_and_date():
 
 
 def test_an_instalment_is_missed_at_its_deadline_and_not_before():
-    watched = OpenInstalments()
-    watched.apply(bill())
+    instalments = OpenInstalments()
+    instalments.apply(bill())
     deadline = deadline_ms(DUE_DATE, GRACE_DAYS)
 
-    assert watched.missed(deadline - 1, GRACE_DAYS) == []
-    assert [entry.instalment_no for entry in watched.missed(deadline, GRACE_DAYS)] == [1]
-    assert watched.missed(deadline, GRACE_DAYS) == []
+    assert instalments.missed(deadline - 1, GRACE_DAYS) == []
+    assert [entry.instalment_no for entry in instalments.missed(deadline, GRACE_DAYS)] == [1]
+    assert instalments.missed(deadline, GRACE_DAYS) == []
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,10 @@ def test_an_instalment_paid_in_full_by_number_in_time_is_never_missed(events):
 
 @given(histories())
 def test_never_more_open_than_there_are_slots(events):
-    watched = OpenInstalments()
+    instalments = OpenInstalments()
     for event in events:
-        watched.apply(event)
-        assert len(watched.open) <= SLOTS
-        assert list(watched.open) == sorted(watched.open, key=lambda entry: (entry.due_date, entry.instalment_no))
+        instalments.apply(event)
+        assert len(instalments.open) <= SLOTS
+        assert list(instalments.open) == sorted(
+            instalments.open, key=lambda entry: (entry.due_date, entry.instalment_no)
+        )

@@ -133,11 +133,11 @@ def test_smote_sees_training_rows_alone(problem: Problem, tmp_path: Path, monkey
     """Every row that is oversampled or a neighbour is a row of the training part, and of no other part."""
     calls: list[Oversampled] = []
 
-    def watched(*arguments: object) -> Oversampled:
+    def recorded(*arguments: object) -> Oversampled:
         calls.append(smote(*arguments))  # type: ignore[arg-type]
         return calls[-1]
 
-    monkeypatch.setattr(boosting, "smote", watched)
+    monkeypatch.setattr(boosting, "smote", recorded)
     fitted(Boosting("smote", trials=2, rounds=10, pictures=False), problem, tmp_path)
 
     def contents(users: np.ndarray) -> set[bytes]:

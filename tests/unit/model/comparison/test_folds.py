@@ -110,7 +110,7 @@ class WithoutLabels(Labelled):
 
     def outcomes(self) -> dict[str, Outcome]:
         found = super().outcomes().items()
-        return {user: Outcome(user, outcome.default_date_ms, outcome.observed_until_ms) for user, outcome in found}
+        return {user: Outcome(user, outcome.default_date_ms, outcome.observation_end_ms) for user, outcome in found}
 
 
 def test_without_labels_the_question_is_the_hazard(bars: Any) -> None:

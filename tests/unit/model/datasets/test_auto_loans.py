@@ -78,10 +78,10 @@ def test_payments_ahead_leave_nothing_due(history):
 
 def test_a_part_payment_stays_open_for_the_watchdog(history):
     events = history([(9_900, 100), (9_700, 200)])
-    watched = list(with_missed(events, 3.0))
+    with_those_missed = list(with_missed(events, 3.0))
 
-    assert [event.kind for event in watched] == ["due", "paid", "due", "missed", "paid"]
-    assert watched[3].occurred_at == dt.datetime(2017, 6, 4, tzinfo=dt.UTC)
+    assert [event.kind for event in with_those_missed] == ["due", "paid", "due", "missed", "paid"]
+    assert with_those_missed[3].occurred_at == dt.datetime(2017, 6, 4, tzinfo=dt.UTC)
 
 
 def test_the_default_date_is_the_first_day_of_the_third_month_without_payment(tmp_path):
@@ -89,7 +89,7 @@ def test_the_default_date_is_the_first_day_of_the_third_month_without_payment(tm
     outcome = AutoLoans(write(tmp_path, [({}, months)])).outcomes()["auto-77"]
 
     assert outcome.default_date_ms == due_ms(dt.date(2017, 8, 1))
-    assert outcome.observed_until_ms == due_ms(dt.date(2017, 10, 1))
+    assert outcome.observation_end_ms == due_ms(dt.date(2017, 10, 1))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_default_date_is_the_first_day_of_the_third_month_without_payment(tm
 def test_payoff_and_the_end_of_the_data_censor(tmp_path, months, until):
     outcome = AutoLoans(write(tmp_path, [({}, months)])).outcomes()["auto-77"]
 
-    assert (outcome.default_date_ms, outcome.observed_until_ms) == (None, due_ms(until))
+    assert (outcome.default_date_ms, outcome.observation_end_ms) == (None, due_ms(until))
 
 
 def test_columns_that_know_the_future_are_not_read(tmp_path):
@@ -165,7 +165,7 @@ def test_the_real_files():
         assert latest is None or event.occurred_at >= latest
         latest = event.occurred_at
         kinds[event.KIND] += 1
-        assert event.occurred_at.timestamp() * 1000 <= outcomes[event.user_id].observed_until_ms
+        assert event.occurred_at.timestamp() * 1000 <= outcomes[event.user_id].observation_end_ms
 
     assert (len(outcomes), kinds["profiles"]) == (3_454, 3_454)
     assert sum(outcome.default_date_ms is not None for outcome in outcomes.values()) == 505

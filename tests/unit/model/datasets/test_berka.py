@@ -73,7 +73,7 @@ def test_the_outcome_is_within_the_headline_horizon_of_the_grant(folder):
     assert outcome.label == 1
     assert outcome.default_date_ms == due_ms(dt.date(1997, 5, 30))
     assert 0 < (outcome.default_date_ms - last_ms) / DAY_MS <= dataset.headline_horizon_days
-    assert outcome.observed_until_ms - last_ms >= 180 * DAY_MS
+    assert outcome.observation_end_ms - last_ms >= 180 * DAY_MS
 
 
 def test_the_status_is_in_no_event(folder):

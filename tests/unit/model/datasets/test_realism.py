@@ -36,7 +36,7 @@ def test_tables_have_a_row_for_every_figure_and_leave_unknown_ones_empty():
     assert "| true hazard | 0.900 | 0.800 | 0.020 |" in parts["ceiling"]
 
 
-def test_the_ceiling_is_measured_on_events_that_were_watched():
+def test_the_ceiling_is_measured_on_events_that_were_observed():
     figures = realism.ceiling(Simulator(users=40, months=9, seed=2), share=0.05)
 
     assert figures["what came"]["events"] > 10

@@ -115,7 +115,7 @@ def test_volume_and_positive_rate_are_those_of_a_portfolio(events, outcomes):
         if outcome.default_date_ms is not None and time_ms < outcome.default_date_ms <= time_ms + 90 * DAY_MS:
             positives += 1
         elif outcome.default_date_ms is None or time_ms < outcome.default_date_ms:
-            negatives += outcome.default_date_ms is not None or time_ms + 90 * DAY_MS <= outcome.observed_until_ms
+            negatives += outcome.default_date_ms is not None or time_ms + 90 * DAY_MS <= outcome.observation_end_ms
 
     assert 6 <= len(events) / 1_500 / MONTHS <= 12
     assert 0.02 <= positives / (positives + negatives) <= 0.06
@@ -203,7 +203,7 @@ def test_the_true_default_date_is_what_the_bills_and_payments_add_up_to(repaymen
         if first.days_past_due != 0:
             continue
         assert (
-            default_date_from_ledger(history, outcomes[user_id].observed_until_ms) == outcomes[user_id].default_date_ms
+            default_date_from_ledger(history, outcomes[user_id].observation_end_ms) == outcomes[user_id].default_date_ms
         ), user_id
         checked += outcomes[user_id].default_date_ms is not None
     assert checked >= 40
@@ -214,7 +214,7 @@ def test_only_lenders_who_stay_silent_or_tell_late_leave_work_to_the_watchdog(re
     silent = 0
     for user_id, history in repayments.items():
         reports = any(event.kind == "due" and event.days_past_due is not None for event in history)
-        added = len(list(with_missed(history, 3.0, outcomes[user_id].observed_until_ms))) - len(history)
+        added = len(list(with_missed(history, 3.0, outcomes[user_id].observation_end_ms))) - len(history)
         if user_id in prompt:
             by_reporting[reports] += added
         silent += not reports
@@ -376,7 +376,7 @@ def test_two_feeds_tell_the_same_movement_twice(events, portfolio):
 
 def test_true_hazard_is_unknown_after_default_and_outside_the_portfolio(portfolio, outcomes):
     gone = next(
-        o for o in outcomes.values() if o.default_date_ms and o.default_date_ms < o.observed_until_ms - 30 * DAY_MS
+        o for o in outcomes.values() if o.default_date_ms and o.default_date_ms < o.observation_end_ms - 30 * DAY_MS
     )
     start = moment_ms_of(dt.date(2023, 1, 1))
 
@@ -393,4 +393,4 @@ def test_the_period_starts_and_ends_where_it_is_told():
 
     assert dt.date(2024, 2, 10) <= min(times)
     assert max(times) <= dt.date(2024, 4, 9)
-    assert max(outcome.observed_until_ms for outcome in simulator.outcomes().values()) == due_ms(dt.date(2024, 4, 10))
+    assert max(outcome.observation_end_ms for outcome in simulator.outcomes().values()) == due_ms(dt.date(2024, 4, 10))

@@ -94,7 +94,7 @@ def test_the_headline_horizon_of_the_last_events_answers_the_label(small):
 
     assert all(0 < (default_date_ms - time_ms) / DAY_MS <= dataset.headline_horizon_days for time_ms in by_month[9])
     assert all(30 < (default_date_ms - time_ms) / DAY_MS <= 60 for time_ms in by_month[8])
-    assert all(o.observed_until_ms - 180 * DAY_MS >= max(by_month[9]) for o in outcomes.values())
+    assert all(o.observation_end_ms - 180 * DAY_MS >= max(by_month[9]) for o in outcomes.values())
 
 
 def test_nothing_is_left_to_the_watchdog(small):

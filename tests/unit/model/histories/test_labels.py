@@ -28,9 +28,9 @@ def test_targets_against_their_definition(day: int, defaulted_day: int | None, u
     found = targets(np.array([day * DAY]), np.array([0]), _truth(defaulted_day, until), HORIZONS)
     low = 0
     for interval, high in enumerate(HORIZONS):
-        watched = min(max((until - day - low) / (high - low), 0.0), 1.0)
+        observed = min(max((until - day - low) / (high - low), 0.0), 1.0)
         over = defaulted_day is not None and defaulted_day - day <= low
-        exposure = 0.0 if over else watched
+        exposure = 0.0 if over else observed
         assert found.exposure[0, interval] == np.float32(exposure)
         inside = defaulted_day is not None and low < defaulted_day - day <= high
         assert found.happened[0, interval] == (inside and exposure > 0)
@@ -45,7 +45,7 @@ def test_nothing_on_or_after_the_default_date_is_an_example() -> None:
     assert known.any(1).tolist() == [True, False, False]
 
 
-def test_an_outcome_is_known_only_when_the_whole_horizon_was_watched() -> None:
+def test_an_outcome_is_known_only_when_the_whole_horizon_was_observed() -> None:
     # Equally for a default on day 10 and for none: else near defaults would be kept and near non-defaults dropped.
     for defaulted_day in (10, None):
         happened, known = within_horizons(np.array([0]), np.array([0]), _truth(defaulted_day, 45), HORIZONS)
@@ -57,7 +57,7 @@ def test_a_cutoff_hides_what_came_later() -> None:
     truth = Truth(np.array([50, 80]) * DAY, np.array([200, 200]) * DAY)
     known = known_by(truth, 60 * DAY)
     assert known.default_date_ms.tolist() == [50 * DAY, NEVER_MS]
-    assert known.watched_until_ms.tolist() == [60 * DAY, 60 * DAY]
+    assert known.observation_end_ms.tolist() == [60 * DAY, 60 * DAY]
 
 
 def test_a_user_in_default_is_observed_to_the_end_of_the_data() -> None:
@@ -65,17 +65,17 @@ def test_a_user_in_default_is_observed_to_the_end_of_the_data() -> None:
     users = ("defaulted", "censored", "unknown")
     events = [Activity(event_id=user, user_id=user, occurred_at=moment, kind="session") for user in users]
     outcomes = {
-        "defaulted": Outcome("defaulted", default_date_ms=5 * DAY, observed_until_ms=5 * DAY),
-        "censored": Outcome("censored", default_date_ms=None, observed_until_ms=7 * DAY),
-        "elsewhere": Outcome("elsewhere", default_date_ms=None, observed_until_ms=9 * DAY),
+        "defaulted": Outcome("defaulted", default_date_ms=5 * DAY, observation_end_ms=5 * DAY),
+        "censored": Outcome("censored", default_date_ms=None, observation_end_ms=7 * DAY),
+        "elsewhere": Outcome("elsewhere", default_date_ms=None, observation_end_ms=9 * DAY),
     }
     truth = truth_of(build_sequences(events), outcomes)
     assert truth.default_date_ms.tolist() == [5 * DAY, NEVER_MS, NEVER_MS]
-    assert truth.watched_until_ms.tolist() == [9 * DAY, 7 * DAY, 0]
+    assert truth.observation_end_ms.tolist() == [9 * DAY, 7 * DAY, 0]
 
 
 def test_the_loss_finds_the_true_hazard_under_censoring() -> None:
-    """A constant rate, watched for random times: the fitted hazards must be those of the rate."""
+    """A constant rate, observed for random times: the fitted hazards must be those of the rate."""
     random = np.random.default_rng(0)
     users, rate = 60_000, 1 / 200
     default_date_ms = random.exponential(1 / rate, users) * DAY
@@ -97,7 +97,7 @@ def test_the_loss_finds_the_true_hazard_under_censoring() -> None:
     np.testing.assert_allclose(torch.sigmoid(logits.detach()).numpy(), 1 - np.exp(-rate * lengths), rtol=0.06)
 
 
-def test_unwatched_intervals_have_no_gradient_and_no_infinities() -> None:
+def test_unobserved_intervals_have_no_gradient_and_no_infinities() -> None:
     logits = torch.tensor([[-30.0, 30.0, 0.0], [30.0, -30.0, 2.0]], requires_grad=True)
     exposure = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
     loss = hazard_loss(logits, exposure, torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]))

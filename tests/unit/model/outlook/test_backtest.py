@@ -39,7 +39,7 @@ def source() -> ScoredSource:
 
 
 def end_of(source: ScoredSource) -> int:
-    return int(source.truth.watched_until_ms.max())
+    return int(source.truth.observation_end_ms.max())
 
 
 def forecast(presence: Presence, at_ms: int, at_risk: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from model.training.calibration import LEAST_DEFAULTS, fit_calibration
 
 
 def _examples(slope: float, intercept: float, events: int, seed: int = 0) -> tuple[np.ndarray, Targets]:
-    """Logits that are wrong by a known slope and intercept, with half of the intervals watched in part."""
+    """Logits that are wrong by a known slope and intercept, with half of the intervals observed in part."""
     random = np.random.default_rng(seed)
     logits = random.normal(-2, 1.5, events)
     hazard = 1 / (1 + np.exp(-(slope * logits + intercept)))

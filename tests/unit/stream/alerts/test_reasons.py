@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[4] / "docs" / "alerts.md"
 
 
 def user(**values: float) -> np.ndarray:
-    """Facts of one user who has been watched for a year, with usual sums unless told otherwise."""
+    """Facts of one user who has been observed for a year, with usual sums unless told otherwise."""
     facts = initial_facts(1)
     facts["first_day"], facts["latest_day"] = TODAY - 3_650, TODAY
     for name in ("spent", "income", "sessions", "cash"):

@@ -47,7 +47,7 @@ def open_in(row: np.ndarray) -> list[tuple[int, int, float, float]]:
     ]
 
 
-def expected(watched: OpenInstalments) -> list[tuple[int, int, float, float]]:
+def expected(instalments: OpenInstalments) -> list[tuple[int, int, float, float]]:
     return [
         (
             entry.instalment_no,
@@ -55,7 +55,7 @@ def expected(watched: OpenInstalments) -> list[tuple[int, int, float, float]]:
             -1.0 if entry.amount_due is None else entry.amount_due,
             entry.amount_paid,
         )
-        for entry in watched.open
+        for entry in instalments.open
     ]
 
 

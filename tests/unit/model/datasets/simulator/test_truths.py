@@ -18,10 +18,12 @@ def test_defaults_are_those_of_the_outcomes():
     simulator = Simulator(users=300, months=12, seed=4)
     outcomes = simulator.outcomes().values()
     came = sum(outcome.default_date_ms is not None for outcome in outcomes)
-    watched = sum((o.default_date_ms or o.observed_until_ms) for o in outcomes) / 86_400_000 - 300 * simulator.first_day
+    observed_days = (
+        sum((o.default_date_ms or o.observation_end_ms) for o in outcomes) / 86_400_000 - 300 * simulator.first_day
+    )
 
     rate = truths(simulator)["borrowers reaching 60 days past due per month at risk"]
 
-    # Those who join later are watched from the start here; the truth counts them from when they join.
-    assert rate >= came / (watched / 30.44)
-    assert rate == pytest.approx(came / (watched / 30.44), rel=0.35)
+    # Those who join later are observed from the start here; the truth counts them from when they join.
+    assert rate >= came / (observed_days / 30.44)
+    assert rate == pytest.approx(came / (observed_days / 30.44), rel=0.35)
