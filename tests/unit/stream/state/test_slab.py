@@ -98,13 +98,3 @@ def test_rows_of_two_partitions_are_two_users() -> None:
     slab = Slab(BLANK)
     assert slab.locate(0, [b"u"]) != slab.locate(1, [b"u"])
     assert np.array_equal(slab.partitions(), [0, 1])
-
-
-@pytest.mark.parametrize("width", [1, 2, 333, 778])
-def test_rows_have_no_hidden_padding(width: int) -> None:
-    """Every byte belongs to a field: rows made the same way are the same bytes."""
-    dtype = row_dtype(width)
-    assert dtype.itemsize % 8 == 0
-    dirty = np.frombuffer(b"\xff" * 4 * dtype.itemsize, dtype=dtype).copy()
-    dirty[:] = blank_row(dtype, 5)
-    assert dirty[np.array([2, 0])].tobytes() == 2 * blank_row(dtype, 5).tobytes()

@@ -1,18 +1,9 @@
-import dataclasses
+"""A source is opened by its name, and refuses names, paths and options that are not its own."""
 
 import pytest
 
-from model.datasets.dataset import SOURCES, DatasetError, Outcome, in_held_out_share
+from model.datasets.dataset import SOURCES, DatasetError
 from model.datasets.sources import open_dataset
-
-
-def test_held_out_is_a_fifth_of_the_clients_and_never_changes():
-    ids = [f"client-{number}" for number in range(20_000)]
-
-    assert 0.19 < sum(map(in_held_out_share, ids)) / len(ids) < 0.21
-    assert [in_held_out_share(f"u{number:07d}") for number in range(12)] == [
-        False, False, False, False, False, False, False, False, False, False, False, True,
-    ]  # fmt: skip
 
 
 def test_unknown_source_names_the_choices():
@@ -38,10 +29,3 @@ def test_the_simulator_takes_its_options_and_no_path(tmp_path):
         open_dataset("simulator", colour="red")
     with pytest.raises(DatasetError, match="months is 0"):
         open_dataset("simulator", months=0)
-
-
-def test_an_outcome_cannot_be_changed():
-    outcome = Outcome("u1", None, 0)
-
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        outcome.default_date_ms = 1

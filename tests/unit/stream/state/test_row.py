@@ -1,0 +1,24 @@
+"""A row's bytes are its fields and nothing else, and its first due date is that of its earliest open instalment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream.state.row import NEVER, blank_row, first_due_ms, row_dtype
+
+
+@pytest.mark.parametrize("width", [1, 2, 333, 778])
+def test_rows_have_no_hidden_padding(width: int) -> None:
+    """Every byte belongs to a field: rows made the same way are the same bytes."""
+    dtype = row_dtype(width)
+    assert dtype.itemsize % 8 == 0
+    dirty = np.frombuffer(b"\xff" * 4 * dtype.itemsize, dtype=dtype).copy()
+    dirty[:] = blank_row(dtype, 5)
+    assert dirty[np.array([2, 0])].tobytes() == 2 * blank_row(dtype, 5).tobytes()
+
+
+def test_the_first_due_date_is_the_earliest_of_the_open_instalments() -> None:
+    rows = np.repeat(blank_row(row_dtype(3), 5), 2)
+    rows["instalments"]["due_ms"][1, -2:] = (40, 90)
+    assert first_due_ms(rows).tolist() == [NEVER, 40]
