@@ -1,2 +1,4 @@
-"""Events: what comes in, as types (`events.types`), as model columns (`events.columns`) and as rules about instalments
-(`events.instalments`). Shared by `stream` and `model`; imports neither."""
+"""What comes in: types of events, their columns for a model, the rule of instalments, the catalogue of reasons and its
+counterfactuals. Both `stream` and `model` read this package; it imports no other package of the project and does no
+I/O.
+"""

@@ -1,6 +1,6 @@
-"""From typed events to the columns that a model's step graph takes: the one definition that training and serving share.
+"""From typed events to the columns that a model's step graph takes. Training and serving share this definition.
 
-Raw values only: scaling, logarithms and masks live inside the exported graph. A missing value is NaN.
+The columns hold raw values; scaling, logarithms and masks are part of the exported graph. A missing value is NaN.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ same kind, clipped at zero and NaN for the first; the others place the event in 
 
 DAY_MS = 86_400_000
 LAST_DAY = 65_535
-"""Last day, counted from 1970-01-01, that the calendar knows (in 2149). Events are neither older nor that far ahead."""
+"""Last day in the calendar's table, counted from 1970-01-01 (in 2149). No event is dated outside the table."""
 
 NEVER_DAYS = -1.0
 """Age of a kind of event that a user never had."""
@@ -78,7 +78,7 @@ COLUMNS: dict[Kind, Columns] = {
 }
 
 GAP_COLUMN: dict[Kind, int] = {kind: columns.numeric_inputs.index("gap_days") for kind, columns in COLUMNS.items()}
-"""Where `gap_days` stands among the numeric inputs of each kind."""
+"""Position of `gap_days` among the numeric inputs of each kind."""
 
 Vocabulary = Mapping[str, int]
 """Category string to code. `MISSING_CODE` and `UNSEEN_CODE` are implied and never listed."""
@@ -120,7 +120,7 @@ def numeric_columns(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int6
 
 
 def _fill_fields(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-    """Write what `numeric_columns` gives into the first columns of `values`."""
+    """Write the columns of `numeric_columns` into the first columns of `values`."""
     columns = COLUMNS[kind]
     width = len(columns.numeric)
     if not events:
@@ -133,9 +133,9 @@ def _fill_fields(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64],
 
 
 def numeric_inputs(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
-    """All numeric inputs of events of `kind` in graph order, float32 `[n, numeric_inputs]`, but `gap_days`: NaN.
+    """All numeric inputs of events of `kind` in graph order, float32 `[n, numeric_inputs]`, with NaN for `gap_days`.
 
-    `gap_days` depends on the user's previous event; it stands at `GAP_COLUMN[kind]` and `gap_days` computes it.
+    That column, at `GAP_COLUMN[kind]`, depends on the user's previous event; the function `gap_days` computes it.
     """
     values = np.empty((len(events), len(COLUMNS[kind].numeric_inputs)), dtype=np.float32)
     _fill_fields(kind, events, times_ms, values)
@@ -147,7 +147,7 @@ def numeric_inputs(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64
 def gap_days(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDArray[np.float32]:
     """Days since the user's latest earlier event of the same kind, float32 `[n]`: not below zero, NaN without one.
 
-    `previous_ms` is that event's time, or -1. The difference is taken in int64: a float32 epoch would be minutes off.
+    `previous_ms` is that event's time, or -1. The difference is taken in int64: a time in float32 is minutes off.
     """
     gap = np.maximum(times_ms - previous_ms, 0) / DAY_MS
     return np.where(previous_ms < 0, np.nan, gap).astype(np.float32)
@@ -156,8 +156,8 @@ def gap_days(times_ms: NDArray[np.int64], previous_ms: NDArray[np.int64]) -> NDA
 def ages_days(latest_ms: NDArray[np.int64]) -> NDArray[np.float32]:
     """Days since the user's latest event of each kind, as of the latest of all: float32 `[n, kinds]`, -1 for none.
 
-    `latest_ms` int64 `[n, kinds]` holds the latest event times, -1 for none. An event that arrives late does not turn
-    the user's clock back: the ages follow from these times alone.
+    `latest_ms` int64 `[n, kinds]` holds the latest event times, -1 for none. The ages depend on these times alone, so
+    an event that arrives late does not change them.
     """
     newest_ms = latest_ms.max(axis=1, keepdims=True)
     ages = (newest_ms - latest_ms) / DAY_MS
@@ -187,7 +187,7 @@ _CALENDAR = _calendar()
 
 
 def _calendar_columns(times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
-    """`day_of_month` and `day_of_year`, float32 `[n, 2]`, by a table: a dozen conversions of dates cost more."""
+    """`day_of_month` and `day_of_year`, float32 `[n, 2]`, from a table, which is faster than converting dates."""
     return _CALENDAR.take(times_ms // DAY_MS, axis=0, mode="clip")
 
 
@@ -195,7 +195,7 @@ def categorical_columns(kind: Kind, events: Sequence[Any], vocabularies: Mapping
     """Category codes, int64 `[n, categorical]`.
 
     A missing value is `MISSING_CODE`; a value that the vocabulary of its field does not list is `UNSEEN_CODE`; a field
-    without a vocabulary is no input of this model and always `MISSING_CODE`.
+    without a vocabulary is not an input of this model and gives `MISSING_CODE`.
     """
     names = COLUMNS[kind].categorical
     codes = np.zeros((len(events), len(names)), dtype=np.int64)

@@ -25,7 +25,7 @@ from events.types import Activity, Event, Kind, Repayment, Transaction
 
 RECENT_DAYS = 90
 MODEST_UTILISATION = 0.5
-"""Taken for normal where a balance has been close to its limit for as long as it is known."""
+"""Usual share of the limit of a user whose balance was close to the limit in all earlier events, or has none."""
 
 PAYMENT_EVERY_DAYS = 30
 
@@ -34,7 +34,7 @@ _DAY = dt.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Past:
-    """One user's events, in order of arrival, up to and including the one that is explained; at least one."""
+    """One user's events in order of arrival, at least one. The last is the event whose score is explained."""
 
     events: Sequence[Event]
 
@@ -57,7 +57,7 @@ class Past:
 
     @cached_property
     def usual_lateness_days(self) -> float:
-        """Median days past due of the payments before the recent ones; 0, on the day, where there are none."""
+        """Median days past due of the payments before the recent ones; 0 where there are none."""
         late = [
             event.days_past_due
             for event in self.repayments
@@ -67,7 +67,7 @@ class Past:
 
     @cached_property
     def usual_utilisation(self) -> float:
-        """Median share of the credit limit in use before the recent events, while it was not close to the limit."""
+        """Median share of the credit limit in use before the recent events, without balances close to the limit."""
         used = [
             share
             for event in self.events
@@ -77,12 +77,12 @@ class Past:
         return statistics.median(used) if used else MODEST_UTILISATION
 
     def edited(self, change: Callable[[Event], Event | None]) -> list[Event]:
-        """The events with each recent one put through `change`, which returns None to leave it out."""
+        """The events, each recent one replaced by what `change` returns, or left out where that is None."""
         changed = (change(event) if self.is_recent(event) else event for event in self.events)
         return [event for event in changed if event is not None]
 
     def with_inserted(self, inserted: Iterable[Event], kept: Callable[[Event], bool] = lambda _: True) -> list[Event]:
-        """The events without the recent ones that are not `kept`, and with others where they belong in time.
+        """The events without the recent ones that are not `kept`, and with `inserted` events added in order of time.
 
         Events that arrived late stay where they are.
         """
@@ -107,7 +107,7 @@ def utilisation(event: Transaction) -> float | None:
 
 
 def without_cause(code: str, events: Sequence[Event]) -> list[Event] | None:
-    """The events of one user without the cause that `code` names; None where there is nothing to take away.
+    """The events of one user without the cause that `code` names; None where that changes nothing.
 
     Raises `KeyError` for a code that has no counterfactual.
     """
@@ -133,7 +133,7 @@ def _late_by(event: Repayment, days: float) -> Repayment:
 
 
 def _paid_in_full(past: Past, event: Repayment) -> Repayment:
-    """A payment in full at the user's usual lateness, in the place of the event."""
+    """A payment in full, as late as usual for the user, in place of the event."""
     paid = msgspec.structs.replace(event, kind="paid", amount_paid=event.amount_due)
     return _late_by(paid, past.usual_lateness_days)
 
@@ -148,7 +148,7 @@ def _is_part(event: Repayment) -> bool:
 
 
 def _settle(past: Past, event: Event) -> Event:
-    """Nothing is left unpaid: bills report no days past due, missed and partial payments were made in full."""
+    """The event had nothing been left unpaid: no days past due on bills, missed and partial payments made in full."""
     if not isinstance(event, Repayment):
         return event
     if event.kind == "missed" or (_is_part(event) and (event.days_past_due or 0) > 0):
@@ -163,7 +163,7 @@ def _overdue(past: Past) -> list[Event]:
 
 
 def _lateness(past: Past) -> list[Event]:
-    """Payments, missed ones too, no later than usual. What a bill says of those before it is arrears, not this."""
+    """Payments, including missed ones, no later than usual. Bills stay: their days past due count as arrears."""
 
     def change(event: Event) -> Event:
         tells = isinstance(event, Repayment) and event.kind in ("paid", "missed")
@@ -193,7 +193,7 @@ def _reversed_payment(past: Past) -> list[Event]:
 
 
 def _no_payment(past: Past) -> list[Event]:
-    """Payments like the last one, every 30 days of the silence, in the place of what was missed meanwhile."""
+    """Payments like the last one every 30 days since it, in place of the missed payments since."""
     paid = [event for event in past.repayments if event.kind == "paid"]
     if not paid:
         return list(past.events)
@@ -246,7 +246,7 @@ def _is_session(event: Event) -> bool:
 
 
 def _as_before(past: Past, concerned: Callable[[Event], bool]) -> list[Event]:
-    """Of the events concerned, those of the period before in the place of the recent ones."""
+    """The events with the recent ones that are `concerned` replaced by those of the period of equal length before."""
     length = RECENT_DAYS * _DAY
     before = [e for e in past.events if concerned(e) and past.recent_from - length < e.occurred_at <= past.recent_from]
     again = [
@@ -258,7 +258,7 @@ def _as_before(past: Past, concerned: Callable[[Event], bool]) -> list[Event]:
 
 
 def _spending_up(past: Past) -> list[Event]:
-    """Recent spending scaled to what was usual a day before."""
+    """Recent spending scaled to its usual amount a day."""
     spent = [event for event in past.events if isinstance(event, Transaction) and event.amount < 0]
     earlier = [event for event in spent if not past.is_recent(event)]
     if not earlier:
@@ -278,7 +278,7 @@ def _spending_up(past: Past) -> list[Event]:
 
 
 def _sessions_up(past: Past) -> list[Event]:
-    """So many of the recent sessions left out, evenly, that the rest come as often as before."""
+    """Recent sessions left out at even steps, until they are as frequent as before."""
     sessions = [event for event in past.events if _is_session(event)]
     recent = [event for event in sessions if past.is_recent(event)]
     days = (past.recent_from - min(event.occurred_at for event in past.events)) / _DAY
@@ -320,4 +320,4 @@ COUNTERFACTUALS: dict[str, Counterfactual] = {
     "activity_pattern": _nothing_known("activity"),
     "profile_risk": _nothing_known("profiles"),
 }
-"""By reason code. Only `combination`, which names no cause, has none."""
+"""By reason code. `combination` has none, since it names no cause."""

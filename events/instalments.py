@@ -1,5 +1,5 @@
-"""Instalments: which are open and when an unpaid one counts as missed. The rule of the due-date watchdog, shared by
-serving (which publishes the `missed` events) and training (which inserts the same ones). No I/O, no clock of its own.
+"""Instalments: which are open, and when an unpaid one counts as missed. This is the rule of the due-date watchdog:
+serving publishes the `missed` events, training inserts the same ones. Does no I/O; the clock is an argument.
 
 The rule, per user:
 
@@ -10,7 +10,7 @@ The rule, per user:
 - A payment in full for a number that is not open settles that number: a `due` that comes later for it, or for a lower
   number, opens nothing (payment ahead of the bill, or records out of order).
 - `missed` closes its instalment (or the oldest open one if it has no number). `reversed` reopens nothing.
-- At most `SLOTS` are open; one more drops the one with the earliest due date.
+- At most `SLOTS` are open; one more replaces the one with the earliest due date.
 - An instalment still open when the clock reaches its deadline, the end of the due date plus the days of grace, is
   missed. An event at that very millisecond is applied first.
 
@@ -50,7 +50,7 @@ class Instalment:
 
 
 def deadline_ms(due_date: dt.date, grace_days: float) -> int:
-    """The moment an unpaid instalment is missed: end of the due date (UTC) plus the grace, in ms since 1970-01-01."""
+    """When an unpaid instalment counts as missed: end of the due date (UTC) plus the grace, ms since 1970-01-01."""
     return due_ms(due_date) + DAY_MS + round(grace_days * DAY_MS)
 
 
@@ -59,7 +59,7 @@ def missed_event(
 ) -> Repayment:
     """The `missed` event that the watchdog publishes. Equal arguments give equal bytes.
 
-    The id depends on the user and the instalment alone, so the same absence has the same id whatever the grace.
+    The id depends on the user, the instalment's number and its due date, not on the grace.
     """
     cause = "\x1f".join((user_id, str(instalment_no), due_date.isoformat()))
     return Repayment(
@@ -77,7 +77,7 @@ def missed_event(
 def with_missed_among(events: Iterable[Event], grace_days: float) -> Iterator[Event]:
     """The events of any number of users, with the `missed` events that the watchdog publishes among them.
 
-    Each stands where it belongs among its own user's events, not among those of others.
+    Each `missed` event stands in order of time among its own user's events, not among those of others.
     """
     by_user: dict[str, OpenInstalments] = {}
     for event in events:
@@ -155,9 +155,8 @@ class OpenInstalments:
 def with_missed(events: Iterable[Repayment], grace_days: float, until_ms: int | None = None) -> Iterator[Repayment]:
     """One user's repayments with the `missed` events that the watchdog would have published among them.
 
-    `events` are in order of event time. A `missed` event stands where its deadline falls; one whose deadline had
-    passed before its `due` arrived follows that `due`. `until_ms` is how far the clock ran after the last event;
-    without it the clock stops there.
+    `events` are in order of event time. A `missed` event stands at its deadline; one whose deadline had passed before
+    its `due` arrived follows that `due`. `until_ms` is the time at which observation ends, by default the last event's.
     """
     instalments = OpenInstalments()
     user_id = ""

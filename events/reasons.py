@@ -20,12 +20,12 @@ two bars because a balance moves with every purchase: with one, the time spent n
 
 @dataclass(frozen=True)
 class Catalogued:
-    """One reason code. `kind` is the branch whose contribution it shares, None for the two that need no branch.
+    """One reason code. `kind` is the branch whose contribution it shares, None for a code that belongs to no branch.
 
-    `text` is what is said, with its numbers in braces. `when`, `strength` and `counterfactual` are for the
-    documentation: what `stream.alerts.reasons` and `events.counterfactuals` do. Codes with the same `cause` are words
-    for the same events, of which an alert names those that stand first here; None where a code is the only one of its
-    cause.
+    `text` is the sentence of the reason, with its numbers in braces. `when`, `strength` and `counterfactual` describe
+    for the documentation what `stream.alerts.reasons` and `events.counterfactuals` compute. Codes with the same `cause`
+    describe the same events; an alert names only the first of them in the catalogue. `cause` is None where no other
+    code shares it.
     """
 
     code: str
@@ -216,7 +216,7 @@ CATALOGUE: dict[str, Catalogued] = _catalogue(
 
 
 def cause_of(code: str) -> str:
-    """What the code is a word for: the cause that it shares with others, or itself."""
+    """The cause of a code: the one that it shares with other codes, or the code itself."""
     return CATALOGUE[code].cause or code
 
 
@@ -227,7 +227,7 @@ def is_cash(event: Transaction) -> bool:
 
 @lru_cache(maxsize=4096)
 def speaks_of_cash(*labels: str | None) -> bool:
-    """Whether any label has the word "cash" or "atm" in it, whatever the case and the separators."""
+    """Whether any label contains the word "cash" or "atm", in any case and between any separators."""
     for label in labels:
         words = "".join(c if c.isalnum() else " " for c in (label or "").casefold()).split()
         if "cash" in words or "atm" in words:

@@ -1,6 +1,6 @@
 """The events that lenders publish: one typed definition for decoding, validation and the published JSON Schema.
 
-Both `stream` (which runs) and `model` (which learns) read this package; it must import neither of them.
+Both `stream` and `model` read this module; it must import neither of them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Transaction(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Activity(Event, frozen=True, kw_only=True, gc=False):
-    """Something the user did apart from money: an app session, a credit inquiry, a change of device."""
+    """Something that a user did and that moved no money: an app session, a credit inquiry, a change of device."""
 
     KIND: ClassVar[Kind] = "activity"
 
@@ -83,10 +83,10 @@ class Activity(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Profile(Event, frozen=True, kw_only=True, gc=False):
-    """Static and slow facts about the borrower and the contract; a new profile replaces the one before.
+    """Facts about the borrower and the contract that change rarely; a new profile replaces the one before.
 
     `origination_pd` is the probability of default estimated at origination; `rate` fields are fractions, not percent.
-    `age_band` and `sex` are carried for reporting and are no model input unless a training run asks for them.
+    `age_band` and `sex` are for reports; they are a model's input only where a training run asks for them.
     """
 
     KIND: ClassVar[Kind] = "profiles"

@@ -1,9 +1,8 @@
-"""What taking a reason's cause away would do to the score, estimated from what a worker has at hand. Pure.
+"""Estimates how much lower a score would be without a reason's cause. Pure.
 
-A worker keeps no history, so at an alert it cannot try what the score would be without a cause. Offline it can be tried
-(`reports.faithfulness`), and how far the effect follows from the branch's contribution, the strength of the fact and
-the score is learnt per code, once per bundle, and kept in the bundle's manifest: the same bundle gives the same
-reasons.
+A worker keeps no history, so it cannot score the counterfactual of a reason. `reports.effect_fit` fits, per code, how
+the effect depends on the branch's contribution, the strength of the fact and the score, from counterfactuals scored
+offline. The weights are kept in the bundle's manifest, so the same bundle gives the same reasons.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import msgspec
 from model.bundle import MANIFEST_FILE, Bundle, BundleError
 
 METRIC = "reason_effects"
-"""Under this name among the metrics of a bundle's manifest."""
+"""Name of the estimates among the metrics of a bundle's manifest."""
 
 FEATURES = ("constant", "branch_contribution", "strength", "log_odds")
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """As the manifest holds it: per code one weight for each of `features`, and what they were learnt from."""
+    """The estimates in the manifest: per code one weight for each of `features`, and the alerts they were fitted to."""
 
     features: list[str]
     weights: dict[str, list[float]]
@@ -37,9 +36,9 @@ class Effects:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Effects:
-        """Those in the bundle's manifest; of a bundle without any, an estimate is None.
+        """The estimates in the bundle's manifest; for a bundle without any, every estimate is None.
 
-        Raises `BundleError` when they are not of this version.
+        Raises `BundleError` when they are of another version.
         """
         content = bundle.manifest.metrics.get(METRIC)
         if content is None:
@@ -55,7 +54,7 @@ class Effects:
         return cls(fitted.weights)
 
     def estimate(self, code: str, contribution: float, strength: float, log_odds: float) -> float | None:
-        """Log-odds that the score would lose without the cause; None for a code that nothing was learnt about.
+        """Log-odds that the score would lose without the cause; None for a code without weights.
 
         `contribution` is that of the code's branch, `strength` that of its fact, `log_odds` that of the score.
         """

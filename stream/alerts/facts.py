@@ -1,7 +1,8 @@
-"""Running facts of a user: small numbers that say what happened lately, kept to explain alerts.
+"""Running facts of a user: decaying sums, counts and averages of recent events, kept to explain alerts.
 
-Sums and counts fade by event time, so one event costs O(1) and no history is kept. Facts are never an input of a model.
-Array arithmetic over many users at once: no I/O, no clock; a user's result does not depend on who else is in the batch.
+Sums and counts decay with event time, so an event costs O(1) and no history is kept. Facts are never an input of a
+model. Array arithmetic over many users at once, without I/O and without a clock; a user's result does not depend on the
+other users of the batch.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ _NONE_KNOWN = ("days_past_due", "late_last", "late_previous", "late_slow", "paid
 
 FACTS = np.dtype(
     [
-        ("days_past_due", "<f4"),  # of what is longest unpaid, on the day of the latest repayment event; NaN: not known
+        ("days_past_due", "<f4"),  # of the oldest unpaid amount, on the day of the latest repayment event; NaN: unknown
         ("late_last", "<f4"),  # days past due, at least 0, of the latest payment or missed payment, NaN when none
         ("late_previous", "<f4"),  # of the one before it
         ("late_slow", "<f4"),  # their moving average
         ("paid_share", "<f2"),  # moving average of amount_paid / amount_due (at most 1) of payments, NaN when none
-        ("part_paid", "<f2"),  # share of what is due that payments in part have come to since the latest bill
-        ("missed", "<f4"),  # fading count of missed payments
-        ("reversed", "<f4"),  # fading count of reversed payments
+        ("part_paid", "<f2"),  # sum of the partial payments since the latest bill, as a share of the amount due
+        ("missed", "<f4"),  # decaying count of missed payments
+        ("reversed", "<f4"),  # decaying count of reversed payments
         ("utilisation", "<f4"),  # |balance| / credit limit (at most 10), last known, NaN when never known
-        ("spent_recent", "<f4"),  # fading sums of money out, of cash withdrawn and of money in, by short memory
-        ("spent_slow", "<f4"),  # and by long memory
+        ("spent_recent", "<f4"),  # decaying sums of money out, cash withdrawn and money in, by half-life `RECENT`
+        ("spent_slow", "<f4"),  # and by half-life `SLOW`
         ("cash_recent", "<f4"),
         ("cash_slow", "<f4"),
         ("income_recent", "<f4"),
         ("income_slow", "<f4"),
-        ("sessions_recent", "<f4"),  # fading counts
+        ("sessions_recent", "<f4"),  # decaying counts
         ("sessions_slow", "<f4"),
         ("inquiries", "<f4"),
         ("device_changes", "<f4"),
@@ -47,13 +48,13 @@ FACTS = np.dtype(
         ("near_limit_day", "<u2"),  # since when the balance has been close to the limit; 0 when it is not
     ]
 )
-"""What is remembered of a user to explain alerts: 88 bytes, no padding. A new user's is `initial_facts`."""
+"""A user's facts: 88 bytes, no padding. `initial_facts` gives those of a new user."""
 
 LAST_DAY = 65_535
 """Latest day number that a fact can hold (in 2149)."""
 
 _LATENESS_WEIGHT = np.float32(0.2)  # half-life of about three payments
-_PAID_SHARE_WEIGHT = np.float32(0.4)  # speaks of the last two or three payments
+_PAID_SHARE_WEIGHT = np.float32(0.4)  # depends mostly on the last two or three payments
 
 CASH = 1
 SESSION, INQUIRY, DEVICE_CHANGE = range(1, 4)
@@ -61,7 +62,7 @@ _ACTIVITY_MARKS = {"session": SESSION, "inquiry": INQUIRY, "device_change": DEVI
 
 
 class Memory:
-    """Fading by whole days: after `half_life_days` a sum or count weighs half. A table, so it is exact and fast."""
+    """Exponential decay by whole days: after `half_life_days` a sum or count weighs half. The weights are a table."""
 
     def __init__(self, half_life_days: float, longest_days: int = 4_000) -> None:
         self._half_life_days = half_life_days
@@ -77,7 +78,7 @@ class Memory:
         return float(self._table[min(days, self._longest_days)])
 
     def of_steady(self, age_days: int) -> float:
-        """What one unit on each day from the first, `age_days` ago, up to today has come to."""
+        """The decayed sum of one unit a day from `age_days` ago up to today."""
         each: float = 0.5 ** (1 / self._half_life_days)
         return float((1 - each ** (age_days + 1)) / (1 - each))
 
@@ -87,8 +88,8 @@ SLOW = Memory(half_life_days=120)
 
 
 class Marks:
-    """What an event is beyond its numbers, as one uint8 per event: a repayment code (`events.instalments`) or
-    a constant above, 0 for nothing of interest."""
+    """What sort of event it is, one uint8 per event: a repayment code of `events.instalments`, `CASH`, or a constant of
+    an activity; 0 for others."""
 
     @staticmethod
     def of(kind: Kind, events: Sequence[Any]) -> NDArray[np.uint8]:
@@ -140,7 +141,8 @@ def update_facts(
 def _elapse(
     after: NDArray[np.void], kind: Kind, occurred_ms: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The users' day after this event, and the days since their event of this kind before it (any for the first)."""
+    """The users' latest day, this event included, and the days since their previous event of this kind (undefined for
+    the first)."""
     number = KINDS.index(kind)
     latest, first = after["latest_day"][:, number], after["first_day"][:, number]
     before = latest.astype(np.int64)
@@ -184,15 +186,16 @@ def _repay(
     )
     parts = np.where(marks == DUE, np.float32(0), after["part_paid"].astype(np.float32))
     parts = parts + np.where(paid & (covered > 0), covered, np.float32(0))
-    # A payment in full says how late it was, and that this is over; what else is unpaid, the next report tells.
+    # After a payment in full its days past due no longer hold; whether other amounts are unpaid is not known until the
+    # next repayment event.
     settled = paid & ~((covered < PAID_IN_FULL) & (parts < PAID_IN_FULL))
     after["part_paid"] = np.where(settled, np.float32(0), parts)
     before = after["days_past_due"]
-    before = np.where(before > 0, before + days.astype(np.float32), before)  # what is past due grows a day older a day
-    # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+    before = np.where(before > 0, before + days.astype(np.float32), before)  # days past due grow with each day
+    # A missed instalment states its own days past due; an older unpaid one may have more.
     dpd_now = np.where(missed, np.fmax(before, dpd), np.where(stated, dpd, before))
     after["days_past_due"] = np.where(settled, np.float32(np.nan), dpd_now)
-    tells = stated & (paid | missed)  # of an instalment that has only just fallen due, nobody can be late
+    tells = stated & (paid | missed)  # the days past due of a `due` event are those of older instalments
     late = np.maximum(dpd, np.float32(0))
     after["late_previous"] = np.where(tells, after["late_last"], after["late_previous"])
     after["late_last"] = np.where(tells, late, after["late_last"])

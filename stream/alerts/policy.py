@@ -1,6 +1,6 @@
-"""What an alert policy is made of: its numbers, where they come from, and the version that names them in each alert.
+"""The numbers of an alert policy, their checks, and the version that each alert carries.
 
-No state and no arithmetic on events (that is `stream.alerts.state_machine`); no I/O.
+Holds no state and does no arithmetic on events (see `stream.alerts.state_machine`) and no I/O.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 RULES_VERSION = 1
-"""Raised when `stream.alerts.state_machine` decides differently from the same numbers; part of every policy version."""
+"""Increased when `stream.alerts.state_machine` changes its decisions; part of every policy version."""
 
 LARGEST_RELATIVE_RISE = 1_000_000
 
@@ -36,7 +36,7 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class AlertPolicy:
-    """The numbers of the alert state machine. `docs/alerts.md` says what each does; all are part of `version`.
+    """The numbers of the alert state machine, all part of `version`. `docs/alerts.md` describes each.
 
     Scores and rises are probabilities at the headline horizon. The last four fields are not settings: they are bound
     to how `stream.alerts.state_machine` works and change with its rules.
@@ -87,7 +87,7 @@ class AlertPolicy:
 
     @property
     def deterioration_floor(self) -> float:
-        """Score below which a rise over the baseline is not yet a deterioration."""
+        """Least score that can be a deterioration, whatever the baseline."""
         return self.deterioration_floor_share * self.medium
 
     @property

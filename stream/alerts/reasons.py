@@ -1,8 +1,7 @@
-"""Why an alert was raised: which entries of the catalogue apply to it, and how much each contributes.
+"""The reasons of an alert: which entries of the catalogue apply to it, and how much each contributes.
 
-The contribution of each branch of the model says how much of the score it explains; the user's running facts
-(`stream.alerts.facts`) say what happened lately on that side. No I/O, and nothing here decides whether an alert is
-raised.
+A branch's contribution is the part of the score that comes from one kind of event; the user's running facts
+(`stream.alerts.facts`) show which causes of that kind apply. Does no I/O and has no say in whether an alert is raised.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ LEAST_CONTRIBUTION = 0.05
 """Log-odds below which a branch is not named: 0.05 moves a probability by about a twentieth of itself at most."""
 
 ALWAYS_NAMED = ("overdue", "late_payment")
-"""What the days-past-due backstop goes by: named even where the branch adds nothing. Never both, and found first."""
+"""Codes of the days-past-due backstop: named even where the branch adds nothing, at most one, and before others."""
 
 SURE_AFTER_DAYS = 60
-"""Days of history before "usual" means anything."""
+"""Days of history that a usual level needs."""
 
 
 UNKNOWN_EFFECTS = Effects({})
@@ -74,10 +73,10 @@ def reasons_of(
 
     `contributions` float32 `[n, 4]`, kinds in the order of KINDS: log-odds of the score minus its log-odds with that
     branch's readout at zero. `facts` FACTS `[n]` right after the event that raised the alert, `log_odds` `[n]` of the
-    score. A reason's contribution is what `effects` estimates that the score would lose without its cause, and a branch
-    that contributes more than its causes do is named in general for the rest. Where nothing is known of such effects,
-    the branch's contribution is shared among its causes in proportion to their strengths. Meant for the few rows whose
-    alert opened or escalated: this loops over rows.
+    score. A reason's contribution is the log-odds that the score would lose without its cause, as `effects` estimates
+    it; the rest of a branch's contribution goes to the branch's general code. Without estimates the branch's
+    contribution is divided among its causes in proportion to their strengths. Loops over rows, which are few: those
+    whose alert opened or escalated.
     """
     scores = np.zeros(len(facts)) if log_odds is None else log_odds
     return [
@@ -87,7 +86,7 @@ def reasons_of(
 
 
 def findings_of(row: np.void) -> dict[Kind, list[Finding]]:
-    """The facts of one FACTS row that apply, by branch. Of the words for one cause, the first of the catalogue."""
+    """The facts of one FACTS row that apply, by branch; of codes with the same cause, the first of the catalogue."""
     snapshot = _Snapshot(row)
     found: dict[Kind, list[Finding]] = {}
     for kind in KINDS:
@@ -118,7 +117,7 @@ def _reasons(
 def _weighed(
     kind: Kind, findings: list[Finding], contribution: float, log_odds: float, effects: Effects
 ) -> list[Reason]:
-    """A reason for each finding, in their order, and one for the branch in general if it contributes more than they."""
+    """A reason for each finding, in order, and the branch's general code if it contributes more than they do."""
     known = contribution if contribution == contribution else 0.0
     shares = _shares(findings, known)
     weights = [
@@ -135,7 +134,7 @@ def _weighed(
 
 
 def _shares(findings: list[Finding], contribution: float) -> list[float]:
-    """The contribution divided by strength; nothing of one too small to speak of."""
+    """The contribution divided by strength; zeros for one below `LEAST_CONTRIBUTION`."""
     if contribution < LEAST_CONTRIBUTION:
         return [0.0] * len(findings)
     whole = sum(finding.strength for finding in findings)
@@ -146,7 +145,7 @@ class _Snapshot:
     """One user's facts as numbers, decayed to the day of the user's latest event."""
 
     def __init__(self, row: np.void) -> None:
-        # All fields as Python's numbers at once, for the time that reading a handful of them from a numpy row takes.
+        # All fields as Python numbers at once: that takes as long as reading a few of them from a numpy row.
         self._row: dict[str, Any] = dict(zip(FACTS.names or (), row.item(), strict=True))
         latest = self._row["latest_day"].tolist()
         first = self._row["first_day"].tolist()
@@ -165,7 +164,7 @@ class _Snapshot:
 
     @property
     def days_past_due(self) -> float:
-        """Of what is longest unpaid, today; not above 0 when nothing is overdue, NaN when nothing is known."""
+        """Days past due of the oldest unpaid amount, today; 0 or less when nothing is overdue, NaN when not known."""
         reported = self.number("days_past_due")
         return reported + self._idle["repayments"] if reported > 0 else reported
 
@@ -176,8 +175,8 @@ class _Snapshot:
     def times_usual(self, kind: Kind, name: str) -> float:
         """How many times its usual level the recent level of `name` is; NaN when too little is known.
 
-        Both levels are sums divided by what a steady one unit a day would have come to since the first event, so that
-        a short history is not mistaken for a rise.
+        Each level is a decayed sum divided by the sum that one unit a day since the first event would give, so that a
+        short history is not mistaken for a rise.
         """
         age = self._age[kind]
         if age < SURE_AFTER_DAYS:

@@ -1,8 +1,8 @@
 """The alert state machine: one event per user in, at most one change of the user's alert out.
 
-Array arithmetic over many users at once: no I/O, no clock, no randomness, no loop over rows. Every operation is
-elementwise, so a user's result does not depend on who else is in the batch. What the numbers mean is
-`stream.alerts.policy` and `docs/alerts.md`.
+Array arithmetic over many users at once, without I/O, clock, randomness or loops over rows. Every operation is
+elementwise, so a user's result does not depend on the other users of the batch. `stream.alerts.policy` and
+`docs/alerts.md` describe the numbers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ALERT_STATE = np.dtype(
         ("reserved", "<u4"),  # always 0; keeps the size a multiple of 8
     ]
 )
-"""What the policy remembers of a user: 64 bytes, no padding. A new user's is `initial_state`."""
+"""The alert state of a user: 64 bytes, no padding. `initial_state` gives that of a new user."""
 
 _NONE_YET = ("watermark_ms", "calm_since_ms", "cooldown_until_ms", "opened_ms", "opened_offset", "opened_partition")
 
@@ -55,10 +55,10 @@ class Decision:
 
     `state` ALERT_STATE `[n]` after the event. `level` uint8: the score's own level by its thresholds. `baseline`
     float32: before the event (the score itself when there was none yet); `delta` float32: score - baseline.
-    `days_past_due` float32: last known, this event included; NaN when never known. `time_ms` int64: the user's event
-    time, which a late event does not turn back; the time of a transition. `transition` uint8: NO_CHANGE, OPENED,
-    ESCALATED or CLEARED. `level_from`, `level_to` uint8: of the alert, before and after. `triggers` uint8 bits:
-    why an alert opened or escalated, 0 elsewhere. `changed` int64 `[k]`: rows with a transition, ascending.
+    `days_past_due` float32: last known, this event included; NaN when never known. `time_ms` int64: the user's latest
+    event time, this event included; the time of a transition. `transition` uint8: NO_CHANGE, OPENED, ESCALATED or
+    CLEARED. `level_from`, `level_to` uint8: of the alert, before and after. `triggers` uint8 bits: why an alert opened
+    or escalated, 0 elsewhere. `changed` int64 `[k]`: rows with a transition, ascending.
     """
 
     state: NDArray[np.void]
@@ -107,8 +107,8 @@ def advance(
     """One event for each of `n` different users; all arrays are `[n]`, `state` is not changed.
 
     `state` is ALERT_STATE, `score` the probability at the headline horizon, `days_past_due` NaN where the event does
-    not say. `topic` (index into the input topics), `partition` and `offset` are the event's, kept when it opens an
-    alert, so that `alert_id` is a function of its cause.
+    not state it. `topic` (index into the input topics), `partition` and `offset` are the event's; they are kept when it
+    opens an alert, so that `alert_id` is a function of its cause.
 
     Raises `ValueError` when a score is not finite.
     """
@@ -172,7 +172,8 @@ def _count(medium: NDArray[np.bool_], high: NDArray[np.bool_]) -> NDArray[np.uin
 
 
 def _deterioration_bar(policy: AlertPolicy, baseline: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Least score that counts as a deterioration from `baseline`: both rises and the floor, each scaled by `share`."""
+    """Least score that is a deterioration from `baseline`: the largest of both rises and the floor, each times
+    `share`."""
     relative = baseline * (1.0 + policy.relative_rise * share)
     absolute = baseline + policy.absolute_rise * share
     bar: NDArray[np.float32] = np.maximum(np.maximum(relative, absolute), policy.deterioration_floor * share)
@@ -186,7 +187,8 @@ def _confirm(
     level: NDArray[np.uint8],
     deteriorated: NDArray[np.bool_],
 ) -> NDArray[np.uint8]:
-    """Level that the score has called for long enough, or extremely enough. Counts the streaks in `after`."""
+    """Level that the score has called for during `sticky_events` events, or at once by an extreme score. Counts the
+    streaks in `after`."""
     extreme = score >= policy.extreme_score
     confirmed: list[NDArray[np.bool_]] = []
     for name, calls in (("held_medium", (level >= MEDIUM) | deteriorated), ("held_high", level == HIGH)):
@@ -205,10 +207,9 @@ def _cure(
     may_compare: NDArray[np.bool_],
     now: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Open alerts that this event clears; keeps the start of the calm and the cooldown in `after`.
+    """Open alerts that this event clears; writes the start of the calm and the cooldown into `after`.
 
-    Calm is stricter than "nothing calls for a rise": the bars are lowered by the hysteresis, so that a score which
-    hovers around one does not count as cured.
+    A user is calm below bars that the hysteresis lowers, so that a score which moves around a bar is not cured.
     """
     calm = after["level"] != LOW
     calm &= score < policy.medium * policy.hysteresis
@@ -227,8 +228,8 @@ def _learn(
 ) -> None:
     """Moves the baselines of `after` towards `score`, except while an alert is open or where the score is not ordinary.
 
-    A slide must not become its own baseline. The weight is that of a plain mean until the exponential average's own
-    weight is larger.
+    Otherwise a slow deterioration would raise the baseline that it is compared with. The weight is that of a plain mean
+    until the weight of the exponential average is larger.
     """
     learns = ordinary & (after["level"] == LOW)
     count = after["baseline_count"]
@@ -247,7 +248,7 @@ def _triggers(
 ) -> NDArray[np.uint8]:
     """Bits of the conditions that on their own call for a level above `level_from`.
 
-    A score counts up to its confirmed level only: what stickiness or the cooldown held back moved nothing.
+    A score counts up to its confirmed level only: a level that stickiness or the cooldown held back is no trigger.
     """
     by_level = np.minimum(level, confirmed) > level_from
     by_rise = deteriorated & (confirmed > LOW) & (level_from == LOW)
