@@ -20,7 +20,8 @@ AlertKind: TypeAlias = Literal["opened", "escalated", "cleared"]
 ALERT_KINDS: tuple[AlertKind, ...] = ("opened", "escalated", "cleared")
 
 Trigger: TypeAlias = Literal["level", "deterioration", "days_past_due"]
-"""Why an alert moved: its level's threshold, a rise over the user's own baseline, or the days-past-due backstop."""
+"""Why an alert opened or escalated: a level's threshold, a rise over the user's baseline, or the days-past-due
+backstop."""
 
 RefusalCode: TypeAlias = Literal[
     "not_json",
@@ -48,7 +49,7 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     """One scored event.
 
     `score_id` is `<topic>:<partition>:<offset>` of the event that caused it. `sequence` counts the user's scored events
-    from 1, so a consumer sees a repeat or a gap without looking anything up. `horizons` maps a horizon in days to the
+    from 1, so that a consumer can recognise repeats and gaps. `horizons` maps a horizon in days to the
     calibrated probability of serious delinquency within it; `score` is the headline horizon. `baseline` is the slow
     average of the user's scores before this one and `delta` is `score - baseline`.
     """
@@ -71,7 +72,7 @@ class Score(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One cause of an alert. `contribution` is in log-odds of the score: how much higher it is for this cause."""
+    """One reason of an alert. `contribution`: how much higher its cause makes the score, in log-odds."""
 
     code: str
     text: str
@@ -119,7 +120,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An input that was not used: the original bytes (base64) with where they were and why they were refused."""
+    """A record that was refused: its bytes (base64), its place (topic, partition, offset) and the refusal."""
 
     dead_letter_id: str
     reason: RefusalCode
@@ -143,7 +144,7 @@ def encode_output(output: Score | Alert | DeadLetter) -> bytes:
 
 
 def coordinate(topic: str, partition: int, offset: int) -> str:
-    """The id of a record by where it stands: `<topic>:<partition>:<offset>`."""
+    """The id of a record by its place: `<topic>:<partition>:<offset>`."""
     return f"{topic}:{partition}:{offset}"
 
 

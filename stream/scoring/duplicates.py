@@ -1,7 +1,7 @@
-"""The same event twice: told from the ids that each user's row remembers. Pure.
+"""Finds repeated events by the ids that each user's row remembers. Pure.
 
-An event repeats if its id is among those of the user's last `RECENT_IDS` scored events. Repeats are not scored and so
-are not remembered again, which makes the answer independent of how a stream is cut into batches.
+An event is a repeat if its id is among those of the user's last `RECENT_IDS` scored events. Repeats are not scored and
+their ids are not stored again, so the result does not depend on how a stream is cut into batches.
 """
 
 from __future__ import annotations

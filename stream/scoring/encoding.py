@@ -31,12 +31,12 @@ from stream.topics import Topics
 KeyedValue = tuple[bytes, bytes]
 
 SCORES_AT_ONCE = 256
-"""Scores made and encoded together: as many as stay in the processor's cache from the first step to the last."""
+"""Scores made and encoded together: so few that they stay in the processor's cache throughout."""
 
 
 @dataclass(frozen=True)
 class ScoredColumns:
-    """What is published of each event of a batch, columns `[n]`, filled wave by wave.
+    """The columns `[n]` of a batch's scores, filled wave by wave.
 
     `sequence` int64: the user's count of scored events. `probabilities` float32 `[n, horizons]`. `level` uint8.
     `baseline`, `delta`, `days_past_due` float32, the last NaN when not known.
@@ -57,7 +57,7 @@ class ScoredColumns:
         return cls(sequence, np.empty((size, horizons), dtype=np.float32), np.empty(size, dtype=np.uint8), *floats)
 
     def fill(self, where: slice, probabilities: NDArray[np.float32], decision: Decision) -> None:
-        """Note what a wave came to."""
+        """Store the results of a wave at `where`."""
         self.probabilities[where] = probabilities
         self.level[where] = decision.level
         self.baseline[where] = decision.baseline
@@ -84,7 +84,7 @@ class OutputEncoder:
         self.model = bundle.fingerprint_hex
         self._policy = policy.version
         self._inputs = topics.inputs
-        # One is made per event; a struct with these fields is made and encoded several times faster than a dictionary.
+        # Built for every event: a struct with these fields is several times faster to make and encode than a dict.
         self._horizons = msgspec.defstruct(
             "Horizons",
             [(f"in_{days}_days", float, msgspec.field(name=str(days))) for days in bundle.horizons_days],
@@ -104,8 +104,7 @@ class OutputEncoder:
     def _write_piece(
         self, taken: Sequence[Taken], found: ScoredColumns, scores: dict[int, list[tuple[bytes, bytes]]]
     ) -> None:
-        """The hottest text in the house: one score is published for every event, so a piece of them is made and encoded
-        all at once."""
+        """Append the scores of a few events, made and encoded together for speed: there is one for every event."""
         topics = [self._inputs[item.kind_no] for item in taken]
         partitions = [item.partition for item in taken]
         offsets = [item.offset for item in taken]
@@ -145,7 +144,7 @@ class OutputEncoder:
         explanation: Explanation | None,
         alerts: dict[int, list[tuple[bytes, bytes]]],
     ) -> AlertKind:
-        """Append the alert of row `row` of a decision, caused by the event `item`; returns what it was."""
+        """Append the alert of row `row` of a decision, caused by the event `item`; returns its kind."""
         state = decision.state[row]
         user_id = item.event.user_id
         opened_by = coordinate(

@@ -1,7 +1,7 @@
-"""Why a score is high: what each branch of the model adds, and which recent events drew its attention. Pure.
+"""Explains a score: what each branch of the model contributes, and which recent events drew its attention. Pure.
 
-The contribution of a branch is the log-odds of the score minus the log-odds with the branch's readout at zero and
-its age at "never", which is what the model reads of a user of whom it knows nothing on that side.
+The contribution of a branch is the log-odds of the score minus the log-odds with the branch's readout at zero and its
+age at "never": the model's inputs for a user without any event of that kind.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from stream.state.row import NO_TIME, WEIGHED_EVENTS, Rows
 from stream.topics import Topics
 
 NAMED_EVENTS = 4
-"""How many of the events that weighed most an alert names."""
+"""How many events an alert names, of those with the largest weight."""
 
 WEIGHT_DECIMALS = 6
-"""Weights are told, and compared, to so many decimals: what is beyond is rounding."""
+"""Weights are published and compared with so many decimals; further ones are noise of floating point."""
 
 _PROFILES = KINDS.index("profiles")
 _SMALLEST_PROBABILITY = 1e-7
@@ -50,8 +50,8 @@ class Explainer:
         """Explanations of `n` scores, right after the event of each.
 
         `readout` float32 `[n, readout_width]` and `ages` float32 `[n, kinds]` as for `Bundle.score`; `facts` FACTS
-        `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the rings of the rows; `sequence` int64 `[n]`, scored events of each
-        user; `partitions`, where the users' events are.
+        `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the ring buffers of the rows; `sequence` int64 `[n]`, scored events of
+        each user; `partitions` of the users' events.
         """
         if not len(readout):
             return []
@@ -88,9 +88,9 @@ class Explainer:
         contributions: NDArray[np.float32],
         partitions: Sequence[int],
     ) -> list[list[WeighedEvent]]:
-        """Of each user's recent events those that weighed most: attention times contribution.
+        """Each user's recent events with the largest weight: attention times contribution.
 
-        Of those that weigh the same the latest come first, which matters where a model attends to all alike.
+        Among equal weights the latest events come first: a model without attention gives all events the same.
         """
         back = (sequence[:, None] - 1 - np.arange(WEIGHED_EVENTS)) % WEIGHED_EVENTS
         latest_first = np.take_along_axis(weighed, back, axis=1)

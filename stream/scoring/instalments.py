@@ -1,6 +1,7 @@
-"""Unpaid instalments in the state rows, many users at once. The rule itself is `events.instalments`. Pure.
+"""The rule of `events.instalments` applied to the state rows of many users at once. Pure.
 
-An instalment leaves a row only by an event, so what a row holds is a function of the events alone."""
+An instalment leaves a row only by an event, never by the passing of time, so a row is a function of its events.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ from stream.structured import put_records, take_records
 
 
 class InstalmentColumns(NamedTuple):
-    """What repayment events say of instalments, arrays `[n]`; -1 and NaN stand for missing.
+    """Fields of repayment events as arrays `[n]`; -1 and NaN stand for missing values.
 
-    `code` is one of `events.instalments.REPAYMENT_CODES`."""
+    `code` is one of `events.instalments.REPAYMENT_CODES`.
+    """
 
     code: NDArray[np.int8]
     instalment_no: NDArray[np.int64]
@@ -29,7 +31,7 @@ class InstalmentColumns(NamedTuple):
 
     @property
     def in_full(self) -> NDArray[np.bool_]:
-        """Which payments cover what the event says was due; one without amounts counts as such."""
+        """Which events pay the amount due that they state, bool `[n]`; a payment without amounts counts as in full."""
         covered = np.isnan(self.amount_paid) | np.isnan(self.amount_due)
         return covered | (self.amount_paid >= PAID_IN_FULL * self.amount_due)
 
@@ -111,8 +113,8 @@ def _settle(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) ->
 def is_current(rows: Rows, users: NDArray[np.int64], columns: InstalmentColumns) -> NDArray[np.bool_]:
     """Which of `n` repayments leave nothing overdue: payments in full of the newest instalment, bool `[n]`.
 
-    The days past due that such a payment states are how late it was; after it there are none. Money goes to the oldest
-    debt first, so that a payment of an older instalment leaves the newer ones as they are.
+    The days past due that such a payment states are how late it was; afterwards nothing is past due. A payment of an
+    older instalment leaves the newer ones unpaid, since money goes to the oldest debt first.
     """
     paid: NDArray[np.bool_] = columns.code == PAID
     newest = (columns.instalment_no >= 0) & (columns.instalment_no >= rows["billed_no"][users])

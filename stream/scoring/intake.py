@@ -1,7 +1,6 @@
 """From bytes to events: valid records become `Taken`, the others dead letters with a refusal code. No I/O, no state.
 
-The rules are those of `events.types` plus what only a record can show: its key, its size, and how its date compares
-with the clock that the caller passes.
+Checks the rules of `events.types`, the record's key and size, and its date against the clock that the caller passes.
 """
 
 from __future__ import annotations
@@ -18,14 +17,15 @@ from stream.kafka.record import Record
 from stream.outputs import DeadLetter, RefusalCode, caused_id, coordinate
 
 MAX_VALUE_BYTES = 65_536
-"""A larger record is refused unread: no event of ours comes near it."""
+"""A larger record is refused without being decoded; events are far smaller."""
 
 FUTURE_TOLERANCE_MS = DAY_MS
 """How far ahead of the clock an event may be dated."""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
-    """A valid event with where it came from. A struct and not a dataclass: one is made for every event."""
+    """A valid event with the place of its record. A struct is made faster than a dataclass, and each event needs
+    one."""
 
     kind: Kind
     kind_no: int
@@ -69,9 +69,9 @@ class Intake:
         self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
 
     def take_all(self, records: Iterable[Record], now_ms: int) -> tuple[list[Taken], list[DeadLetter]]:
-        """The events of records, and the dead letters of those that have none, each in order. `now_ms` is wall time.
+        """The events of valid records and the dead letters of the others, each in order. `now_ms` is wall time.
 
-        The loop that every event goes through, so it only tells good from bad; `take` says what is bad.
+        This loop only separates valid records from others, since it runs for every event; `take` finds the refusal.
         """
         kind, kind_no, decode, latest_ms = self._kind, self._kind_no, self._decode, now_ms + FUTURE_TOLERANCE_MS
         good: list[Taken] = []
@@ -131,7 +131,7 @@ class Intake:
 
 
 def refusal_of(error: Exception) -> Refused:
-    """Why a value could not be decoded, by the decoder's own complaint."""
+    """The refusal of a value that could not be decoded, from the decoder's error."""
     message = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return Refused("not_json", message)

@@ -1,11 +1,10 @@
-"""Event-time order across topics: what a backlog would have looked like, had each event been read when it happened.
+"""Merges the four topics of a partition in order of event time. Pure: the caller reads the topics and says which of
+them the broker holds more of.
 
-Pure: it holds events and hands them out; reading, and knowing which topic lags behind the broker, is the caller's.
-
-Within a topic arrival order rules. Across the topics of a partition the one whose next event is the earliest goes first
-(as in Kafka Streams' tasks); at equal times profiles go before repayments, transactions and activity, so that a
-contract's facts precede its first movement. As long as the broker holds more of a topic, nothing goes past what has
-been read of it. So the order is a function of the topics' contents alone, whatever the sizes of the reads.
+Events of one topic keep their order. Across topics the earliest next event goes first, as in a Kafka Streams task; at
+equal times profiles go before repayments, transactions and activity, so that a contract's facts precede its first
+movement. While the broker holds unread events of a topic and none of it are waiting here, all topics wait. The order is
+therefore a function of the topics' contents alone, whatever the sizes of the reads.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Place = Callable[[Taken], int]
 
 
 class PartitionMerge:
-    """Merges the co-partitioned topics of one partition. `place` is what the earliest is told by; event time in ms."""
+    """Merges the co-partitioned topics of one partition by `place`, the event time in ms."""
 
     def __init__(self, place: Place = attrgetter("occurred_ms")) -> None:
         self._place = place
@@ -36,7 +35,7 @@ class PartitionMerge:
         return sum(len(queue) for queue in self._waiting)
 
     def waiting(self, kind_no: int) -> int:
-        """Events of a kind that are held."""
+        """How many events of a kind are held."""
         return len(self._waiting[kind_no])
 
     def first_offset(self, kind_no: int) -> int | None:
@@ -49,10 +48,10 @@ class PartitionMerge:
         self._waiting[kind_no].extend(taken)
 
     def release(self, lagging: Collection[int] = ()) -> list[Taken]:
-        """Events that may go, in order.
+        """The events whose place in the order is certain, in order; they are no longer held.
 
         `lagging` are the kinds (positions in `KINDS`) of which the broker holds more than has been pushed: as soon as
-        nothing is held of one of them, the rest waits.
+        no event of one of them is held, the rest waits.
         """
         waiting = self._waiting
         if any(not waiting[kind_no] for kind_no in lagging):
@@ -63,7 +62,7 @@ class PartitionMerge:
             return filled[0] if filled else []
         held = [item for queue in filled for item in queue]
         kind_no = np.repeat(np.arange(len(KINDS)), [len(queue) for queue in waiting])
-        # What stands behind a later event of its topic goes right after it: its turn is that of the latest before it.
+        # An event that follows a later one in its topic goes right after that one: its place is the largest so far.
         turn = np.concatenate([np.maximum.accumulate(self._places(queue)) for queue in filled])
         order = np.lexsort((_RANK_OF_KIND_NO[kind_no], turn))
         ends = [int(np.flatnonzero(kind_no[order] == lags)[-1]) + 1 for lags in lagging]

@@ -1,7 +1,7 @@
-"""From a batch of events to scores, alerts and new states: the pure heart of the worker and of replay.
+"""From a batch of events to scores, alerts and new states, for the worker and for replay. No I/O and no clock.
 
-No I/O and no clock. Rows are changed where they lie in the slab, so an exception leaves a batch half applied: whoever
-catches one must not make the slab durable. The results do not depend on how a stream is cut into batches.
+Rows are changed in place in the slab. An exception leaves a batch half applied, and a caller that catches one must not
+write the slab to the changelog. The results do not depend on how a stream is cut into batches.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 
 @dataclass
 class Scored:
-    """What a batch came to. `scores` and `alerts` are keys and JSON values by partition, in order."""
+    """The results of a batch. `scores` and `alerts` are keys and JSON values by partition, in order."""
 
     scores: dict[int, KeyedValues] = field(default_factory=dict)
     alerts: dict[int, KeyedValues] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
-    """Numbers of the rows that changed; one may stand there more than once."""
+    """Numbers of the rows that changed, in any order, with repeats."""
     counts: Counter[str] = field(default_factory=Counter)
     """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, and alerts by kind."""
 
@@ -83,7 +83,7 @@ class Batch:
 class KindInputs:
     """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
 
-    `numeric` lacks what only the wave before it can tell, the time since the user's previous event of the kind.
+    `numeric` lacks `gap_days`, which depends on the wave before.
     """
 
     numeric: NDArray[np.float32]
@@ -118,7 +118,7 @@ class KindInputs:
 
 @dataclass(frozen=True)
 class Changes:
-    """The few events of a wave that changed an alert, with what explains them as it was right after each.
+    """The events of a wave that changed an alert, with the inputs of their explanations right after each event.
 
     `position` int64 `[n]` in the batch, `row` int64 `[n]` in the wave's `decision`. `explained`: which of them are to
     be explained; `readout`, `ages`, `facts` and `weighed` are of these, `[k]`. `reference_pd` float32 `[n]`.
@@ -137,10 +137,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class Moment:
-    """One wave right after its events, columns `[n]`; filled kind by kind.
+    """Results of one wave's events, columns `[n]`, filled kind by kind.
 
-    `row` int64. `attention` float32: the event's own logit. `days_past_due` float32: as the event leaves it, NaN where
-    it does not say. `missed` bool: the event is a missed instalment.
+    `row` int64. `attention` float32: the event's own logit. `days_past_due` float32: after the event, NaN where it
+    states none. `missed` bool: the event is a missed instalment.
     """
 
     row: NDArray[np.int64]
@@ -187,7 +187,7 @@ class Scorer:
         return numbers
 
     def _admit(self, taken: Sequence[Taken], scored: Scored) -> Batch:
-        """Leave out what the rows already hold and what repeats; take the rest's offsets into the rows."""
+        """The events without those that the rows already hold and without repeats; their offsets go into the rows."""
         rows = self._slab.rows
         batch = Batch(
             taken,
@@ -220,7 +220,7 @@ class Scorer:
         inputs = self._inputs(batch)
         changes = [self._take_wave(wave, batch, inputs, found, scored) for wave in in_waves]
         self._note_alerts([change for change in changes if change is not None], batch, found, scored)
-        # Of a user's events the last wave's stands last, and of repeated indices numpy lets the last one stand.
+        # Events are in order of waves, and numpy keeps the last value of a repeated index: that of the latest event.
         rows["sequence"][batch.row] = sequence
         rows["recent_ids"][batch.row, (sequence - 1) % RECENT_IDS] = batch.id_hash
         as_they_came = np.empty_like(order)
@@ -231,7 +231,7 @@ class Scorer:
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
         """Inputs by kind number, each kind's events in the order of `batch`.
 
-        In pieces, since every column looks at all events again, which are then still in the processor's cache.
+        Made in pieces: each column reads all events of its piece again while they are in the processor's cache.
         """
         inputs: dict[int, KindInputs] = {}
         for kind_no, kind in enumerate(KINDS):
@@ -249,7 +249,7 @@ class Scorer:
     def _take_wave(
         self, wave: Wave, batch: Batch, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
     ) -> Changes | None:
-        """Take one event of each of different users into their rows and note their scores; returns changed alerts."""
+        """Apply one event of each of different users to their rows and store their scores; returns changed alerts."""
         size = wave.where.stop - wave.where.start
         moment = Moment(
             row=batch.row[wave.where],
@@ -270,7 +270,7 @@ class Scorer:
     def _step(
         self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
     ) -> None:
-        """Take events of one kind, one for each of different users, into their rows."""
+        """Apply events of one kind, one for each of different users, to their rows."""
         kind, rows = KINDS[block.kind_no], self._slab.rows
         row, occurred_ms = batch.row[block.where], batch.occurred_ms[block.where]
         numeric = inputs.numeric[block.of_kind]
@@ -292,13 +292,13 @@ class Scorer:
             stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
             rows["reference_pd"][row] = np.where(np.isnan(stated), rows["reference_pd"][row], stated)
 
-    # Network states are read, run and written in the pieces that the bundle runs at once: a whole wave of them would
-    # have left the processor's cache before its turn came.
+    # Network states are read, run and written in the pieces that the bundle runs at once: a whole wave of them does not
+    # fit into the processor's cache.
 
     def _step_network(
         self, kind: Kind, row: NDArray[np.int64], numeric: NDArray[np.float32], categorical: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Take events of one kind into the network states of `row`; returns the attention logits, float32 `[n]`."""
+        """Apply events of one kind to the network states of `row`; returns the attention logits, float32 `[n]`."""
         rows, part = self._slab.rows, self._bundle.state_slices[kind]
         attention = np.empty(len(row), dtype=np.float32)
         for piece in pieces(len(row)):
@@ -308,7 +308,7 @@ class Scorer:
         return attention
 
     def _probabilities(self, row: NDArray[np.int64], ages: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities within each horizon as the states of `row` are, float32 `[n, horizons]`."""
+        """Probabilities of default within each horizon from the states of `row`, float32 `[n, horizons]`."""
         return np.concatenate(
             [self._bundle.score(self._readout(row[piece]), ages[piece]) for piece in pieces(len(row))]
         )
@@ -326,10 +326,10 @@ class Scorer:
         return np.concatenate([take_floats(rows, "network", part, row) for part in self._readouts], axis=1)
 
     def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
-        """The alert policy's verdict on each event of a wave; the rows' alert states are moved on."""
+        """The alert policy's decision on each event of a wave; updates the rows' alert states."""
         alert = self._slab.rows["alert"]
         before = take_records(alert, moment.row)
-        # A missed instalment says how late that one is; an older one may be later, and it was not paid by this.
+        # A missed instalment states its own days past due; an older unpaid one may have more.
         stated = np.where(moment.missed, np.fmax(moment.days_past_due, before["days_past_due"]), moment.days_past_due)
         decision = advance(
             self._policy,

@@ -1,7 +1,8 @@
-"""The `missed` events that the silence about unpaid instalments becomes, and the event time that decides when.
+"""The due-date watchdog: the `missed` events of instalments that no event has paid, and the event time that decides
+when.
 
-Pure: it neither reads a clock nor publishes. Rows are a function of the events alone, so a watchdog that publishes
-twice (after a crash, say) publishes the same event id, which is scored once.
+Pure: it neither reads a clock nor publishes. A `missed` event that is published twice, after a crash for instance, has
+the same id both times, and is scored once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stream.state.slab import Slab
 _EPOCH = dt.date(1970, 1, 1)
 
 WATERMARK_EVENTS = 33
-"""A partition's watermark is the median time of its last events: one misdated event does not move it."""
+"""A partition's watermark is the median time of so many last events, so that one misdated event does not move it."""
 
 
 def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:
@@ -45,7 +46,7 @@ def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> 
 
 
 class Watermark:
-    """How far event time has come on a partition."""
+    """The watermark of a partition: how far its event time has come."""
 
     def __init__(self) -> None:
         self._recent: deque[int] = deque(maxlen=WATERMARK_EVENTS)
@@ -57,7 +58,7 @@ class Watermark:
         return self._clock_ms
 
     def observe(self, occurred_ms: Sequence[int]) -> None:
-        """Take the times of a run of events into account, in their order."""
+        """Take into account the times of events, in their order."""
         self._recent.extend(occurred_ms)
         if len(self._recent) == WATERMARK_EVENTS:
             self._clock_ms = max(self._clock_ms, sorted(self._recent)[WATERMARK_EVENTS // 2])

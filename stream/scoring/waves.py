@@ -1,6 +1,7 @@
-"""Waves: a batch cut so that each wave holds at most one event of a user, in the user's order.
+"""Waves: a batch divided so that each wave holds at most one event of a user, in the user's order. Pure.
 
-A wave is one vectorised call of the model; one wave after the other keeps each user's events in order. Pure.
+A wave is one vectorised call of the model; waves are processed one after another, which keeps each user's events in
+order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class Block(NamedTuple):
-    """A wave's events of one kind: where they stand in the batch, and where among the batch's events of their kind."""
+    """A wave's events of one kind: their places in the batch, and among the batch's events of that kind."""
 
     kind_no: int
     where: slice
@@ -20,14 +21,14 @@ class Block(NamedTuple):
 
 
 class Wave(NamedTuple):
-    """Where a wave stands in a batch that is ordered by waves, and its blocks, which stand there one after another."""
+    """A wave's place in a batch that is ordered by waves, and its blocks, one after another."""
 
     where: slice
     blocks: list[Block]
 
 
 def wave_numbers(user: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many earlier events of the same user the batch holds, int64 `[n]`, for events in order."""
+    """For each event, how many earlier events of the same user the batch holds, int64 `[n]`."""
     order = np.argsort(user, kind="stable")
     in_order = user[order]
     places = np.arange(len(user))
@@ -61,7 +62,7 @@ def waves(numbers: NDArray[np.int64], kind_no: NDArray[np.int64]) -> tuple[NDArr
 
 
 def _begins(differs: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Which of `size` items begin a run; `differs` tells of each but the first whether it differs from the last."""
+    """Which of `size` items begin a run; `differs`: whether each but the first differs from the item before."""
     begins = np.ones(size, dtype=np.bool_)
     begins[1:] = differs
     return begins

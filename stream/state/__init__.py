@@ -1,1 +1,2 @@
-"""The state of every user: the layout of a `row`, all rows in memory (`slab`), and on disk (`resident`, `archive`)."""
+"""The state of all users: the layout of a `row`, the rows in memory (`slab`), and rows on disk (`resident`,
+`archive`)."""

@@ -1,7 +1,7 @@
-"""Rows of users on this machine's disk, beneath the slab: one RocksDB for each partition of the changelog.
+"""The rows of all users on this machine's disk: one RocksDB for each partition of the changelog.
 
-An archive is a copy of the changelog up to an offset, and never ahead of it: that offset and the records after it give
-the exact state, so an archive may be lost, or left behind, at any time. Knows neither Kafka nor Faust.
+An archive is a copy of the changelog up to an offset, never beyond it. The archive and the records after that offset
+give the exact state, so an archive may be lost or out of date at any time. Must use neither Kafka nor Faust.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from rocksdict import (
 from stream.state.row import NEVER, StateMismatch
 
 DUE, ABOUT = "due", "about"
-"""Column families beside the rows: users by the due date of their first open instalment, and what the rows are."""
+"""Column families beside the rows: users by the due date of their first open instalment, and the rows' origin."""
 
 _ORIGIN, _OFFSET = b"origin", b"offset"
 
 WRITE_BUFFER_BYTES = 16 << 20
 WRITE_BUFFER_SHARE = 0.5
-"""Of the memory given: rows not yet written to a file. The rest is for blocks of files, their indexes and filters."""
+"""Share of the memory for rows not yet written to a file; the rest is for blocks of files, indexes and filters."""
 
 BLOCK_BYTES = 4_096
 BLOOM_BITS = 10
@@ -50,7 +50,7 @@ class ArchiveError(RuntimeError):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """What an archive's rows were copied from. Rows of another changelog are of no use, those of another model stop."""
+    """What an archive's rows were copied from. Rows of another changelog are discarded; another model is an error."""
 
     changelog_id: str
     model: int
@@ -59,10 +59,10 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Archive:
-    """The rows of one partition and the changelog offset that they stand for; opened by `Archives`.
+    """The rows of one partition and the changelog offset up to which they are a copy; opened by `Archives`.
 
-    Written without RocksDB's own log: the changelog is one. What a crash takes away is what was not yet in a file, rows
-    together with the offset and the due dates, and its successor reads that from the changelog.
+    Written without RocksDB's own log, since the changelog serves as one. A crash loses what was not yet in a file, rows
+    together with their offset and due dates; the next start reads it from the changelog.
     """
 
     def __init__(self, folder: Path, memory: Memory) -> None:
@@ -75,14 +75,14 @@ class Archive:
         self._about_family = self._database.get_column_family_handle(ABOUT)
         self._due_family = self._database.get_column_family_handle(DUE)
         self._first_due = b""
-        """No entry stands before this one. A look from the start would step over all that were taken away there."""
+        """No entry is before this one. A scan from the very start would pass over all deleted entries."""
         found = self._about.get(_OFFSET)
         self.offset: int | None = None if found is None else int.from_bytes(found, "big")
         found = self._about.get(_ORIGIN)
         self.origin: Origin | None = None if found is None else msgspec.json.decode(found, type=Origin)
 
     def begin(self, origin: Origin) -> None:
-        """Say what the rows of a new archive will be."""
+        """Store the origin of a new archive's rows."""
         batch = WriteBatch(raw_mode=True)
         batch.put(_ORIGIN, msgspec.json.encode(origin), self._about_family)
         self._database.write(batch)
@@ -96,10 +96,10 @@ class Archive:
     def write(
         self, rows: Sequence[tuple[bytes, bytes]], offset: int, due_ms: Sequence[int], former_ms: Sequence[int]
     ) -> None:
-        """Take over rows that stand in the changelog up to `offset`: after a crash all of it is there, or none.
+        """Store rows that the changelog holds up to `offset`, atomically.
 
-        `due_ms` are the due dates of the rows' first open instalments, `NEVER` for none, and `former_ms` those that
-        they replace where that is known. Where it is not, the old entry stays and `due_until` names it still.
+        `due_ms` are the due dates of the rows' first open instalments, `NEVER` for none, and `former_ms` the dates that
+        they replace, where known. Where unknown, the old entry stays and `due_until` still returns it.
         """
         batch = WriteBatch(raw_mode=True)
         for (key, row), due, former in zip(rows, due_ms, former_ms, strict=True):
@@ -117,7 +117,7 @@ class Archive:
         self.offset = offset
 
     def due_until(self, until_ms: int) -> list[tuple[int, bytes]]:
-        """Due dates up to `until_ms` and their users, the earliest first; the row has the last word on each."""
+        """Due dates up to `until_ms` and their users, earliest first. Some may be outdated: the rows are right."""
         bounds = ReadOptions()
         bounds.set_iterate_upper_bound(_entry(until_ms + 1, b""))
         found: Any = self._dues.keys(from_key=self._first_due, read_opt=bounds)
@@ -126,7 +126,7 @@ class Archive:
         return [(int.from_bytes(entry[:8], "big") - _BIAS, entry[8:]) for entry in entries]
 
     def forget_due(self, entries: Iterable[tuple[int, bytes]]) -> None:
-        """Take away due dates that the rows no longer have."""
+        """Delete due dates that the rows no longer have."""
         batch = WriteBatch(raw_mode=True)
         for due_ms, key in entries:
             batch.delete(_entry(due_ms, key), self._due_family)
@@ -142,7 +142,7 @@ class Archive:
         yield from found
 
     def close(self) -> None:
-        """Give the files up; the archive is not to be used any more."""
+        """Close the files; the archive cannot be used afterwards."""
         del self._about_family, self._due_family
         self._about.close()
         self._dues.close()
@@ -150,7 +150,7 @@ class Archive:
 
 
 class Memory:
-    """What all archives of a worker share: one bound on blocks in memory and on rows not yet in a file."""
+    """One bound, for all archives of a worker, on blocks in memory and on rows not yet in a file."""
 
     def __init__(self, size_bytes: int) -> None:
         self._cache = Cache(size_bytes)
@@ -173,7 +173,7 @@ class Memory:
         options.set_write_buffer_manager(self._buffers)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
         options.set_compression_type(DBCompressionType.none())  # most of a row is floats
-        options.set_atomic_flush(True)  # of all column families: there is no log to make them agree after a crash
+        options.set_atomic_flush(True)  # of all column families, which no log would make consistent after a crash
         options.set_level_compaction_dynamic_level_bytes(True)
         options.set_keep_log_file_num(LOG_FILES)
         options.set_max_log_file_size(LOG_BYTES)
@@ -203,7 +203,7 @@ class Archives:
         return list(self._open)
 
     def open(self, partition: int) -> Archive:
-        """Open a partition's archive, empty where there is none, or none of this changelog.
+        """Open a partition's archive; it is empty where there was none, or one of another changelog.
 
         Raises `StateMismatch` for rows of another model or layout.
         """
@@ -240,7 +240,7 @@ class Archives:
             archive.close()
 
     def close_all(self) -> None:
-        """Close every archive and let another worker have the folder."""
+        """Close every archive and release the folder's lock."""
         for partition in self.partitions():
             self.close(partition)
         if self._lock is not None:
@@ -263,7 +263,7 @@ class Archives:
     def _remove(self, partition: int, cause: str) -> None:
         path = self._path(partition)
         logger.warning("discarding %s: %s; its partition is recovered from the whole changelog", path, cause)
-        doomed = path.with_suffix(".discarded")  # a folder that is only half there must not be found after a crash
+        doomed = path.with_suffix(".discarded")  # after a crash, a half-deleted folder must not have the old name
         if doomed.exists():
             shutil.rmtree(doomed)
         path.rename(doomed)
@@ -274,7 +274,7 @@ class Archives:
 
 
 _BIAS = 1 << 63
-"""Added to a time, so that those before 1970 stand before the others."""
+"""Added to a time, so that times before 1970 sort before the others."""
 
 
 def _entry(due_ms: int, key: bytes) -> bytes:
@@ -282,7 +282,7 @@ def _entry(due_ms: int, key: bytes) -> bytes:
 
 
 def _locked(folder: Path) -> int:
-    """Descriptor of the folder's lock, which ends with the process."""
+    """File descriptor of the folder's lock, which the end of the process releases."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,7 +1,7 @@
-"""Memory taken from the system ahead of whoever writes it, on a thread of its own.
+"""Takes memory pages from the system before they are written, on a thread of its own.
 
-The first touch of a page costs more than filling it, many times more on a virtual machine whose host has to find the
-page first. Without Python's lock another core can do that meanwhile. Linux from 5.14; elsewhere nothing happens.
+The first write to a page costs more than filling it, and many times more on a virtual machine whose host has no page
+ready. The thread does this without Python's lock, on another core. Works on Linux from 5.14; elsewhere does nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Prefault:
         self._possible = sys.platform.startswith("linux")
 
     def ahead_of(self, array: NDArray[Any], used: int) -> None:
-        """`used` elements of the contiguous `array` have been written; returns at once."""
+        """Populate pages behind the first `used` elements of the contiguous `array`; returns at once."""
         if not self._possible or (self._done is not None and not self._done.done()):
             return
         if array is not self._array:
@@ -44,7 +44,7 @@ class Prefault:
         self._done = self._thread.submit(self._populate, array, start, end)
 
     def stop(self) -> None:
-        """End the thread; `ahead_of` may begin anew."""
+        """End the thread; `ahead_of` starts a new one."""
         if self._thread is not None:
             self._thread.shutdown()
         self._thread = self._done = self._array = None

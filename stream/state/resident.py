@@ -1,6 +1,6 @@
 """A slab over archives: the rows in use are in memory, all rows are on this machine's disk.
 
-Does no I/O but through `stream.state.archive`; what is durable is decided by `stream.worker.checkpoint`.
+Does no I/O except through `stream.state.archive`; `stream.worker.checkpoint` decides what is durable.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
     from stream.state.archive import Archives
 
 SLACK = 16
-"""One row in so many is evicted at once, the least recently used of all: looking for them costs the same for each."""
+"""One row in so many, the least recently used, is evicted at once: the search costs the same for one or many."""
 
 
 class ResidentSlab(Slab):
-    """Loads a row from its partition's archive when it is first located, and holds `most_rows` of them.
+    """Loads a row from its partition's archive when it is first located, and holds about `most_rows` rows in memory.
 
-    A row that was located may change until it is archived, so it stays in memory until `by_partition` has read it
-    after that and `archive` was told that what was read is in the changelog. Rows of one batch are therefore never
-    evicted by locating others of it, and memory exceeds `most_rows` while more rows than that wait for a checkpoint.
-    Pieces are read and archived one after another.
+    A row that was located may change, so it stays in memory until `by_partition` has read it afterwards and `archive`
+    has reported that this content is in the changelog. So locating a batch never evicts rows of the same batch, and
+    memory exceeds `most_rows` while more rows than that wait for a checkpoint. Pieces of a checkpoint are read and
+    archived one after another.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ResidentSlab(Slab):
         self._most_rows = most_rows
         self._batch_no = 0
         self._used_in = np.zeros(len(self._rows), dtype=np.int64)
-        """By row, the number of the last batch that located it; 0 for a row without a user."""
+        """Per row, the number of the last batch that located it; 0 for a row without a user."""
         self._changed = np.zeros(len(self._rows), dtype=np.bool_)
         self._changed_since_read = np.zeros(len(self._rows), dtype=np.bool_)
         self._archived_due_ms = np.full(len(self._rows), NEVER, dtype=np.int64)
@@ -77,10 +77,10 @@ class ResidentSlab(Slab):
         return located
 
     def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
-        """Keys and bytes, by partition, of those of `rows` that hold what the changelog does not.
+        """Keys and bytes, by partition, of those of `rows` that have changed since they were last read for the
+        changelog.
 
-        The others were read for it after they last changed. Such a row may have left memory since, and what lies in its
-        place is then older than the user's row, which may be in memory elsewhere.
+        The others may have left memory since; their places may then hold other users, or outdated content.
         """
         rows = rows[(self._used_in[rows] > 0) & self._changed[rows]]
         self._changed_since_read[rows] = False
@@ -89,7 +89,7 @@ class ResidentSlab(Slab):
     def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
         numbers = self._numbers(partition, [key for key, _ in pairs])
         if partition not in self._archives or (numbers < 0).any():
-            return  # the partition was given up while the changelog took the rows; its archive stays behind
+            return  # the partition was revoked while the changelog took the rows; its archive keeps the older offset
         rows = np.frombuffer(b"".join(row for _, row in pairs), dtype=self.dtype)
         self._write(partition, pairs, offset, numbers, rows)
         self._changed[numbers] = self._changed_since_read[numbers]
@@ -108,7 +108,7 @@ class ResidentSlab(Slab):
         return len(latest)
 
     def restore(self, partition: int, columns: Sequence[Columns], offset: int) -> int:
-        """As `put`, and all at once: the archive is never ahead of its rows."""
+        """As `put`, in one write: the archive's offset is never ahead of its rows."""
         for keys, values in columns:
             self._check(partition, keys, values)
         values_by_key = (
@@ -168,7 +168,7 @@ class ResidentSlab(Slab):
             self.counts["rows_loaded"] += len(known)
 
     def _keep_up(self) -> None:
-        """As many marks as there are rows."""
+        """Extend the arrays per row to the number of rows."""
         more = len(self._rows) - len(self._used_in)
         if more:
             self._used_in = np.concatenate((self._used_in, np.zeros(more, dtype=np.int64)))
@@ -197,7 +197,7 @@ class ResidentSlab(Slab):
         self.counts["rows_archived"] += len(pairs)
 
     def _evict(self, most_rows: int) -> None:
-        """Give up the least recently used rows that are as their archives have them."""
+        """Evict the least recently used of the rows that equal their archived content."""
         candidates = np.flatnonzero((self._used_in[: self._used] > 0) & ~self._changed[: self._used])
         wanted = min(len(self) - most_rows + most_rows // SLACK, len(candidates))
         self._none_to_evict = wanted == len(candidates)

@@ -1,7 +1,8 @@
-"""A user's state as one row of a numpy structured array: its layout, and what a new user's row holds.
+"""A user's state as one row of a numpy structured array: its layout, and the content of a new user's row.
 
-A row's bytes are the value of its changelog record, so a row is all that a worker knows of a user. Pure, and nothing
-here knows what a network's state means."""
+A row's bytes are the value of its changelog record, so a row is all that a worker knows of a user. Pure; must not
+interpret the network's state.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +15,24 @@ from stream.alerts.facts import FACTS, initial_facts
 from stream.alerts.state_machine import ALERT_STATE, initial_state
 
 RECENT_IDS = 32
-"""How many event ids a user remembers: a repeated id is recognised among the last this many scored events."""
-
+"""How many event ids a row keeps: an event is a repeat if its id is among those of so many last scored events."""
 
 WEIGHED_EVENTS = 8
-"""How many recent events a user remembers with the attention they drew."""
-
+"""How many recent events a row keeps with the attention that they drew."""
 
 NO_OFFSET = -1
-
-
 NO_TIME = -1
-
 
 NEVER = int(np.iinfo(np.int64).max)
 """Due date of a user who owes nothing."""
 
-
 WEIGHED_EVENT = np.dtype([("occurred_ms", "i8"), ("offset", "i8"), ("attention", "f4"), ("kind", "i4")], align=True)
-
 
 OPEN_INSTALMENT = np.dtype(
     [("due_ms", "i8"), ("instalment_no", "i8"), ("amount_due", "f8"), ("amount_paid", "f8")], align=True
 )
 
-
 Row = np.void
-
-
 Rows = NDArray[np.void]
 
 
@@ -55,13 +46,14 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
     - `model`: fingerprint of the bundle that wrote the row.
     - `sequence`: scored events so far.
     - `consumed_offset`, `latest_ms`: per kind in the order of `KINDS`, -1 for none. `latest_ms` never goes back.
-    - `recent_ids`: hashes of the last `RECENT_IDS` event ids, a ring written at `sequence % RECENT_IDS`; 0 is empty.
-    - `weighed`: the last `WEIGHED_EVENTS` events with their attention logits, a ring likewise.
+    - `recent_ids`: hashes of the last `RECENT_IDS` event ids, a ring buffer written at `sequence % RECENT_IDS`; 0 is
+      an empty place.
+    - `weighed`: the last `WEIGHED_EVENTS` events with their attention logits, a ring buffer likewise.
     - `instalments`: unpaid instalments by due date; `due_ms` is -1 in an empty slot, `amount_due` NaN when not known.
       `settled_no`: highest number that was paid ahead of its bill, `billed_no`: highest that fell due, -1 for none. See
-      `stream.scoring.watchdog`.
+      `stream.scoring.instalments`.
     - `reference_pd`: the probability of default estimated at origination, NaN for unknown.
-    - `alert`, `facts`: see `stream.alerts.state_machine` and `stream.alerts.reasons`.
+    - `alert`, `facts`: see `stream.alerts.state_machine` and `stream.alerts.facts`.
     - `network`: the opaque state that the bundle's graphs read and write.
     - `reserved`: always 0, where the size would not be a multiple of 8 otherwise.
     """
@@ -85,7 +77,7 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
         ],
         align=True,
     )
-    # numpy leaves padding bytes as it finds them, and a row's bytes are compared and published.
+    # numpy does not set padding bytes, and a row's bytes are compared and published.
     if sum(field[0].itemsize for field in (dtype.fields or {}).values()) != dtype.itemsize:
         raise ValueError(f"the row has hidden padding; order its fields by size: {dtype}")
     return dtype

@@ -1,4 +1,5 @@
-"""The slab: the rows of all users in one array, found by partition and key. No I/O; knows nothing of a row's fields."""
+"""The slab: the rows of all users in one array, found by partition and key. No I/O; must not interpret a row's
+fields."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ class Slab:
     The same key on two partitions is two users: a partition is never computed from a key. Rows of a dropped partition
     are used again.
 
-    `reserve_bytes` sets address space aside, so that growing up to there copies nothing; memory is taken only as rows
-    are written. Where the system grants no such reservation, doubling does it all.
+    `reserve_bytes` reserves address space, so that growing within it copies nothing; memory is taken only as rows are
+    written. Where the system refuses the reservation, the array grows by doubling alone.
     """
 
     def __init__(self, blank: Rows, capacity: int = 1024, *, reserve_bytes: int = 0) -> None:
@@ -36,7 +37,7 @@ class Slab:
         self._used = 0
         self._free: list[int] = []
         self.counts: Counter[str] = Counter()
-        """What moved between memory and disk; empty where there is no disk."""
+        """Rows moved between memory and disk; empty for a slab without disk."""
 
     @property
     def dtype(self) -> np.dtype[np.void]:
@@ -44,12 +45,12 @@ class Slab:
 
     @property
     def rows(self) -> Rows:
-        """All rows, to read and to write in place; good until the next `locate` or `put`, which may move them."""
+        """All rows, to read and to write in place; valid until the next `locate` or `put`, which may move them."""
         return self._rows
 
     @property
     def extent(self) -> int:
-        """How many of `rows` have ever been in use: those from here on were never touched."""
+        """How many of `rows` have ever been in use; the others were never written."""
         return self._used
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class Slab:
         return found
 
     def _fill(self, partition: int, new: list[int]) -> None:  # noqa: ARG002
-        """Give rows their first content."""
+        """Write the first content of new rows."""
         put_records(self._rows, np.array(new), np.repeat(self._blank, len(new)))
 
     def gather(self, rows: NDArray[np.int64]) -> Rows:
@@ -102,8 +103,8 @@ class Slab:
     def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:  # noqa: ARG002
         """Write rows from their bytes and return how many; the last one of a key wins.
 
-        `offset` is how far in the changelog that is, for a slab with a disk beneath. Raises `StateMismatch` when a
-        value has the wrong size or was written by another model.
+        `offset` is the changelog offset up to which these are the rows; a slab with a disk stores it. Raises
+        `StateMismatch` when a value has the wrong size or was written by another model.
         """
         latest = dict(items)
         if latest:
@@ -118,7 +119,7 @@ class Slab:
         for keys, values in columns:
             self._check(partition, keys, values)
             located, _ = self._find_or_add(partition, keys)
-            # Straight from where they lie, which may be far apart. Of repeated positions the last one stands.
+            # Copied once, from wherever the values are. Of a repeated position the last value stays.
             put_records(self._rows, located, values.view(self._whole)[:, 0])
             count += len(keys)
         return count
@@ -147,17 +148,17 @@ class Slab:
             )
 
     def open_partition(self, partition: int) -> int | None:  # noqa: ARG002
-        """Begin with what the disk has of a partition; returns how far in the changelog that is, None for nothing."""
+        """Open a partition's rows on disk; returns the changelog offset that they are up to, None without any."""
         return None
 
     def discard_partition(self, partition: int, cause: str) -> None:
-        """Forget what memory and disk have of a partition."""
+        """Forget a partition's rows in memory and on disk; `cause` is for the log."""
 
     def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
-        """Take note that rows, as `by_partition` gave them, stand in the changelog up to `offset`."""
+        """Note that the changelog holds these rows, as `by_partition` gave them, up to `offset`."""
 
     def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:  # noqa: ARG002
-        """Keys and open instalments of users, among them all who have one due by `until_ms`."""
+        """Keys and open instalments of users: all with one due by `until_ms`, and perhaps others."""
         return self.column(partition, "instalments")
 
     def remove(self, partition: int, key: bytes) -> None:
@@ -180,7 +181,7 @@ class Slab:
                 yield partition, key, self._rows[row].tobytes()
 
     def _find_or_add(self, partition: int, keys: Sequence[bytes]) -> tuple[NDArray[np.int64], list[int]]:
-        """Row numbers, int64 `[n]`, and which of them are new: their content is whatever was there."""
+        """Row numbers, int64 `[n]`, and those of them that are new, whose content is undefined."""
         index = self._index.setdefault(partition, {})
         found = [index.get(key, -1) for key in keys]
         new: list[int] = []
@@ -195,7 +196,7 @@ class Slab:
         return np.array(found, dtype=np.int64), new
 
     def _take_rows(self, count: int) -> list[int]:
-        """Numbers of rows without a user, those used before first."""
+        """Numbers of rows without a user; rows of former users first."""
         again = [self._free.pop() for _ in range(min(count, len(self._free)))]
         start, self._used = self._used, self._used + count - len(again)
         if self._used > len(self._rows):
@@ -207,7 +208,7 @@ class Slab:
 
 
 def _reserved(dtype: np.dtype[np.void], capacity: int, reserve_bytes: int) -> Rows:
-    """Zeros for `capacity` rows, or for as many as `reserve_bytes` hold if the system grants them."""
+    """Zeros for `capacity` rows, or for as many as fit into `reserve_bytes` if the system grants them."""
     if reserve_bytes > capacity * dtype.itemsize:
         try:
             return np.zeros(reserve_bytes // dtype.itemsize, dtype=dtype)
