@@ -1,1 +1,2 @@
-"""Model: what learns, and the bundle that carries what was learnt. Imports `events`, never `stream`."""
+"""Training, evaluation and explanation of models, and the bundle that carries a trained one. Imports `events`, never
+`stream`."""

@@ -1,6 +1,6 @@
 """Which network a bundle holds: its family, its sizes, and the families that can be trained by name.
 
-Plain values that go through the manifest. Needs no torch; `model.networks.encoders` builds what is described here.
+Plain values that are written into the manifest. Needs no torch; `model.networks.encoders` builds the network.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Family: TypeAlias = Literal[
 
 DEFAULT: Family = "lstm-attention"
 FIRST_FAMILY = "lstm-attention-hazard"
-"""What manifests called the default while it was the only family."""
+"""Name of the default family in manifests of the time when it was the only one."""
 ENCODERS = frozenset({"lstm-attention", "lstm", "gru-attention", "transformer", "time-decay", "profile", "ignored"})
 
 LATER_FIELDS = frozenset({"wide", "readout_dropout"})
-"""Fields of `Architecture` that bundles were written without."""
+"""Fields of `Architecture` that older bundles lack."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Architecture:
         return self.layers[position], self.hidden[position]
 
     def as_manifest(self) -> dict[str, Any]:
-        """Plain values for `manifest.json`; of `LATER_FIELDS` those that are not the default, so that a network that
-        could be described before they came is described as it was."""
+        """Plain values for `manifest.json`; of `LATER_FIELDS` only those that are not the default, so that the
+        description of older networks stays the same."""
         usual = {field.name: field.default for field in fields(self) if field.name in LATER_FIELDS}
         return {
             key: list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,6 @@
-"""A trained model as a folder, and how to run it: the only part of `model` that serving imports.
+"""A bundle: a trained model as a folder, and how to run it. The only module of `model` that `stream` imports.
 
-Needs numpy, onnxruntime and msgspec; must never import torch, nor know which architecture lies behind the graphs.
+Needs numpy, onnxruntime and msgspec; must not import torch or depend on the architecture of the graphs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MANIFEST_FILE = "manifest.json"
 SCORE_FILE = "score.onnx"
 WEIGHTS_FILE = "weights.npz"
 ROW_MULTIPLE = 16
-"""Every batch is padded to a multiple of this many rows. Vectorised kernels treat the rows left over after the last
-full vector differently; padding keeps each row's bits independent of the batch that it travels in."""
+"""Every batch is padded to a multiple of this many rows. Vectorised kernels compute the rows after the last full vector
+differently; with padding the bits of a row's result do not depend on the batch."""
 ROWS_PER_RUN = 512
 """Longer batches run in pieces of this many rows, so that the intermediate arrays stay in the processor's cache."""
 
@@ -60,7 +60,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the weights come from. `data_fingerprint` is a SHA-256 over every event that was read."""
+    """The data and settings that the weights were trained with. `data_fingerprint` is a SHA-256 over every event."""
 
     source: str
     command: str
@@ -73,7 +73,8 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `manifest.json` says. The fingerprint of a bundle is taken over that file's bytes, which name all others."""
+    """Content of `manifest.json`. A bundle's fingerprint is taken over the bytes of this file, which names all others
+    with their hashes."""
 
     format_version: int
     name: str
@@ -155,7 +156,7 @@ class Bundle:
     def step(
         self, kind: Kind, numeric: NDArray[np.float32], categorical: NDArray[np.int64], state: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Take one event of `kind` per row into the kind's part of its user's state.
+        """Apply one event of `kind` per row to the kind's part of its user's state.
 
         `numeric` float32 `[n, numeric inputs]` (NaN is missing), `categorical` int64 `[n, categories]`, `state` float32
         `[n, width of state_slices[kind]]`. Returns the new state, same shape, and the attention logits float32 `[n]`.
@@ -259,7 +260,7 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def pieces(rows: int) -> list[slice]:
-    """`rows` rows in pieces of at most `ROWS_PER_RUN`, at least one: what is run at once."""
+    """Slices of `rows` rows that are run at once, each of at most `ROWS_PER_RUN` rows; at least one slice."""
     return [slice(start, min(start + ROWS_PER_RUN, rows)) for start in range(0, max(rows, 1), ROWS_PER_RUN)]
 
 

@@ -1,1 +1,1 @@
-"""Histories: the events of users as arrays, their labels, and which user and which time belongs to which part."""
+"""Histories: the events of users as arrays, their labels, and their split into training, validation and test parts."""

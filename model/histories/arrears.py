@@ -1,6 +1,6 @@
-"""Arrears as they were known at each event, and the events at which a source asks its question.
+"""Arrears as they were known at each event, and the events whose scores a source judges.
 
-From what was known at the event; the truth has no part in it. Needs numpy alone.
+Uses what was known at the event, never the truth about the user. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from model.histories.sequences import Sequences
 
 @runtime_checkable
 class AsksWhileCurrent(Protocol):
-    """A data set that says whether its question is asked only while a loan is current, that is, nothing is overdue."""
+    """A data set that says whether its scores are judged only while a loan is current, that is, nothing is overdue."""
 
     @property
     def only_while_current(self) -> bool:
-        """Whether events in arrears are history alone: neither learnt from nor judged."""
+        """Whether events in arrears are history only: neither examples in training nor judged."""
         ...
 
 
 def judged_events(dataset: Dataset, sequences: Sequences) -> NDArray[np.bool_] | None:
-    """The events at which the data set's question is asked, bool `[N]` in merged order, or None where at all.
+    """The events that the data set judges, bool `[N]` in merged order; None where it judges all.
 
-    Before the first repayment event nothing is known to be current, so nothing is asked.
+    Before the first repayment event it is not known whether a loan is current, so those events are not judged.
     """
     if isinstance(dataset, AsksWhileCurrent) and dataset.only_while_current:
         current: NDArray[np.bool_] = days_past_due(sequences) <= 0

@@ -1,6 +1,6 @@
-"""What came true after each event: targets for training and for judging, from outcomes that are kept apart from events.
+"""Labels: what happened after each event, as targets for training and evaluation. Outcomes are kept apart from events.
 
-Every event is an example. Nothing here may feed a feature.
+Every event is an example. No feature may use anything of this module.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NEVER_MS = np.iinfo(np.int64).max // 4
 class Targets:
     """Per event and interval between horizons, both `[events, intervals]`.
 
-    `exposure` float32 is the share of the interval in which a default would have been seen: 1 when the interval was
-    observed to its end, 0 when it was not observed, or lies behind the default, or the event itself does. `happened`
-    bool tells whether the default fell into the observed part.
+    `exposure` float32 is the share of the interval in which a default would have been seen: 1 for an interval observed
+    to its end; 0 for one that was not observed, one after the default date, and of an event on or after it. `happened`
+    bool: whether the default date is in the observed part.
     """
 
     exposure: NDArray[np.float32]
@@ -34,7 +34,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Truth:
-    """Per user, int64 `[users]`, in milliseconds: default (`NEVER_MS` if none was seen) and end of observation."""
+    """Per user, int64 `[users]`, ms since 1970: default date (`NEVER_MS` if none was seen) and observation end."""
 
     default_date_ms: NDArray[np.int64]
     observation_end_ms: NDArray[np.int64]
@@ -47,9 +47,9 @@ class Truth:
 def truth_of(sequences: Sequences, outcomes: Mapping[str, Outcome]) -> Truth:
     """The users' truth, in the order of `sequences.user_ids`. A user without an outcome counts as never observed.
 
-    A user with a default would have been observed to the end of the data had it not come, so that end is their
-    censoring time: taking the default date itself would keep near defaults and drop equally near non-defaults, and bias
-    every rate.
+    A user in default would have been observed to the end of the data without the default, so that end is their
+    observation end. With the default date instead, events shortly before a default would count and equally late events
+    of other users would not, which biases every rate.
     """
     end_ms = max((outcome.observation_end_ms for outcome in outcomes.values()), default=0)
     default_date_ms = np.full(sequences.users, NEVER_MS, dtype=np.int64)
@@ -80,7 +80,7 @@ def targets(
     until_default = ((truth.default_date_ms[users] - times_ms) / DAY_MS)[:, None]
     until_end = ((truth.observation_end_ms[users] - times_ms) / DAY_MS)[:, None]
     exposure = np.clip((until_end - low) / (high - low), 0.0, 1.0)
-    # At or after the default date there is nothing left to foresee; an interval counts only if it was reached without
+    # On or after the default date there is nothing to predict; an interval counts only if it was reached without
     # default.
     exposure[np.broadcast_to(until_default <= low, exposure.shape)] = 0.0
     happened = (until_default > low) & (until_default <= high) & (exposure > 0)
@@ -90,9 +90,9 @@ def targets(
 def within_horizons(
     times_ms: NDArray[np.int64], users: NDArray[np.int64], truth: Truth, horizons_days: tuple[int, ...]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether default came within each horizon, and whether that is known; both bool `[n, horizons]`.
+    """Whether the default date is within each horizon, and whether that is known; both bool `[n, horizons]`.
 
-    Known means before the default date and observed for the whole horizon, for defaults and non-defaults alike.
+    Known means that the event is before the default date and the whole horizon was observed, whatever the outcome.
     """
     horizons = np.array(horizons_days, dtype=np.float64) * DAY_MS
     until_default = (truth.default_date_ms[users] - times_ms)[:, None]

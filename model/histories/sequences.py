@@ -1,6 +1,6 @@
-"""Histories of many users as flat arrays: events in, columns out, and no event objects kept.
+"""Histories of many users as flat arrays, built from events; no event objects are kept.
 
-The order in which a user's events arrive is the order in which they are stored. Needs numpy alone; knows no truth.
+A user's events are stored in the order of their arrival. Needs numpy alone; must not use outcomes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ Vocabularies = dict[Kind, dict[str, dict[str, int]]]
 
 EVENTS_PER_CHUNK = 4_096
 LARGEST_VOCABULARY = 10_000
-"""Categories of one field beyond this many are not told apart: a field that has more is an identifier, not a
-category."""
+"""Categories of one field beyond this many share one code: a field with more is an identifier, not a category."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Sequences:
     def events_before(self, limit_ms: int) -> NDArray[np.int64]:
         """Per user, how many events arrive before the first one at or after `limit_ms`, int64 `[U]`."""
         late = np.concatenate([[0], np.cumsum(self.times_ms >= limit_ms)])
-        # The first late event is where the count of late events leaves the value it has at the user's start.
+        # The first late event of a user is where the running count of late events first exceeds that at their start.
         first = np.searchsorted(late, late[self.merged_starts[:-1]], side="right") - 1
         return np.minimum(first, self.merged_starts[1:]) - self.merged_starts[:-1]
 
@@ -131,8 +130,8 @@ class _Buffer:
 class SequenceBuilder:
     """Takes events in order of arrival, over any number of users, and keeps their columns.
 
-    Without `vocabularies` it learns the categories as they come. With `grace_days` it adds the `missed` events that the
-    watchdog publishes while serving.
+    Without `vocabularies` it collects the categories from the events. With `grace_days` it adds the `missed` events
+    that the watchdog publishes in serving.
     """
 
     def __init__(self, vocabularies: Vocabularies | None = None, grace_days: float | None = None) -> None:

@@ -1,8 +1,8 @@
-"""Which events a training run learns from, is tuned on and is judged on. No event serves two of these purposes.
+"""Splits events into training, validation and test parts. No event is an example in two of them.
 
-Two ways, by the nature of the source. By time: train before T1, validate from T1 to T2, test after T2 on clients that
-were held out altogether; each part's outcomes are cut where the part ends, which is the embargo: no label of an earlier
-part looks into a later one. By client: held-out clients are the test, a share of the others validates.
+By time: train before T1, validate from T1 to T2, test after T2 on clients that no other part has. Each part's outcomes
+end with the part (the embargo), so no label of an earlier part uses time of a later one. By client: held-out clients
+are the test part, a share of the others the validation part.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ VALIDATE_UNTIL = 0.72
 VALIDATION_SHARE = 0.15
 """Share of the clients that are not held out, where the split is by client."""
 SPLIT_BY_TIME = frozenset({"simulator"})
-"""Sources with long, overlapping histories. The real sources at hand are cohorts observed once, without a later
-period."""
+"""Sources with long, overlapping histories. The real sources are cohorts that were observed once."""
 
 
 @dataclass(frozen=True)
 class Part:
     """Events of some users: the first `counts[i]` of each of `users`, without the first `skips[i]` of them.
 
-    The skipped ones are still history that the model reads; only the others are examples. `truth` is of all users of
-    the sequences, as it was known when the part ended.
+    The model reads the skipped events as history; only the others are examples. `truth` is of all users of the
+    sequences, as it was known when the part ended.
     """
 
     users: NDArray[np.int64]

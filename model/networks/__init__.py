@@ -1,1 +1,1 @@
-"""Networks in PyTorch: features inside the graph, an encoder for each kind of event, their fusion into hazards."""
+"""Networks in PyTorch: features computed inside the graph, an encoder per kind of event, their fusion into hazards."""

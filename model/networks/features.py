@@ -1,6 +1,6 @@
-"""From raw columns to what a network sees: the one arithmetic that training and the exported graphs share.
+"""From raw columns to a network's features: the same arithmetic in training and in the exported graphs.
 
-Every constant (winsor bounds, scales) is a buffer set from training data, never a number in code. Reads no events.
+Every constant (winsor bounds, scales) is a buffer that is set from training data. Reads no events.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from events.types import Kind
 
 CALENDAR_COLUMNS = ("day_of_month", "day_of_year")
 RATIO_LIMIT = 4.0
-"""Ratios are clipped here: beyond four times the credit limit or the amount due, more is not more information."""
+"""Ratios are clipped here: a value beyond four times the credit limit or the amount due adds no information."""
 EMBEDDING_WIDTH = 6
 SMALLEST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is made of a kind's numeric inputs: signed logarithms, plain values, and ratios (numerator, denominator)."""
+    """The values made of a kind's numeric inputs: signed logarithms, plain values, ratios (numerator, denominator)."""
 
     logarithms: tuple[str, ...]
     linears: tuple[str, ...]
@@ -122,14 +122,14 @@ class Features(nn.Module):
     def take_missing_as_zero(self) -> None:
         """From here on, treat a missing value as a known 0: no flags, no masks. Before `set_bounds`.
 
-        The choice stands among the weights (a buffer `zeros_for_missing`, there only if it was made), so that whoever
-        loads them gets it without asking.
+        The choice is kept among the weights, as a buffer `zeros_for_missing` that exists only if it was made, so that
+        it is loaded with them.
         """
         self.missing_as_zero = True
         self.register_buffer("zeros_for_missing", torch.ones(1))
 
     def silence(self, name: str) -> None:
-        """Make the values of a numeric input carry nothing, whatever it is. After `set_bounds`."""
+        """Set the scale of a numeric input to 0, so that its values have no effect. After `set_bounds`."""
         plan = self.plan
         for position, value in enumerate((*plan.logarithms, *plan.linears, *(f"{a}/{b}" for a, b in plan.ratios))):
             if name in value.split("/"):
@@ -144,7 +144,7 @@ class Features(nn.Module):
         """Take winsor bounds and scales from training rows, float32 `[n, numeric inputs]` with NaN for missing.
 
         `tail` is the share of known values clipped at either end. Without `seasonal` the day of the year is no
-        input: a model that has seen less than about two years would take the date for a cause.
+        input: with less than about two years of data, a model would take the date for a cause.
         """
         names = COLUMNS[self.kind].numeric_inputs
         for position, name in enumerate(names):
@@ -163,7 +163,7 @@ class Features(nn.Module):
             mean = (values * valid).sum(0) / count
             spread = (((values - mean) ** 2 * valid).sum(0) / count).sqrt()
         self.mean.copy_(mean)
-        # A value that never varied in training carries nothing; scale 0 silences it whatever it becomes in serving.
+        # A value that never varied in training has no known effect; scale 0 keeps it without effect in serving.
         self.scale.copy_(torch.where(spread > SMALLEST_SPREAD, 1 / spread.clamp(min=SMALLEST_SPREAD), 0.0))
         self.season.fill_(1.0 if seasonal else 0.0)
 
@@ -175,8 +175,8 @@ class Features(nn.Module):
     def _raw_values(self, numeric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `raw_values`, and the flags of missing inputs.
 
-        Columns are picked by products with matrices of zeros and ones, which are exact and in a runtime for graphs far
-        cheaper than gathering single columns of many rows.
+        Columns are selected by products with matrices of zeros and ones: exact, and in ONNX Runtime far faster than
+        gathering single columns of many rows.
         """
         inputs = numeric[..., : self.flags]
         missing = torch.isnan(inputs)

@@ -1,4 +1,4 @@
-"""The loss of discrete-time hazards under censoring. Used by training and by calibration; knows no network."""
+"""The loss of discrete-time hazards under censoring, for training and for calibration. Depends on no network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def hazard_loss(logits: Tensor, exposure: Tensor, happened: Tensor) -> Tensor:
     With hazard λ of a whole interval and a constant rate within it, the chance of a default in an observed share f is
     1 - (1 - λ)^f (the usual treatment of partial exposure in actuarial life tables). Writing s = -log(1 - λ), which is
     the softplus of the logit, an interval without default costs f·s and one with default costs -log(1 - exp(-f·s)).
-    `exposure` is f (0 is not observed), `happened` 1 where the default came.
+    `exposure` is f (0 for an interval that was not observed), `happened` 1 where the default date is in the interval.
     """
     observed = exposure > 0
     accrued = exposure * torch.nn.functional.softplus(logits)
-    # Unobserved cells get a harmless constant before the logarithm: a masked infinity would still give NaN gradients.
+    # Unobserved cells get a constant before the logarithm: an infinity gives NaN gradients even where it is masked.
     accrued = torch.where(observed, accrued, torch.ones_like(accrued)).clamp(min=1e-12)
     cost = torch.where(happened > 0, -torch.log(-torch.expm1(-accrued)), accrued)
     return (cost * observed).sum() / observed.sum().clamp(min=1)

@@ -1,7 +1,7 @@
 """The multimodal hazard model: one encoder per kind of event, one fusion head, over whole histories in parallel.
 
-`model.networks.encoders` holds the encoders, with the same arithmetic one event at a time, which is what serving runs.
-Reads no events and no files.
+`model.networks.encoders` holds the encoders, each also as the step of one event that serving runs. Reads no events and
+no files.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from model.networks.encoders import build_encoder
 from model.networks.encoders.encoder import Encoder
 
 LONGEST_LOGIT = 30.0
-"""Hazard logits are clipped at ±30, where the hazard is 0 or 1 to the last bit that matters."""
+"""Hazard logits are clipped at ±30, where the hazard differs from 0 or 1 by less than 1e-13."""
 
 LONGEST_AGE_DAYS = 90.0
-"""Ages are told up to here: beyond, they would grow with the calendar past all that training has seen."""
+"""Ages are clipped here: larger ones would grow beyond all ages in training."""
 HALF_AGES_DAYS = (3.0, 30.0)
-"""Ages at which the bounded features of an age reach a half: days tell a visit from a silence, weeks a missed bill."""
+"""Ages at which the bounded features of an age are one half: of the order of days between app sessions, and of weeks
+between bills."""
 AGE_FEATURES = 1 + len(HALF_AGES_DAYS)
 
 VocabularySizes: TypeAlias = Mapping[Kind, list[int]]
@@ -36,8 +37,9 @@ VocabularySizes: TypeAlias = Mapping[Kind, list[int]]
 class Fusion(nn.Module):
     """From the kinds' readouts, and how old each of them is, to calibrated hazards of the intervals between horizons.
 
-    A readout stands still until the next event of its kind, while bills fall due. `kinds` are the positions in `KINDS`
-    of those whose ages are looked at. `wide` and the two shares of dropout are as in `Architecture`.
+    A readout does not change until the next event of its kind, while time passes and bills fall due: hence the ages.
+    `kinds` are the positions in `KINDS` of those whose ages are inputs. `wide` and the two shares of dropout are as in
+    `Architecture`.
     """
 
     slope: Tensor
@@ -84,7 +86,7 @@ class Fusion(nn.Module):
 def age_features(ages: Tensor) -> list[Tensor]:
     """Features of ages in days `[n, k]`, each `[n, k]`: age / 90, and age / (age + half) for two halves.
 
-    Quotients, because they are rounded alike wherever they are computed. Never (-1) lies apart from every age.
+    Quotients, because every runtime rounds them alike. The age of a kind without events (-1) differs from every age.
     """
     told = torch.clamp(ages, max=LONGEST_AGE_DAYS)
     return [told / LONGEST_AGE_DAYS, *(told / (told + half) for half in HALF_AGES_DAYS)]

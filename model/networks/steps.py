@@ -1,4 +1,4 @@
-"""What is exported of a model: one step per kind of event, and from their readouts to probabilities."""
+"""The modules of a model that are exported: one step per kind of event, and one from readouts to probabilities."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from model.networks.risk_model import LONGEST_LOGIT, Fusion, RiskModel, cumulati
 class ScoreStep(nn.Module):
     """From readouts `[n, R]` and ages in days `[n, kinds]` to probabilities within each horizon `[n, H]`, both float32.
 
-    The last layer, the straight lines beside it and all after them run in float64: summing 128 float32 products of
-    logits that cancel is where most of the rounding error of a score comes from, and these few numbers cost next to
-    nothing.
+    The last layer, the linear terms beside it and all that follows run in float64. Most of a score's rounding error
+    comes from summing 128 float32 products that cancel, and so few numbers cost almost no time.
     """
 
     weight: Tensor

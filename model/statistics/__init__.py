@@ -1,1 +1,1 @@
-"""Statistics on arrays: measures of quality, resampling, distributions. Knows nothing of models or data sets."""
+"""Statistics on arrays: quality measures, resampling, distributions. Must not depend on models or data sets."""

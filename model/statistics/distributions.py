@@ -1,5 +1,6 @@
-"""Tails and quantiles of the chi-square distribution and intervals of a share: all that monitoring needs of a
-statistics library, so that serving needs none. Pure arithmetic on single numbers.
+"""Tails and quantiles of the normal and chi-square distributions, and intervals of a share, for monitoring.
+
+Pure arithmetic on single numbers, so that serving needs no statistics library.
 """
 
 from __future__ import annotations

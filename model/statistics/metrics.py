@@ -1,4 +1,4 @@
-"""Measures of scores against what came true: ranking, precision and calibration, in numpy alone."""
+"""Measures of scores against outcomes: ranking, precision and calibration. Needs numpy alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 BINS = 15
 DRAWS = 200
-"""Sets of outcomes for a mean that chance gives."""
+"""Sets of random outcomes of which `calibration_error_by_chance` takes the mean."""
 
 
 def roc_auc(happened: NDArray[np.bool_], score: NDArray[Any]) -> float | None:
@@ -55,10 +55,10 @@ def calibration_error(happened: NDArray[np.bool_], probability: NDArray[Any], bi
 
 
 def calibration_error_by_chance(probability: NDArray[Any], bins: int = BINS, draws: int = DRAWS) -> float | None:
-    """`calibration_error` that these scores have on average if they are right: the mean over outcomes drawn from them,
-    each by itself; None without examples.
+    """`calibration_error` that these scores have on average if they are right: the mean over sets of independent
+    outcomes drawn with these probabilities; None without examples.
 
-    What a small sample shows at best. Outcomes of one user that depend on each other would show more.
+    The least error to expect of a sample of this size; dependent outcomes of one user give more.
     """
     if not len(probability):
         return None

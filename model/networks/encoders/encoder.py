@@ -1,6 +1,7 @@
-"""What an encoder of one kind of event is: the same arithmetic over whole histories and one event at a time.
+"""The interface of an encoder of one kind of event: the same arithmetic over whole histories and one event at a time.
 
-`sequence` trains, `step` is exported and serves; the two must agree to rounding. Nothing here knows another kind.
+`sequence` is for training, `step` is exported for serving; their results must be equal up to rounding. An encoder must
+not depend on other kinds of event.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Encoder(nn.Module, ABC):
         """The step with the present weights."""
 
     def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that a weight decay must spare."""
+        """Parameters that weight decay must not apply to."""
         return []
 
     def largest_attention_logit(self) -> float:

@@ -13,7 +13,7 @@ class GruEncoder(RecurrentEncoder):
 
     def _add_recurrence(self) -> None:
         self.gru = nn.GRU(self.features.width, self.hidden, self.layers, batch_first=True)
-        # Update gates that start shut keep what was seen, as the LSTM's open forget gates do.
+        # Update gates that start closed keep the hidden state, as the LSTM's open forget gates do.
         with torch.no_grad():
             for layer in range(self.layers):
                 bias: Tensor = getattr(self.gru, f"bias_ih_l{layer}")

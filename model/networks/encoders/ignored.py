@@ -8,7 +8,7 @@ from model.networks.encoders.encoder import Encoder, Step
 
 
 class IgnoredEncoder(Encoder):
-    """Nothing after every event, whatever the event says."""
+    """Gives an empty readout after every event."""
 
     def __init__(self) -> None:
         super().__init__()

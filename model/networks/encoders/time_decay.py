@@ -1,9 +1,9 @@
-"""Gated linear recurrence whose memory fades with real time, many time scales side by side, with attention.
+"""Gated linear recurrence whose memory decays with real time, on many time scales, with attention.
 
 Each channel keeps h' = a·h + i·v with a = forget gate · exp(-days since the previous event / time scale). The gates
 depend on the event and not on h, as in the simple recurrent unit (Lei et al. 2018), so the work on the inputs is done
-for all events at once and only one multiplication and addition goes event by event. Training is thereby several times
-faster than an LSTM's, and a channel cannot amplify rounding.
+for all events at once and only one multiplication and addition per event is sequential. Training is therefore several
+times faster than an LSTM's, and a channel cannot amplify rounding errors.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TimeDecayLayer(nn.Module):
             self.gates.bias[hidden : 2 * hidden].copy_(torch.linspace(2.0, 6.0, hidden))
 
     def fading(self, gap_days: Tensor) -> Tensor:
-        """What real time leaves of each channel, `[…, hidden]`; `gap_days` `[…, 1]`."""
+        """Factor by which time decays each channel, `[…, hidden]`; `gap_days` `[…, 1]`."""
         return torch.exp(-gap_days * torch.exp(-self.log_scale))
 
 

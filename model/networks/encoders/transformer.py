@@ -1,7 +1,8 @@
 """Causal Transformer over a window of the newest events of one kind, with masked mean pooling.
 
-Every layer's attention sees the last `window` events, and so does the pooling. An event's keys and values never change
-once computed, so serving keeps them, and the pooled outputs, in rings inside the state: exact, and O(window) per event.
+Every layer's attention covers the last `window` events, and so does the pooling. An event's keys and values do not
+change once computed, so serving keeps them and the pooled outputs in ring buffers inside the state. That is exact and
+costs O(window) per event.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MASKED = -1e9
 class TransformerLayer(nn.Module):
     """Attention and feed-forward net, each after a layer norm and added to its input (Xiong et al. 2020, "pre-norm").
 
-    Position enters as a learned bias per head and age in events: no position grows with the length of the history.
+    Position is a learned bias per head and age in events, so it does not grow with the length of the history.
     """
 
     def __init__(self, hidden: int, heads: int, window: int) -> None:
@@ -73,7 +74,8 @@ class TransformerEncoder(Encoder):
         self.readout_width = 2 * hidden
 
     def sequence(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
-        """Readouts after every event, see `Encoder.sequence`; the attention logits are zero: it has no single pool."""
+        """Readouts after every event, see `Encoder.sequence`. The attention logits are zero, since attention here is
+        per layer and head, not one weight per event."""
         signal = self.embed(self.features.sequence(numeric, categorical))
         for layer in self.blocks:
             assert isinstance(layer, TransformerLayer)
