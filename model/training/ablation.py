@@ -1,7 +1,7 @@
-"""Ablations: what each choice about inputs and augmentation is worth, by training with and without it, all else equal.
+"""Ablations: the effect of each choice about inputs and augmentation, by training with and without it, all else equal.
 
-Every variation changes one thing of the defaults. Judged on clients and months that neither training nor calibration
-has seen; the figures are for documents, and no default may be chosen by them.
+Every variation changes one of the default options. Judged on clients and months that neither training nor calibration
+has seen; no default may be chosen by these figures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DEFAULT = "as trained by default"
 
 @dataclass(frozen=True)
 class Variation:
-    """One choice made otherwise: what stands in the table, the options of `foreshock train` that make it, and them."""
+    """One changed choice: its name in the table, the options of `foreshock train` for it, and their values."""
 
     name: str
     options: str
@@ -54,7 +54,7 @@ VARIATIONS: tuple[Variation, ...] = (
 )
 
 Opener: TypeAlias = Callable[[int], Dataset]
-"""The data set of a seed."""
+"""Opens the data set of a seed."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +95,11 @@ def ablate(
     variations: Sequence[Variation] = VARIATIONS,
     progress: bool = True,
 ) -> Ablations:
-    """Train every variation under every seed and write `report`, a JSON file, after each: a stopped run goes on.
+    """Train every variation under every seed and write `report`, a JSON file, after each, so that a stopped run can be
+    continued.
 
-    `settings` are what `open_seed` depends on. Raises `TrainingError` when `report` is of other settings, or as
-    training does.
+    `settings` are the values that `open_seed` depends on. Raises `TrainingError` when `report` is of other settings, or
+    as training does.
     """
     shared = {**settings, "epochs": epochs, "seeds": list(seeds)}
     done: Ablations | None = _earlier(report, shared)

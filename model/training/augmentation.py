@@ -1,7 +1,7 @@
-"""What a training step shows otherwise than it was: noise that a model should not mind, gaps that it must cope with.
+"""Augmentation: random changes of a training batch, so that the model tolerates noise and missing kinds of event.
 
-Works on the padded tensors of a batch, in training alone; validation, calibration and serving see what happened. Every
-draw comes from torch's CPU generator, so a seed fixes it on any device, and what is switched off draws nothing.
+Works on the padded tensors of a batch, in training only; validation, calibration and serving use unchanged events. All
+random numbers come from torch's CPU generator, so a seed fixes them on any device; an option that is off draws none.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Augmentation:
     `jitter` is the standard deviation of the logarithm of the factor on an event's amounts. `time_warp` is that of the
     pace of a user's history: gaps between events are stretched and squeezed by a factor that drifts along the history
     and is the same for all kinds. Only the past is warped: the time from an event to its outcome stays what it was.
-    `unseen_rate` is the share of known categories shown as unseen, so that the code means "something else", not noise.
-    `blank_rate` is the share of (user, kind) shown as never seen: the model must cope with, and can be asked about, a
-    kind that is not there.
+    `unseen_rate` is the share of known categories shown as unseen, so that the model learns the unseen code's meaning.
+    `blank_rate` is the share of (user, kind) shown as without events: the model then scores users without a kind, and
+    contributions of a kind can be computed.
     """
 
     jitter: float = 0.0

@@ -1,5 +1,5 @@
-"""Padded tensors of some users' histories, as `model.networks.risk_model` takes them. Pads at the end, where causality
-ends."""
+"""Padded tensors of users' histories, as `model.networks.risk_model` takes them. Padding is at the end, where no event
+depends on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_EVENTS = 40_000
 
 @dataclass(frozen=True)
 class Batch:
-    """Histories of B users, and the events of theirs that are to be scored.
+    """Histories of B users, and those of their events that are to be scored.
 
     `numeric[k]` float `[B, T_k, inputs]`, `categorical[k]` int64 `[B, T_k, categories]`, `latest` int64
     `[events, 1 + kinds]` as `RiskModel.readouts` takes it, `ages` float `[events, kinds]` in days, `rows` int64
@@ -93,7 +93,7 @@ def by_length(
     """Positions into `counts` in batches of similar length, so that little of a batch is padding.
 
     A batch has at most `batch_users` users and, padded, about `most_events` events, or one user. With `random`, lengths
-    are blurred by a tenth and batches come in random order: no two epochs see the same batches.
+    are varied by up to a tenth and batches are in random order, so that epochs have different batches.
     """
     lengths = counts.astype(np.float64)
     if random is not None:

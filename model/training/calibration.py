@@ -1,5 +1,5 @@
-"""Turns raw hazards into probabilities: slope and intercept per interval, fitted on validation events that the weights
-have not been trained on. They become part of the score graph.
+"""Calibration: slope and intercept per interval that turn raw hazards into probabilities, fitted on the validation
+part. They become part of the score graph.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from model.histories.labels import Targets
 from model.networks.likelihood import hazard_loss
 
 LEAST_DEFAULTS = 20
-"""With fewer defaults in an interval its slope stays 1: two numbers cannot be had from so little."""
+"""With fewer defaults in an interval its slope stays 1: they do not suffice to estimate two numbers."""
 
 
 def fit_calibration(logits: NDArray[np.float32], found: Targets) -> Calibration:
     """Platt scaling per interval: slope and intercept of the hazard logit that minimise the censored loss.
 
-    `logits` float32 `[events, intervals]`. An interval without any default keeps slope 1 and intercept 0: the data say
-    nothing about it. Temperature alone would leave the base rate of the training period in place; the intercept moves
-    it.
+    `logits` float32 `[events, intervals]`. An interval without any default keeps slope 1 and intercept 0. The intercept
+    adapts the base rate of the training period, which temperature scaling alone would keep.
     """
     slopes, intercepts = [], []
     for interval in range(logits.shape[1]):

@@ -1,9 +1,10 @@
-"""Checkpoints of a training run: after every epoch all that the rest of it depends on, so that a killed run can go on.
+"""Checkpoints of a training run: the state after each epoch, so that a killed run can be continued.
 
-A folder with one `.npz` of arrays and `checkpoint.json`, which names it. No pickles. Knows no network and no data.
+A folder with one `.npz` of arrays and `checkpoint.json`, which names it. No pickles. Must not depend on networks or
+data sets.
 
-The arrays are written and synced under a name of their own, then `checkpoint.json` replaces the one before in one step,
-then older arrays are deleted. A kill at any moment leaves the checkpoint before or the one after, never half of one.
+The arrays are written and synced under a new name, then `checkpoint.json` replaces the previous one atomically, then
+older arrays are deleted. A kill at any moment leaves the previous checkpoint or the new one, both complete.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ class Snapshot:
 
 
 def folder_beside(out: Path) -> Path:
-    """Where the checkpoints of a bundle in the making stand."""
+    """Folder of the checkpoints of the run that will write the bundle `out`."""
     return out.with_name(f"{out.name}.checkpoint")
 
 
 class Checkpoints:
     """The checkpoint of one run in `folder`, of which only the newest is kept.
 
-    `settings`, plain values, are everything that decides how the run goes: a checkpoint of others is refused.
+    `settings`, plain values, are all that the run's result depends on; a checkpoint of other settings is refused.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:

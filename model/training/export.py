@@ -1,6 +1,6 @@
 """Writes a bundle folder from a trained model: five ONNX graphs, the weights, and the manifest that names them all.
 
-The graphs are checked before they count: inputs that are extreme or missing must give finite outputs.
+The graphs are checked before the bundle is complete: extreme and missing inputs must give finite outputs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LARGEST_ATTENTION_LOGIT = 40.0
 
 
 NEGLIGIBLE_WEIGHT = 1e-15
-"""Far below what changes a float32 sum to which any other weight of its row contributes."""
+"""Weights below this do not change a float32 sum to which another weight of the row contributes."""
 
 
 class ExportError(RuntimeError):
@@ -56,7 +56,7 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class Description:
-    """Everything in a manifest that the model itself does not know."""
+    """The parts of a manifest that are not taken from the model itself."""
 
     name: str
     headline_horizon_days: int
@@ -84,7 +84,8 @@ def export_bundle(model: RiskModel, description: Description, out: Path) -> Bund
         (staging / MANIFEST_FILE).write_bytes(manifest_bytes(_manifest(model, description, files)))
         _check_finite(Bundle.load(staging))
         out.mkdir(exist_ok=True)
-        # The manifest goes last: until it is there, its checksums tell a reader that the folder is not whole.
+        # The manifest is moved last: without it, or with an old one whose checksums differ, a reader sees that the
+        # folder is incomplete.
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         for name in (*files, MANIFEST_FILE):
             shutil.move(staging / name, out / name)
@@ -161,7 +162,7 @@ def write_graph(
 ) -> None:
     """Export a module whose arguments all have the batch as their first dimension."""
     with warnings.catch_warnings(), torch.no_grad():
-        # Notes of the exporter about its own future and about torchvision, which is no dependency of ours.
+        # Warnings of the exporter about its own future and about torchvision, which this project does not use.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
@@ -182,7 +183,7 @@ def write_graph(
 
 
 def _strip(proto: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about its source: file paths and stack traces differ from machine to machine."""
+    """Remove the exporter's notes on the source: file paths and stack traces differ between machines."""
     proto.producer_version = ""
     proto.doc_string = ""
     del proto.metadata_props[:]
@@ -196,10 +197,10 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 
 def _drop_negligible_weights(model: RiskModel) -> None:
-    """Set weights to zero that weight decay has brought to nothing.
+    """Set weights to zero that weight decay has made negligible.
 
-    Their products with small inputs are subnormal numbers, which a processor multiplies a hundred times slower than
-    others: they made the transactions graph of a bundle trained with weight decay 1.4 times slower.
+    Their products with small inputs are subnormal numbers, with which a processor is a hundred times slower: they made
+    the transactions graph of a bundle trained with weight decay 1.4 times slower.
     """
     with torch.no_grad():
         for parameter in model.parameters():

@@ -40,7 +40,7 @@ def score_history(
 ) -> NDArray[np.float64]:
     """Probabilities after each of one user's events, `[events, horizons]`, in the order of arrival given.
 
-    With the default dtype the result is what exact arithmetic would give to about 12 digits.
+    With the default dtype the result is exact to about 12 digits.
     """
     (scores,) = score_histories(bundle, [events], dtype)
     return scores

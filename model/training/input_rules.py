@@ -1,4 +1,4 @@
-"""How raw inputs are read: choices made before training that become part of the exported graphs. Needs no torch."""
+"""How raw inputs are treated: choices made before training that become part of the exported graphs. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ Alignment: TypeAlias = Literal["time", "order"]
 
 @dataclass(frozen=True)
 class InputRules:
-    """How raw inputs are read. They become part of the exported graphs, so serving follows them.
+    """How raw inputs are treated, in training and, through the exported graphs, in serving.
 
     `winsor_tail` is the share of known values clipped at either end (0 clips at the extremes of the training part).
-    `missing`: "flag" shows a missing value as nothing beside a flag that it is missing, "zero" as if it were 0.
-    `alignment`: "time" shows how long after the user's previous event of its kind an event came, "order" hides it, so
-    that events stand in their order alone.
+    `missing`: "flag" gives 0 and a flag that the value is missing, "zero" a known 0. `alignment`: "time" gives the time
+    since the user's previous event of the same kind, "order" leaves it out, so that only the order of events counts.
     """
 
     winsor_tail: float = WINSOR_TAIL

@@ -1,6 +1,6 @@
-"""From histories to a model that can be trained on them: vocabularies, winsor bounds and scales, of the training part.
+"""Prepares a model for training: vocabularies, winsor bounds and scales, from the training part or from a bundle.
 
-Nothing here may look at an event outside the training part. Of an existing bundle, all of it is kept instead.
+Must not use any event outside the training part. A model that starts from a bundle keeps those of the bundle.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BOUND_ROWS = 500_000
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to do."""
+    """Training cannot continue; the message says why and what to do."""
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""Learning curves as TensorBoard logs, for those who ask for them. Loads TensorBoard only then."""
+"""Learning curves as TensorBoard logs. TensorBoard is imported only when logs were asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains the model on a data set and writes a bundle: the whole of `foreshock train`.
+"""Trains the model on a data set and writes a bundle: all of `foreshock train` but its command line.
 
 Reads events and outcomes through `model.datasets`; held-out clients take no part in weights, calibration or thresholds.
 """
@@ -48,16 +48,17 @@ from model.training.trainer import ALERT_BUDGET, EPOCHS, LEARNING_RATE, EpochRec
 __all__ = ["ALERT_BUDGET", "EPOCHS", "Schedule", "Trainer", "TrainingError", "read", "train"]
 
 FINE_TUNING_RATE = 3e-4
-"""Learning rate from a bundle's weights on: Adam's first steps have the size of the rate, whatever the gradient."""
+"""Learning rate when training starts from a bundle's weights. It is small because Adam's first steps have the size of
+the rate, whatever the gradient."""
 BATCH_USERS = 64
 MOST_BATCH_USERS = 256
 BATCH_EVENTS = 4_096
-"""Where users are many a batch has `BATCH_USERS` of them, and more if their histories are short: up to about so many
-events, and no more users than `MOST_BATCH_USERS`."""
+"""A batch has `BATCH_USERS` users, or more where histories are short: up to about so many events and at most
+`MOST_BATCH_USERS` users."""
 LEAST_BATCHES = 50
 """Small data sets get smaller batches, so that an epoch has about this many steps."""
 MOST_EVENTS = 20_000_000
-"""Events that one run reads. Memory holds all of them; docs/training.md has what an event costs."""
+"""Events that one run reads, all of them into memory; docs/training.md states the memory per event."""
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
@@ -101,24 +102,24 @@ def train(
     tensorboard: Path | None = None,
     finish: Finish | None = None,
 ) -> dict[str, Any]:
-    """Train on `dataset`, write the bundle to `out`, and return the metrics that stand in its manifest.
+    """Train on `dataset`, write the bundle to `out`, and return the metrics in its manifest.
 
     `command` is recorded as the way to make the bundle again. `protected_inputs` names protected profile fields to use.
     `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
     of the training part. With `start`, a bundle, that bundle is trained further: its vocabularies, winsor bounds and
-    scales stay, calibration and thresholds are made anew. `learning_rate` is by default 1e-3, and 3e-4 from a bundle;
-    `dropout` is by default the architecture's. Where nothing else was asked for, a new model is shaped and trained by
-    the data set's recipe (`model.datasets.recipe`).
+    scales stay, calibration and thresholds are fitted again. `learning_rate` is by default 1e-3, and 3e-4 from a
+    bundle; `dropout` is by default the architecture's. The data set's recipe (`model.datasets.recipe`) decides what no
+    argument does, for a new model.
 
-    A checkpoint is written beside `out` after every epoch, and deleted when the bundle is whole; a run that finds one
-    of the same settings goes on from there, unless `restart`. `tensorboard` is a folder for logs.
+    A checkpoint is written beside `out` after every epoch, and deleted when the bundle is complete; a run that finds
+    one of the same settings continues from there, unless `restart`. `tensorboard` is a folder for logs.
 
-    `finish` is given the whole bundle and may add to its manifest; it returns the bundle as it then is. The reference
-    and the card that lie beside the manifest are made after it.
+    `finish` takes the complete bundle, may add to its manifest, and returns the bundle as it then is. The drift
+    reference and the card, which are beside the manifest, are made afterwards.
 
     Equal arguments on the same machine's processor give equal weights, interrupted or not. Raises `TrainingError` when
-    the data hold nothing to learn from or the arguments contradict each other, `CheckpointError` for a checkpoint of
-    another run, `ExportError` when the result must not be served, `ValueError` for a value that does not exist.
+    the data contain no examples or the arguments contradict each other, `CheckpointError` for a checkpoint of another
+    run, `ExportError` when the result must not be served, `ValueError` for a value that does not exist.
     """
     started = time.monotonic()
     protected = sorted(set(protected_inputs))
@@ -179,8 +180,8 @@ def train(
 
 
 def read(dataset: Dataset, bars: Progress, *, max_users: int | None = None, grace_days: float = GRACE_DAYS) -> Material:
-    """A data set's histories, truth and split. Raises `TrainingError` when there is nothing, or more than memory is
-    meant to hold."""
+    """A data set's histories, truth and split. Raises `TrainingError` without events, or with more than
+    `MOST_EVENTS`."""
     sequences = load_sequences(dataset, bars, max_users=max_users, grace_days=grace_days, most_events=MOST_EVENTS)
     if not sequences.users:
         raise TrainingError(f"{dataset.name} has no events; check its options or its file")
@@ -202,8 +203,8 @@ def default_batch_users(part: Part) -> int:
 
 
 def device_of(name: Device) -> torch.device:
-    """Where to compute; "auto" takes a GPU if there is one. On a GPU, a seed fixes all draws but not the last bits of
-    sums. Raises `TrainingError` for a GPU that is not there."""
+    """The device of a name; "auto" takes a GPU if there is one. On a GPU a seed fixes all random numbers, but not the
+    last bits of sums. Raises `TrainingError` when no GPU is found."""
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise TrainingError("PyTorch sees no CUDA device here; leave --device out, or give --device cpu")
@@ -270,7 +271,7 @@ def _trainer(
 
 
 def _settings(trainer: Trainer, truth: Truth, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides how a run goes: a checkpoint of a run that differs in any of it is of no use."""
+    """All that a run's result depends on; a checkpoint of other settings is refused."""
     judged = trainer.judged
     return {
         **options,
@@ -297,7 +298,7 @@ def _provenance(source: str, command: str, seed: int, sequences: Sequences, epoc
 
 
 def _told(picture: Path, tensorboard: Path | None) -> OnEpoch:
-    """Draws the curves after every epoch, and logs them where that was asked for."""
+    """Draws the learning curves after every epoch, and logs them to `tensorboard` if given."""
     board = None if tensorboard is None else TensorBoard(tensorboard)
 
     def told(history: list[EpochRecord]) -> None:
@@ -310,7 +311,8 @@ def _told(picture: Path, tensorboard: Path | None) -> OnEpoch:
 
 
 def _write_companions(bundle: Bundle, material: Material, judged: NDArray[np.bool_] | None) -> None:
-    """`reference.json` and `MODEL_CARD.md` beside the manifest: of the finished bundle, and no part of it."""
+    """Write `reference.json` and `MODEL_CARD.md` beside the manifest; they describe the bundle and are no part of
+    it."""
     parts = material.parts
     users = np.union1d(parts.validation.users, parts.test.users)
     name = bundle.manifest.training.source
@@ -326,7 +328,7 @@ def _write_companions(bundle: Bundle, material: Material, judged: NDArray[np.boo
 def _metrics(
     trainer: Trainer, bundle: Bundle, material: Material, options: Mapping[str, Any], history: list[EpochRecord]
 ) -> dict[str, Any]:
-    """What stands in the manifest, in values that JSON gives back as they are."""
+    """The metrics in the manifest, as values that JSON preserves."""
     share = trainer.padding_share
     return {
         "split": _describe(material.parts, trainer.sequences, trainer.truncated),
@@ -339,7 +341,7 @@ def _metrics(
 
 
 def _test_metrics(bundle: Bundle, trainer: Trainer, material: Material) -> dict[str, Any]:
-    """Metrics of the exported graphs on the test part, through the same step functions that serve."""
+    """Metrics on the test part, computed with the exported graphs that serving runs."""
     parts, sequences = material.parts, trainer.sequences
     scores = score_sequences(bundle, sequences, parts.test.users)
     from_ms = parts.until_ms if parts.by == "time" else 0

@@ -1,6 +1,6 @@
 """Fits a prepared model to the training part of a split and calibrates it on the validation part.
 
-Takes histories and truths, never a data set; must not look at the test part.
+Takes histories and truths, never a data set; must not use the test part.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ GRADIENT_NORM = 1.0
 LONGEST_HISTORY = 4_096
 """Events per user that training reads; a longer history's later events are left out (and counted in the metrics)."""
 SELECTION_USERS = 1_500
-"""Users that early stopping looks at; calibration and thresholds use all of the validation part."""
+"""Users that early stopping is judged by; calibration and thresholds use all of the validation part."""
 EPOCHS = 30
 ALERT_BUDGET = (40.0, 15.0)
-"""Alerts per 1,000 users and 30 days, (medium, high). In the simulated portfolio about 12 of 1,000 reach 60 days past
-due each month: high is a little above that, medium is what a team can look at for a glance each."""
+"""Alerts per 1,000 users and 30 days, (medium, high). In the simulated portfolio about 12 of 1,000 users reach 60 days
+past due each month: high is a little above that, medium is what a team can review briefly."""
 
 SLOWEST_SHARE = 0.02
-"""Share of the learning rate that is left at the end of a decay; at none the last steps would do nothing."""
+"""Share of the learning rate at the end of a decay; with zero the last steps would change nothing."""
 
 EpochRecord: TypeAlias = dict[str, float | None]
-"""What an epoch came to: `loss` and `validation_loss` (mean over interval examples), `validation_auc` at the headline
-horizon; None where the validation part cannot tell."""
+"""Figures of an epoch: `loss` and `validation_loss` (mean over interval examples), `validation_auc` at the headline
+horizon; None where the validation part lacks an outcome."""
 OnEpoch: TypeAlias = Callable[[list[EpochRecord]], None]
-"""Is told all records so far after every epoch; whatever it raises ends the training."""
+"""Called with all records so far after every epoch; an exception from it ends the training."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and in what portions to train. Stops early after `patience` epochs without a better validation score.
+    """Epochs, batch size, learning rate and stopping rule. Stops early after `patience` epochs without a better
+    validation score.
 
-    `weight_decay` is Adam's L2 penalty. It damps recurrences that amplify what is small: noise, and rounding.
+    `weight_decay` is Adam's L2 penalty. It damps recurrences that amplify noise and rounding errors.
 
-    `compare_by` says what makes an epoch better than another on the validation part; "last" takes the newest and stops
-    for nothing. With some dozen bad users in it the highest AUC, and also the lowest loss, is that of an epoch that
-    happened to suit them.
+    `compare_by` is the figure of the validation part by which epochs are compared; "last" keeps the last epoch and
+    never stops early, because with a few dozen defaults the epoch with the best AUC or loss is best by chance.
 
     With `rate_decay` "cosine" the learning rate falls along half a cosine from `learning_rate` to a fiftieth of it in
-    the last epoch (Loshchilov & Hutter 2017, without restarts), and nothing is stopped early: the last epochs are where
-    the weights settle.
+    the last epoch (Loshchilov & Hutter 2017, without restarts), and training does not stop early, because the weights
+    converge in the last epochs.
     """
 
     epochs: int = EPOCHS
@@ -79,7 +79,7 @@ class Schedule:
     compare_by: Criterion = "auc"
 
     def following(self, recipe: Recipe) -> Schedule:
-        """The schedule with the choices of a data set's recipe; a weight decay that was asked for stays."""
+        """The schedule with the choices of a data set's recipe; a weight decay that was set is kept."""
         return replace(
             self,
             rate_decay=recipe.rate_decay,
@@ -88,7 +88,7 @@ class Schedule:
         )
 
     def rate_at(self, done: float) -> float:
-        """The learning rate when a share `done`, 0 to 1, of all epochs lies behind."""
+        """The learning rate after a share `done`, 0 to 1, of all epochs."""
         if self.rate_decay == "constant":
             return self.learning_rate
         falling = (1 + math.cos(math.pi * done)) / 2
@@ -98,10 +98,10 @@ class Schedule:
 class Trainer:
     """Fits a prepared model to the training part and calibrates it on the validation part.
 
-    With `fine_tuning` the model's weights are taken as already good: they are kept unless an epoch beats them. On the
-    processor, equal arguments and an equal `torch.manual_seed` before the model was made give equal weights. `judged`
-    bool `[N]` marks the events at which the source's question is asked, in merged order (default: all): the others are
-    history that the model reads, and count neither in the loss nor in stopping, calibration or thresholds.
+    With `fine_tuning` the initial weights are kept unless an epoch is better. On the processor, equal arguments and an
+    equal `torch.manual_seed` before the model was made give equal weights. `judged` bool `[N]` marks the events that
+    the source judges, in merged order (default: all): the model reads the others as history, and they count neither in
+    the loss nor in stopping, calibration or thresholds.
     """
 
     def __init__(
@@ -152,8 +152,8 @@ class Trainer:
     ) -> list[EpochRecord]:
         """Train until the schedule ends or validation stops improving; the model keeps its best weights.
 
-        With `checkpoints` it goes on where an earlier run was stopped, and ends with the same weights, bit for bit, as
-        if that had not happened. Returns one record per epoch. Raises `CheckpointError` for another run's checkpoint.
+        With `checkpoints` it continues an earlier run that was stopped, and ends with the same weights, bit for bit, as
+        an uninterrupted one. Returns one record per epoch. Raises `CheckpointError` for another run's checkpoint.
         """
         selection = self._selection()
         snapshot = None if checkpoints is None else checkpoints.load()
@@ -244,7 +244,7 @@ class Trainer:
         return rates
 
     def _open_at(self, rates: NDArray[np.float64]) -> None:
-        """Start from the mean hazards; else the first epochs only learn that defaults are rare."""
+        """Set the last layer to the mean hazards; otherwise the first epochs only learn that defaults are rare."""
         with torch.no_grad():
             self.model.fusion.logits_.bias.copy_(torch.from_numpy(np.log(rates / (1 - rates))))
 
@@ -316,8 +316,8 @@ class Trainer:
         return roc_auc(happened[usable, self.headline], score[usable])
 
     def _judged(self, record: Mapping[str, float | None], loss: float) -> float:
-        """What epochs are compared by, see `Schedule`: more is better. Where validation cannot tell, for want of both
-        outcomes or of any example, the training loss must do."""
+        """The value by which epochs are compared, see `Schedule`; larger is better. Where the validation part lacks an
+        outcome or has no example, minus the training loss."""
         if self.schedule.compare_by == "last":
             return float(len(self._history)) if np.isfinite(loss) else -np.inf  # not finite: before the first epoch
         if self.schedule.compare_by == "loss":

@@ -1,7 +1,7 @@
 """Search for training options: many short trainings, each judged on the validation part alone.
 
-The test part is not even handed to it. The study lives in an SQLite file, so a search can be stopped and gone on with,
-and then suggests what it would have suggested uninterrupted.
+Must not be given the test part. The study is an SQLite file, so a search can be stopped and continued, with the same
+suggestions as without the stop.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 STUDY_NAME = "foreshock"
 STARTUP_TRIALS = 5
-"""Trials drawn at random before the sampler learns from them, and before the median may end one early."""
+"""Trials with random options, before the sampler uses their results and before a trial may be ended early."""
 DIGITS = 3
-"""Significant digits of a suggestion: what stands on the command line is what was tried."""
+"""Significant digits of a suggestion, so that the command line shows the very value that was tried."""
 
 Options: TypeAlias = dict[str, float | int]
 """Values of `foreshock train`'s options, by name without dashes."""
@@ -54,7 +54,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tuned(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search came to. `command` trains with the best options."""
+    """The result of a search. `command` trains with the best options."""
 
     source: str
     settings: dict[str, Any]
@@ -80,7 +80,7 @@ def tune(
 ) -> Tuned:
     """Search until the study has `trials` finished trials, or `minutes` have passed since the call.
 
-    `study` is the SQLite file; one that exists is gone on with. `settings` is what else the data depend on, and
+    `study` is the SQLite file; an existing one is continued. `settings` is what else the data depend on, and
     `train_arguments` what `foreshock train` needs to read them. Raises `TrainingError` when the study is of other
     settings, no trial was finished, or as training does.
     """
@@ -103,7 +103,7 @@ def tune(
 
 
 def suggest(trial: optuna.Trial) -> Options:
-    """The options that a trial is to have."""
+    """The options of a trial."""
     options: Options = {
         "learning_rate": trial.suggest_float("learning_rate", 2e-4, 5e-3, log=True),
         "weight_decay": trial.suggest_categorical("weight_decay", (0.0, 1e-6, 1e-5, 1e-4, 1e-3)),
@@ -142,7 +142,7 @@ class _Trials:
         self._parts = _without_test(material.parts)
 
     def __call__(self, trial: optuna.Trial, bars: Progress) -> float:
-        """Raises `optuna.TrialPruned` when the trial lags behind the others, or time is up."""
+        """Raises `optuna.TrialPruned` when the trial is worse than the others' median, or time is up."""
         import optuna
 
         options = suggest(trial)
@@ -209,15 +209,15 @@ def _open(path: Path, seed: int, settings: dict[str, Any]) -> optuna.Study:
     elif known != settings:
         other = sorted(key for key in known.keys() | settings.keys() if known.get(key) != settings.get(key))
         raise TrainingError(f"{path} is a study of other settings ({', '.join(other)}); name another file")
-    # Whoever was killed in a trial left it running; it counts for nothing.
+    # A process that was killed leaves its trial marked as running; such a trial does not count.
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
 
 
 def _sampler(seed: int, finished: int) -> optuna.samplers.BaseSampler:
-    """A sampler for the next trial. Its state is not kept in the study, so it begins anew with each trial, from a seed
-    that depends on how many were finished."""
+    """A sampler for the next trial. The study does not keep a sampler's state, so each trial gets a new one, with a
+    seed that depends on how many trials were finished."""
     import optuna
 
     return optuna.samplers.TPESampler(seed=seed * 100_003 + finished, n_startup_trials=STARTUP_TRIALS)

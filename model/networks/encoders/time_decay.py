@@ -54,10 +54,10 @@ class TimeDecayLayer(nn.Module):
         self.gates = nn.Linear(inputs, 4 * hidden)
         self.hidden = hidden
         scales = torch.linspace(math.log(SHORTEST_DAYS), math.log(LONGEST_DAYS), hidden)
-        # Neighbouring channels get far-apart scales, so that no gate is tied to one scale by where it stands.
+        # Neighbouring channels get scales far apart, so that a gate's scale does not depend on its position.
         self.log_scale = nn.Parameter(scales[torch.randperm(hidden)])
         with torch.no_grad():
-            # Forget gates that start between 0.88 and 0.998: from eight events to hundreds.
+            # Forget gates that start between 0.88 and 0.998: a memory from eight events to hundreds.
             self.gates.bias[hidden : 2 * hidden].copy_(torch.linspace(2.0, 6.0, hidden))
 
     def fading(self, gap_days: Tensor) -> Tensor:
