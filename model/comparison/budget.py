@@ -1,4 +1,4 @@
-"""Alerts at a fixed budget: one threshold, set on validation, and what it catches of the test part, user by user.
+"""Alerts at a fixed budget: thresholds set on the validation part, and the alerts they give on the test part, by user.
 
 Alerts, months observed and warnings are defined in `model.evaluation.thresholds` and `model.evaluation.evaluate`;
 nothing is redefined.
@@ -57,7 +57,7 @@ def operate_at(
 
 @dataclass(frozen=True)
 class UserAlerts:
-    """What a budget's alerts came to on the test part, float64 per position of the user `[U]`, zero for the absent.
+    """Alerts within a budget on the test part, float64 per position of the user `[U]`, zero for users not in it.
 
     `months` observed; `alerts` called; `answered` of them whose headline horizon is known, `true` of these that were
     followed by a default within it; `defaulted` 1 for users with one; `caught` of them within the look-back, `early` of

@@ -1,6 +1,6 @@
-"""Whoever takes part in the comparison: a protocol, so that each model has a small file of its own.
+"""The protocol of a candidate: a model that takes part in a comparison.
 
-Knows no model; must import neither torch nor any challenger's library.
+Must import neither a model, nor torch, nor any challenger's library.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a part asks: which scores are judged, and what came true of them.
+"""The examples of a part: which scores are judged, and their outcomes.
 
-The same questions for every candidate; knows no scores.
+The same for every candidate; must not depend on scores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Examples:
     horizons_days: tuple[int, ...]
 
     def of(self, horizon_days: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Rows, users and outcomes of the examples whose answer at this horizon is known."""
+        """Rows, users and outcomes of the examples whose outcome at this horizon is known."""
         column = self.horizons_days.index(horizon_days)
         known = self.known[:, column]
         return self.rows[known], self.users[known], self.happened[known, column]

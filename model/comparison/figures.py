@@ -33,7 +33,7 @@ Draws = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Court:
-    """What all candidates of a setting are judged by: questions, segments and draws, made once."""
+    """What all candidates of a setting are judged by: examples, segments and bootstrap draws, made once."""
 
     problems: Sequence[Problem]
     examples: Sequence[Examples]
@@ -63,7 +63,7 @@ class Court:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a candidate came to: the row of the table, details, and the draws that differences are taken from."""
+    """The results of a candidate: the row of the table, details, and the draws that differences are taken from."""
 
     row: dict[str, Any]
     horizons: dict[str, dict[str, Any]]
@@ -101,7 +101,7 @@ def figures(court: Court, trials: Sequence[Trial], budgets: Sequence[float] = BU
 
 
 def validation_auc(problems: Sequence[Problem], trials: Sequence[Trial]) -> float | None:
-    """Mean AUC over the problems' validation parts at the headline horizon: what may choose between candidates."""
+    """Mean AUC over the problems' validation parts at the headline horizon; candidates may be chosen by it."""
     found = []
     for problem, trial in zip(problems, trials, strict=True):
         rows, _, happened = examples_of(problem, problem.parts.validation).of(problem.headline_days)
@@ -292,7 +292,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _least(values: Sequence[float | None]) -> float | None:
-    """The best of the folds' costs: other work on the machine can only have added to them."""
+    """The least of the folds' costs, since other work on the machine only adds to them."""
     known = [value for value in values if value is not None]
     return round(min(known), 3) if known else None
 

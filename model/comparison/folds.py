@@ -1,4 +1,4 @@
-"""Poses the problems of a source: who is learnt from, when, and who is judged. The same for every candidate.
+"""The problems of a source: users and times to train on and to be judged on. The same for every candidate.
 
 Simulator: later months of users who were held out. Taiwan and Berka: five folds by client, stratified by the label.
 Auto loans: early months against later ones, over five folds of loans and from each deal to the other.
@@ -26,7 +26,7 @@ from model.histories.splits import Part, Split, split
 
 FOLDS = 5
 VALIDATION_SHARE = 0.1
-"""Share of a fold's other users that validates, stratified as the folds are."""
+"""Share of the users outside a fold that are for validation, stratified as the folds are."""
 EARLY_SHARE = 0.5
 """Auto loans: months before this share of the period are early, the others are later ones."""
 HORIZONS_DAYS = (30, 60, 90, 180)
@@ -37,7 +37,7 @@ one of the seventh month is not."""
 
 @dataclass(frozen=True)
 class Setting:
-    """Problems whose test parts make up one table. `about` says in a sentence what is learnt and judged."""
+    """Problems whose test parts make up one table. `about` describes them in a sentence."""
 
     name: str
     about: str

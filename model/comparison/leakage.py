@@ -1,6 +1,6 @@
-"""Proofs that nothing leaks: parts that share nothing they must not, and scores that do not see the future.
+"""Checks against leakage: parts must not share users or examples, and scores must not depend on later events.
 
-Checks raise `LeakError`; a comparison that leaks must not yield a table.
+A check that fails raises `LeakError`, so that a comparison with leakage gives no table.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ SQUEEZE = 0.63
 
 
 class LeakError(AssertionError):
-    """Something is known that must not be; the message says what."""
+    """A part or a score depends on data that it must not depend on; the message says which."""
 
 
 def check_parts(problem: Problem) -> None:
-    """No user of the test part, and no example of validation, is learnt from; no part's truth looks past its end.
+    """Check that no user of the test part and no example of validation is trained on, and no part's truth goes past its
+    end.
 
     Raises `LeakError`.
     """
@@ -47,8 +48,8 @@ def check_parts(problem: Problem) -> None:
 
 
 def with_other_future(problem: Problem, users: NDArray[np.int64], at_ms: int, seed: int) -> Problem:
-    """The same problem, but everything that `users` do from the first event at or after `at_ms` on is otherwise:
-    numbers are shuffled and scaled, categories drawn anew, and later events come at other times."""
+    """The same problem with other events of `users` from the first event at or after `at_ms` on: numbers are shuffled
+    and scaled, categories drawn at random, and later events have other times."""
     random = np.random.default_rng(seed)
     sequences = problem.sequences
     kept = _kept(problem, users, at_ms)
@@ -111,8 +112,8 @@ def without_future(problem: Problem, users: NDArray[np.int64], at_ms: int) -> Pr
 
 
 def check_blind_to_future(candidate: Candidate, problem: Problem, users: NDArray[np.int64], at_ms: int) -> None:
-    """A fitted candidate's scores of `users` before `at_ms` are equal bit by bit whatever those users do later, and
-    whether or not they do anything. Raises `LeakError`.
+    """Check that a fitted candidate's scores of `users` before `at_ms` are equal, bit by bit, with other later events
+    and with none. Raises `LeakError`.
     """
     past = problem.sequences.events_before(at_ms)
     found = _past_scores(candidate, problem, users, past)
@@ -155,7 +156,7 @@ def _examples(problem: Problem, part: Part) -> NDArray[np.int64]:
 
 
 def _lateness_ms(problem: Problem) -> int:
-    """How far event time goes back within a history: an event that arrives late may bear an earlier time."""
+    """The largest step back of event time within a history, since a late event has an earlier time."""
     sequences = problem.sequences
     back = sequences.times_ms[:-1] - sequences.times_ms[1:]
     back[sequences.merged_starts[1:-1] - 1] = 0

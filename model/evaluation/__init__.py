@@ -1,1 +1,1 @@
-"""Evaluation: how good the scores of a bundle are, for whom, and whether they still hold. Needs no PyTorch."""
+"""Evaluation of a bundle's scores: quality, by segment, and drift since training. Needs no PyTorch."""

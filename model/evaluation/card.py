@@ -1,7 +1,7 @@
-"""The model card of a bundle: what it was made from, what it is for, how well it does and for whom, and its limits.
+"""The model card of a bundle: training data, intended use, quality in total and by segment, and limits.
 
 Follows the outline of Mitchell et al. (2019, "Model Cards for Model Reporting"). Training writes `MODEL_CARD.md` beside
-the manifest, of which it is no part. Everything but the standing text is computed; nothing here changes a bundle.
+the manifest. A card does not belong to the bundle's fingerprint; nothing here changes a bundle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class CardFigures:
-    """What a card says about one evaluation. `by_field` has each profile field with two or more groups."""
+    """Figures of one evaluation. `by_field` has each profile field with two or more groups."""
 
     evaluated_on: str
     rows_are: str
@@ -40,7 +40,7 @@ class CardFigures:
 def card_figures(source: ScoredSource, evaluated_on: str, from_ms: int = 0, resamples: int = RESAMPLES) -> CardFigures:
     """Figures over the scored users of a source, from the scores given at `from_ms` or later.
 
-    `evaluated_on` says in words who they are. Fields in `FAIRNESS_FIELDS` without two groups are listed as `absent`.
+    `evaluated_on` describes these users in words. Fields in `FAIRNESS_FIELDS` without two groups are in `absent`.
     """
     panel = source.panel(from_ms)
     threshold = source.bundle.thresholds.medium

@@ -1,7 +1,7 @@
-"""Whether a model still meets the borrowers that it was made for: population stability, calibration, ranking.
+"""Drift: whether the population, the calibration and the ranking of a model have changed since it was trained.
 
-Statistics alone, on counts and on matured scores: no I/O, no clock. What is compared with what is
-`model.evaluation.drift_reference`'s and the caller's business.
+Only statistics of counts and of matured scores: no I/O, no clock. `model.evaluation.drift_reference` and the caller
+choose the samples.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Verdict = Literal["too few", "stable", "slight", "moderate", "large"]
 class Stability:
     """Population stability index of one variable, `reference` users against `recent` users.
 
-    `critical` is what the index stays below with probability 1 - alpha where nothing has changed, `p_value` the
-    probability of an index as large by chance, `adjusted_p_value` the same after Holm's correction for all variables
-    looked at. `verdict` is `stable` unless the adjusted value is below alpha, and then says how large the shift is.
+    `critical`: without a change the index is below it with probability 1 - alpha. `p_value` is the probability of an
+    index as large by chance, `adjusted_p_value` the same after Holm's correction for all variables compared. `verdict`
+    is `stable` unless the adjusted value is below alpha, and otherwise the size of the shift.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Stability:
 
 @dataclass(frozen=True)
 class Band:
-    """Matured scores from `low` up to `high`: mean score and share that came true, with the interval of the latter."""
+    """Matured scores from `low` up to `high`: mean score, observed rate of default, and the interval of the rate."""
 
     low: float
     high: float
@@ -64,7 +64,7 @@ class Band:
 
     @property
     def holds(self) -> bool:
-        """Whether the mean score lies within the interval of what came true."""
+        """Whether the mean score is within the interval of the observed rate."""
         return self.observed_low <= self.expected <= self.observed_high
 
 
@@ -88,7 +88,7 @@ class CalibrationDrift:
 
 @dataclass(frozen=True)
 class MonthOfScores:
-    """How scores of one month ranked what came true within their horizon.
+    """Ranking quality of the scores of one month.
 
     `onsets` counts defaults; it has the name of the report's key, since the report is this class as JSON.
     """
@@ -209,8 +209,8 @@ def compared(
 
 
 def _merged(reference: NDArray[np.int64], recent: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Neighbouring bins put together until the smaller sample expects `LEAST_EXPECTED` in each; leftovers go to the
-    last. The rule sees only the sum of both samples, so it favours neither."""
+    """Neighbouring bins merged until the smaller sample expects `LEAST_EXPECTED` users in each; the rest joins the last
+    bin. The rule depends on the sum of both samples only, so it favours neither."""
     pooled = (reference + recent).astype(np.float64)
     total = pooled.sum()
     share = min(reference.sum(), recent.sum()) / total if total else 0.0
@@ -249,8 +249,8 @@ def _band(rows: Panel, band: int, confidence: float) -> Band:
 
 
 def effective_number(users: NDArray[np.int64], happened: NDArray[np.bool_]) -> float:
-    """How many independent rows say as much about the rate as these do: rows over the design effect by user, at least
-    1; users themselves where all outcomes are equal, which tells nothing about the effect."""
+    """The number of independent rows that would estimate the rate as precisely: rows over the design effect by user, at
+    least 1; the number of users where all outcomes are equal and the effect cannot be estimated."""
     rate = float(happened.mean())
     if rate in (0.0, 1.0):
         return float(len(np.unique(users)))

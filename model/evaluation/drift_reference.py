@@ -1,8 +1,8 @@
-"""What a model's inputs and scores looked like when it was made: binned distributions, kept as `reference.json`.
+"""The drift reference of a bundle: binned distributions of its inputs and scores at training time, in `reference.json`.
 
-The file lies beside the manifest and is no part of it: the bundle's fingerprint stays as it is, and a bundle without
-the file loads as before. It names the fingerprint of the bundle that it was taken with, and is refused for any other.
-Needs numpy and msgspec; takes one event per user and kind, so that counts are of independent users.
+The file is beside the manifest and does not change the bundle's fingerprint; a bundle loads without it. It names the
+fingerprint of its bundle and is refused for any other. One event per user and kind is counted, so that counts are of
+independent users. Needs numpy and msgspec.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFERENCE_FILE = "reference.json"
 SCORE = "score"
 BINS = 10
 CALENDAR = frozenset({"day_of_month", "day_of_year"})
-"""Inputs that say when the window was, not what the borrowers did."""
+"""Inputs that depend on the dates of the window, not on the borrowers."""
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ def draw_sample(
 ) -> Sample:
     """One random event per user and kind among merged `rows` (bool `[events]`), and one random score.
 
-    Profiles stay valid until replaced, so of them it takes each user's latest at their last event among `rows`. Scores
+    A profile is valid until replaced, so each user's latest at their last event among `rows` is taken. Scores
     (headline, `[events]`) after the default date are left out where `truth` is given. Categories that are no input of
     the model, protected ones for instance, are left out.
     """
@@ -112,7 +112,7 @@ def draw_sample(
 def drift_reference_of(
     sample: Sample, vocabularies: Mapping[Kind, Mapping[str, Mapping[str, int]]], taken_from: str, bundle: str
 ) -> DriftReference:
-    """Bins by the sample's own quantiles, and its counts in them."""
+    """The drift reference of a sample: bins by its own quantiles, and its counts in them."""
     distributions = {}
     for name, values in sample.values.items():
         kind, _, column = name.partition(".")
@@ -159,8 +159,8 @@ def reference_counts(reference: DriftReference) -> dict[str, NDArray[np.int64]]:
 
 
 def take_drift_reference(source: ScoredSource, part: Part, taken_from: str) -> DriftReference:
-    """The reference of a bundle from a part of a scored source: training takes the validation part, the latest data
-    that it has seen and that the weights were not fitted to."""
+    """The drift reference of a bundle from a part of a scored source. Training takes the validation part: its latest
+    data to which the weights were not fitted."""
     sample = draw_sample(source.sequences, rows_of_part(source.sequences, part), source.headline, source.truth)
     return drift_reference_of(sample, source.bundle.vocabularies, taken_from, source.bundle.fingerprint_hex)
 

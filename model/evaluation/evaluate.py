@@ -1,6 +1,6 @@
-"""Judges a bundle on a data set: ranking and calibration per horizon, and how early the warnings come.
+"""Evaluates a bundle on a data set: ranking and calibration per horizon, and lead times of warnings.
 
-Runs what is served (`model.evaluation.playback`), needs no torch, and never changes a bundle.
+Runs the exported graphs (`model.evaluation.playback`), needs no torch, and never changes a bundle.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from model.histories.sequences import SequenceBuilder, Sequences, Vocabularies
 from model.statistics.metrics import roc_auc, summary
 
 GRACE_DAYS = 3.0
-"""Grace of the watchdog whose `missed` events training and evaluation insert; serving's own default is the same."""
+"""Grace of the watchdog whose `missed` events training and evaluation insert; equal to serving's default."""
 WARNING_DAYS = 180
 """A warning earlier than this before the default date is not counted as a warning of that default."""
 PROGRESS_EVERY = 2_000
@@ -69,8 +69,7 @@ def judge(
     judged: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Measures over the events of `users` (default: all) from `from_ms` on; `scores` are those users' in merged order.
-    `judged` bool `[N]` leaves out events at which the source's question is not asked
-    (`model.histories.arrears.judged_events`).
+    `judged` bool `[N]` leaves out events that the source does not judge (`model.histories.arrears.judged_events`).
 
     Per horizon: `metrics.summary` over events whose outcome is known. `early_warning`: see `early_warning`.
     """

@@ -1,8 +1,8 @@
-"""Scores whose outcome is known by now, at most one per user and month: what calibration and ranking are judged on.
+"""Matured scores, whose outcome is known, at most one per user and month: the rows for calibration and ranking.
 
-A user's scores within a month say nearly the same thing about the same outcome, so all of them would count one borrower
-many times over. The first score of the month is taken: to take the last before a default would look at the outcome and
-overstate the rate. Reads scores and truth that have been computed; writes nothing.
+A user's scores within a month are nearly equal and have the same outcome; all of them would count one borrower many
+times. The first score of the month is taken: the last before a default would be chosen by the outcome and overstate the
+rate. Takes scores and truth that have been computed; does no I/O.
 """
 
 from __future__ import annotations
@@ -112,9 +112,8 @@ def panel_of(
 ) -> Panel:
     """`label_panel` where the source publishes labels of both kinds, else `monthly_panel` of the headline scores.
 
-    `scores` as for `label_panel`. Scores given before `from_ms` are left out, and so are those at events that are not
-    `judged`, bool `[events]`: at them the source does not ask its question. A label is about the user, whom it judges
-    by the last score, whatever event that came with.
+    `scores` as for `label_panel`. Scores before `from_ms` are left out, and so are those of events that the source does
+    not judge (`judged`, bool `[events]`). A label is compared with the user's last score, whatever its event.
     """
     labelled = label_panel(bundle, sequences, scores, outcomes)
     if 0 < labelled.happened.sum() < len(labelled):

@@ -1,6 +1,6 @@
-"""Whole histories through a bundle's step graphs: what serving would score, without a broker.
+"""Scores whole histories with a bundle's step graphs, as serving would, without a broker.
 
-Needs the runtime alone, not torch, so that evaluation measures exactly what is served.
+Needs only ONNX Runtime, not torch, so that evaluation measures what is served.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _score_chunk(bundle: Bundle, sequences: Sequences, users: NDArray[np.int64])
 def _readouts(
     bundle: Bundle, sequences: Sequences, users: NDArray[np.int64], kind: Kind
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Readouts after every event of a kind, with a row of zeros before them all, and where each user's begin."""
+    """Readouts after every event of a kind, after a first row of zeros, and the row at which each user's begin."""
     counts = np.diff(sequences.starts[kind])[users]
     begin = np.cumsum(counts) - counts
     part = bundle.state_slices[kind]

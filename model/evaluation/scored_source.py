@@ -1,7 +1,7 @@
-"""A source's histories with a bundle's scores and the truth beside them: what monitoring and model cards work on.
+"""A source's histories with a bundle's scores and the truth: the input of drift reports and model cards.
 
-Scores by `model.evaluation.playback`, so exactly what serving would have published; needs no torch and changes no
-bundle.
+`model.evaluation.playback` computes the scores, which are those that serving would publish. Needs no torch; never
+changes a bundle.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class ScoredSource:
     """Histories in the bundle's vocabularies (`sequences`) and in the source's own (`plain`, protected fields too).
 
     `probabilities` float32 `[events, horizons]` in merged order, NaN for users that were not scored. `judged` bool
-    `[events]` marks the events at which the source asks its question, where it does not at all
-    (`model.histories.arrears`).
+    `[events]` marks the events that the source judges, None where it judges all (`model.histories.arrears`).
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""How a model serves groups of borrowers: measures by segment, and gaps between groups with bootstrap intervals.
+"""Quality by segment: measures of groups of borrowers, and gaps between groups with bootstrap intervals.
 
-Groups come from profile fields, protected ones included, whether or not they are inputs: who cannot be told apart
-cannot be protected. Reads scores that have been computed; takes no part in training.
+Groups come from profile fields, including protected ones that are no inputs, because unequal treatment can only be
+measured with them. Takes scores that have been computed; must not be used in training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from model.statistics.resampling import RESAMPLES, Interval, Ranking, Weights, i
 
 LEAST_ROWS = 50
 MOST_GROUPS = 12
-"""Groups of fewer matured scores than this, and all beyond the largest so many, are put together as `other`."""
+"""Groups with fewer than `LEAST_ROWS` matured scores, and all beyond the `MOST_GROUPS` largest, become `other`."""
 OTHER, UNKNOWN = "other", "unknown"
 FAIRNESS_FIELDS = ("sex", "age_band")
 GAPS = ("auc", "calibration", "alert_rate", "false_positive_rate")
@@ -48,8 +48,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Gap:
-    """A group's measure minus that of the largest group. `calibration` is observed minus expected rate, group against
-    group: above zero the model underrates this group's risk more than the other's."""
+    """A group's measures minus those of the largest group. `calibration` is the difference of observed minus expected
+    rate: above zero the model underestimates this group's risk more than the other's."""
 
     field: str
     group: str
@@ -77,7 +77,7 @@ def profile_groups(plain: Sequences, field: str) -> NDArray[np.str_]:
 
 
 def gathered(panel: Panel, groups: NDArray[np.str_], least: int = LEAST_ROWS) -> NDArray[np.str_]:
-    """The group of each row of a panel, small groups put together as `other`."""
+    """The group of each row of a panel, with small groups merged into `other`."""
     names, place, counts = np.unique(groups[panel.users], return_inverse=True, return_counts=True)
     largest = np.sort(counts)[-MOST_GROUPS:]
     kept = counts >= max(least, int(largest[0]) if len(largest) else 0)

@@ -1,6 +1,6 @@
-"""Score thresholds for an alert budget: as many alerts per 1,000 users and month as people can look at.
+"""Score thresholds for an alert budget: the number of alerts per 1,000 users and month that people can handle.
 
-Pure arithmetic over scores that have already been computed; the alert policy itself is the worker's.
+Pure arithmetic over scores that have been computed. The alert policy itself is in `stream.alerts`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from model.bundle import Thresholds
 
 MONTH_MS = 30 * DAY_MS
 QUIET_MS = MONTH_MS
-"""Crossings of the same user closer than this are one alert: an alert stays open for about as long."""
+"""Crossings of one user within this time are one alert, since an alert stays open for about as long."""
 CANDIDATES = 400
 
 
@@ -35,15 +35,15 @@ def calls_alert(
 def months_observed(
     times_ms: NDArray[np.int64], users: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The users among rows sorted by user, and for how many months of 30 days each counts: the time between the first
-    and the last event, at least one month."""
+    """The users among rows sorted by user, and the months of 30 days for which each was observed: the time between the
+    first and the last event, at least one month."""
     first = np.flatnonzero(np.append(True, users[1:] != users[:-1])[: len(users)])
     last = np.append(first[1:], len(users)) - 1
     return users[first], np.maximum(times_ms[last] - times_ms[first], MONTH_MS) / MONTH_MS
 
 
 def candidate_thresholds(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distinct scores to try as thresholds, falling, ever closer to each other towards the highest."""
+    """Distinct scores to try as thresholds, falling, more densely near the highest."""
     ranks = 1.0 - np.geomspace(1e-5, 1.0, CANDIDATES)
     tried = np.quantile(scores, ranks).astype(np.float64) if len(scores) else np.array([1.0])
     falling: NDArray[np.float64] = np.unique(tried)[::-1]
@@ -74,7 +74,7 @@ def fit_thresholds(
     medium_budget, high_budget = budget
     if not 0 < high_budget <= medium_budget:
         raise ValueError(f"alert budget must be medium >= high > 0, got {budget}")
-    # From high to low: below some threshold the rate falls again, because a score that is always above never crosses.
+    # From high to low: below some threshold the rate falls again, since a score that is always above it never crosses.
     candidates = candidate_thresholds(scores)
     medium = high = min(1.0, float(candidates[0]) * 1.0001)
     for candidate in candidates:

@@ -1,1 +1,1 @@
-"""Explanation: what a user's score is made of, by scoring histories again."""
+"""Explains a user's score by scoring changed histories."""

@@ -1,8 +1,8 @@
 """Why one user's score is what it is, exactly: attention, what each recent event did, and what would lower the score.
 
-Pure: a bundle and the user's events in, figures out. No broker, no torch, nothing of the alert policy. Every question
-is answered by the served graphs on a changed history (`model.explanation.rescoring`), not by an approximation. What a
-worker says at an alert (`stream.scoring.explanation`) is an estimate of the same, made without the history.
+Pure: a bundle and the user's events in, figures out; no broker, no torch, no alert policy. Every figure comes from the
+served graphs on a changed history (`model.explanation.rescoring`), without approximation. The reasons of an alert
+(`stream.scoring.explanation`) are an estimate of the same, made without the history.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MOST_LEFT_OUT = 8
 
 @dataclass(frozen=True)
 class Influence:
-    """What one event did to the score.
+    """The influence of one event on the score.
 
     `position` is its place among the user's events. `attention` is its share of the attention over all the user's
-    events of its kind. `dropped` is the score had it not been; `normal` the score had it been the user's usual event of
-    its sort, None where no earlier event tells what is usual.
+    events of its kind. `dropped` is the score without it; `normal` the score with the user's usual event of its sort in
+    its place, None without earlier events.
     """
 
     position: int
@@ -60,7 +60,7 @@ class CounterfactualEvents:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of the score after the last of `events`, probabilities at the headline horizon throughout.
+    """Explanation of the score after the last of `events`; all scores are probabilities at the headline horizon.
 
     `scores` float32 `[n]` after each event. `attention` per kind float64 `[events of the kind]`: shares that sum to 1.
     `recent`, latest first; `causes`, lowest score first; `counterfactual` is None where the score is below the
@@ -107,7 +107,7 @@ def explain(
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """A user's history with the states it went through. `tail` is what came since before the recent events."""
+    """A user's history with the states after its events. `tail` is the history from the first recent event on."""
 
     bundle: Bundle
     events: Sequence[Event]
@@ -170,7 +170,8 @@ class _Scored:
         return sorted(found, key=lambda cause: cause.score)
 
     def counterfactual(self, threshold: float) -> CounterfactualEvents | None:
-        """Step by step, leave out the recent event without which the score is lowest, until it is low enough."""
+        """Leave out, one after another, the recent event without which the score is lowest, until it is below
+        `threshold`."""
         score = float(self.scores[-1])
         if score < threshold:
             return None
@@ -191,10 +192,10 @@ class _Scored:
         return {**self.tail, **{kind: self.tail[kind].without(np.array(each)) for kind, each in rows.items()}}
 
     def _usual(self, position: int) -> History | None:
-        """With the event as the user's earlier ones of its sort were; None where there are none.
+        """The history with the event replaced by a usual one of its sort; None without earlier events of its kind.
 
-        Events are of one sort when their kind and its first category (repaid or missed, what was bought) agree. Numbers
-        are medians, categories the most frequent; where the user has none of the sort, those of the whole kind.
+        Events are of one sort when their kind and its first category are equal. The usual event has the medians and the
+        most frequent categories of the user's earlier events of the sort, or of the whole kind if there are none.
         """
         kind = self.events[position].KIND
         branch, tail = self.whole[kind], self.tail[kind]

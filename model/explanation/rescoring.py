@@ -1,7 +1,7 @@
-"""Scores of histories that did not happen: changed events through the step graphs, many histories at once.
+"""Scores changed histories with the step graphs, many histories at once.
 
-Pure: a bundle and events in, scores out. The graphs are those of serving and batches do not change bits, so the score
-of an unchanged history is, bit for bit, the one that was published.
+Pure: a bundle and events in, scores out. The graphs are those of serving, and their results do not depend on the batch,
+so the score of an unchanged history is, bit for bit, the one that was published.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Branch:
     """One user's events of one kind as the step graph's inputs, rows in order of arrival.
 
     `numeric` float32 `[n, numeric inputs without time columns]`, `categorical` int64 `[n, categories]`, `times_ms`
-    int64 `[n]`. `state` is what earlier events left behind, float32 `[state width of the kind]`, None if there were
+    int64 `[n]`. `state` is the state after earlier events, float32 `[state width of the kind]`, None if there were
     none; `previous_ms` is the latest of their times, -1 if there were none.
     """
 
@@ -62,7 +62,7 @@ class Branch:
         )
 
     def since(self, rows: int, state: NDArray[np.float32]) -> Branch:
-        """What follows the first `rows` events, which left `state` behind."""
+        """The events after the first `rows`, after which the state is `state`."""
         before = self.times_ms[:rows]
         return replace(
             self,
@@ -86,8 +86,8 @@ class Branch:
 
 
 History = Mapping[Kind, Branch]
-"""One user's events by kind. Branches do not meet before the fusion, so that of their interleaving only the time of
-the latest event of each matters to the score after the last of them."""
+"""One user's events by kind. Branches are independent up to the fusion, so the score after the last event depends on
+their interleaving only through the time of the latest event of each."""
 
 
 def history_of(events: Sequence[Event], bundle: Bundle) -> dict[Kind, Branch]:
@@ -141,7 +141,7 @@ def final_states(bundle: Bundle, kind: Kind, branches: Sequence[Branch]) -> NDAr
 
 
 def _stepped(bundle: Bundle, kind: Kind, falling: Sequence[Branch], state: NDArray[np.float32]) -> NDArray[np.float32]:
-    """States after each branch, which stand in falling order of length, so that those not yet done come first."""
+    """States after each branch. The branches are in falling order of length: those with events left are the first."""
     lengths = np.array([len(branch) for branch in falling], dtype=np.int64)
     if not lengths.sum():
         return state
@@ -175,6 +175,6 @@ def trace(bundle: Bundle, branch: Branch) -> tuple[NDArray[np.float32], NDArray[
 
 
 def log_odds(probability: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Logarithm of p / (1 - p), with p kept a hair away from 0 and 1."""
+    """Logarithm of p / (1 - p), with p clipped to `SMALLEST_PROBABILITY` from 0 and 1."""
     clipped = np.clip(probability.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return np.asarray(np.log(clipped / (1 - clipped)))

@@ -1,1 +1,1 @@
-"""Outlook: how many of a portfolio will default, by period, from what is known today, and how such forecasts held."""
+"""Outlook: forecasts of how many users of a portfolio will default, by period, and their record in the past."""

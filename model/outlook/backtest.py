@@ -1,7 +1,7 @@
-"""Outlooks of the past, judged: at rolling origins, what each way of forecasting expected and what then came.
+"""Backtest of outlooks: the forecasts of each method at rolling origins, against the defaults that followed.
 
-Each forecast at an origin uses events before it alone, and its interval only the errors of outlooks that had come due
-by then. Scores come from a bundle that has seen neither these users nor this time; that is for the caller to see to.
+A forecast at an origin uses only events before it, and its interval only the errors of outlooks that had come due by
+then. The caller must take scores from a bundle that was trained without these users and this time.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ ENCODER_DECODER, LAST, MEAN_OF_THREE = "encoder–decoder", "last period", "mean
 WARM_UP_DAYS = 270
 """History before the first origin: three periods of the longest outlook for the naive mean."""
 OWN_HISTORY_DAYS = 540
-"""The same where the encoder–decoder has to learn from this history too: as much again for its examples' origins."""
+"""The same with the encoder–decoder, which is trained on this history too: its examples need origins of their own."""
 
 Forecast = Callable[[Presence, int, int], NDArray[np.float64]]
-"""From presence as known at a moment, the moment and the number of users at risk, to cases per coming period."""
+"""A forecast: from presence as known at a moment, the moment and the number of users at risk, to cases per period."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One forecast of one method: what it expected, its intervals by confidence, what came."""
+    """One forecast of one method: expected cases, intervals by confidence, and observed cases."""
 
     method: str
     origin: str
@@ -212,7 +212,7 @@ class _Books:
         return self._books[at_ms]
 
     def rate(self, at_ms: int, days: int, periods: int) -> float:
-        """Cases to be expected if the present book fares as the books of the last `periods` periods of `days` did."""
+        """Expected cases if the rate of the last `periods` periods of `days` holds for the present book."""
         rates = []
         for back in range(1, periods + 1):
             book = self.at(at_ms - back * days * DAY_MS)
@@ -221,7 +221,7 @@ class _Books:
 
 
 def known_presence(sequences: Sequences, truth: Truth, at_ms: int, stale_days: float) -> Presence:
-    """Presence as known at a moment: who was seen lately is still there, later defaults are not known."""
+    """Presence as known at a moment: users seen within `stale_days` are present, later defaults are not known."""
     counts = sequences.events_before(at_ms)
     users = np.flatnonzero(counts > 0)
     starts = sequences.merged_starts[users]

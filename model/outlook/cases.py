@@ -1,6 +1,6 @@
-"""New cases of a portfolio over time, as counts: what forecasts of the number alone are made from.
+"""New cases of default in a portfolio over time, as counts: the input of forecasts that use no scores.
 
-A portfolio is known here by three moments of each user only: first seen, last seen, default. Pure numpy.
+Uses three times of each user only: first event, last event, default date. Pure numpy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PERIOD_MS = PERIOD_DAYS * DAY_MS
 
 @dataclass(frozen=True)
 class Presence:
-    """Per user, int64 `[users]` in ms: first and last event, and default (`NEVER_MS` if none is known)."""
+    """Per user, int64 `[users]` in ms: first and last event, and default date (`NEVER_MS` if none is known)."""
 
     first_ms: NDArray[np.int64]
     last_ms: NDArray[np.int64]
@@ -33,13 +33,13 @@ class Presence:
         return Presence(self.first_ms[users], self.last_ms[users], self.default_date_ms[users])
 
     def known_at(self, at_ms: int) -> Presence:
-        """As it was known at a moment: of users seen by then, without what came later."""
+        """Presence as it was known at a moment: of users seen by then, without later events and defaults."""
         seen = self.of(np.flatnonzero(self.first_ms < at_ms))
         default_date_ms = np.where(seen.default_date_ms < at_ms, seen.default_date_ms, NEVER_MS)
         return Presence(seen.first_ms, np.minimum(seen.last_ms, at_ms), default_date_ms)
 
     def at_risk(self, at_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many users were there and without default at each of `at_ms`, int64 `[moments]`."""
+        """How many users were present and not in default at each of `at_ms`, int64 `[moments]`."""
         joined = np.searchsorted(np.sort(self.first_ms), at_ms, side="left")
         left = np.searchsorted(np.sort(np.minimum(self.last_ms, self.default_date_ms)), at_ms, side="left")
         return joined - left

@@ -1,7 +1,7 @@
-"""Encoder–decoder forecast of the number of new cases: what the sum of scores is measured against. Needs PyTorch.
+"""Encoder–decoder forecast of the number of new cases, for comparison with the sum of scores. Needs PyTorch.
 
-A GRU reads the case rates of the last periods, another writes those of the coming ones (Cho et al. 2014; Sutskever et
-al. 2014). It sees counts alone, no borrower. It is never served.
+A GRU reads the case rates of the last periods, another gives those of the coming ones (Cho et al. 2014; Sutskever et
+al. 2014). It uses counts only and is never served.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from events.columns import DAY_MS
 from model.outlook.cases import PERIOD_MS, Presence
 
 PAST_PERIODS = 18
-"""Half a year of ten-day periods, from which the next nine are written."""
+"""Half a year of ten-day periods, from which the next nine are forecast."""
 FUTURE_PERIODS = 9
 SAMPLES, VALIDATION_SAMPLES = 4_000, 600
 LEAST_USERS = 300
@@ -58,7 +58,7 @@ class EncoderDecoder(nn.Module):
         written = []
         for period in range(season.shape[1]):
             hidden = self.decoder(torch.cat([previous, season[:, period]], 1), hidden)
-            # The mean of the past is the obvious forecast; the network learns what to change about it.
+            # The network learns a correction of the mean of the past.
             log_rate = level + self.rate(hidden)
             previous = torch.exp(log_rate)
             written.append(log_rate)
@@ -80,9 +80,9 @@ class CaseForecast:
 
 
 def fit_forecast(history: Presence, until_ms: int, bars: Progress, seed: int = 0) -> CaseForecast:
-    """Train on random parts of a portfolio at random origins; the last tenth of the origins tells when to stop.
+    """Train on random parts of a portfolio at random origins; the last tenth of the origins is for early stopping.
 
-    `until_ms` is the end of what may be known. Raises `ValueError` for a history too short to cut an example from.
+    Nothing from `until_ms` on is used. Raises `ValueError` for a history too short for an example.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)

@@ -1,8 +1,8 @@
-"""How many borrowers will newly become seriously delinquent: the sum of their calibrated scores, with an interval.
+"""How many borrowers will newly default: the sum of their calibrated scores, with an interval.
 
-The interval holds two things that a sum of probabilities leaves out: chance (each borrower does or does not), and that
-the scores of a time are wrong together, by as much as past outlooks were. Needs numpy alone; reads scores that have
-been computed.
+The interval covers two errors of a sum of probabilities: chance, since each borrower defaults or does not, and the
+error that all scores of a time share, estimated from past outlooks. Needs numpy alone; takes scores that have been
+computed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from model.histories.sequences import Sequences
 
 OUTLOOK_DAYS = (30, 60, 90)
 STALE_DAYS = 60.0
-"""A borrower whose latest score is older is taken to have left: who still owes has a bill each month."""
+"""A borrower whose latest score is older is assumed to have left, since an active one has a bill each month."""
 CONFIDENCES = (0.8, 0.95)
 LEAST_ORIGINS = 3
-"""Past outlooks that it takes to say how far off they were."""
+"""Past outlooks needed to estimate their error."""
 PRIOR_CASES = 10.0
 RECENT_ORIGINS = 6
-"""Past outlooks that set the next one right: half a year of them, since what was off before may have changed."""
+"""Past outlooks by which the next one is corrected: half a year of them, since older errors may no longer hold."""
 DRAWS = 4_000
 GROUPS = 200
 _SUREST = 1 - 1e-9
@@ -46,7 +46,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Judged:
-    """A past outlook: expected cases, the variance of their number if scores were right, and what came."""
+    """A past outlook: expected cases, the variance of their number if scores were right, and observed cases."""
 
     expected: float
     variance: float
@@ -57,8 +57,8 @@ class Judged:
 class Outlook:
     """Expected new cases of `users` within `horizon_days`, with intervals by confidence (in percent).
 
-    `expected` is the sum of chances set right by past outlooks, `sum_of_scores` that of the scores as they are.
-    `dispersion` is the relative error that all scores of a time have in common, None where too few past outlooks tell.
+    `expected` is the sum of the chances as corrected by past outlooks, `sum_of_scores` that of the uncorrected scores.
+    `dispersion` is the relative error that all scores of a time share, None with too few past outlooks.
     """
 
     segment: str
@@ -101,8 +101,8 @@ def within(book: Book, horizons_days: Sequence[int], days: float) -> NDArray[np.
 
 
 def judged(chances: NDArray[np.float64], came: NDArray[np.bool_]) -> Judged:
-    """A past outlook of users with `chances`, of whom `came` had a default; the variance is the Poisson binomial's,
-    Σ p(1 - p)."""
+    """A past outlook of users with `chances`, of whom those in `came` defaulted; the variance is the Poisson
+    binomial's, Σ p(1 - p)."""
     return Judged(float(chances.sum()), float((chances * (1 - chances)).sum()), int(came.sum()))
 
 
@@ -120,12 +120,12 @@ def dispersion(past: Sequence[Judged]) -> float | None:
 
 
 class TrackRecord:
-    """Outlooks of the past, in order of time, and what those that have come due say about the next.
+    """Outlooks of the past, in order of time, and the correction of the next one by those that have come due.
 
-    Scores are calibrated over events, and an outlook counts users, whose latest score may be some silent days old:
-    their sum can be off though the scores are right. So each part of the horizon (to 30, 60, 90 days) has a factor on
-    its hazard: defaults that came in it over those expected, in the last `RECENT_ORIGINS` outlooks that have come due,
-    both plus `PRIOR_CASES`, so that a handful of cases does not move it far.
+    Scores are calibrated over events, but an outlook sums over users, whose latest score may be some days old, so the
+    sum can be biased although the scores are right. Each part of the horizon (to 30, 60, 90 days) therefore has a
+    factor on its hazard: observed over expected defaults in the last `RECENT_ORIGINS` outlooks that have come due, with
+    `PRIOR_CASES` added to both, so that a few cases change it little.
     """
 
     def __init__(self, horizons_days: Sequence[int]) -> None:
@@ -135,7 +135,7 @@ class TrackRecord:
         self._judged: list[dict[int, Judged]] = []
 
     def add(self, book: Book, default_date_ms: NDArray[np.int64]) -> None:
-        """A past book and its users' defaults (int64 `[n]`, ms); what came is used only from when it had come due."""
+        """Add a past book and its users' default dates (int64 `[n]`, ms); they are used only once it has come due."""
         raw = np.stack([within(book, self._horizons_days, days) for days in OUTLOOK_DAYS])
         came = np.stack([default_date_ms < book.at_ms + days * DAY_MS for days in OUTLOOK_DAYS])
         self._judged.append(
@@ -157,7 +157,7 @@ class TrackRecord:
         return found
 
     def chances(self, book: Book) -> dict[int, NDArray[np.float64]]:
-        """Each user's chance by horizon, float64 `[n]`, set right by what had come due at the book's moment."""
+        """Each user's chance by horizon, float64 `[n]`, corrected by the outlooks that had come due by then."""
         found = {}
         accrued, before = np.zeros(len(book.users)), np.zeros(len(book.users))
         for factor, days in zip(self.factors(book.at_ms), OUTLOOK_DAYS, strict=True):
@@ -168,14 +168,14 @@ class TrackRecord:
         return found
 
     def due(self, days: int, at_ms: int) -> list[Judged]:
-        """The outlooks of a horizon that have come due, as they were set right at the time."""
+        """The outlooks of a horizon that have come due, as corrected at their time."""
         return [each[days] for at, each in zip(self._at_ms, self._judged, strict=True) if at + days * DAY_MS <= at_ms]
 
 
 def outlook(
     segment: str, horizon_days: int, scores: NDArray[np.float64], chances: NDArray[np.float64], shared: float | None
 ) -> Outlook:
-    """Expected cases of users with `chances`, whose scores as they are say `scores`; see `case_intervals`."""
+    """The outlook of users with corrected `chances` and uncorrected `scores`; see `case_intervals`."""
     return Outlook(
         segment=segment,
         horizon_days=horizon_days,
