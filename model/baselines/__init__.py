@@ -1,4 +1,4 @@
-"""Challengers: what a lender would build without a sequence model, each with a small file of its own.
+"""Challengers: models and rules that a lender would use without a sequence model, one file each.
 
 Serving imports nothing of this; the libraries are in the `train` extra and imported when a challenger is made or
 fitted.

@@ -1,6 +1,6 @@
-"""Days past due as a collector would keep them: what lenders report, carried on by the calendar until it is paid.
+"""Days past due from repayment events: the reported number, which grows with each day until the instalment is paid.
 
-Accounting of repayment events alone; a rule and a feature, no model.
+Uses repayment events only. Serves as a rule and as a feature of other challengers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from events.instalments import PAID_IN_FULL
 from model.baselines.timeline import Floats, Timeline
 
 INSTALMENT_DAYS = 30.4
-"""Mean time between instalments: when the oldest unpaid one is settled, the next is about this much younger."""
+"""Mean days between instalments: when the oldest unpaid one is paid, the next has so many fewer days past due."""
 
 
 def overdue_days(timeline: Timeline) -> Floats:

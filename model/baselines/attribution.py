@@ -1,4 +1,4 @@
-"""Pictures of what boosted trees go by: SHAP values as a summary over many rows and as a waterfall of one.
+"""Pictures of the SHAP values of boosted trees: a summary over many rows and a waterfall of one.
 
 Lundberg and Lee (2017), "A Unified Approach to Interpreting Model Predictions". LightGBM computes the values itself.
 """

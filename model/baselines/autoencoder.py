@@ -1,6 +1,6 @@
-"""Autoencoder: how badly a narrow network that has seen only the well-behaved can copy a row.
+"""Autoencoder: the reconstruction error of a network trained only on rows that no default followed.
 
-Labels choose its training rows and nothing else, so the score is an anomaly, not a probability.
+Labels are used only to choose the training rows, so the score is a measure of anomaly, not a probability.
 """
 
 from __future__ import annotations

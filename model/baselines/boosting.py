@@ -1,6 +1,6 @@
 """Gradient boosted trees on window features: LightGBM, its settings searched by Optuna on the validation part.
 
-Two ways with rare defaults: class weights, or SMOTE on training rows (`model.baselines.oversampling`).
+Rare defaults are balanced by class weights, or by SMOTE on training rows (`model.baselines.oversampling`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Boosting(Tabular):
     def _learn(self, lesson: Lesson) -> None:
         fitted, judged = apart(lesson)
         settings, rounds, searched = self._search(lesson, fitted, judged)
-        # As the settings were chosen, so is the calibration: by users whom the trees had not met.
+        # Calibrated, as the settings were chosen, on users that the trees were not fitted to.
         logits = self._logits(lesson.validation.values[judged])
         self._platt = Platt.fit(logits, lesson.validation_happened[judged])
         random = np.random.default_rng(lesson.seed)
@@ -105,7 +105,7 @@ class Boosting(Tabular):
         settings: dict[str, Any] = {
             "num_leaves": trial.suggest_int("num_leaves", 4, 64, log=True),
             "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.1, log=True),
-            # A leaf of a few rows can be one user, known by income and limit to the cent; users are what counts.
+            # A leaf of a few rows can be one user, identified by exact income and limit: so a least number of rows.
             "leaf_users": trial.suggest_int("leaf_users", 5, 300, log=True),
             "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
             "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
@@ -130,8 +130,9 @@ class Boosting(Tabular):
         """Trees on the `fitted` rows of the training part: `rounds` of them, or as many as lower the loss of the
         `judged` rows of the validation part.
 
-        The loss is steadier than the AUC of a small part: by AUC, Taiwan stopped after 7 rounds. Validation defaults
-        get the weight that makes them as frequent as balancing made training defaults; else the loss would punish it.
+        The loss varies less than the AUC of a small part, by which training on Taiwan stopped after 7 rounds.
+        Validation defaults get the weight that makes them as frequent as in the balanced training rows, so that the
+        losses are comparable.
         """
         import lightgbm
 
@@ -169,9 +170,9 @@ class Boosting(Tabular):
 def apart(lesson: Lesson) -> tuple[Flags, Flags]:
     """Training rows to fit and validation rows to judge by while searching, bool each, of different users.
 
-    Split by time, validation rows are of the users of training, and whoever remembers users looks best; the test has
-    users of its own. So a third of the users is left out of the fit, and they alone judge it. Everything is taken where
-    the parts have no user in common, or those left out do not show both outcomes.
+    In a split by time the validation rows are of the training users, which favours trees that recognise users, while
+    the test part has other users. So a third of the users is left out of the fit, and only they judge it. All rows are
+    used where the parts have no user in common, or the users left out lack one of the outcomes.
     """
     everything = np.ones_like(lesson.happened), np.ones_like(lesson.validation_happened)
     users = np.unique(lesson.users)

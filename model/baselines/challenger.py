@@ -1,5 +1,5 @@
-"""What all challengers have in common: how events are walked through, and, for models on window features, how they are
-fitted, calibrated and measured. Knows no particular model.
+"""Base classes of the challengers: scoring of events, and fitting, calibration and cost of models on window features.
+Must not depend on a particular model.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ChallengerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model on window features learns from: training rows to fit, validation rows to stop and choose by.
+    """Input of a model on window features: training rows to fit, validation rows for stopping and choosing settings.
 
-    `users` and `validation_users` int64 are the rows' users: split by time, both parts are of the same ones.
+    `users` and `validation_users` int64 are the rows' users; in a split by time both parts have the same users.
     """
 
     train: Features

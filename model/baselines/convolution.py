@@ -1,6 +1,4 @@
-"""1-D convolutional network over the latest events as they are, without windows: what a sequence model without memory
-can do.
-"""
+"""1-D convolutional network over the latest events, without window features: a sequence model without memory."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 EVENTS = 63
-"""Events that a score sees: causal kernels of 3 at dilations 1, 2, 4, 8 and 16 reach 2 · 31 + 1 back."""
+"""Events that a score depends on: causal kernels of 3 at dilations 1, 2, 4, 8 and 16 reach 2 · 31 + 1 events back."""
 BATCH_EVENTS = 4_000
 LEAST_BATCHES = 10
-"""A step learns from users with about this many events in all, an epoch has at least so many steps."""
+"""Least number of steps in an epoch, whatever the events per step."""
 EVENTS_PER_CHUNK = 20_000
 
 

@@ -1,7 +1,7 @@
-"""What a challenger would cost in a stream: microseconds per event and bytes per user, in the form described here.
+"""Cost of a challenger if it were served: microseconds per event and bytes per user.
 
-The form: a worker keeps each user's recent events, and on every event computes all windows anew from them and scores
-one row. Measured over a batch of different users, as the served models are, on one thread.
+Assumes a worker that keeps each user's recent events, and on every event computes all window features from them and
+scores one row. Measured over a batch of different users, as for the served models, on one thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Window features as dense, standardised inputs for models that know neither missing values nor categories.
+"""Window features as dense, standardised inputs for models that cannot take missing values or categories.
 
-Everything that is learnt here is learnt from training rows.
+Means, deviations and categories come from training rows only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The network of `model.baselines.convolution`. Needs PyTorch; knows nothing of events."""
+"""The network of `model.baselines.convolution`. Needs PyTorch; takes tensors, not events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DilatedNetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 3, dilation=dilation) for dilation in DILATIONS)
         self.dropout = nn.Dropout(DROPOUT)
         self.output = nn.Linear(CHANNELS, 1)
-        # Open at the base rate of defaults: else the first epochs only learn that they are rare.
+        # Start at the base rate of defaults; otherwise the first epochs only learn that they are rare.
         nn.init.constant_(self.output.bias, float(np.log(rate / (1 - rate))))
 
     def forward(self, events: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""Rows that a challenger may learn from: events of one part of a problem, with the outcome known when that part ended.
-Nothing here looks at another part or at the whole truth.
+"""Rows that a challenger is trained on: events of one part of a problem, with the outcome known when that part ended.
+Must not use another part or the whole truth.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def examples_of(problem: Problem, part: Part, most: int = MOST_ROWS) -> Examples
     """Examples of a part: every judged event whose outcome at the headline horizon is known, or each client's last one.
 
     Where the task is `label`, a client gives one row, their last event, and its outcome is the source's verdict. Of
-    more than `most` rows a seeded sample is taken, blind to the outcome: rates of defaults stay what they are.
+    more than `most` rows a seeded sample is taken, regardless of the outcome, so that the rate of default is kept.
     """
     rows, happened = _labelled(problem, part) if problem.task == "label" else _matured(problem, part)
     if len(rows) > most:

@@ -1,5 +1,5 @@
-"""One table: served models, challengers and the oracle trained and judged on the same problem.
+"""Comparison of models: served models, challengers and the oracle, trained and judged on the same problems.
 
-`problem` says what is to be learnt and judged, `candidate` what takes part, `folds` makes problems of sources, `roster`
-knows who takes part, `figures` measures, `report` writes down. Serving imports nothing of this.
+`problem` defines what is learnt and judged, `candidate` the protocol of a model, `folds` the problems of each source,
+`roster` the candidates by name, `figures` the measures, `report` the result. Serving imports nothing of this package.
 """

@@ -1,6 +1,6 @@
 """A problem: histories, the parts to learn from and to be judged on, and the truth, the same for every candidate.
 
-Holds data and derives nothing that a model could learn from; must import neither torch nor any candidate.
+Holds data and computes no features; must import neither torch nor any candidate.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ class Problem:
     validation and test with the truth as it was known when each ended. A candidate may learn from `parts.train`, stop
     and calibrate on `parts.validation`, and nothing else: `truth`, `outcomes` and `labels` of other users are for
     judging. `labels` int8 `[U]` is the source's own verdict, -1 where there is none. `headline_days` is one of
-    `horizons_days`. `dataset` is for the oracle only. `judged` bool `[N]` marks the events that count in judging where
-    not all do ("only while current"): others are history that a candidate reads, but neither
-    learns from nor is judged on.
+    `horizons_days`. `dataset` is for the oracle only. `judged` bool `[N]` marks the events that the source judges, None
+    where it judges all: a candidate reads the others as history, but they are no examples.
     """
 
     name: str

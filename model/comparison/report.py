@@ -1,6 +1,6 @@
-"""Runs a comparison and writes it down: every setting of a source, every candidate, one table each.
+"""Runs a comparison and makes its report: every setting of a source, every candidate, one table per setting.
 
-The report holds plain values, for JSON; `model.comparison.page` turns it into a document.
+The report holds plain values for JSON; `model.comparison.page` turns it into a document.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESAMPLES = 200
 
 
 class ComparisonError(RuntimeError):
-    """There is nothing to compare; the message says why and what to do."""
+    """No comparison is possible; the message says why and what to do."""
 
 
 def compare(
@@ -127,7 +127,7 @@ def _trials(
 
 
 def _tell(progress: Progress, setting: Setting, problem: Problem, trial: Trial, seconds: float) -> None:
-    """One plain line: bars show nothing in a log file, where a long comparison would say nothing for hours."""
+    """Print one plain line per trial, since progress bars do not show in a log file."""
     auc = validation_auc([problem], [trial])
     shown = "unknown" if auc is None else f"{auc:.4f}"
     line = f"{setting.name}, {problem.name}, {trial.name}: {seconds:.0f} s, validation AUC {shown}"
@@ -140,7 +140,7 @@ def _remove(progress: Progress, tasks: Sequence[TaskID]) -> None:
 
 
 def _best_served(problems: Sequence[Problem], trials: Mapping[str, Sequence[Trial]]) -> str | None:
-    """The served model that validation likes best; the test part has no say in who stands for all."""
+    """The served model with the best validation AUC, which represents all served models; the test part is not used."""
     served = {
         name: validation_auc(problems, of_candidate) or 0.0
         for name, of_candidate in trials.items()

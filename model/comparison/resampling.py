@@ -24,7 +24,7 @@ Weights = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure, and the interval that holds it with 95 % confidence; None where it cannot be had."""
+    """A figure and its 95 % confidence interval; None where it is not defined."""
 
     point: float | None
     low: float | None

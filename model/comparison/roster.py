@@ -1,4 +1,5 @@
-"""Who takes part, by name. Nothing is imported until it is asked for: challengers bring libraries of their own."""
+"""The candidates by name. A candidate is imported only when it is chosen, since challengers need libraries of their
+own."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ ORACLE_SOURCES = frozenset({"simulator"})
 
 
 class RosterError(ValueError):
-    """A name is no candidate's; the message lists those that are."""
+    """No candidate has the name; the message lists those that exist."""
 
 
 def roster(source: str, epochs: int, weight_decay: float = 0.0, threads: int = 1) -> dict[str, Constructor]:

@@ -1,6 +1,6 @@
-"""Segments of events, so that a figure of the whole cannot hide a part that is served badly.
+"""Segments of events, by which the figures of a comparison are broken down.
 
-From what was known at the event; the truth has no part in it.
+Segments use what was known at the event, never the truth.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _by_product(sequences: Sequences) -> Segments:
 
 
 def _by_quarter(sequences: Sequences) -> Segments:
-    """Quarter of the year in which the event came: what follows on a shock is not ranked as what came before it."""
+    """Quarter of the year of the event: ranking may differ before and after a shock to the economy."""
     quarter = sequences.times_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) // 3
     first, last = (int(quarter.min()), int(quarter.max())) if len(quarter) else (0, 0)
     names = tuple(f"{1970 + each // 4} Q{each % 4 + 1}" for each in range(first, last + 1))

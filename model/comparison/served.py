@@ -1,6 +1,6 @@
-"""A model that runs in the stream: trained as `foreshock train` does, exported, and scored through its bundle.
+"""The candidates that can be served: trained as `foreshock train` does, exported, and scored by their bundles.
 
-Scores and costs come from the exported graphs, never from PyTorch, so the table shows what is served.
+Scores and costs come from the exported graphs, never from PyTorch.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Served:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What, beside the problem, decides the weights."""
+        """All that the weights depend on beside the problem."""
         return {
             "architecture": self._architecture.as_manifest(),
             "epochs": self._epochs,
@@ -60,12 +60,12 @@ class Served:
         }
 
     def settings_on(self, problem: Problem) -> Mapping[str, Any]:
-        """What the problem's source adds to `settings`; nothing where it is trained as others are."""
+        """Settings from the recipe of the problem's source, in addition to `settings`; empty without a recipe."""
         return recipe_of(problem.dataset).as_settings()
 
     @property
     def us_per_event(self) -> float | None:
-        """Of the step graphs and the score graph, kinds as they come, in batches of `ROWS_PER_BATCH` on one thread."""
+        """Cost of the step graphs and the score graph on one thread, in batches of `ROWS_PER_BATCH` of all kinds."""
         return self._us_per_event
 
     @property
@@ -74,7 +74,7 @@ class Served:
         return None if self._bundle is None else self._bundle.state_width * FLOAT_BYTES
 
     def trainer(self, problem: Problem) -> Trainer:
-        """What trains this model on the problem, its weights still as the seed draws them."""
+        """The trainer of this model on the problem, with the random initial weights of the seed."""
         import torch
 
         from model.training.preparation import prepare
@@ -167,7 +167,7 @@ def microseconds_per_event(bundle: Bundle, sequences: Sequences, users: NDArray[
             of_kind = sequences.starts[kind][owner[mine]] + sequences.latest[mine, position] - 1
             state = np.zeros((len(mine), bundle.state_slices[kind].stop - bundle.state_slices[kind].start), np.float32)
             if len(mine):
-                # From a state that has seen an event: arithmetic on zeros alone may be faster than life.
+                # From a state after an event: arithmetic on zeros may be faster than in serving.
                 numeric, categorical = sequences.numeric[kind][of_kind], sequences.categorical[kind][of_kind]
                 state, _ = bundle.step(kind, numeric, categorical, state)
                 parts.append((kind, numeric, categorical, state))

@@ -1,4 +1,4 @@
-"""What the figures of a source were to reach, and whether they did. Set before the figures; nothing here is tuned."""
+"""Targets for the figures of a source, and whether they are met. They were set before the figures were known."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from model.comparison.resampling import interval
 LIGHTGBM = "lightgbm"
 RULE = "30-days-past-due"
 ORACLE = "oracle"
-"""The simulator's true hazard: it reads what no event shows."""
+"""The simulator's true hazard, from its latent state, which no event shows."""
 ATTAINABLE = "attainable"
-"""The simulator's hazard as far as events tell of it."""
+"""The simulator's hazard given the events."""
 DEFAULT = "lstm-attention"
 COST_FACTOR = 1.5
 
@@ -27,10 +27,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Standing:
-    """The figures that targets are taken from: of each candidate by name, and which served model stands for all.
-
-    `best` was chosen on validation.
-    """
+    """The figures that targets are about: of each candidate by name; `best` is the best served model by validation."""
 
     figures: Mapping[str, Figures]
     best: str
@@ -40,7 +37,7 @@ class Standing:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What the words of a target stand for."""
+        """The candidates that the words of a target refer to."""
         return {
             "best": self.best,
             "lightgbm": LIGHTGBM,

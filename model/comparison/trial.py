@@ -1,6 +1,5 @@
-"""A trial: one candidate fitted to one problem, its scores kept in a folder, so that a stopped comparison goes on.
-
-Knows nothing of how scores are judged.
+"""A trial: one candidate fitted to one problem. Its scores are kept in a folder, so that a stopped comparison can be
+continued. Must not depend on how scores are judged.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from model.comparison.problem import Problem
 from model.evaluation.playback import merged_rows
 
 LEAK_CHECK_USERS = 20
-"""Test users whose future is changed after each fit, to see that scores of their past stay as they are."""
+"""Test users whose later events are changed after each fit, to check that their earlier scores do not change."""
 SCORES_FILE = "scores.npz"
 RECORD_FILE = "trial.json"
 
@@ -101,8 +100,8 @@ def run_trial(candidate: Candidate, problem: Problem, folder: Path, progress: Pr
     candidate.fit(problem, own, progress)
     seconds = round(time.monotonic() - started, 1)
     if candidate.kind != "oracle":
-        # An oracle knows the process: it reads the simulator, not the events, so another future changes nothing that it
-        # is asked, and what it believes of one user depends a little on who else is asked for.
+        # An oracle reads the simulator, not the events, so changed events do not change its scores; and its estimate
+        # for one user depends slightly on the other users that are asked for.
         _check_blind(candidate, problem)
     scores = candidate.score(problem, users)
     horizons = candidate.score_horizons(problem, users) if isinstance(candidate, ScoresHorizons) else None
@@ -146,7 +145,7 @@ def _key(candidate: Candidate, problem: Problem) -> str:
 
 
 def _check_blind(candidate: Candidate, problem: Problem) -> None:
-    """On the test users with most events, all of it otherwise after the middle of their events."""
+    """Check the test users with most events, with everything changed after the middle of their events."""
     test = problem.parts.test
     if not len(test.users):
         return
