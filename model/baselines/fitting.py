@@ -1,4 +1,4 @@
-"""Fits a small PyTorch network in mini-batches until validation stops improving. One thread; knows no network."""
+"""Fits a small PyTorch network in mini-batches until validation stops improving, on one thread."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.progress import Progress
 LEARNING_RATE = 1e-3
 GRADIENT_NORM = 1.0
 ROWS_MULTIPLE = 32
-"""Rows go through a network in multiples of so many: a product of matrices takes the rows left over by another way, and
-a row's last bits would depend on how many there are."""
+"""Rows are padded to multiples of so many: a matrix product computes the remaining rows differently, so that the last
+bits of a row's result would depend on the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def fit_network(
 
 
 def outputs_of(network: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a network of one input row per example makes of `inputs` `[rows, width]`, float32 `[rows, …]`.
+    """Outputs of a network for `inputs` `[rows, width]`, float32 `[rows, …]`.
 
-    A row's outputs are the same, to the last bit, whatever rows go with it.
+    A row's outputs are the same, to the last bit, whatever the other rows.
     """
     padded = np.pad(inputs, ((0, -len(inputs) % ROWS_MULTIPLE), (0, 0)))
     with torch.no_grad(), one_thread():
@@ -77,7 +77,7 @@ def outputs_of(network: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keeps PyTorch to one thread meanwhile: for figures that compare, and results that repeat."""
+    """Limits PyTorch to one thread, so that times are comparable and results repeatable."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

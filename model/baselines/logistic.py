@@ -1,4 +1,4 @@
-"""Logistic regression on window features: the score card that most lenders would build first."""
+"""Logistic regression on window features, the usual form of a score card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Logistic(Tabular):
         for inverse in INVERSE_PENALTIES:
             model = LogisticRegression(C=inverse, max_iter=MOST_ITERATIONS)
             with warnings.catch_warnings():
-                # Stopped early is a little more regular, and validation decides anyway.
+                # A fit that is stopped early is slightly more regularised; validation chooses among all fits.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(train, lesson.happened)
             weights, intercept = model.coef_[0].astype(np.float64), float(model.intercept_[0])

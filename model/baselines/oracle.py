@@ -1,7 +1,7 @@
-"""Oracles: what the simulator itself says of the hazard. They know the process, learn nothing, and bound every model.
+"""Oracles: hazards that the simulator computes. They know the process and learn nothing; they bound every model.
 
-`oracle` reads the latent truth, the most that anyone can reach. `attainable` reads what shows, but knows how it comes
-about: the most that events can tell.
+`oracle` uses the latent truth and bounds any prediction. `attainable` uses the events and the simulator's parameters
+and bounds any prediction from events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Hazards: TypeAlias = Callable[
     NDArray[np.float64],
 ]
 """Probability of default within a horizon (days) of each user at each time (ms), both `[n]`: float64 `[n]`, NaN where
-the user is not at risk. The last argument is told the share done."""
+the user is not at risk. The last argument is called with the share done."""
 
 VALIDATION_USERS = 2_000
 """Validation users that an oracle which samples them is asked for."""
@@ -42,14 +42,14 @@ def latent_hazards(
 def told_hazards(
     simulator: Simulator, user_ids: Sequence[str], times_ms: NDArray[np.int64], horizon_days: int, advance: Advance
 ) -> NDArray[np.float64]:
-    """`Hazards` as far as events tell of them."""
+    """`Hazards` given the events."""
     return attainable_hazards(simulator, user_ids, times_ms, horizon_days, progress=advance)
 
 
 class Oracle:
-    """A `Candidate` that passes on hazards. They are shares of simulated futures and carry their sampling noise.
+    """A `Candidate` whose scores are hazards. They are shares of simulated futures and have sampling noise.
 
-    It scores what is judged, the examples of validation and test, and nothing else: futures cost milliseconds each day.
+    It scores only the examples of validation and test, since futures cost milliseconds per user and day.
     With `validation_users` it is asked for a seeded sample of so many of the validation part, which only sets
     thresholds. At examples where a borrower is not at risk, because they left, it scores 0.
     """
@@ -67,11 +67,11 @@ class Oracle:
 
     @property
     def settings(self) -> dict[str, int | None]:
-        """What, beside the problem, decides the scores."""
+        """All that the scores depend on beside the problem."""
         return {"validation_users": self._validation_users}
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
-        """Nothing to learn. Raises `ChallengerError` for data whose hazards nobody knows."""
+        """Learns nothing. Raises `ChallengerError` for data that is not simulated."""
         self._simulator(problem)
         self._progress = progress
 

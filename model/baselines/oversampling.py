@@ -1,7 +1,7 @@
-"""SMOTE: synthetic defaults between real ones, made of the rows it is given and no others.
+"""SMOTE: synthetic defaults between real ones, made only of the rows that are passed in.
 
-Chawla et al. (2002), "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 16. Libraries' versions refuse missing
-values, and filling them in first would mark every synthetic row by having none; here a missing value stays missing.
+Chawla et al. (2002), "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 16. Library versions refuse missing
+values, and filling them in first would make synthetic rows recognisable; here a missing value stays missing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def smote(
 
     Each lies at a random point between a default and one of its `NEIGHBOURS` nearest defaults, by the distance of
     standardised quantities (missing as the mean). Where either value is missing, and in the columns `categorical`, it
-    has the base row's. No synthetic rows when there are fewer than two defaults or enough of them.
+    has the base row's value. No synthetic rows with fewer than two defaults, or with enough of them.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -57,7 +57,7 @@ def smote(
         return Oversampled(values, happened, values[:0], nobody, nobody)
     near = min(NEIGHBOURS, len(defaulted) - 1)
     found = NearestNeighbors(n_neighbors=near).fit(_standardised(values[defaulted], categorical))
-    neighbours = found.kneighbors(return_distance=False)  # without a query, a row is no neighbour of itself
+    neighbours = found.kneighbors(return_distance=False)  # without a query, a row is not its own neighbour
     base = random.integers(0, len(defaulted), wanted)
     neighbour = neighbours[base, random.integers(0, near, wanted)]
     share = random.random((wanted, 1), dtype=np.float32)

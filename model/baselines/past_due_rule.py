@@ -1,4 +1,4 @@
-"""The rule that regulators know as the backstop: a borrower 30 days past due is in trouble."""
+"""The regulators' backstop: a borrower 30 days past due has a significant increase in credit risk."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from model.histories.sequences import Sequences
 
 
 class PastDueRule(Challenger):
-    """The score is the days past due, so that an alert budget can pick the worst; the rule alone alerts at `alert_at`.
+    """The score is the days past due, so that a threshold for an alert budget exists; the rule alerts at `alert_at`.
 
-    A stream keeps two numbers per user: days past due, and when they were last brought up to date.
+    In a stream it would keep two numbers per user: days past due, and the time of their last update.
     """
 
     name = "30-days-past-due"

@@ -1,5 +1,5 @@
-"""The PD-doubling rule: a probability of default twice the one at origination, IFRS 9's significant increase in credit
-risk as many lenders operate it.
+"""The PD-doubling rule: a probability of default (PD) twice the one at origination, a common definition of the
+significant increase in credit risk of IFRS 9.
 """
 
 from __future__ import annotations

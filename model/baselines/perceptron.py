@@ -55,7 +55,7 @@ class Perceptron(Tabular):
 
 
 def _network(width: int, rate: float) -> torch.nn.Sequential:
-    """The network, opened at the base rate of defaults."""
+    """The network, started at the base rate of defaults."""
     from torch.nn import Dropout, Linear, ReLU, Sequential, init
 
     output = Linear(HIDDEN[1], 1)

@@ -1,5 +1,5 @@
-"""Single events as rows of standardised numbers, whatever their kind: a kind's fields have columns of their own, which
-stay 0 at events of other kinds. Scales are learnt from training rows.
+"""Single events of all kinds as rows of standardised numbers: a kind's fields have columns of their own, which are 0 at
+events of other kinds. Scales come from training rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.histories.sequences import Sequences
 
 LARGEST = 5.0
 _SKIPPED = frozenset({"day_of_year"})
-"""Training may have seen one year only, and would take the date for a cause."""
+"""Left out, because with one year of training data a model would take the date for a cause."""
 
 
 @dataclass(frozen=True)

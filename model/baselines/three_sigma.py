@@ -1,4 +1,4 @@
-"""The 3-sigma rule: spending or balance far from the user's own history, as an outlier alarm would have it."""
+"""The 3-sigma rule: an alert where spending or balance is an outlier of the user's own history."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from model.histories.sequences import Sequences
 
 SPENDING_DAYS = 30
 HELD_DAYS = 30
-"""How long the latest movement's deviation stands when no other follows."""
+"""How long the latest movement's deviation is kept without another movement."""
 LEAST_MOVEMENTS = 10
-"""Movements before the one judged without which there is no usual."""
+"""Earlier movements that a mean and a standard deviation need."""
 
 
 class ThreeSigma(Challenger):

@@ -1,5 +1,5 @@
-"""Histories of some users on one axis: every event of theirs in order of arrival, with columns that are filled where an
-event is of the column's kind. What windows and rules are computed from; reads nothing but the histories.
+"""Histories of users on one axis: all their events in order of arrival, with columns that are filled at events of the
+column's kind. Windows and rules are computed from it; it uses nothing but the histories.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Timeline:
     """Events of `users` (positions, int64 `[u]`), user after user; `n` events in all.
 
     `rows` int64 `[n]`: where they stand in the merged arrays. `owner` int64 `[n]`: position in `users`. `start` int64
-    `[n]`: the first event of the same user. `clock_ms` int64 `[n]`: the latest event time that the user's events have
-    shown so far, which never goes back: a late event counts as if it came at the clock.
+    `[n]`: the first event of the same user. `clock_ms` int64 `[n]`: the latest of the user's event times so far; a late
+    event counts as if it occurred then.
     """
 
     def __init__(self, sequences: Sequences, users: Ints) -> None:

@@ -1,7 +1,7 @@
-"""What the challengers see: rolling windows over a user's events, made once for all of them.
+"""Window features of the challengers: sums, counts and latest values of a user's events in rolling windows.
 
-Strictly from events up to and including the scored one; no truth. A user who has never shown a kind of event has
-missing values there, not zeros; a category that training has not seen has the code of the unseen.
+Computed from events up to and including the scored one; must not use the truth. For a kind of event that a user never
+had, features are missing, not zero; a category that training has not seen has the unseen code.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from model.histories.sequences import Sequences, chunks_of_users
 
 WINDOWS_DAYS = (7, 30, 90)
 LAGS = 6
-"""Latest repayments and transactions of a user that are columns of their own: six monthly statements, for one."""
+"""Latest repayments and transactions of a user with columns of their own, for instance six monthly statements."""
 EVENTS_PER_CHUNK = 100_000
 MOST_CATEGORIES = 16
 """A field with more categories is not counted category by category."""
 YOUNG_DAYS = 90
-"""A history's age is told up to here. Ages and totals that grow with the calendar would be larger out of time than any
-that training has seen; so totals over the whole history are per month, and this is where age ends."""
+"""The age of a history is clipped here, and totals over the whole history are per month: unbounded ones would be larger
+in the test period than any in training."""
 CODE_SUFFIX = "_code"
 """Ends the name of a feature that is a category, not a quantity."""
 _LAGGED: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -92,7 +92,7 @@ def _columns(timeline: Timeline, at: Ints) -> dict[str, Floats]:
 
 
 class Windows:
-    """Sums and maxima over the windows that end at the events `at`; each looks at its own events and no others."""
+    """Sums, means and maxima over the windows that end at the events `at`."""
 
     def __init__(self, timeline: Timeline, at: Ints) -> None:
         self.at = at
@@ -122,13 +122,13 @@ class Windows:
     def _reduced(self, operation: np.ufunc, values: Floats, days: int | None, nothing: float) -> Floats:
         if not len(self.at):
             return np.zeros(0)
-        # Every second segment lies between two windows and is thrown away; the value at the end lets the last one end.
+        # Every second segment lies between two windows and is discarded; the appended value ends the last window.
         reduced: Floats = operation.reduceat(np.append(values, nothing), self._bounds[days])[::2]
         return reduced
 
 
 def _moment(timeline: Timeline, at: Ints) -> dict[str, Floats]:
-    """Where the event stands: in week and month, after the event before it, in the user's history."""
+    """The event's place in the week and the month, the time since the event before it, and the age of the history."""
     clock = timeline.clock_ms
     days = clock[at] // DAY_MS
     before = np.where(at > timeline.start[at], (clock[at] - clock[at - 1]) / DAY_MS, np.nan)

@@ -30,8 +30,8 @@ _COLUMNS = (
     "initialLoanAge", "BAL1", "PMT1",
 )  # fmt: skip
 RECIPE = Recipe(rate_decay="cosine", compare_by="last", weight_decay=1e-5, wide=True, readout_dropout=0.2)
-"""Of the loans that are current, some dozen in a validation part go bad: no part to choose an epoch by. So training
-runs to its end, with what keeps it from learning its loans by heart; docs/training.md has what that is worth."""
+"""Of the current loans of a validation part only a few dozen default, too few to choose an epoch by. Training runs all
+epochs, with regularisation against overfitting; docs/training.md has the effect of each choice."""
 _PATTERNS = ("*.csv", "*.csv.gz")
 _LONGEST_AHEAD_DAYS = 360.0
 _DAYS_PER_MONTH = 30.0
@@ -47,7 +47,7 @@ class _Loan:
     paid: tuple[float, ...]  # by month, as long as the loan is in the file
     balance: tuple[float | None, ...]
     profile: Profile
-    spread_s: int  # place within a day, so that loans do not all speak at once
+    spread_s: int  # seconds within a day, so that not all loans have their events at the same time
 
     def month_start(self, month: int) -> dt.date:
         """First day of a month counted from 0."""
@@ -85,7 +85,7 @@ class AutoLoans:
         self._deals = {user_id: _deal(file) for user_id, (file, _) in zip(user_ids, rows, strict=True)}
 
     def events(self) -> Iterator[Event]:
-        """Profiles, then each month's bills on its first day and what came of them on its last."""
+        """Profiles, then each month's bills on its first day and payments or missed payments on its last."""
         if not self._loans:
             return
         by_month: dict[dt.date, list[Event]] = {}
@@ -206,7 +206,7 @@ def _month_events(
 ) -> list[Event]:
     """The bill on the first day and the payment, or its absence, on the last, which is the due date.
 
-    A month that earlier payments cover has no bill to watch; without a payment it ends in a `due` of nothing.
+    A month that earlier payments cover opens no instalment; without a payment it ends in a `due` of amount 0.
     """
     start, end = loan.month_start(month), loan.month_start(month + 1) - dt.timedelta(days=1)
     amount_due = round(max(loan.scheduled - max(ahead, 0.0), 0.0), 2)

@@ -1,7 +1,7 @@
-"""Berka: the PKDD'99 Czech bank. What the accounts of 682 borrowers showed until their loan was granted.
+"""Berka: the PKDD'99 Czech bank. The account movements of 682 borrowers until their loan was granted.
 
-Only the status of a loan tells how it went, so the outcome's date is a convention (`DEFAULT_AFTER_DAYS`), and no event
-comes after the grant: later movements would carry the answer.
+The outcome is known only by the loan's status, so the default date is a convention (`DEFAULT_AFTER_DAYS`). Events after
+the grant are left out, because later movements reveal the outcome.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment,
 BAD_STATUSES = frozenset("BD")
 """B: ended, not paid. D: running, in debt. A and C are their good counterparts."""
 DEFAULT_AFTER_DAYS = 90
-"""From the grant: the first instalment falls due after a month, and 60 days past due cannot come sooner."""
+"""From the grant: the first instalment falls due after a month, so 60 days past due are reached after 90 at the
+earliest."""
 KNOWN_DAYS = 365
-"""The status answers for good; beyond 180 days after the grant every horizon of every event is known."""
+"""Observation end, from the grant. The status is final, so any time of more than 180 days makes every horizon of every
+event known."""
 
 _LOANS = ("loan_id", "account_id", "date", "amount", "duration", "payments", "status")
 _MOVES = ("trans_id", "account_id", "date", "type", "operation", "amount", "balance", "k_symbol", "bank")

@@ -1,6 +1,6 @@
-"""Cells: from what a table holds in a row to the values of fields, by the rules of a mapping.
+"""Cells: from the cells of a table's row to the values of fields, by the rules of a mapping.
 
-Works on text (CSV) and on typed values (Parquet) alike. Compiles each rule once; opens nothing.
+Works on text (CSV) and on typed values (Parquet). Compiles each rule once; opens no file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EPOCHS = {"epoch_s": 1.0, "epoch_ms": 1e-3}
 
 
 class CellError(ValueError):
-    """A cell cannot become a field; says which column, what it holds, and what to do."""
+    """A cell cannot be converted to a field; the message names the column, its content, and what to do."""
 
     def __init__(self, column: str, told: str) -> None:
         super().__init__(f"column {column}: {told}")
@@ -33,7 +33,7 @@ class CellError(ValueError):
 
 @dataclass(frozen=True)
 class Style:
-    """How a table writes values: numbers, what stands for missing, and the zone of times that name none."""
+    """How a table writes values: numbers, missing values, and the time zone of times without one."""
 
     csv: Csv
     missing: tuple[Value, ...]

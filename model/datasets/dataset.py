@@ -1,4 +1,4 @@
-"""What a data set is: events, and apart from them the truth about their users."""
+"""The protocol of a data set: events, and apart from them the truth about their users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Outcome:
 
     `default_date_ms` is the start of the first day of serious delinquency (60 or more days past due, or the source's
     own definition), in milliseconds since 1970-01-01 UTC; None if it was never seen. `observation_end_ms` is the
-    censoring time: nothing is known after it. `label` is the source's own verdict (1 is bad) where it publishes one.
+    censoring time: nothing is known after it. `label` is the source's own label (1 is bad) where it publishes one.
     `scenario` is the simulator's latent story, for reports only.
     """
 
@@ -51,7 +51,7 @@ class Dataset(Protocol):
 
     @property
     def headline_horizon_days(self) -> int:
-        """The horizon whose probability answers this source's own question."""
+        """The horizon, in days, at which this source is judged."""
         ...
 
     def events(self) -> Iterator[Event]:

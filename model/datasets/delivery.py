@@ -11,7 +11,7 @@ from model.datasets.simulator.arrivals import delivered
 
 
 def keyed_events_of(dataset: Dataset) -> Iterator[KeyedEvent]:
-    """A data set's events as they are published. The simulator writes its bytes without making objects first."""
+    """A data set's events as they are published. The simulator's own encoding is faster, with the same bytes."""
     return dataset.keyed_events() if isinstance(dataset, Simulator) else keyed(dataset.events())
 
 

@@ -1,7 +1,7 @@
-"""Files: anybody's own tables, CSV or Parquet, as a data set, by a mapping file that says what their columns mean.
+"""Files: a user's own tables, CSV or Parquet, as a data set, by a mapping file that assigns their columns to fields.
 
-Reads in a stream and sorts on disk, so memory does not grow with the number of events; outcomes are held. Every error
-names the file, the row, the column and what to do. docs/own-data.md is the reference.
+Events are read as a stream and sorted on disk, so memory does not grow with their number; outcomes are kept in memory.
+Every error names the file, the row, the column and what to do. docs/own-data.md is the reference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".asc")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 PARQUET_ROWS = 8_192
 RANKS: dict[Kind, int] = {"profiles": 0, "repayments": 1, "transactions": 2, "activity": 3}
-"""Order of the kinds at one moment, as the worker has it when it merges topics."""
+"""Order of the kinds at equal times, the same as when the worker merges topics."""
 
 Numbered: TypeAlias = tuple[str, Row]
 """Where a row stands in its file ("line 3"), and its cells."""
@@ -221,7 +221,7 @@ def _parquet_rows(file: Path, columns: list[str]) -> Iterator[Numbered]:
 
 
 def _cells(pa: Any, values: Any) -> list[Any]:
-    """A column as Python values. Nanoseconds are cut: Python's times have none, and event time is in milliseconds."""
+    """A column as Python values. Times are truncated to microseconds, the resolution of Python's datetimes."""
     if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
         values = values.cast(pa.timestamp("us", values.type.tz), safe=False)
     found: list[Any] = values.to_pylist()

@@ -1,7 +1,7 @@
-"""Mapping files: how the columns of somebody's own tables become the fields of events and outcomes.
+"""Mapping files: how the columns of a user's own tables become the fields of events and outcomes.
 
-Reads and checks the TOML file and compiles its rules; reads no table. Everything that a rule could get wrong without
-the data is refused here, before a table is opened. docs/own-data.md is the reference.
+Reads and checks the TOML file and compiles its rules; opens no table. Every mistake that can be found without the data
+is refused here. docs/own-data.md is the reference.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where one field comes from (`column`, `constant` or `sum`) and what is done to it on the way."""
+    """The source of one field (`column`, `constant` or `sum`) and its conversions."""
 
     column: str | None = None
     constant: Any = None

@@ -1,6 +1,5 @@
-"""Marginals: what a source's events look like one figure at a time (arrears and how they roll, use of limits,
-movements, gaps), so that the simulator can be held against real borrowers. Reads events only, never outcomes or latent
-truth.
+"""Marginals: figures of a source's events (arrears and roll rates, use of limits, movements, gaps), to compare the
+simulator with real borrowers. Reads events only, never outcomes or latent truth.
 
 A month's arrears are counted in instalments: 0, 1 (up to 30 days past due), 2 (31 to 60), 3 (more).
 """
@@ -19,7 +18,7 @@ from events.types import Activity, Event, Profile, Repayment, Transaction
 from model.datasets.dataset import Dataset
 
 Figures = dict[str, float]
-"""Named figures; a name is absent where a source has nothing to say."""
+"""Named figures; a name is absent where a source lacks the events for it."""
 
 BUCKETS = 4
 DAYS_PER_BUCKET = 30
@@ -30,7 +29,7 @@ _WITHIN = 0.01
 
 @dataclass
 class _Borrower:
-    """What of one borrower's events the figures need. Months count from 1970-01."""
+    """The values of one borrower's events that the figures need. Months count from 1970-01."""
 
     arrears: dict[int, int] = field(default_factory=dict)  # month: bucket
     use: dict[int, float] = field(default_factory=dict)  # month: last balance over limit

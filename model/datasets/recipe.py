@@ -1,6 +1,6 @@
-"""How a source's model is best trained where the defaults are not: stated by the data set, never guessed from its name.
+"""Recipes: training choices of a data set that differ from the default options. The data set itself states them.
 
-A bundle says itself what its graphs are; nothing here is needed to serve it. Needs no torch.
+Serving does not need them. Needs no torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Criterion: TypeAlias = Literal["auc", "loss", "last"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `model.training.trainer.Schedule` and `model.architectures.Architecture` explain under the same names.
+    """Fields as in `model.training.trainer.Schedule` and `model.architectures.Architecture`.
 
-    `weight_decay` and `readout_dropout` are taken where nothing else was asked for.
+    `weight_decay` and `readout_dropout` apply unless the training run sets them.
     """
 
     rate_decay: RateDecay = "constant"
@@ -37,7 +37,8 @@ class Recipe:
         )
 
     def as_settings(self) -> dict[str, Any]:
-        """The choices that are not the defaults, as plain values: what is as ever leaves settings as they were."""
+        """The choices that differ from a recipe without choices, as plain values, so that settings without a recipe
+        stay as they were."""
         usual = asdict(Recipe())
         return {name: value for name, value in asdict(self).items() if value != usual[name]}
 

@@ -1,6 +1,6 @@
-"""A spool: events put in, in any order, come out in order of event time, within bounded memory.
+"""A spool: sorts events by event time within bounded memory.
 
-External merge sort: sorted runs on disk, merged on the way out. Knows events as bytes and a key, and no file of a user.
+External merge sort: sorted runs on disk, merged when read. Takes events as bytes with a sort key; reads no other files.
 """
 
 from __future__ import annotations

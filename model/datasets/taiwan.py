@@ -1,7 +1,7 @@
 """Taiwan: the UCI "default of credit card clients", six monthly statements of 30,000 clients of 2005 as events.
 
-The file answers one question, who defaults in October 2005, so the outcome is that default and nothing later: a client
-with label 0 is known not to have it. No status column ever sets the default date.
+The file's label is whether a client defaults in October 2005, so that is the only outcome; a client with label 0 is
+known not to default then. No status column sets the default date.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ KNOWN_UNTIL = dt.date(2006, 4, 1)
 """Beyond 180 days after the last event, so that the label answers every horizon of every event."""
 
 RECIPE = Recipe(rate_decay="cosine")
-"""At a constant rate the validation AUC goes up and down from epoch to epoch by as much as there is left to gain;
-docs/training.md has what a falling rate is worth."""
+"""At a constant learning rate the validation AUC varies from epoch to epoch by as much as is left to gain;
+docs/training.md has the effect of a falling rate."""
 
 _FILES = ("UCI_Credit_Card.csv",)
 _PAY = ("PAY_6", "PAY_5", "PAY_4", "PAY_3", "PAY_2", "PAY_0")
@@ -40,7 +40,7 @@ _EDUCATION = {1: "graduate_school", 2: "university", 3: "high_school", 4: "other
 _MARRIAGE = {1: "married", 2: "single", 3: "other"}
 _NO_CONSUMPTION, _PAID_DULY = -2, -1
 _SPREAD_S = 6 * 3600
-"""Clients' events of a day are spread over this long by id: first every statement, later every repayment."""
+"""Clients' events of a day are spread over so many seconds by id: first all statements, then all repayments."""
 
 
 class Taiwan:

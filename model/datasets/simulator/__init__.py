@@ -1,8 +1,8 @@
-"""Simulator: a portfolio of borrowers whose repayments, spending, activity and silence follow from a latent life.
+"""Simulator: a portfolio of borrowers whose repayments, spending and activity follow from a latent process.
 
-`life` is the truth, `repayments` and `behaviour` are what can be seen of it, `hazard` is what it implies. Events are
-generated week by week and block by block: memory does not grow with the months, and a borrower's events do not depend
-on how many others there are.
+`life` is the latent process, `repayments` and `behaviour` generate the events, `hazard` the true probabilities of
+default. Events are generated week by week and block by block: memory does not grow with the months, and a borrower's
+events do not depend on the number of others.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from model.datasets.simulator.repayments import draft_repayments
 SIMULATOR_OPTIONS = ("users", "months", "seed", "start")
 BLOCK_USERS = 512
 BURN_IN_WEEKS = 30
-"""Weeks lived before the period, so that it does not begin with a portfolio free of decline."""
+"""Weeks simulated before the period, so that at its start some borrowers are already in decline."""
 
 DAY_MS = 86_400_000
 _EPOCH = dt.date(1970, 1, 1)
 _TRAITS, _LIFE, _SURFACE, _ECONOMY, _FUTURES = range(5)
 _HAZARD_CHUNK = 128
-"""Borrowers whose futures are lived at once: 60 MB."""
+"""Borrowers whose futures are simulated at once, in 60 MB."""
 
 
 class _Events(NamedTuple):
@@ -128,7 +128,7 @@ class Simulator:
 
         A share of simulated futures of the same process from the latent state and from what was settled by the end of
         that day, so it has sampling noise (see `hazard.FUTURES`). NaN when the borrower had not joined, had left or had
-        had the default by then. Raises `DatasetError` for a user or time outside.
+        defaulted by then. Raises `DatasetError` for a user or time outside the portfolio.
         """
         return float(self.true_hazards([user_id], np.array([at_ms], dtype=np.int64), horizon_days)[0])
 
@@ -139,7 +139,7 @@ class Simulator:
         horizon_days: int = 90,
         progress: Callable[[float], None] | None = None,
     ) -> NDArray[np.float64]:
-        """`true_hazard` of many users at many times (both `[n]`), float64 `[n]`: the same values, far sooner.
+        """`true_hazard` of many users at many times (both `[n]`), float64 `[n]`: the same values, much faster.
 
         Takes about 2 ms for each user and day among them; `progress` is called with the share done, up to 1.
         """
@@ -299,7 +299,7 @@ def _told(parts: list[_Events], until_s: int) -> tuple[_Events, list[_Events]]:
 
 
 class _Walk:
-    """A block's life, walked forward as far as asked, and anew for a week that has passed."""
+    """A block's life, simulated as far as needed, and again from the start for an earlier week."""
 
     def __init__(self, lives: Callable[[], Iterator[tuple[State, Week]]]) -> None:
         self._lives = lives

@@ -1,7 +1,7 @@
 """Behaviour: spending, income, app use, credit inquiries and profile updates of a week, as a bank would see them.
 
-What shows is the stress times the borrower's visibility, among habits, seasons and harmless episodes that look like it.
-The days past due are not read here.
+They depend on the stress times the borrower's visibility, and also on habits, seasons and harmless episodes that look
+like stress. Days past due have no influence here.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _PARTY_TABLE = np.stack([_table(mix) for mix in _PARTY_MIX])
 
 @dataclass
 class Surface:
-    """What of a borrower's behaviour carries over from week to week, arrays `[n]`; changed in place."""
+    """State of a borrower's behaviour from week to week, arrays `[n]`; changed in place."""
 
     utilisation: Floats
     income: Floats
@@ -101,7 +101,7 @@ class Surface:
 
 
 def visible_stress(traits: Traits, week: Week) -> Floats:
-    """The stress that shows, 0 and up, array `[n]`. None for a decline without early sign."""
+    """The visible stress, 0 and up, array `[n]`; 0 for a decline without early sign."""
     hidden = week.state.regime == life.NO_SIGN
     return np.where(hidden, 0.0, traits.visibility * np.maximum(week.state.stress, 0.0))
 

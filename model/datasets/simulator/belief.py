@@ -1,11 +1,11 @@
-"""Belief: how much of the true hazard events can tell at all. A particle filter follows each borrower's regime, stress,
-look-alike and hidden dispositions from what shows week by week, and lives futures from what it believes.
+"""Belief: the hazard of each borrower given their events. A particle filter estimates regime, stress, look-alike and
+hidden dispositions from each week's events, and simulates futures from the estimate.
 
-It is a bound from above on what a model can reach, but for the noise of finitely many particles: it knows the process
-and its parameters, the economy, and the borrower's habits (how they spend, pay and use their line in ordinary times),
-which a model has to learn; and it sees payments on their day and the use of the line without gaps. It does not know the
-regime, the stress, the frailty beyond what the profile tells, how deep a decline goes, how much of it shows, or the
-constant style that looks like stress. For reports only, never an input.
+Apart from the noise of finitely many particles, it bounds from above what a model can reach. It knows the process and
+its parameters, the economy, and the borrower's habits (spending, paying and use of the line in ordinary times), which a
+model has to learn; and it sees payments on their day and the use of the line without gaps. It does not know the regime,
+the stress, the frailty beyond the profile, the depth and the visibility of a decline, or the constant style that looks
+like stress. For reports only, never an input.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def attainable_hazards(
     particles: int = PARTICLES,
     progress: Callable[[float], None] | None = None,
 ) -> Floats:
-    """Probability of default within `horizon_days` of the days of `times_ms`, as the events by the end of those days
-    can tell it, float64 `[n]`.
+    """Probability of default within `horizon_days` of the days of `times_ms`, given the events by the end of those
+    days, float64 `[n]`.
 
-    NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio. Equal questions
-    get equal answers, but who else is asked for changes a borrower's a little: the particles share a stream of chances.
-    `progress` is called with the share done, up to 1.
+    NaN where `Simulator.true_hazards` is. Takes about 0.15 s for each user and year of the portfolio. Equal arguments
+    give equal results, but a borrower's result depends slightly on the other users, since all particles share one
+    stream of random numbers. `progress` is called with the share done, up to 1.
     """
     numbers = np.array([int(user_id[1:]) for user_id in user_ids], dtype=np.int64)
     days = np.asarray(times_ms, dtype=np.int64) // DAY_MS - simulator.first_day
@@ -69,7 +69,7 @@ def _follow(
     places: Ints,
     result: Floats,
 ) -> None:
-    """Follow a block's asked borrowers to the last day asked, and write what is believed into `result` at `places`."""
+    """Filter the borrowers of a block up to the last day needed, and write their hazards into `result` at `places`."""
     rows, user = np.unique(of_row, return_inverse=True)
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((simulator.seed, block, _STREAM))))
     belief = Belief(simulator.traits_of(block).take(rows), particles, rng)
@@ -152,7 +152,7 @@ class Belief:
         self._started = False
 
     def burn_in(self, weeks: Sequence[tuple[Calendar, Floats]]) -> None:
-        """Live the weeks before the period, so that the first guesses are those of a portfolio on its way."""
+        """Simulate the weeks before the period, so that the first particles are those of a running portfolio."""
         fresh = state = self._mind
         for calendar, strain in weeks:
             state = life.step(self._traits, state, self._draws(), calendar, strain).state
@@ -160,7 +160,7 @@ class Belief:
         self._mind = life.replaced(state, fresh, lost, np.ones_like(lost))
 
     def begin(self, before: State, calendar: Calendar) -> None:
-        """Meet those who are new this week: the first time with the arrears they bring, later without a past."""
+        """Initialise borrowers who are new this week: in the first week with their arrears, later without a past."""
         new = before.active & ~self._present
         self._present |= new
         if not new.any():
@@ -177,12 +177,12 @@ class Belief:
         self._started = True
 
     def advance(self, before: State, calendar: Calendar, strain: Floats) -> None:
-        """Guess the week's minds; what shows in the week decides later between them."""
+        """Draw the week's minds; the events of the week weigh them later."""
         self._before = self._latent(before)
         self._next = self._eager_mind(self._before, calendar, strain)
 
     def weigh(self, before: State, week: Week, seen: Seen, strain: Floats) -> None:
-        """Move on by the week, given all that was seen in it."""
+        """Advance the particles by the week, given all that was seen in it."""
         everyone = np.arange(self._users)
         self._log_weight, self._known = self._given(everyone, self._rows_of(everyone), before, week, seen, strain)
         mind = self._next.mind
@@ -202,8 +202,8 @@ class Belief:
         """Days from the week's first to the default date in futures of these borrowers, `[n, FUTURES]`, given what was
         seen by the end of `seen.days`; far off if none comes.
 
-        The accounts are those of `before` and, until then, of `week`, which show; the rest is drawn from what is
-        believed.
+        The accounts are those of `before` and, until then, of `week`, which are visible; the rest is drawn from the
+        particles.
         """
         rows = self._rows_of(these)
         state, now = before.take(these), week.take(these)
@@ -307,7 +307,7 @@ class Belief:
         return _Guess(mind, draws, weight)
 
     def _latent(self, before: State) -> State:
-        """The guesses with the accounts that show."""
+        """The particles with the visible accounts."""
         mind = self._mind
         return replace(
             before.take(self._rows),
@@ -324,7 +324,7 @@ class Belief:
         return normalised
 
     def _resample(self) -> None:
-        """Take particles anew where few of them carry the weight, and stir what is fixed about them a little."""
+        """Resample where few particles have most of the weight, and perturb their fixed dispositions slightly."""
         worn = 1 / (self._weights() ** 2).sum(axis=1) < self._particles / 2
         if not worn.any():
             return

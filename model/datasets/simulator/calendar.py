@@ -1,4 +1,4 @@
-"""Calendar: where a week stands among the months, and on which days its bills come and fall due. Knows no borrower."""
+"""Calendar: the place of a week among the months, and the days of its bills and due dates. Independent of borrowers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTICE_DAYS = 6
 
 @dataclass(frozen=True)
 class Calendar:
-    """Where a week stands among the months. Days count from 1970-01-01, months from 1970-01."""
+    """The place of a week among the months. Days count from 1970-01-01, months from 1970-01."""
 
     first_day: int
     offset_of_dom: Ints  # [32] day offset in this week of a day of month, -1 if not in it

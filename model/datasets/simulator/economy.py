@@ -1,7 +1,7 @@
-"""Economy: how bad the times are for all borrowers of a portfolio at once, week by week. Knows no borrower.
+"""Economy: the strain that all borrowers of a portfolio share, week by week. Independent of borrowers.
 
-A strain of 0 is ordinary times. Shocks come at random, about one a year, and wear off with a half-life of ten weeks;
-what a strain does to a borrower is in `life`.
+A strain of 0 is ordinary times. Shocks come at random, about one a year, and decay with a half-life of ten weeks;
+`life` has the effect of a strain on a borrower.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Evidence: what a week's events say about a latent state, as likelihoods under the process that made them. Serves
-`belief`; it reads the rates of `life` and `behaviour`, so that it cannot differ from the process.
+"""Evidence: likelihoods of a week's events given a latent state, for `belief`. Uses the rates of `life` and `behaviour`
+themselves, so that it cannot differ from the process that makes the events.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NEVER_HAPPENS = 1e-6
 
 
 class Seen(NamedTuple):
-    """What showed of borrowers' behaviour in a week, arrays `[n]` unless said."""
+    """Visible behaviour of borrowers in a week, arrays `[n]` unless stated."""
 
     open: Flags  # movements can be seen: the feed works
     elsewhere: Flags

@@ -1,5 +1,5 @@
-"""Hazard: the probability of default that a latent state implies, by living many futures from it. For reports and tests
-about the best that a model could do; never an input.
+"""Hazard: the probability of default given a latent state, by simulating many futures from it. For reports and tests on
+the best that a model could reach; never an input.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _OF_PAYMENT = [life.TO_CATCH_UP, life.TO_PAY_DAY, life.TO_COUNT, life.TO_PART, l
 
 
 class Chances:
-    """Draws of all futures of some borrowers at some moments, each from a stream of its own: a hazard does not depend
-    on which others are asked for."""
+    """Random draws for the futures of borrowers at moments, each from a stream of its own, so that a hazard does not
+    depend on the others that are computed with it."""
 
     def __init__(self, seeds: Sequence[tuple[int, ...]], futures: int = FUTURES) -> None:
         self._streams = [np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed))) for seed in seeds]
@@ -44,11 +44,11 @@ class Chances:
 def defaulted_shares(
     traits: Traits, state: State, week: Week, strain: float, days: Ints, horizon_days: int, chances: Chances
 ) -> Floats:
-    """Share of futures with the default within `horizon_days` of a day of the week (`days`, 0 to 6), `[n]`.
+    """Share of futures with default within `horizon_days` of a day of the week (`days`, 0 to 6), `[n]`.
 
     `state` is before the week, `week` is what happened in it, `strain` the economy's in it. Futures share with it
     what was settled by the end of the day: the regime, the stress, a bill and the intention to pay it, a payment. NaN
-    for a borrower who is not active or had the default before that day.
+    for a borrower who is not active or defaulted before that day.
     """
     first_day = week.calendar.first_day
     weeks = -(-(horizon_days + 6) // 7)

@@ -1,8 +1,8 @@
 """Life: the latent process of each simulated borrower and the accounting of their instalments, one week at a time.
 
-The truth lives here. What others may see of it is `repayments` and `behaviour`; what it implies is `hazard`. A
-borrower's regime (stable, sliding, in shock, …) pulls their stress; stress decides whether and when bills are paid;
-days past due follow from what is unpaid, oldest first.
+This is the truth; `repayments` and `behaviour` make events of it, `hazard` computes the probability of default. A
+borrower's regime (stable, sliding, in shock, …) sets the target of their stress; stress decides whether and when bills
+are paid; days past due follow from what is unpaid, oldest first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PART_SHARE, EXTRA_RATE, OFFER_RATE = 0.3, 0.05, 0.01
 """Share of those payments that settle less than one instalment."""
 NEVER = np.int64(-1)
 _PULL = np.array([0.2, 0.075, 0.5, 0.3, 0.8, 0.9, 0.14])
-"""Share of the way to its target that stress goes in a week, by regime."""
+"""Share of the distance to its target by which stress moves in a week, by regime."""
 _TARGET = np.array([0.0, 3.1, 2.7, 0.0, 5.5, 4.2, 0.0])
 _LEAVES = np.zeros((7, 7))
 _LEAVES[STABLE, [SLIDE, SHOCK, CASH_OUT, NO_SIGN]] = (0.0028, 0.001, 0.0004, 0.0005)
@@ -42,7 +42,7 @@ _LEAVES[CASH_OUT, GONE] = 0.2
 _LEAVES[NO_SIGN, RECOVERY] = 0.05
 _LEAVES[RECOVERY, [SLIDE, SHOCK]] = (0.009, 0.003)
 _SCARRED = 1.8
-"""How much more easily those who once declined leave the stable regime again."""
+"""Factor on the rate of leaving the stable regime for borrowers who declined before."""
 _EPISODES = np.array([MOVING, INCOME_SWITCH, BANK_SWITCH, CASH_PURCHASE, PAYDAY_SHIFT, 0])
 _EPISODES_BEGIN = np.cumsum([0.0018, 0.0018, 0.001, 0.002, 0.0014])
 TO_REGIME, TO_EPISODE, TO_BILL, TO_CATCH_UP, TO_PAY_DAY, TO_COUNT, TO_PART, TO_EXTRA, TO_NOTICE, TO_RELIEF = range(10)
@@ -50,7 +50,7 @@ TO_LEAVE, TO_BOUNCE = 10, 11
 UNIFORM_DRAWS = 12
 TO_STRESS, TO_DELAY = 0, 1
 NORMAL_DRAWS = 2
-"""Places of a week's draws. Their number is fixed, so that a stream of draws never shifts."""
+"""Indices of a week's draws. Their number is fixed, so that the streams of random numbers stay aligned."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class State(Columns):
 
 @dataclass(frozen=True)
 class Week:
-    """What happened in a week, for whoever writes events about it; arrays `[n]`, offsets are days, -1 is no."""
+    """What happened in a week, from which events are made; arrays `[n]`, offsets are days, -1 is no."""
 
     calendar: Calendar
-    draws: Draws  # what decided it
+    draws: Draws  # the week's random numbers
     state: State  # after the week
     catch_up_rate: Floats  # probability of a payment on arrears in this week
     reversed_no: Ints  # instalment whose payment came back on the week's first day, -1 is no
@@ -151,7 +151,7 @@ def replaced(state: State, fresh: State, rows: Flags, active: Flags) -> State:
 
 
 class Draws(NamedTuple):
-    """What chance brings to `n` borrowers in a week: uniform `[12, n]` by the constants below, normal `[2, n]` for the
+    """Random numbers of `n` borrowers for a week: uniform `[12, n]` by the constants below, normal `[2, n]` for the
     stress and for the day of payment."""
 
     uniform: Floats
@@ -167,7 +167,7 @@ class Draws(NamedTuple):
 
 
 def step(traits: Traits, state: State, draws: Draws, calendar: Calendar, strain: Floats) -> Week:
-    """One week in times of a `strain` `[n]` or `[1]`: nothing but the arguments decides it."""
+    """One week under a `strain` `[n]` or `[1]`; a function of the arguments alone."""
     return _account(traits, state, calendar, draws, next_mind(traits, state, draws, calendar, strain), strain)
 
 
@@ -218,7 +218,7 @@ def _next_stress(
     season = max(0.0, float(np.cos(2 * np.pi * (calendar.year_phase - 0.08))))
     target = _TARGET[regime] * traits.severity
     target = target + np.where(traits.seasonal, 1.1 * season, 0.0) + np.where(episode == INCOME_SWITCH, 0.6, 0.0)
-    if calendar.year_phase < 0.1:  # what December cost
+    if calendar.year_phase < 0.1:  # after the expenses of December
         target = target + 0.5 * traits.festive
     stress = state.stress + _PULL[regime] * (target - state.stress) + 0.16 * noise
     return np.clip(stress, -0.6, 6.0)
@@ -354,7 +354,7 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
     one_only = draws[TO_COUNT] < one_only_share(traits, stress)
     partly = catches_up & one_only & (draws[TO_PART] < PART_SHARE) & (state.part < 0.6) & ~capitalised
     count = np.where(pays & ~partly, np.where(one_only & ~capitalised, 1, unpaid_then), 0)
-    # Money to spare is a matter of good weeks: one payment in twenty brings up to three instalments more.
+    # Extra payments come at random: one payment in twenty adds up to three instalments.
     extra = np.where(
         pays & (draws[TO_EXTRA] < EXTRA_RATE) & (stress < 0.5) & ~capitalised, 3.0 * draws[TO_EXTRA] / EXTRA_RATE, 0.0
     )
@@ -422,7 +422,7 @@ def _defaulted_day(
 
 
 def _account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind: Mind, strain: Floats) -> Week:
-    """The week's reversal, bill, payment and missed payment, in this order of cause, and what they leave."""
+    """The week's reversal, bill, payment and missed payment, in this causal order, and the state after them."""
     first_day, last_day = calendar.first_day, calendar.first_day + 6
     bills = _bill(traits, state, calendar, mind.stress, draws, strain)
     payments = _pay(traits, state, calendar, mind.stress, bills, draws.uniform)

@@ -1,4 +1,4 @@
-"""Portfolio: what is fixed about each simulated borrower, drawn once per block of borrowers. Knows nothing of time."""
+"""Portfolio: the fixed traits of each simulated borrower, drawn once per block of borrowers. Independent of time."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
     term = np.array([36.0, 48.0, 60.0, 18.0])[product]
     forgetful = rng.random(count) < 0.12
     limit = np.round(income * rng.lognormal(0.4, 0.5, count), -2)
-    # Some hardly touch their line and some are always at its end, as in card portfolios; both mean nothing by it.
+    # Some hardly use their line and some are always at its limit, as in card portfolios; neither is a sign of stress.
     kind_of_use = rng.random(count)
     usual = np.select([kind_of_use < 0.2, kind_of_use > 0.9], [0.03, 0.97], rng.beta(0.9, 1.7, count))
     return Traits(

@@ -56,7 +56,7 @@ def draft_repayments(traits: Traits, week: Week, rng: np.random.Generator) -> Dr
     )
     sizes = (len(reversed_), len(billed), len(missed), len(paid))
     kind = ["reversed"] * sizes[0] + ["due"] * sizes[1] + ["missed"] * sizes[2] + ["paid"] * sizes[3]
-    # What a lender says late it also counts late: the days past due are those of the posting.
+    # For a late report, the days past due are those on the day of the report.
     lag = traits.report_lag_days[user]
     lag[sizes[0] : sum(sizes[:3])] = 0
     day += lag
@@ -78,7 +78,7 @@ def _draft(
     share: Floats,
     sizes: tuple[int, int, int, int],
 ) -> Draft:
-    """The draft with what lenders leave out: days past due on bills of the silent ones, balances, a few numbers."""
+    """The draft without the values that lenders leave out: days past due on some lenders' bills, balances, numbers."""
     billed_until, paid_from = sizes[0] + sizes[1], sum(sizes[:3])
     instalment = traits.instalment[user]
     amount_paid = np.full(len(user), _NO_AMOUNT)

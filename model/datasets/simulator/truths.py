@@ -1,5 +1,6 @@
-"""Truths: figures about what no event shows, such as how many declines have an early sign and how many look-alikes are
-harmless. For docs/simulator.md; never an input to a model.
+"""Truths: figures of the latent process, such as how many declines have an early sign and how many look-alikes are
+harmless. For docs/simulator.md; never an input to a model. The names of the figures are keys of docs/simulator.json and
+stay, where "onset" is the default date.
 """
 
 from __future__ import annotations
