@@ -18,9 +18,9 @@ INSTALMENT_DAYS = 30.4
 def overdue_days(timeline: Timeline) -> Floats:
     """Days past due right after each event, float64 `[n]`; 0 when nothing is known to be overdue.
 
-    A `due` or `missed` states it (a `missed` never lowers it, a `due` without days past due changes nothing). A payment
-    in full settles the oldest instalment, and leaves what is an instalment's time younger; a part payment settles
-    nothing. A `reversed` payment brings its own days past due back. Between reports an overdue instalment ages.
+    A `due` or `missed` states them (a `missed` never lowers them, a `due` without days past due changes nothing). A
+    payment in full settles the oldest instalment and subtracts `INSTALMENT_DAYS`; a part payment settles nothing. A
+    `reversed` payment restores its own days past due. Between events the number grows by one a day.
     """
     is_repayment = timeline.of_kind("repayments")
     at = np.flatnonzero(is_repayment)
@@ -35,7 +35,7 @@ def overdue_days(timeline: Timeline) -> Floats:
         timeline.value("repayments", "days_after_due_date")[at],
         timeline.value("repayments", "days_past_due")[at],
     )
-    # A bill says how old the oldest debt is in its days past due alone: its own due date lies ahead.
+    # A `due` event's own due date is in the future: only its days past due tell the age of the oldest debt.
     stated = np.where(marks["due"], timeline.value("repayments", "days_past_due")[at], stated)
     in_full = marks["paid"] & ~(_share(timeline)[at] < PAID_IN_FULL)
     owner, clock = timeline.owner[at], timeline.clock_ms[at]

@@ -168,8 +168,9 @@ def test_applying_the_rule_again_adds_no_new_event(events, grace_days):
     """A `missed` event at the very time of another event may be named again, with the same id and content."""
     until_ms = due_ms(DUE_DATE) + 400 * DAY_MS
     once = list(with_missed(events, grace_days, until_ms))
+    again = with_missed(once, grace_days, until_ms)
 
-    assert list(dict.fromkeys(with_missed(once, grace_days, until_ms))) == once
+    assert list(dict.fromkeys(again)) == list(dict.fromkeys(once))
 
 
 @given(histories())
