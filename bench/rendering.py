@@ -13,10 +13,12 @@ import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.pictures import Bar, bars, lines
 from bench.scaling import Assumptions, Measured, deployment, step
+from model.presentation.charts import Bar, bars, lines
+from model.presentation.sections import with_section
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+SECTION = "bench"
+"""Name of the generated section of each document."""
 PARTITIONS = (1, 4, 16, 64, 256, 1_000)
 USERS = (1e5, 1e7, 1e9)
 
@@ -31,7 +33,7 @@ class RenderingError(RuntimeError):
 def render(results_dir: Path, docs_dir: Path) -> list[Path]:
     """Write pictures and the generated sections of `performance.md` and `scaling.md`; returns what was written.
 
-    Raises `RenderingError` when there are no results or a document lacks the marks of its section.
+    Raises `RenderingError` when there are no results or no document, `SectionError` when a document lacks its section.
     """
     results = read_results(results_dir)
     written = [path for result in results.values() for path in draw(result, results_dir)]
@@ -39,7 +41,7 @@ def render(results_dir: Path, docs_dir: Path) -> list[Path]:
         path = docs_dir / name
         if not path.is_file():
             raise RenderingError(f"{path} does not exist; name the folder of the documents with --docs-dir")
-        path.write_text(replaced(path.read_text(), section(results), str(path)))
+        path.write_text(with_section(path.read_text(), SECTION, section(results), str(path)))
         written.append(path)
     return written
 
@@ -50,15 +52,6 @@ def read_results(folder: Path) -> dict[str, Result]:
     if not results:
         raise RenderingError(f"{folder} holds no results; run `foreshock bench all --report-dir {folder}`")
     return results
-
-
-def replaced(text: str, section: str, where: str) -> str:
-    """`text` with what stands between the marks replaced by `section`."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise RenderingError(f"{where} has no section between {BEGIN} and {END}; put the two lines back")
-    return f"{before}{BEGIN}\n\n{section.strip()}\n\n{END}{after}"
 
 
 def summary(result: Result) -> Table:

@@ -70,6 +70,7 @@ def bench(
     """
     from bench.peers import PeersError, install
     from bench.rendering import RenderingError, render
+    from model.presentation.sections import SectionError
 
     try:
         if name is BenchName.PEERS:
@@ -80,7 +81,7 @@ def bench(
             for path in render(report_dir or Path("bench/results"), docs_dir):
                 console.print(str(path), highlight=False)
             return
-    except (PeersError, RenderingError) as error:
+    except (PeersError, RenderingError, SectionError) as error:
         fail(str(error))
     asked = {"events": events, "users": users, "seconds": seconds, "rounds": rounds}
     sizes = {key: value for key, value in asked.items() if value is not None}

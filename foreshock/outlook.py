@@ -162,10 +162,11 @@ def _write(report: Path | None, result: Any) -> None:
 
 
 def _write_page(path: Path, result: dict[str, Any]) -> None:
-    from reports.outlook_page import replaced, section
+    from model.presentation.sections import with_section
+    from reports.outlook_page import SECTION, section
 
     try:
-        path.write_text(replaced(path.read_text(), section(result), str(path)))
+        path.write_text(with_section(path.read_text(), SECTION, section(result), str(path)))
     except OSError as error:
         fail(f"{error}; name a page that exists with --page")
     console.print(f"wrote {path}")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-BEGIN, END = "<!-- outlook:begin -->", "<!-- outlook:end -->"
-
-
-class PageError(ValueError):
-    """A page lacks the marks of its section; the message says which."""
+SECTION = "outlook"
+"""Name of the generated section."""
 
 
 def section(result: dict[str, Any]) -> str:
@@ -28,15 +25,6 @@ def section(result: dict[str, Any]) -> str:
         parts.append(_table(rows))
     parts.append(_course(result))
     return "\n".join(parts)
-
-
-def replaced(page: str, text: str, where: str) -> str:
-    """The page with what stands between its marks replaced."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise PageError(f"{where} has no section between {BEGIN} and {END}; put the two lines back")
-    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
 
 
 def _ratio(value: float | None) -> str:

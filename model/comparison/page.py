@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
+from model.presentation.sections import SectionError, with_section
+
+SECTION = "comparison"
+"""Name of the generated section."""
 PAGE = "models.md"
 REPORTS = "models"
 """Folder of the reports beside the page, one file per comparison, as `foreshock compare --report` wrote it: a source's
@@ -57,11 +60,10 @@ def models_page(docs: Path) -> str:
         text = path.read_text()
     except OSError as error:
         raise PageError(f"{path} cannot be read ({error.strerror}); name the docs folder of the source tree") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise PageError(f"{path} has no section between {BEGIN} and {END}; put the two lines back")
-    return f"{before}{BEGIN}\n\n{section(read_reports(docs / REPORTS)).strip()}\n\n{END}{after}"
+    try:
+        return with_section(text, SECTION, section(read_reports(docs / REPORTS)), str(path))
+    except SectionError as error:
+        raise PageError(str(error)) from None
 
 
 def read_reports(folder: Path) -> dict[str, Report]:

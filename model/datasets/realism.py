@@ -22,6 +22,7 @@ from model.datasets.simulator import Simulator
 from model.datasets.simulator.belief import attainable_hazards
 from model.datasets.simulator.truths import truths
 from model.datasets.sources import open_dataset
+from model.presentation.sections import with_section
 from model.statistics.metrics import roc_auc
 
 JSON_FILE = Path("docs/simulator.json")
@@ -29,7 +30,6 @@ PAGE = Path("docs/simulator.md")
 SOURCES = ("simulator", "taiwan", "auto-loans", "berka")
 SEEDS = (11, 12, 13, 14, 15)
 MONTHS = 24
-_BEGIN, _END = "<!-- {} begin -->", "<!-- {} end -->"
 
 
 def measure(paths: Mapping[str, Path], users: int, ceiling_users: int) -> dict[str, Any]:
@@ -102,14 +102,9 @@ def tables(figures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def written_into(page: str, parts: Mapping[str, str]) -> str:
-    """The page with each part between its marks; raises `ValueError` where a mark is missing."""
+    """The page with each part as the section of its name; raises `SectionError` where one is missing."""
     for name, part in parts.items():
-        begin, end = _BEGIN.format(name), _END.format(name)
-        before, found, rest = page.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"{PAGE} has no place for {name}; put {begin} and {end} on lines of their own")
-        page = f"{before}{begin}\n{part}\n{end}{after}"
+        page = with_section(page, name, part, str(PAGE))
     return page
 
 

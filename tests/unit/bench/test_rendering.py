@@ -12,8 +12,6 @@ from rich.console import Console
 
 from bench.environment import Environment
 from bench.rendering import (
-    BEGIN,
-    END,
     TABLES,
     TITLES,
     RenderingError,
@@ -21,11 +19,11 @@ from bench.rendering import (
     performance_section,
     read_results,
     render,
-    replaced,
     scaling_section,
     summary,
 )
 from bench.suite import MEASUREMENTS, result_bytes
+from model.presentation.sections import SectionError
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -162,23 +160,15 @@ def test_scaling_names_what_was_not_measured() -> None:
     assert "Not measured yet: recovery." in scaling_section(some)
 
 
-def test_what_is_outside_the_marks_stays() -> None:
-    text = replaced(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new", "x.md")
-    assert text == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-
-
-@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}"])
-def test_a_document_without_marks_is_refused(text: str) -> None:
-    with pytest.raises(RenderingError, match=r"x\.md has no section"):
-        replaced(text, "new", "x.md")
-
-
 def test_no_results_and_no_documents(tmp_path: Path) -> None:
     with pytest.raises(RenderingError, match="holds no results"):
         read_results(tmp_path)
     (tmp_path / "history.json").write_bytes(result_bytes(results()["history"]))
     with pytest.raises(RenderingError, match=r"performance\.md does not exist"):
         render(tmp_path, tmp_path / "nowhere")
+    (tmp_path / "performance.md").write_text("no marks")
+    with pytest.raises(SectionError, match=r"performance\.md has no section"):
+        render(tmp_path, tmp_path)
 
 
 def test_the_environment_says_when_and_on_what() -> None:

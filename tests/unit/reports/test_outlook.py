@@ -14,8 +14,9 @@ from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.evaluation.evaluate import progress_bars
 from model.evaluation.scored_source import ScoredSource, score_source
+from model.presentation.sections import marks, with_section
 from reports.outlook import OutlookError, outlook_of_source
-from reports.outlook_page import BEGIN, END, PageError, replaced, section
+from reports.outlook_page import SECTION, section
 from stream.settings import PRETRAINED_BUNDLE
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -54,13 +55,7 @@ def test_the_page_is_current() -> None:
     """`foreshock outlook --backtest --report docs/outlook.json --page docs/outlook.md` writes both."""
     page = (DOCS / "outlook.md").read_text()
     result = msgspec.json.decode((DOCS / "outlook.json").read_bytes())
-    assert replaced(page, section(result), "docs/outlook.md") == page
-
-
-def test_what_is_outside_the_marks_stays() -> None:
-    assert replaced(f"a\n{BEGIN}\nold\n{END}\nb\n", "new", "x") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb\n"
-    with pytest.raises(PageError, match="x has no section"):
-        replaced("a", "new", "x")
+    assert with_section(page, SECTION, section(result), "docs/outlook.md") == page
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -90,12 +85,13 @@ def test_the_backtest_writes_its_result_and_its_page(tmp_path: Path, monkeypatch
     for name, value in (("SAMPLES", 60), ("VALIDATION_SAMPLES", 20), ("EPOCHS", 1)):
         monkeypatch.setattr(f"model.outlook.forecast.{name}", value)
     page, report = tmp_path / "page.md", tmp_path / "outlook.json"
-    page.write_text(f"{BEGIN}\n{END}\n")
+    empty = "{}\n{}\n".format(*marks(SECTION))
+    page.write_text(empty)
     arguments = ["outlook", "--source", "simulator", "--backtest", "--users", "40", "--months", "17"]
     options = ["--history-users", "300", "--report", str(report), "--page", str(page)]
     result = CliRunner().invoke(app, [*arguments, *options])
     assert result.exit_code == 0, result.output
     decoded = msgspec.json.decode(report.read_bytes())
     assert {each["method"] for each in decoded["origins"]} >= {"sum of scores", "encoder–decoder", "last period"}
-    assert page.read_text() == replaced(f"{BEGIN}\n{END}\n", section(decoded), "page")
+    assert page.read_text() == with_section(empty, SECTION, section(decoded), "page")
     assert "| encoder–decoder |" in page.read_text()

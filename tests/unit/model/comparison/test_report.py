@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.comparison.page import BEGIN, END, PageError, models_page
+from model.comparison.page import SECTION, PageError, models_page
 from model.comparison.report import ComparisonError, compare
 from model.comparison.targets import TARGETS, Standing, judge_targets
 from model.datasets.dataset import Dataset
 from model.evaluation.evaluate import progress_bars
+from model.presentation.sections import marks
+
+BEGIN, END = marks(SECTION)
 
 INTERVALS = (
     "auc", "pr_auc", "ks", "brier", "ece", "recall_at_budget", "precision_at_budget", "median_lead_days",

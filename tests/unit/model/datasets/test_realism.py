@@ -5,6 +5,7 @@ import pytest
 
 from model.datasets import realism
 from model.datasets.simulator import Simulator
+from model.presentation.sections import SectionError
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -17,8 +18,8 @@ def test_the_page_shows_the_figures_of_its_file():
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():
-    with pytest.raises(ValueError, match="no place for truths"):
-        realism.written_into("<!-- marginals begin -->\n<!-- marginals end -->\n", {"marginals": "x", "truths": "y"})
+    with pytest.raises(SectionError, match="no section between <!-- truths:begin -->"):
+        realism.written_into("<!-- marginals:begin -->\n<!-- marginals:end -->\n", {"marginals": "x", "truths": "y"})
 
 
 def test_tables_have_a_row_for_every_figure_and_leave_unknown_ones_empty():
