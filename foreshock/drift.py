@@ -85,14 +85,14 @@ def drift(
 
 def _write(found: DriftReport, out: Path | None, metrics: Path | None, report: Path | None) -> None:
     from reports.drift_page import page
-    from reports.textfile import drift_gauges, write
+    from reports.textfile import write_drift_metrics
 
     try:
         if out is not None:
             out.write_text(page(found), encoding="utf-8")
             console.print(f"wrote {out}")
         if metrics is not None:
-            write(drift_gauges(found), metrics)
+            write_drift_metrics(found, metrics)
         if report is not None:
             report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     except OSError as error:

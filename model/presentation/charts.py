@@ -33,8 +33,10 @@ SMALL_WIDTH = 420.0
 SMALL_PLOT_HEIGHT = 150.0
 WIDE_WIDTH = 860.0
 WIDE_PLOT_HEIGHT = 260.0
+MOST_LABEL_WIDTH = 150.0
+"""Of a slanted label below an axis."""
 BAR_HEIGHT, BAR_GAP = 24.0, 12.0
-TIME_WIDTH = 760.0
+TIME_WIDTH = 840.0
 TIME_LEFT = 116.0
 TIME_PLOT_HEIGHT = 170.0
 ROW_HEIGHT, ROW_GAP = 28.0, 6.0
@@ -344,9 +346,12 @@ def _labelled(
     top = HEADING_HEIGHT + GAP + (LEGEND_HEIGHT if legend else 0.0)
     bottom = top + SMALL_PLOT_HEIGHT
     upright = all(text_width(label) <= step - 2 for label in labels)
-    room = 0.45 * SMALL_WIDTH
-    labels = [shortened(label, room) for label in labels]
+    labels = [shortened(label, MOST_LABEL_WIDTH) for label in labels]
     low = bottom + FONT_SIZE + GAP / 2
+    if labels and not upright:
+        # The first label begins left of its column; the axis moves as far to the right as that takes.
+        left = max(left, PADDING - slanted_box(0.4 * step, low, labels[0]).left)
+        step = (right - left) / len(labels)
     reach = TICK_HEIGHT if upright else max(slanted_box(0, low, label).bottom for label in labels) - bottom + PADDING
     drawing = Drawing(SMALL_WIDTH, math.ceil(bottom + reach + PADDING))
     drawing.heading(title)
@@ -358,7 +363,7 @@ def _labelled(
         if upright:
             drawing.text(x, low, labels[number], "middle")
         else:
-            drawing.slanted(x + FONT_SIZE / 3, low, labels[number])
+            drawing.slanted(x, low, labels[number])
     return drawing, plot
 
 

@@ -52,6 +52,11 @@ def test_torch_is_the_version_that_the_pretrained_bundle_was_made_with() -> None
     assert PINS["torch"] == "2.13.0"
 
 
+def test_what_pages_are_made_of_is_installed() -> None:
+    (pattern,) = TOOLS["setuptools"]["package-data"]["reports"]
+    assert set((ROOT / "reports").glob(pattern)) == set((ROOT / "reports" / "templates").iterdir()) != set()
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "Makefile", "Dockerfile", ".ci/run"])
 def test_no_file_names_a_registry(name: str) -> None:
     text = (ROOT / name).read_text()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
@@ -25,7 +22,6 @@ from model.evaluation.scored_source import ScoredSource, score_source
 from model.histories.splits import split
 from reports.drift import DriftError, DriftReport, Period, drift_of_source
 from reports.drift_page import page
-from reports.textfile import Gauge, drift_gauges, text, write
 from stream.settings import PRETRAINED_BUNDLE
 
 DATASET = open_dataset("simulator", users=160, months=12, seed=5)
@@ -109,63 +105,6 @@ def test_an_empty_window_says_what_to_do(source: ScoredSource) -> None:
     start = dt.datetime.fromtimestamp(int(source.sequences.times_ms.min()) / 1000, dt.UTC)
     with pytest.raises(DriftError, match="foreshock reference"):
         drift_of_source(source, Period(until=start + dt.timedelta(days=20), from_data=True))
-
-
-class Tags(HTMLParser):
-    """Open tags and all addresses of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
-        if tag not in ("meta", "line", "rect", "circle"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("line", "rect", "circle"):
-            assert self.open.pop() == tag
-
-
-def test_the_page_stands_alone(report: DriftReport) -> None:
-    content = page(report)
-    tags = Tags()
-    tags.feed(content)
-    assert tags.open == []
-    assert tags.addresses == []
-    assert not re.search(r"<script|@import|url\(|https?://(?!www\.w3\.org/2000/svg)", content)
-    assert content.count("<svg") >= 10
-    assert report.fingerprint in content
-
-
-def samples(exposition: str) -> Iterator[tuple[str, str, float]]:
-    """Name, labels and value of each sample; fails on a line that the format does not allow."""
-    for line in exposition.splitlines():
-        if not line.startswith("# "):
-            match = re.fullmatch(r'([a-z_0-9]+)\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+)\} (\S+)', line)
-            assert match is not None, line
-            yield match[1], match[2], float(match[3])
-
-
-def test_metrics_are_in_the_exposition_format(report: DriftReport, tmp_path: Path) -> None:
-    path = tmp_path / "foreshock.prom"
-    write(drift_gauges(report), path)
-    found = list(samples(path.read_text()))
-    psi = {labels: value for name, labels, value in found if name == "foreshock_drift_psi"}
-    judged = [each for each in report.stability if each.psi is not None]
-    assert len(psi) == len(judged)
-    assert psi[f'model="{report.fingerprint}",variable="score"'] == pytest.approx(judged[0].psi)
-    assert {name for name, _, _ in found} >= {"foreshock_calibration_ratio", "foreshock_score_auc"}
-    assert path.read_text().count("# TYPE") == len({name for name, _, _ in found})
-    assert [each.name for each in tmp_path.iterdir()] == ["foreshock.prom"]
-    assert path.stat().st_mode & 0o444 == 0o444
-
-
-def test_labels_are_escaped() -> None:
-    (line,) = [part for part in text([Gauge("g", "h", [({"v": 'a"b\\c\nd'}, 1.0)])]).splitlines() if part[0] != "#"]
-    assert line == 'g{v="a\\"b\\\\c\\nd"} 1.0'
 
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path: Path) -> None:
