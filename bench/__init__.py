@@ -1,5 +1,5 @@
-"""Side-by-side measurements: the worker next to what people would use instead, on one broker, machine and set of
-events.
+"""Measurements of the worker beside other frameworks, on one broker, one machine and the same events.
 
-A measurement asserts nothing: it reports. May import `stream`, `model` and `events`; only `foreshock bench` imports it.
+A measurement reports figures and checks no limits. May import `stream`, `model` and `events`; only `foreshock bench`
+imports it.
 """

@@ -1,7 +1,7 @@
-"""A round on a broker: topics of its own with the same events in them, and processes timed by what they publish.
+"""One round of a measurement on a broker: its own topics, the same events in each, and processes timed by their output.
 
-Output topics carry the broker's own time (`LogAppendTime`), so a contender is not timed by its own clock, and its start
-does not count.
+Records of output topics carry the broker's time (`LogAppendTime`). So every contender is timed by the same clock, from
+its first record to its last, and the time that it takes to start does not count.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class BenchError(RuntimeError):
 
 
 class TopicWatch:
-    """Sizes and times of topics, asked of the broker."""
+    """Asks the broker for the sizes of topics and the times of their records."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._consumer: Any = KafkaConsumer(
@@ -49,7 +49,7 @@ class TopicWatch:
         self._consumer.close()
 
     def size(self, *topics: str) -> int:
-        """Records in the topics."""
+        """Number of records in the topics together."""
         for topic in topics:
             if topic not in self._tps:
                 numbers = self._consumer.partitions_for_topic(topic) or ()
@@ -84,7 +84,7 @@ class TopicWatch:
 
 @dataclass(frozen=True)
 class Lap:
-    """One process over one round's events."""
+    """What one process did with the events of one round."""
 
     records: int
     span_s: float
@@ -98,7 +98,7 @@ class Lap:
 
 
 class Arena:
-    """Topics under a prefix of their own, and what runs on them. On leaving, they are deleted."""
+    """Topics under a prefix of their own and the processes that run on them. Leaving the context deletes the topics."""
 
     def __init__(self, bootstrap_servers: str, settings: Settings, name: str, folder: Path) -> None:
         self.servers = bootstrap_servers
@@ -139,7 +139,7 @@ class Arena:
         return topic
 
     def publish(self, workload: Workload) -> int:
-        """All of a workload's events into the input topics."""
+        """Publish all events of a workload to the input topics."""
 
         async def send() -> int:
             async with open_publisher(self.servers, self.topics) as publisher:
@@ -148,7 +148,7 @@ class Arena:
         return asyncio.run(send())
 
     def worker(self, name: str = "worker", **more: str) -> ServerProcess:
-        """The real worker as users start it, not yet started; `more` are further options of it."""
+        """The worker as users start it, not yet started; `more` are further options of its command."""
         options = {
             "--bootstrap-servers": self.servers,
             "--topic-prefix": self.settings.topic_prefix,
@@ -162,7 +162,7 @@ class Arena:
         return ServerProcess(name, command, self.folder / f"{name}.log")
 
     def sink(self, database_url: str) -> ServerProcess:
-        """The real sink on these topics, not yet started."""
+        """The sink on these topics, as users start it, not yet started."""
         options = {
             "--bootstrap-servers": self.servers,
             "--database-url": database_url,
@@ -210,7 +210,7 @@ class Arena:
             time.sleep(SAMPLE_S)
 
     def wait_for(self, process: ServerProcess, topic: str, records: int, limit_s: float) -> float:
-        """Until `topic` holds `records`; returns the seconds it took. Raises `BenchError` when it never does."""
+        """Wait until `topic` holds `records`; returns the seconds. Raises `BenchError` when that does not happen."""
         started_s = time.monotonic()
         while (found := self.watch.size(topic)) < records:
             if not process.alive:
@@ -223,7 +223,7 @@ class Arena:
 
 @dataclass(frozen=True)
 class Sample:
-    """A process at a moment: records that it has published, processor time used, memory resident."""
+    """A process at one moment: records published, processor time used, resident memory."""
 
     records: int
     cpu_s: float
@@ -246,7 +246,8 @@ def _log_end(process: ServerProcess) -> str:
 def launch(python: str, module: str, *arguments: str) -> list[str]:
     """Command that runs a module of this source tree under another Python.
 
-    The tree comes last on its path: where it stands among installed packages, the other Python's own come first.
+    The tree comes last on the import path. It may lie among installed packages, and then those of the other Python must
+    be found first.
     """
     root = str(Path(__file__).resolve().parent.parent)
     program = (
@@ -257,7 +258,7 @@ def launch(python: str, module: str, *arguments: str) -> list[str]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and greatest of the rounds."""
+    """Median, minimum and maximum over the rounds."""
     ordered = sorted(values)
     middle = len(ordered) // 2
     median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

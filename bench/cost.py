@@ -1,4 +1,4 @@
-"""What scoring costs by itself: batches through the worker's `Scorer`, and the bytes of the rows that they changed."""
+"""The cost of scoring alone: batches through the worker's `Scorer`, and archiving the rows that they changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream.worker.app import worker_slab
 
 
 class Subject:
-    """A slab and its scorer."""
+    """A slab and the scorer that works on it."""
 
     def __init__(self, bench: Bench, slab: Slab | None = None) -> None:
         self.slab = worker_slab(bench.bundle) if slab is None else slab
@@ -23,7 +23,7 @@ class Subject:
         self._scorer = Scorer(bench.bundle, policy, self.slab, bench.settings.topics)
 
     def score(self, taken: Sequence[Taken]) -> float:
-        """Score a batch, take out the rows and archive them as a checkpoint does; returns the seconds that it took."""
+        """Score a batch and archive the changed rows as a checkpoint does; returns the seconds that both took."""
         started_s = time.perf_counter()
         scored = self._scorer.score(taken)
         for partition, pairs in self.slab.by_partition(np.unique(scored.touched)).items():

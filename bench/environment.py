@@ -1,4 +1,4 @@
-"""Where a measurement was taken: machine, versions, commit. Figures without these are not comparable."""
+"""Where a measurement was taken: machine, versions, commit. Without these, figures cannot be compared."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessorTime(msgspec.Struct, frozen=True):
-    """Seconds of all processors since the system started, and those that the host of a virtual machine gave to others.
+    """Seconds of all processors since the system started, and the seconds that a virtual machine's host gave to others.
 
-    A processor that was taken away stands still: above a few percent, rates are too low and delays too long.
+    While a processor is taken away, nothing runs on it. Above a few percent, rates are too low and delays too long.
     """
 
     total_s: float
@@ -62,7 +62,7 @@ class ProcessorTime(msgspec.Struct, frozen=True):
 
     @classmethod
     def now(cls) -> ProcessorTime:
-        """Stolen time is 0 where the system does not tell."""
+        """The counters now. Stolen time is 0 where the system does not report it."""
         times = psutil.cpu_times()
         parts = times._asdict()
         # Guests' time is also in `user` and `nice`.
@@ -70,7 +70,7 @@ class ProcessorTime(msgspec.Struct, frozen=True):
         return cls(total_s, parts.get("steal", 0.0))
 
     def stolen_share_since(self, earlier: ProcessorTime) -> float:
-        """Share that others got between two moments, 0 to 1."""
+        """Share (0–1) of the processor time since `earlier` that others got."""
         total_s = self.total_s - earlier.total_s
         return (self.stolen_s - earlier.stolen_s) / total_s if total_s > 0 else 0.0
 

@@ -1,7 +1,7 @@
-"""Publishing at a fixed rate, whether or not anyone keeps up: an open loop, as the world is.
+"""Publishing at a fixed rate whether or not the consumer keeps up (an open loop).
 
-An event's record carries the time at which it was due, not the one at which it was sent: a publisher that falls behind
-makes the delays longer, as it should, and not shorter.
+An event's record carries the time at which it was due, not the time at which it was sent. So a publisher that falls
+behind makes measured delays longer, not shorter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stream.topics import Topics
 T = TypeVar("T")
 TICK_S = 0.02
 PACE_S = 0.002
-"""What falls due within so long goes in one request. Kafka's own producer waits for more by default (5 ms)."""
+"""Events that fall due within this time go in one request. Kafka's own producer waits 5 ms by default."""
 
 LEAD_S = 0.2
 ENCODING_S_PER_EVENT = 50e-6
@@ -42,7 +42,7 @@ ACKNOWLEDGE_LIMIT_MS = 30_000
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fast event loop, without pauses for collecting a large workload's garbage."""
+    """Run a coroutine on uvloop. A large workload is kept out of garbage collection, whose pauses would be measured."""
     gc.collect()
     gc.freeze()
     try:
@@ -55,8 +55,8 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> None:
     """Publish each event within `PACE_S` after it is due; returns once all are acknowledged.
 
-    Everything is encoded before the first event is due: on the machine that it shares with what is measured, a client
-    that makes batches and requests event by event would be most of what is measured.
+    Everything is encoded before the first event is due. Publisher and worker share the machine; a client that encoded
+    event by event meanwhile would use so much of it that the measurement would show the client.
 
     Raises `BenchError` when the broker refuses events.
     """
@@ -92,10 +92,10 @@ def timetable(
     start_s: float,
     rate_per_s: float,
 ) -> list[tuple[float, int, ProduceRequest]]:
-    """When (seconds since 1970-01-01) which request goes to which broker, in order.
+    """The requests in order, each with the time to send it (seconds since 1970-01-01) and the broker that gets it.
 
-    An event goes with the first whole `PACE_S` from `start_s` after it is due. `leader_of` names the broker that leads
-    a topic's partition.
+    An event is sent at the first whole multiple of `PACE_S` from `start_s` on at which it is due.
+    `leader_of` names the broker that leads a topic's partition.
     """
     together: dict[tuple[int, int], dict[tuple[str, int], list[tuple[int, bytes, bytes]]]] = {}
     partition_by_key: dict[bytes, int] = {}
@@ -138,9 +138,9 @@ def _leaders(client: AIOKafkaClient) -> Callable[[str, int], int]:
 async def feed_bulk(
     servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float
 ) -> tuple[float, float]:
-    """Publish in whole record batches, as many events each `TICK_S` as are due; returns when it began and ended.
+    """Every `TICK_S`, publish the events that are due in whole record batches; returns when publishing began and ended.
 
-    Both by `time.monotonic`; what is prepared before the first event is due lies before the beginning.
+    Both times are of `time.monotonic`. Preparation happens before the beginning.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES

@@ -1,7 +1,7 @@
-"""Cost of one event as a user's history grows: the same users and batches, only more behind them.
+"""Cost of one event as a user's history grows: the same users and batches, after more and more events.
 
-In this process: the transport does not know how long a history is. The rows after each length are kept, and the lengths
-are measured in turn, so that whatever else the machine does falls on all of them.
+Runs in this process, because the transport does the same whatever the length of a history. The rows are kept at each
+length, and the lengths are measured in turn, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REPEATS_PER_ROUND = 20
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Microseconds per event by events behind the user, up to `events` of them, and longest to shortest as a ratio."""
+    """Microseconds per event by number of earlier events (at most `events`), and the ratio of longest to shortest."""
     lengths = [length for length in LENGTHS if length <= bench.sizes.events] or [LENGTHS[0]]
     subject, stream = Subject(bench), Stream(bench.settings.partitions)
     users = [user_id(number) for number in range(min(USERS, bench.sizes.users))]

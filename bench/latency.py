@@ -1,7 +1,7 @@
 """Delay from an event to its score at fixed rates: broker, publisher and worker on this machine.
 
-From the moment at which an event was due to be sent to the moment at which the broker had its score, by its clock, in
-whole milliseconds; both clocks are this machine's.
+A delay runs from the time at which an event was due to be sent to the time at which the broker stored its score, in
+whole milliseconds. Both times are of this machine's clock.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from stream.kafka.topic_reader import TopicReader
 RATES_PER_S = (1_000, 5_000)
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 WARM_UP_SHARE = 0.2
-"""First part of a run's events that is not counted: the worker's caches and connections."""
+"""Share of a run's first events that is not counted: the worker fills caches and opens connections then."""
 
 BROKER_WARM_UP_SHARE = 0.3
-"""Before the first run, a shorter one that is not counted: what a broker has just started to do, it does slowly."""
+"""Length of a run before the first that is not counted, as a share: a broker that has just started is slow."""
 
 DRAIN_LIMIT_S = 120.0
 
@@ -35,7 +35,7 @@ class _Source(msgspec.Struct, gc=False):
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Percentiles by rate, the median of the rounds of each."""
+    """Percentiles of the delay by rate; of each percentile the median over the rounds."""
     found: dict[str, list[dict[str, float]]] = {str(rate): [] for rate in RATES_PER_S}
     workload = bench.workload(round(max(RATES_PER_S) * bench.seconds) + 1)
     with bench.arena("latency-warm-up") as arena:

@@ -1,4 +1,4 @@
-"""What every measurement is given: a broker, sizes, a folder, and where to say what it is doing."""
+"""What every measurement gets: a broker, sizes, a folder, and a function that shows its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream.settings import Settings
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. What each means is a measurement's own: see `foreshock bench --help`."""
+    """How much is measured. Each measurement reads these in its own way: see `foreshock bench --help`."""
 
     events: int
     users: int
@@ -25,7 +25,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Bench:
-    """One measurement's surroundings. `servers` is empty for measurements that need no broker."""
+    """What one measurement runs with. `servers` is empty for measurements that need no broker."""
 
     servers: str
     settings: Settings
@@ -51,5 +51,5 @@ class Bench:
         return Workload.simulated(wanted, self.sizes.users)
 
     def arena(self, name: str) -> Arena:
-        """Topics of their own for one round."""
+        """Topics for one round, apart from those of all others."""
         return Arena(self.servers, self.settings, f"{self.run_id}-{name}", self.folder)

@@ -1,8 +1,8 @@
-"""Twice as many events as the worker can take, for a while: what it keeps of its speed, memory, lag, and the way back.
+"""For a while, twice as many events as the worker can score: its speed, memory, lag, and the time to catch up.
 
-Publisher and broker run on the same cores. So the worker's speed is taken alone, under overload, and from a backlog
-while the same events are published at the same rate into topics that nobody reads. What the last two differ by is
-overload; the rest is sharing a machine.
+Publisher and broker run on the same cores as the worker. So its speed is measured three times: alone, under overload,
+and on a backlog while the same events are published at the same rate to topics that it does not read. The difference
+between the last two is the effect of overload; the rest is the effect of sharing the machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Flood:
-    """So many events were published, from when to when in seconds since the watch began."""
+    """Number of events published, and start and end of publishing in seconds since the watch began."""
 
     events: int
     start_s: float
@@ -51,7 +51,7 @@ class Flood:
 
 
 class Sampler(threading.Thread):
-    """Notes a `Moment` every `SAMPLE_S` until told to stop. The watch that it uses is its own."""
+    """Records a `Moment` every `SAMPLE_S` until stopped. Has a `TopicWatch` of its own, as it runs in a thread."""
 
     def __init__(self, arena: Arena, worker: ServerProcess) -> None:
         super().__init__(name="sampler", daemon=True)
@@ -85,7 +85,7 @@ class Sampler(threading.Thread):
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Speed alone, beside such a publisher and under overload, greatest lag, memory, seconds until caught up.
+    """Speed alone, beside a publisher, and under overload; greatest lag, memory, seconds until caught up.
 
     Medians of the rounds; `samples` are of the last. The rate offered follows from the first round's speed alone.
     """
@@ -114,7 +114,7 @@ def measure(bench: Bench) -> dict[str, Any]:
 
 
 def medians_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of each figure its median over the rounds that have it; of what is no number the last round's."""
+    """Each figure's median over the rounds that have it; a value that is no number is the last round's."""
     found = dict(rounds[-1])
     for name in found:
         values = [each[name] for each in rounds if isinstance(each[name], (int, float))]
@@ -124,10 +124,10 @@ def medians_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tuple[list[Moment], Flood]:
-    """Publish `flood` into the topics of `into` beside the worker of `arena`, which has something to begin with.
+    """Publish `flood` to the topics of `into` while the worker of `arena` works on events that it already has.
 
-    Returns its moments and when publishing began and ended. The moments go on until the worker has caught up where the
-    flood is its own, and end with it where it is not.
+    Returns the moments and the start and end of publishing. Where the worker reads `into`, the moments go on until it
+    has caught up; elsewhere they end with publishing.
     """
     scores = arena.topics.scores
     worker = arena.worker()
@@ -148,7 +148,7 @@ def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tup
 
 
 def figures_of(moments: list[Moment], flood: Flood, alone: float, beside: float) -> dict[str, Any]:
-    """What the moments say of the time in which too much was offered, and of the time after it.
+    """Figures of the time in which too much was offered, and of the time after it.
 
     `alone` and `beside` are the events per second that the worker scores without a publisher, and beside one.
     """

@@ -1,6 +1,6 @@
-"""The environment of the other frameworks: what they demand of common packages excludes Foreshock's versions.
+"""The Python environment of the other frameworks, which need other versions of common packages than Foreshock does.
 
-Its exact versions are in `peers.txt`, beside this module.
+`peers.txt`, beside this module, has the exact versions.
 """
 
 from __future__ import annotations

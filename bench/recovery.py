@@ -1,7 +1,7 @@
-"""How fast a worker is back: from an empty table, from a full changelog, and after it was killed.
+"""How fast a worker is ready again: with an empty table, with a full changelog, and after it was killed.
 
-Users restored per second is the time to the first score with a full changelog, less that with an empty one, so that the
-start of Python, Faust and the group does not count, but all else that a user of the service would wait for does.
+Users restored per second follow from the time to the first score with a full changelog, less the time with an empty
+one. So the start of Python, Faust and the consumer group does not count, and everything else does.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LIMIT_S = 180.0
 KILL_USERS = 10_000
 USERS_AT_ONCE = 5_000
 SHORTEST_DIFFERENCE_S = 0.1
-"""Two starts differ by as much anyway: so few users say no more than "faster than this"."""
+"""Two starts differ by this much in any case. With so few users, the figure is only a lower bound."""
 
 SETTLE_S = 0.5
-"""After a kill, outputs that were on their way have arrived."""
+"""Time after a kill for outputs that were on their way to arrive."""
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _first_score_s(arena: Arena) -> float:
 
 
 def _restarted_on_disk_s(bench: Bench, number: int) -> float:
-    """Seconds from starting a worker to its first score, all users being on its disk from an earlier start."""
+    """Seconds from starting a worker to its first score, with all users on its disk from an earlier start."""
     with bench.arena(f"disk{number}") as arena:
         bench.tell(f"round {number} of {bench.rounds}: a disk of {bench.sizes.users:,} users")
         asyncio.run(_fill_changelog(bench, arena, bench.sizes.users))
@@ -95,7 +95,7 @@ def _restarted_on_disk_s(bench: Bench, number: int) -> float:
 
 
 async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:
-    """One row per user, of random network state, as a worker leaves it."""
+    """Publish one row per user with random network state, in the form in which a worker publishes it."""
     blank = blank_row(row_dtype(bench.bundle.state_width), bench.bundle.fingerprint)
     random = np.random.default_rng(1)
     topic = arena.topics.changelog(arena.settings.application_id)
@@ -117,7 +117,7 @@ async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:
 
 
 def _killed(bench: Bench, number: int) -> float:
-    """Seconds from SIGKILL in the middle of work to the next score, by a worker that is started at once."""
+    """Seconds from a SIGKILL during work to the next score, by a worker that is started at once."""
     workload = Workload.simulated(bench.sizes.events, min(bench.sizes.users, KILL_USERS))
     with bench.arena(f"kill{number}") as arena:
         published = arena.publish(workload)

@@ -1,6 +1,6 @@
-"""Results as a table in the terminal, as pictures, and as the generated sections of the documents.
+"""Results as a table in the terminal, as charts, and as the generated sections of the documents.
 
-Everything here is computed from the JSON files in the folder of results; nothing is typed in by hand.
+Every figure comes from the JSON files in the folder of results.
 """
 
 from __future__ import annotations

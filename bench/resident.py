@@ -1,6 +1,6 @@
-"""What it costs to hold most users on a local disk: an event, a start, and memory, beside a slab that holds them all.
+"""The cost of keeping most users on a local disk: per event, at a start, and in memory, beside a slab that has all.
 
-In this process, checkpoint after every batch, with the rows that it changed written to the archives.
+Runs in this process, with a checkpoint after every batch that writes the changed rows to the archives.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ BATCH_EVENTS = 4_000
 WARM_UP_BATCHES, BATCHES = 10, 16
 RESIDENT_SHARE = 0.1
 SKEW = 0.9
-"""Share of the events that the most active tenth of the users has where access is skewed."""
+"""Where access is skewed, the share of the events that the most active tenth of the users has."""
 
 
 def measure(bench: Bench, users: int) -> dict[str, Any]:
-    """What `measure_one` says of a slab of `users` in memory, of one with a disk, and of one with a tenth of them."""
+    """`measure_one` for a slab in memory, one with a disk, and one with a disk and a tenth of `users` in memory."""
     residents = max(1, int(users * RESIDENT_SHARE))
     return {
         "users": users,
@@ -48,7 +48,7 @@ def measure(bench: Bench, users: int) -> dict[str, Any]:
 
 
 def measure_one(bench: Bench, users: int, *, on_disk: bool, resident_users: int | None = None) -> dict[str, Any]:
-    """Users per second that recovery takes in, microseconds per event by access, users in memory and bytes for all."""
+    """Users restored per second, microseconds per event by kind of access, users in memory, and bytes in all."""
     bench.tell(f"{users:,} users, {'all' if resident_users is None else f'{resident_users:,}'} in memory")
     gc.collect()
     before = psutil.Process().memory_info().rss

@@ -1,4 +1,4 @@
-"""From one worker's measured figures to deployments: plain arithmetic, every assumption named. No I/O."""
+"""Computes what a deployment needs from one worker's measured figures and named assumptions. No I/O."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a deployment is like; to be replaced by one's own figures."""
+    """Assumptions about a deployment; replace them by your own figures."""
 
     events_per_user_day: float = 1.0
     peak_factor: float = 5.0
-    """The busiest minutes against the average."""
+    """Rate of the busiest minutes over the average rate."""
 
     busy_share: float = 0.5
-    """How much of a worker's measured rate a peak may take; the rest is for catching up after a failure."""
+    """Share of a worker's measured rate that a peak may take; the rest is for catching up after a failure."""
 
     worker_memory_gib: float = 16.0
     state_memory_share: float = 0.6
-    """Of a worker's memory, for rows: the array doubles as it grows."""
+    """Share of a worker's memory for rows; the array doubles as it grows."""
 
     event_bytes: float = 210.0
     score_bytes: float = 480.0
@@ -40,7 +40,7 @@ class Assumptions:
     events_kept_days: int = 730
     scores_kept_days: int = 90
     changelog_overhead: float = 1.5
-    """Of a compacted topic's size, over one row per user: what the cleaner has not yet taken away."""
+    """Size of a compacted topic over one row per user: the cleaner has not yet removed everything."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Deployment:
     workers_for_memory: int
     partitions: int
     changelog_mb_per_second: float
-    """At the average, before replication: at so few events per user, nearly each one costs a row."""
+    """At the average rate, before replication; with so few events per user, nearly every event writes a row."""
 
     changelog_tb: float
-    """On all brokers, as `events_tb`."""
+    """On all brokers together, as `events_tb` is."""
 
     events_tb: float
     recovery_s: float
-    """Of one worker that has lost everything, by its share of the users. A standby takes over without."""
+    """Of one worker that has lost everything, for its share of the users. With a standby there is no such wait."""
 
     @property
     def workers(self) -> int:
@@ -101,18 +101,18 @@ def partitions_for(workers: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """A number of partitions with one worker, on a core of its own, for each."""
+    """A number of partitions, each with a worker on a core of its own."""
 
     partitions: int
     events_per_second: float
     users_in_memory: float
     read_mb_per_second: float
     written_mb_per_second: float
-    """Scores and changelog at full rate, before replication, when each event costs a row."""
+    """Scores and changelog at full rate, before replication, if every event writes a row."""
 
 
 def step(partitions: int, measured: Measured, assumed: Assumptions) -> Step:
-    """What `partitions` workers do together while the brokers keep up."""
+    """What `partitions` workers do together, as long as the brokers keep up."""
     rate = partitions * measured.events_per_second
     rows_per_worker = assumed.worker_memory_gib * GIB * assumed.state_memory_share / measured.bytes_per_user
     return Step(

@@ -1,7 +1,7 @@
-"""The bundle's step one event at a time, for frameworks that hand out one event at a time.
+"""The bundle's step model for frameworks that process one event at a time.
 
-Runs the same graphs on one unpadded row, with nothing around them that such a framework would not need. Imports no more
-than onnxruntime, numpy, msgspec, `events` and `model.bundle`.
+Runs the same graphs on one unpadded row and does nothing else that such a framework would not need. Imports only
+onnxruntime, numpy, msgspec, `events` and `model.bundle`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 class SingleStep:
-    """Takes events into a user's state, kept as bytes: the latest time per kind as int64, then the state as float32."""
+    """Scores events one by one. A user's state is bytes: the latest time per kind (int64), then the state (float32)."""
 
     def __init__(self, bundle: Path) -> None:
         manifest = msgspec.json.decode((bundle / MANIFEST_FILE).read_bytes(), type=Manifest)

@@ -1,4 +1,4 @@
-"""Every measurement by name, with the sizes at which it is taken unless told otherwise."""
+"""Every measurement by name with its default sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measurement:
-    """`measure` gives the figures; `broker` tells whether it needs one."""
+    """`measure` takes the measurement; `broker` says whether it needs one."""
 
     measure: Callable[[Bench], dict[str, Any]]
     sizes: Sizes
@@ -45,7 +45,7 @@ MEASUREMENTS: dict[str, Measurement] = {
 
 @contextmanager
 def broker(bootstrap_servers: str | None, names: list[str], tell: Tell) -> Iterator[str]:
-    """Address of the broker to measure on: the caller's, or an embedded one for the time of the context.
+    """Address of the broker to measure on: the caller's, or an embedded one that runs as long as the context does.
 
     Raises `ProvisioningError` when the caller's does not answer.
     """
@@ -95,5 +95,5 @@ def measure(name: str, servers: str, settings: Settings, sizes: Sizes, tell: Tel
 
 
 def result_bytes(result: dict[str, Any]) -> bytes:
-    """A result as it is written: JSON, indented."""
+    """A result as indented JSON, as it is written to a file."""
     return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"

@@ -1,7 +1,7 @@
 """Events per second of every contender on the same events, in alternation.
 
-Each round has topics of its own, filled alike. The worker runs last in each: its watchdog adds missed instalments to
-the input topics, which no other contender shall find there.
+Each round has topics of its own with the same events. In each round the worker runs last, because its watchdog adds
+missed instalments to the input topics, and no other contender must read those.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Name = Literal["foreshock", "limit", "idiomatic_faust", "quix_window", "quix_ste
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do it. `module` runs under the peers' Python where `peer` is set."""
+    """One implementation. `module` runs under the peers' Python where `peer` is set."""
 
     name: Name
     title: str

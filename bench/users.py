@@ -1,6 +1,6 @@
 """Cost of one event, and memory, as the number of users grows: slabs of different sizes measured in turn.
 
-In this process. Users are drawn evenly, which is the hardest case for the processor's caches.
+Runs in this process. Users are drawn evenly, which is the worst case for the processor's caches.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ REPEATS_PER_ROUND = 8
 LOCATED_AT_ONCE = 50_000
 MEMORY_SHARE = 0.8
 GROWTH_FACTOR = 1.6
-"""While a slab doubles, its rows stand twice: bytes needed per byte kept, at worst."""
+"""Bytes needed per byte kept, at most: while a slab doubles, its rows are in memory twice."""
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Microseconds per event by users, up to `users` of them, the ratio of most to fewest, and bytes per user.
+    """Microseconds per event by number of users (at most `users`), the ratio of most to fewest, and bytes per user.
 
     `on_disk`: the same where most users are on a local disk, see `bench.resident`.
     """
@@ -70,7 +70,7 @@ def _fits(bench: Bench, users: int) -> bool:
 
 
 def _populate(subject: Subject, users: int, partitions: int) -> float:
-    """Give `users` users their rows; returns the resident bytes that each has added, names and index included."""
+    """Create rows for `users` users; returns the resident bytes per user, with names and index."""
     gc.collect()
     before = psutil.Process().memory_info().rss
     for start in range(0, users, LOCATED_AT_ONCE):

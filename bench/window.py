@@ -1,7 +1,7 @@
-"""What is usually built instead of a step function: the last 60 events of a user, all through the network every time.
+"""The usual design in place of a step function: for each event, the user's last 60 events go through the network.
 
-The network takes windows of fixed length, padded at their beginning, as is usual. They are kept as bytes, without the
-padding, which costs less than lists in JSON. Imports no more than onnxruntime, numpy and `events`; only `write_network`
+The network takes windows of fixed length that are padded at their beginning. Windows are kept as bytes without the
+padding, which costs less than lists in JSON. Imports only onnxruntime, numpy and `events`; `write_network`
 needs onnx.
 """
 
@@ -48,7 +48,7 @@ class Windowed:
 
 
 def pushed(event: Event, stored: bytes | None) -> bytes:
-    """The window after `event`: one row more, the oldest of more than `WINDOW` gone."""
+    """The window after `event`: one more row, without the oldest where there are more than `WINDOW`."""
     occurred_ms = round(event.occurred_at.timestamp() * 1000)
     previous_ms = occurred_ms if stored is None else int.from_bytes(stored[:TIME_BYTES], "little")
     rows = b"" if stored is None else stored[TIME_BYTES:]
@@ -67,7 +67,7 @@ def _features(event: Any, gap_ms: int) -> NDArray[np.float32]:
 def write_network(path: Path, seed: int = 1) -> None:
     """Write an LSTM of two layers of 64 over a window, float32 `[WINDOW, 1, FEATURES]`, to probabilities `[1, 4]`.
 
-    As large as the worker's largest branches; its weights are random, since only its cost is of interest. Raises
+    It is as large as the worker's largest branches. Its weights are random, because only its cost matters. Raises
     `ImportError` where onnx is not installed.
     """
     from onnx import TensorProto, checker, helper, numpy_helper

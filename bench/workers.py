@@ -1,8 +1,8 @@
-"""What a second worker costs and brings, and whether the sink keeps up with one at full speed.
+"""Speed and cost of two workers beside one, and whether the sink keeps up with a worker at full speed.
 
-The events are published while the workers are up and idle, so that no start and no rebalance is counted. On a machine
-whose cores the broker shares, rates of two workers say more of the machine than of them: what carries over to other
-machines is the processor time per event, which must not rise with the number of workers.
+The events are published while the workers are up and idle, so that starts and rebalances do not count. Where the broker
+runs on the same cores, the rate of two workers depends on the machine. What can be compared between machines is the
+processor time per event, which must not rise with the number of workers.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from stream.embedded.server import ServerProcess
 
 COUNTS = (1, 2)
 SETTLE_S = 8.0
-"""A group that has got a member has dealt the partitions out again by then, and workers wait for events."""
+"""Time in which a group with a new member assigns its partitions again, so that its workers wait for events."""
 
 LIMIT_S = 240.0
 SAMPLE_S = 0.2
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Rates and processor time by number of workers, and how long after the last score the sink has stored it."""
+    """Rates and processor time by number of workers, and how long after the last score the sink had stored it."""
     workload = bench.workload()
     rates: dict[int, list[float]] = {count: [] for count in COUNTS}
     cpu_s: dict[int, list[float]] = {count: [] for count in COUNTS}

@@ -1,4 +1,4 @@
-"""The events that are measured on: a simulated portfolio, encoded once and kept in memory."""
+"""The events of a measurement: a simulated portfolio, encoded once and kept in memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stream.topics import Topics
 
 SEED = 11
 EVENTS_PER_USER_MONTH = 5
-"""Fewer than the simulator makes, so that the months computed from it suffice."""
+"""Less than the simulator makes, so that the months computed from it are enough."""
 
 MOST_EVENTS_PER_USER = 100
-"""They span less than two years; the simulation starts in 2023, and a worker refuses events from the future."""
+"""So many span less than two years. The simulation starts in 2023, and a worker refuses events from the future."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Workload:
 
     @classmethod
     def simulated(cls, events: int, users: int, seed: int = SEED) -> Workload:
-        """The first `events` events of `users` borrowers; of more, where so few would have to live into the future."""
+        """The first `events` events of `users` borrowers, or of more where that would take events from the future."""
         users = max(users, math.ceil(events / MOST_EVENTS_PER_USER))
         months = events // (users * EVENTS_PER_USER_MONTH) + 2
         records = itertools.islice(Simulator(users=users, months=months, seed=seed).keyed_events(), events)
@@ -44,7 +44,7 @@ class Workload:
 
 
 class Stream:
-    """Events for measurements without a broker: simulated ones given to any users, ready for the scorer.
+    """Events for measurements without a broker: simulated events, assigned to any users, ready for the scorer.
 
     Every event has a new id and the next offset of its kind, so none is refused as a repeat.
     """
@@ -61,7 +61,7 @@ class Stream:
         self._count = 0
 
     def take(self, user_ids: Sequence[str]) -> list[Taken]:
-        """One event for each of `user_ids`, which may repeat, in order."""
+        """One event for each of `user_ids` in order; ids may repeat."""
         return list(self._take(user_ids))
 
     def _take(self, user_ids: Sequence[str]) -> Iterator[Taken]:
@@ -81,5 +81,5 @@ class Stream:
 
 
 def user_id(number: int) -> str:
-    """Name of a user of `Stream`'s."""
+    """Id of a user of `Stream`."""
     return f"u{number:08d}"

@@ -1,1 +1,4 @@
-"""Reports that people read: drift, outlook, explanation, faithfulness, monitoring. `stream` imports nothing of this."""
+"""Reports that people read: drift, outlook, explanation, faithfulness.
+
+Reads, chooses, words and draws; statistics are in `model`. `stream` and `bench` import nothing from here.
+"""

@@ -1,6 +1,6 @@
-"""The portfolio as the tables know it: who is at risk now with which score, and who was at earlier months' starts.
+"""The portfolio from the tables: the users at risk now with their scores, and those at the start of earlier months.
 
-Onsets are read off the days past due that scores carry, as in `reports.monitoring`. Reads only.
+A user's default date is read off the days past due that scores carry, as in `reports.monitoring`. Only reads.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ORDER BY user_id, sequence DESC
 
 @dataclass(frozen=True)
 class Books:
-    """The book now with each user's level (`[n]`, as `now.users` counts from 0), and past outlooks."""
+    """The book at `at` with the level of each of its users (`[n]`, in their order), and past outlooks."""
 
     at: dt.datetime
     now: Book
@@ -52,9 +52,9 @@ class Books:
 def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_days: int, stale_days: float) -> Books:
     """Books of a model (fingerprint) whose scores have `horizons_days`.
 
-    Now is just after the latest score (event time). Past outlooks are judged at the starts of the last `MOST_ORIGINS`
-    months that have come due; there are none where the sink keeps no history. Raises `DatabaseError` when the model has
-    no score, and as `summarise` does.
+    The book is that just after the latest score (event time). Past outlooks are judged at the starts of the last
+    `MOST_ORIGINS` months whose horizon has passed; there are none where the sink keeps no history. Raises
+    `DatabaseError` when the model has no score, and as `summarise` does.
     """
     with snapshot(url) as connection:
         shared = {"model": model, "delinquency_days": delinquency_days}
@@ -98,7 +98,7 @@ def _record(
 def _book(
     rows: Sequence[Sequence[Any]], at_ms: int, horizons_days: Sequence[int], stale_days: float
 ) -> tuple[Book, NDArray[np.bool_]]:
-    """A book of rows (user, time, horizons, …) whose users are their positions, and which rows are not stale."""
+    """A book of rows (user, time, horizons, …), whose users are positions of rows, and which rows are not stale."""
     times = np.array([_ms(row[1]) for row in rows], dtype=np.int64)
     chances = np.array([[row[2][str(days)] for days in horizons_days] for row in rows], dtype=np.float64)
     ages = (at_ms - times) / DAY_MS

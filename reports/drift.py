@@ -1,7 +1,7 @@
-"""The drift of a model in use, as one report: what `foreshock drift` shows, writes as a page and exports as metrics.
+"""The drift of a model in use as one report, which `foreshock drift` shows, writes as a page and exports as metrics.
 
-From a source and a bundle (inputs, scores and outcomes), or from PostgreSQL (scores and outcomes: the tables hold no
-inputs). Statistics are `model.evaluation.drift`'s.
+Made from a source and a bundle (inputs, scores and outcomes) or from PostgreSQL (scores and outcomes, for the tables
+hold no inputs). The statistics are those of `model.evaluation.drift`.
 """
 
 from __future__ import annotations
@@ -71,9 +71,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Everything of one comparison. Times are event times; `reference` says in words what the recent window is compared
-    with; `alert_rate` counts alerts per 1,000 users and 30 days in the window, `alert_budget` what the bundle's MEDIUM
-    threshold was set for."""
+    """The results of one comparison. Times are event times.
+
+    `reference` says in words what the recent window is compared with. `alert_rate` is alerts per 1,000 users and 30 days
+    in the window, `alert_budget` the rate that the bundle's MEDIUM threshold was set for.
+    """
 
     model: str
     fingerprint: str
@@ -97,7 +99,7 @@ class DriftReport:
 
     @property
     def miscalibrated(self) -> bool:
-        """Whether as many onsets as came would be unlikely if the scores were right."""
+        """Whether the number of defaults would be unlikely if the scores were right."""
         return self.calibration.p_value is not None and self.calibration.p_value < self.alpha
 
 

@@ -1,6 +1,7 @@
-"""How far a reason's effect on the score follows from what a worker has at hand: fitted offline, kept in the bundle.
+"""Fits the effect of each reason on the score to what a worker knows at an alert, and stores the fit in the bundle.
 
-Workers read what is kept (`stream.alerts.effects`); they never fit."""
+Runs offline. Workers only read the stored weights (`stream.alerts.effects`).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from model.bundle import MANIFEST_FILE, Bundle, manifest_bytes
 from stream.alerts.effects import FEATURES, METRIC, Fitted
 
 PRIOR_ALERTS = 10.0
-"""Weight of the ridge penalties: a code seen in so few alerts stays close to what holds of its whole branch."""
+"""Weight of the ridge penalty: a code with fewer alerts than this stays close to the fit of its whole branch."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Example:
 
 
 def fit_effects(examples: Iterable[Example]) -> dict[str, list[float]]:
-    """Weights per code: ridge regression of the drop on `FEATURES`, drawn towards that of the code's whole branch.
+    """Weights per code: ridge regression of the drop on `FEATURES`, shrunk towards that of the code's whole branch.
 
     A code without examples gets its branch's weights; those of a branch without examples are left out.
     """
@@ -54,7 +55,7 @@ def fit_effects(examples: Iterable[Example]) -> dict[str, list[float]]:
 
 
 def store_effects(folder: Path, fitted: Fitted) -> None:
-    """Write the estimates into a bundle's manifest. Its fingerprint changes: state of before belongs to another model.
+    """Write the estimates into a bundle's manifest. This changes its fingerprint, so earlier state no longer fits it.
 
     Raises `BundleError` as `Bundle.load` does.
     """

@@ -26,7 +26,7 @@ DAY_S = 86_400.0
 
 
 def page(user_id: str, model: str, explanation: Explanation) -> str:
-    """The whole page. `model` is the bundle's fingerprint."""
+    """The whole page. `model` is the fingerprint of the bundle."""
     longest = max([abs(change) for change in _changes(explanation)] + [0.001])
 
     def bar(change: float) -> Markup:
@@ -102,7 +102,7 @@ def even_attention_text(explanation: Explanation) -> str:
 
 def _without(code: str) -> str:
     """How the history without a cause of the catalogue differs from the user's."""
-    return CATALOGUE[code].counterfactual
+    return CATALOGUE[code].counterfactual.replace("`", "")
 
 
 def _changes(explanation: Explanation) -> list[float]:

@@ -1,8 +1,8 @@
-"""Whether the reasons of alerts are true: what the score loses when a named cause is taken away, against what it loses
-without another. Offline; exact, because the model scores the changed histories again (`model.explanation.rescoring`).
+"""Whether the reasons of alerts are true: how far the score falls without a named cause, and without another cause.
 
-Learns the estimates of `stream.alerts.effects` from such trials, too. What is learnt from and what is judged on must be
-different borrowers: take another seed.
+Runs offline. The figures are exact, because the model scores the changed histories (`model.explanation.rescoring`). The
+estimates of `stream.alerts.effects` are fitted to the same trials. Fit and judge on different borrowers: take another
+seed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from model.bundle import Bundle
 from model.datasets.dataset import Dataset
 from model.explanation.rescoring import Branch, History, ages_of, history_of, log_odds, readouts_of, score_histories
 from reports.effect_fit import Example, fit_effects, store_effects
-from reports.raised_alerts import Alarm, alarms_of, drawn, facts_after
+from reports.raised_alerts import RaisedAlert, drawn, facts_after, raise_alerts
 from stream.alerts.effects import FEATURES, Fitted
 from stream.alerts.reasons import findings_of, reasons_of
 from stream.scoring.explanation import Explainer
 from stream.settings import Settings
 from stream.topics import Topics
 
-ALARMS_AT_ONCE = 200
+ALERTS_AT_ONCE = 200
 CALIBRATION_ALERTS = 1_500
 CALIBRATION_EVENTS = 400_000
-"""Of a source, no more events than these are read for calibration: it takes some hundred alerts, not all."""
+"""At most so many events of a source are read for calibration, which needs some hundred alerts only."""
 RESAMPLES = 2_000
 WHOLE_BRANCHES = ("repayment_pattern", "spending_pattern", "activity_pattern")
 """Their counterfactual takes away every other cause of their branch as well, so they are no *other* cause than one of
@@ -48,19 +48,19 @@ OnProgress = Callable[[int], None]
 class Trial:
     """One alert: its score, and the score without each cause that its history has, by code."""
 
-    alarm: Alarm
+    raised: RaisedAlert
     score: float
     without: Mapping[str, float]
 
     def drop(self, code: str) -> tuple[float, float]:
-        """What the score loses without the cause, in log-odds and in probability; nothing where there is none."""
+        """How far the score falls without the cause, in log-odds and in probability; 0 where it was never there."""
         after = self.without.get(code, self.score)
         before_odds, after_odds = log_odds(np.array([self.score, after]))
         return float(before_odds - after_odds), self.score - after
 
     @property
     def named(self) -> list[str]:
-        return [reason.code for reason in self.alarm.alert.reasons]
+        return [reason.code for reason in self.raised.alert.reasons]
 
 
 POOLS: dict[str, Pool] = {
@@ -72,24 +72,25 @@ POOLS: dict[str, Pool] = {
         code for code in trial.named if code in trial.without and code != top
     ],
 }
-"""What a random one may be drawn from, beside the top reason. The second holds words for the same cause, too."""
+"""The codes that a random one is drawn from, to compare with the top reason. The second also has codes that name the
+same cause in other words."""
 
 
 def try_counterfactuals(
-    bundle: Bundle, alarms: Sequence[Alarm], on_progress: OnProgress = lambda _alarms: None
+    bundle: Bundle, alerts: Sequence[RaisedAlert], on_progress: OnProgress = lambda _alerts: None
 ) -> list[Trial]:
     """Score each alert's history again without each cause of the catalogue that it has."""
     trials: list[Trial] = []
-    for start in range(0, len(alarms), ALARMS_AT_ONCE):
-        chunk = alarms[start : start + ALARMS_AT_ONCE]
+    for start in range(0, len(alerts), ALERTS_AT_ONCE):
+        chunk = alerts[start : start + ALERTS_AT_ONCE]
         histories: list[History] = []
         tried: list[tuple[int, str]] = []
-        for number, alarm in enumerate(chunk):
-            whole = history_of(alarm.events, bundle)
+        for number, raised in enumerate(chunk):
+            whole = history_of(raised.events, bundle)
             histories.append(whole)
             tried.append((number, ""))
             for code in COUNTERFACTUALS:
-                without = without_cause(code, alarm.events)
+                without = without_cause(code, raised.events)
                 kind = CATALOGUE[code].kind
                 if without is None or kind is None:
                     continue
@@ -100,7 +101,7 @@ def try_counterfactuals(
         found: list[dict[str, float]] = [{} for _ in chunk]
         for (number, code), score in zip(tried, scores, strict=True):
             found[number][code] = score
-        trials += [Trial(alarm, each.pop(""), each) for alarm, each in zip(chunk, found, strict=True)]
+        trials += [Trial(raised, each.pop(""), each) for raised, each in zip(chunk, found, strict=True)]
         on_progress(len(chunk))
     return trials
 
@@ -110,9 +111,9 @@ def trials_of(
 ) -> list[Trial]:
     """Trials of at most `most` alerts, drawn at random from all that the events raise."""
     scoring = bars.add_task("raising alerts", total=None)
-    alarms = alarms_of(bundle, settings, events, lambda scored, _: bars.update(scoring, completed=scored))
+    alerts = raise_alerts(bundle, settings, events, lambda scored, _: bars.update(scoring, completed=scored))
     bars.update(scoring, total=bars.tasks[scoring].completed)
-    chosen = drawn(alarms, most, seed)
+    chosen = drawn(alerts, most, seed)
     task = bars.add_task("taking causes away", total=len(chosen))
     return try_counterfactuals(bundle, chosen, lambda done: bars.advance(task, done))
 
@@ -120,9 +121,9 @@ def trials_of(
 def calibrate_bundle(
     settings: Settings, dataset: Dataset, bars: Progress, *, alerts: int = CALIBRATION_ALERTS, seed: int = 31
 ) -> int:
-    """Learn what reasons weigh under `settings.bundle` from clients that are not held out, and store it there.
+    """Fit the effects of reasons under `settings.bundle` to clients that are not held out, and store them there.
 
-    Returns from how many alerts; without any, the bundle is left as it is. No label is read.
+    Returns the number of alerts; without any, the bundle stays as it is. No label is read.
     """
     bundle = Bundle.load(settings.bundle)
     events = (event for event in dataset.events() if not dataset.held_out(event.user_id))
@@ -137,11 +138,11 @@ def calibrate_bundle(
 def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
     """Examples for `reports.effect_fit.fit_effects`: each fact that applied to an alert, and what its counterfactual
     did."""
-    histories = [history_of(trial.alarm.events, bundle) for trial in trials]
+    histories = [history_of(trial.raised.events, bundle) for trial in trials]
     scores, contributions = Explainer(bundle, Topics()).weigh(readouts_of(bundle, histories), ages_of(histories))
     examples = []
     for trial, score, parts in zip(trials, scores.tolist(), contributions.tolist(), strict=True):
-        found = findings_of(facts_after(trial.alarm.events)[0])
+        found = findings_of(facts_after(trial.raised.events)[0])
         for kind, contribution in zip(KINDS, parts, strict=True):
             examples += [
                 Example(finding.code, contribution, finding.strength, score, trial.drop(finding.code)[0])
@@ -151,7 +152,7 @@ def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
 
 
 def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
-    """Figures of faithfulness, as `--report` has them.
+    """Figures of faithfulness, as `--report` writes them.
 
     `ratio` is the mean drop without the top reason over the mean drop without a random one of the pool (the mean over
     the pool), with the 95 % interval of `RESAMPLES` bootstrap samples of users. `nothing_overdue` is of the alerts
@@ -161,7 +162,7 @@ def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
     early = [trial for trial in trials if "overdue" not in trial.named]
     return {
         "alerts": len(trials),
-        "users": len({trial.alarm.alert.user_id for trial in trials}),
+        "users": len({trial.raised.alert.user_id for trial in trials}),
         "all": _ratios(trials, seed),
         "nothing_overdue": _ratios(early, seed),
         "best_possible": _best_possible(trials),
@@ -173,9 +174,9 @@ def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
 def explanation_ms(bundle: Bundle, trials: Sequence[Trial]) -> dict[str, float]:
     """Milliseconds of processor time that naming the reasons of one alert takes: median and 99th percentile."""
     explainer = Explainer(bundle, Topics())
-    histories = [history_of(trial.alarm.events, bundle) for trial in trials]
+    histories = [history_of(trial.raised.events, bundle) for trial in trials]
     readouts, ages = readouts_of(bundle, histories), ages_of(histories)
-    facts = np.concatenate([facts_after(trial.alarm.events) for trial in trials])
+    facts = np.concatenate([facts_after(trial.raised.events) for trial in trials])
     taken = []
     for row in range(len(trials)):
         started_s = time.process_time()
@@ -195,7 +196,7 @@ def _ratio(trials: Sequence[Trial], pool: Pool, seed: int) -> dict[str, Any]:
     for trial in trials:
         others = pool(trial, trial.named[0])
         if others:
-            users.append(trial.alarm.alert.user_id)
+            users.append(trial.raised.alert.user_id)
             drops.append((trial.drop(trial.named[0]), np.mean([trial.drop(code) for code in others], axis=0)))
     if not drops:
         return {"alerts": 0}
@@ -239,7 +240,7 @@ def _estimates(trials: Sequence[Trial]) -> dict[str, Any]:
         [
             (reason.contribution, trial.drop(reason.code)[0])
             for trial in trials
-            for reason in trial.alarm.alert.reasons
+            for reason in trial.raised.alert.reasons
             if reason.code in trial.without
         ]
     ).reshape(-1, 2)
@@ -260,7 +261,7 @@ def _by_code(trials: Sequence[Trial]) -> dict[str, Any]:
         named = [
             (reason.contribution, trial.drop(code)[0])
             for trial in trials
-            for reason in trial.alarm.alert.reasons
+            for reason in trial.raised.alert.reasons
             if reason.code == code and code in trial.without
         ]
         elsewhere = [trial.drop(code)[0] for trial in trials if code in trial.without and code not in trial.named]

@@ -1,8 +1,8 @@
-"""What monitoring asks of the tables: a sample of recent scores, and the scores whose outcome is known by now.
+"""Reads from the tables what monitoring needs: a sample of recent scores, and the scores whose outcome is known.
 
-The outcome is read off the scores themselves: each carries the days past due that were last reported, so a user's onset
-is the first score at which they reached the model's delinquency. Reads only, in one snapshot; sorting and choosing are
-the server's, so what travels is one row per user, or per user and month.
+The outcome follows from the scores: each carries the days past due that were last reported, so a user's default date is
+that of the first score with the model's `delinquency_days`. Only reads, in one snapshot. The server sorts and chooses,
+so that one row per user, or per user and month, is sent.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ScoreSample:
 
 @dataclass(frozen=True)
 class MonitoredScores:
-    """A recent window, the one before it, and matured scores; `opened` alerts of the recent window."""
+    """Samples of a recent window and of the one before it, matured scores; `opened` counts alerts of the recent window."""
 
     until: dt.datetime
     recent: ScoreSample

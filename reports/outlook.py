@@ -1,7 +1,7 @@
 """The outlook of a portfolio as one report: expected new cases in 30, 60 and 90 days, in all and by segment.
 
-From a source and a bundle, or from PostgreSQL. Arithmetic is `model.outlook.outlook`'s; what past outlooks were worth
-comes from the same data.
+Made from a source and a bundle, or from PostgreSQL. The arithmetic is that of `model.outlook.outlook`; how good past
+outlooks were follows from the same data.
 """
 
 from __future__ import annotations
@@ -34,13 +34,16 @@ ALL = "all"
 
 
 class OutlookError(ValueError):
-    """There is nobody to look ahead for; the message says why and what to do."""
+    """No user is at risk; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Portfolio:
-    """Outlooks at a moment (event time), the whole book first, then by segment; `origins` past outlooks of each
-    horizon have come due, and as many cases came for each that they expected as `past_ratio` says."""
+    """Outlooks at a moment (event time), the whole book first, then by segment.
+
+    By horizon in days, `origins` counts the past outlooks whose horizon has passed, and `past_ratio` is the number of
+    cases that came over the number that those expected.
+    """
 
     model: str
     fingerprint: str
@@ -104,6 +107,6 @@ def _portfolio(
 
 
 def _ratio(past: Sequence[Judged]) -> float | None:
-    """Observed to expected cases of past outlooks."""
+    """Observed over expected cases of past outlooks; None where none was expected."""
     expected = sum(each.expected for each in past)
     return sum(each.observed for each in past) / expected if expected else None

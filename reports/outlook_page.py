@@ -1,4 +1,4 @@
-"""The back-test of the outlook as the generated section of `docs/outlook.md`, made from the JSON of a run."""
+"""The back-test of the outlook as Markdown: the generated section of `docs/outlook.md`, made from the JSON of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def section(result: dict[str, Any]) -> str:
 
 
 def _ratio(value: float | None) -> str:
-    """Expected over observed cases; without a case there is none."""
+    """Expected over observed cases; a dash where there was no case."""
     return "–" if value is None else f"{value:.2f}"
 
 

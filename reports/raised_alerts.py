@@ -1,5 +1,6 @@
-"""Alerts of a data set with the histories behind them, as workers would raise them: what reasons are learnt from and
-judged on. Offline, in this process, without a broker; keeps the events of all users in memory.
+"""The alerts that workers would raise on a data set, with the users' histories: reasons are fitted and judged on them.
+
+Runs in this process without a broker, and keeps the events of all users in memory.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ EVENTS_PER_BATCH = 4_096
 
 
 @dataclass(frozen=True, eq=False)
-class Alarm:
-    """An alert that opened or escalated, and the user's events up to and including the one that caused it."""
+class RaisedAlert:
+    """An alert that was opened or escalated, and the user's events up to and including the one that caused it."""
 
     alert: Alert
     events: Sequence[Event]
 
 
-def alarms_of(
+def raise_alerts(
     bundle: Bundle,
     settings: Settings,
     events: Iterable[Event],
     on_progress: Callable[[int, int], None] = lambda _events, _alerts: None,
-) -> list[Alarm]:
+) -> list[RaisedAlert]:
     """Every alert that opens or escalates over the events of any number of users, in order of event time.
 
-    The watchdog's `missed` events are added as in serving. `on_progress` is told how many events are scored and how
-    many alerts were raised so far.
+    The watchdog's `missed` events are added as in serving. `on_progress` gets the number of events scored and of alerts
+    raised so far.
     """
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
@@ -59,13 +60,13 @@ def alarms_of(
             alerts += [alert for _, value in values if (alert := decode(value)).kind != "cleared"]
         scored += len(batch)
         on_progress(scored, len(alerts))
-    return [Alarm(alert, histories[alert.user_id][: alert.sequence]) for alert in alerts]
+    return [RaisedAlert(alert, histories[alert.user_id][: alert.sequence]) for alert in alerts]
 
 
-def drawn(alarms: Sequence[Alarm], number: int, seed: int) -> list[Alarm]:
+def drawn(alerts: Sequence[RaisedAlert], number: int, seed: int) -> list[RaisedAlert]:
     """At most `number` of them, drawn at random, in their order."""
-    chosen = np.random.default_rng(seed).permutation(len(alarms))[:number]
-    return [alarms[position] for position in sorted(chosen.tolist())]
+    chosen = np.random.default_rng(seed).permutation(len(alerts))[:number]
+    return [alerts[position] for position in sorted(chosen.tolist())]
 
 
 def facts_after(events: Sequence[Event]) -> NDArray[np.void]:
@@ -90,7 +91,7 @@ def facts_after(events: Sequence[Event]) -> NDArray[np.void]:
 
 
 def batches_of(events: Iterable[Event], partitions: int) -> Iterator[list[Taken]]:
-    """Events as a worker would have taken them from topics, a batch at a time."""
+    """Events in batches, as a worker takes them from topics."""
     offsets = [0] * len(KINDS)
     batch: list[Taken] = []
     for event in events:

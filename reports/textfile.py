@@ -43,7 +43,7 @@ class DriftCollector(Collector):
         )
         yield self._gauge("foreshock_matured_scores", "Scores whose horizon has passed.", found.scores)
         if found.ratio is not None and found.p_value is not None:
-            yield self._gauge("foreshock_calibration_ratio", "Observed to expected onsets.", found.ratio)
+            yield self._gauge("foreshock_calibration_ratio", "Observed over expected defaults.", found.ratio)
             yield self._gauge("foreshock_calibration_p_value", "Calibration in the large.", found.p_value)
         for name in ("auc", "pr_auc", "ks"):
             yield self._by_month(name)

@@ -1,6 +1,6 @@
 """The shortest loop over aiokafka: poll, compute, send whole record batches. No groups, no commits, no changelog.
 
-The frame of the contenders `limit` and `recompute`, and thereby of what "the transport allows" means.
+The contenders `limit` and `recompute` use it, so it defines the greatest rate that the transport allows.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ UNACKNOWLEDGED_POLLS = 2
 
 KeyedValues = list[tuple[bytes | None, bytes]]
 Compute = Callable[[Mapping[Any, Sequence[Any]]], Mapping[int, KeyedValues]]
-"""From a poll's records by topic and partition to keys and values by partition of the output topic."""
+"""Takes a poll's records by topic and partition; returns keys and values by partition of the output topic."""
 
 
 def run(task: Task, compute: Compute, poll_records: int = POLL_RECORDS) -> None:
-    """Until the process is stopped."""
+    """Poll, compute and publish until the process is stopped."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_loop(task, compute, poll_records))
 

@@ -1,6 +1,6 @@
 """Bytewax with the worker's own step model: a stateful map per event, state snapshots in its recovery store.
 
-Its durability is by snapshots of the partitioned SQLite store at the end of each epoch, not by a changelog topic.
+State is made durable by snapshots of the partitioned SQLite store at the end of each epoch, not by a changelog topic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.single_step import SingleStep
 
 EPOCH = dt.timedelta(seconds=1)
 BATCH_EVENTS = 250
-"""Of one partition at a time; its default of 1,000 would make one burst of all that a short run has."""
+"""Records per batch of a partition. The default of 1,000 would put all events of a short run into one batch."""
 
 
 def build(task: Task) -> Dataflow:

@@ -1,4 +1,4 @@
-"""Faust as its documents teach it: an agent per event, a table of windows, a send per score."""
+"""Faust as in its documentation: an agent that takes one event at a time, a table of windows, one send per score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.window import Windowed
 
 
 def build(task: Task) -> faust.App:
-    """The app, with everything off that would only slow it down."""
+    """The app, without the options that would only slow it down."""
     app = faust.App(
         task.group,
         broker=[f"kafka://{server}" for server in task.bootstrap_servers.split(",")],

@@ -1,4 +1,4 @@
-"""What the transport allows: decode each event, publish one score for it. No state, no model, no commits."""
+"""The greatest rate that the transport allows: decode each event, publish a score. No state, no model, no commits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The worker's own model without its state: for each event, every event of the user so far goes through it again.
 
-As batched as the worker: the histories of a whole poll advance together, one step of each at a time. Next to the worker
-it shows what keeping the state gives; next to the per-event contenders, what batching gives.
+It batches as the worker does: the histories of a whole poll advance together, one step of each at a time. Compared with
+the worker it shows the gain from keeping the state; compared with the per-event contenders, the gain from batching.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 
 POLL_RECORDS = 512
-"""Enough for full batches, and few enough that a slow contender is seen to move."""
+"""Enough for full batches, and few enough that a slow contender publishes often."""
 
 
 class History:
@@ -76,7 +76,7 @@ class History:
 
 
 class Recomputation:
-    """Scores events from all that was seen before them."""
+    """Scores each event from all of the user's events so far."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle

@@ -1,4 +1,4 @@
-"""What a contender is told, and the record that it publishes per event."""
+"""The task that a contender gets, and the record that it publishes per event."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def decoders(self) -> dict[str, Callable[[bytes], Event]]:
-        """By topic: from a record's value to its event."""
+        """By topic, the function that decodes a record's value to its event."""
         return {topic: msgspec.json.Decoder(EVENT_TYPES[kind]).decode for topic, kind in self.kind_of.items()}
 
 
 class PeerScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One score: less than the worker's `Score` carries, so a contender is never slower for what it publishes."""
+    """One score. It has fewer fields than the worker's `Score`, so publishing is no disadvantage for a contender."""
 
     score_id: str
     event_id: str

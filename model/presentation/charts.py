@@ -209,7 +209,7 @@ def lines(
     place = math.log10 if log_x else float
     x_range = min(place(x) for x, _ in points), max(place(x) for x, _ in points)
     ticks = nice_ticks(0.0, max(y for _, y in points) or 1.0)
-    top = HEADING_HEIGHT + LEGEND_HEIGHT + TICK_HEIGHT
+    top = HEADING_HEIGHT + LEGEND_HEIGHT + TICK_HEIGHT + GAP
     bottom = top + WIDE_PLOT_HEIGHT
     drawing = Drawing(WIDE_WIDTH, bottom + 2 * TICK_HEIGHT + PADDING)
     drawing.heading(title)
@@ -217,7 +217,7 @@ def lines(
     _legend(drawing, colours, HEADING_HEIGHT)
     left = _left_margin([short(tick) for tick in ticks])
     plot = Plot(drawing, left, top, WIDE_WIDTH - 2 * GAP, bottom, x_range, (0.0, ticks[-1]))
-    drawing.text(PADDING, top - GAP, y_label)
+    drawing.text(PADDING, top - 1.5 * GAP, y_label)
     drawing.text(plot.right, bottom + 2 * TICK_HEIGHT - DESCENT_ROOM, x_label, "end")
     plot.grid(ticks, short)
     marks = (

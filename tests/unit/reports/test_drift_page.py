@@ -67,11 +67,11 @@ def test_every_figure_is_there(drift_report: DriftReport) -> None:
         "41.2 alerts per 1,000 users",
         "threshold was set for 40.",
         "from 2024-01-31 00:00 to 2024-03-01 00:00 UTC",
-        "below in 95 % of comparisons",
+        "below the critical value in 95 % of comparisons",
         "0.3100",
         "0.000",
         "too few",
-        "80 onsets followed 4,000 scores of 1,200 users; 40.0 were expected (ratio 2.00, z +6.20, p 0.000).",
+        "80 defaults followed 4,000 scores of 1,200 users; 40.0 were expected (ratio 2.00, z +6.20, p 0.000).",
         "0–5 %",
         "1.50–2.70 %",
         "0.810 (0.740–0.870)",
@@ -103,5 +103,5 @@ def test_a_report_of_nothing_is_a_page_too(drift_report: DriftReport) -> None:
     assert "No score is 90 days old yet" in text
     assert "No month has matured." in text
     assert "alerts per 1,000" not in text
-    assert "below in 99 % of comparisons" in text
+    assert "below the critical value in 99 % of comparisons" in text
     assert '="bad"' not in content

@@ -14,7 +14,7 @@ from model.datasets.sources import open_dataset
 from model.explanation.rescoring import history_of, log_odds, score_histories
 from reports.effect_fit import fit_effects
 from reports.faithfulness import Trial, examples_of, explanation_ms, measure, try_counterfactuals
-from reports.raised_alerts import Alarm, alarms_of
+from reports.raised_alerts import RaisedAlert, raise_alerts
 from stream.outputs import Alert, Reason
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 
@@ -29,7 +29,7 @@ def trial(user: str, score: float, without: dict[str, float], *named: tuple[str,
         reasons=reasons, weighed_most=[], sequence=1, source_topic="repayments", source_partition=0, source_offset=0,
         policy="p", model="m",
     )  # fmt: skip
-    return Trial(Alarm(alert, ()), score, without)
+    return Trial(RaisedAlert(alert, ()), score, without)
 
 
 BY_HAND = [
@@ -102,15 +102,15 @@ def bundle() -> Bundle:
 @functools.cache
 def trials() -> tuple[Trial, ...]:
     portfolio = open_dataset("simulator", users=80, months=8, seed=22)
-    return tuple(try_counterfactuals(bundle(), alarms_of(bundle(), load_settings(), portfolio.events())))
+    return tuple(try_counterfactuals(bundle(), raise_alerts(bundle(), load_settings(), portfolio.events())))
 
 
 def test_a_trial_scores_the_history_without_each_cause() -> None:
     assert len(trials()) > 10
     for each in trials()[:5]:
-        assert each.score == pytest.approx(each.alarm.alert.score, abs=0)
+        assert each.score == pytest.approx(each.raised.alert.score, abs=0)
         for code in COUNTERFACTUALS:
-            without = without_cause(code, each.alarm.events)
+            without = without_cause(code, each.raised.events)
             assert (without is None) == (code not in each.without)
             if without is not None:
                 score = float(score_histories(bundle(), [history_of(without, bundle())])[0, bundle().headline])

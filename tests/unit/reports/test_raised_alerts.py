@@ -1,4 +1,4 @@
-"""Alarms are the alerts of a worker, each with the very history that its score came from."""
+"""Raised alerts are those of a worker, each with the very history that its score came from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from events.types import Event, Repayment
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.explanation.rescoring import history_of, score_histories
-from reports.raised_alerts import Alarm, alarms_of, batches_of, drawn, facts_after
+from reports.raised_alerts import RaisedAlert, batches_of, drawn, facts_after, raise_alerts
 from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
@@ -27,37 +27,37 @@ def bundle() -> Bundle:
 
 
 @functools.cache
-def alarms() -> tuple[Alarm, ...]:
+def raised_alerts() -> tuple[RaisedAlert, ...]:
     portfolio = open_dataset("simulator", users=80, months=8, seed=21)
-    return tuple(alarms_of(bundle(), load_settings(), portfolio.events()))
+    return tuple(raise_alerts(bundle(), load_settings(), portfolio.events()))
 
 
-def test_the_history_of_an_alarm_gives_its_score() -> None:
-    assert len(alarms()) > 10
-    assert {alarm.alert.kind for alarm in alarms()} <= {"opened", "escalated"}
-    scores = score_histories(bundle(), [history_of(alarm.events, bundle()) for alarm in alarms()])
-    for alarm, score in zip(alarms(), scores[:, bundle().headline].tolist(), strict=True):
-        assert alarm.alert.score == np.float32(score)
-        assert len(alarm.events) == alarm.alert.sequence
-        assert {event.user_id for event in alarm.events} == {alarm.alert.user_id}
+def test_the_history_of_a_raised_alert_gives_its_score() -> None:
+    assert len(raised_alerts()) > 10
+    assert {raised.alert.kind for raised in raised_alerts()} <= {"opened", "escalated"}
+    scores = score_histories(bundle(), [history_of(raised.events, bundle()) for raised in raised_alerts()])
+    for raised, score in zip(raised_alerts(), scores[:, bundle().headline].tolist(), strict=True):
+        assert raised.alert.score == np.float32(score)
+        assert len(raised.events) == raised.alert.sequence
+        assert {event.user_id for event in raised.events} == {raised.alert.user_id}
 
 
-def test_alarms_are_the_same_in_any_batches_and_their_progress_is_told() -> None:
+def test_raised_alerts_are_the_same_in_any_batches_and_their_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     portfolio = open_dataset("simulator", users=80, months=8, seed=21)
-    again = alarms_of(bundle(), load_settings(), portfolio.events(), lambda *done: told.append(done))
-    assert [alarm.alert for alarm in again] == [alarm.alert for alarm in alarms()]
+    again = raise_alerts(bundle(), load_settings(), portfolio.events(), lambda *done: told.append(done))
+    assert [raised.alert for raised in again] == [raised.alert for raised in raised_alerts()]
     assert told[-1][1] >= len(again), "cleared alerts are not counted, but none is forgotten"
     assert [scored for scored, _ in told] == sorted({scored for scored, _ in told})
 
 
 def test_a_draw_is_without_repeats_and_in_order() -> None:
-    few = drawn(alarms(), 7, seed=3)
-    places = [alarms().index(alarm) for alarm in few]
+    few = drawn(raised_alerts(), 7, seed=3)
+    places = [raised_alerts().index(raised) for raised in few]
     assert places == sorted(set(places))
     assert len(few) == 7
-    assert drawn(alarms(), 7, seed=3) == few != drawn(alarms(), 7, seed=4)
-    assert drawn(alarms(), 10_000, seed=3) == list(alarms())
+    assert drawn(raised_alerts(), 7, seed=3) == few != drawn(raised_alerts(), 7, seed=4)
+    assert drawn(raised_alerts(), 10_000, seed=3) == list(raised_alerts())
 
 
 def test_missed_payments_are_those_that_training_inserts() -> None:
@@ -91,8 +91,8 @@ def test_facts_after_a_history_are_the_workers() -> None:
 
 def test_of_events_that_weigh_the_same_the_latest_are_named() -> None:
     pairs = 0
-    for alarm in alarms():
-        named = alarm.alert.weighed_most
+    for raised in raised_alerts():
+        named = raised.alert.weighed_most
         for first, second in pairwise(named):
             if (first.topic, first.weight) == (second.topic, second.weight):
                 pairs += 1
