@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from bench.scaling import Assumptions, Measured, deployment, step
 from model.presentation.charts import Bar, bars, lines
@@ -61,7 +62,7 @@ def summary(result: Result) -> Table:
     for number, column in enumerate(header):
         table.add_column(column, justify="right" if number and number < 5 else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # no markup: what a contender said may hold brackets
     return table
 
 

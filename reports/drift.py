@@ -73,8 +73,8 @@ class Shape:
 class DriftReport:
     """The results of one comparison. Times are event times.
 
-    `reference` says in words what the recent window is compared with. `alert_rate` is alerts per 1,000 users and 30 days
-    in the window, `alert_budget` the rate that the bundle's MEDIUM threshold was set for.
+    `reference` says in words what the recent window is compared with. `alert_rate` counts alerts per 1,000 users and 30
+    days in the window; the bundle's MEDIUM threshold was set for `alert_budget` of them.
     """
 
     model: str

@@ -127,7 +127,7 @@ def _heat_map(explanation: Explanation) -> Markup:
     """A row of cells per kind, equal spans of time; a cell's weight is its share over the largest share of its row."""
     times = _times_s(explanation.events)
     kinds = [kind for kind in KINDS if kind != "profiles" and len(explanation.attention[kind])]
-    rows = {kind: _cells(explanation, kind, times) for kind in kinds}
+    rows: dict[str, list[Cell]] = {kind: _cells(explanation, kind, times) for kind in kinds}
     return Markup(heat_map("attention over time", rows, (min(times), max(times)), _dates(times)))
 
 

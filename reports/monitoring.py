@@ -68,7 +68,7 @@ class ScoreSample:
 
 @dataclass(frozen=True)
 class MonitoredScores:
-    """Samples of a recent window and of the one before it, matured scores; `opened` counts alerts of the recent window."""
+    """Samples of a recent window and of the one before it, matured scores; `opened` alerts in the recent window."""
 
     until: dt.datetime
     recent: ScoreSample

@@ -47,7 +47,7 @@ def results() -> dict[str, dict[str, Any]]:
             "contenders": {
                 "foreshock": ran,
                 "limit": ran | {"title": "limit", "scored_everything": False, "cpu_seconds_per_million_events": None},
-                "quix_step": {"title": "Quix", "description": "", "skipped": "not here\nand more"},
+                "quix_step": {"title": "Quix", "description": "", "skipped": "not here [red]\nand more"},
             },
         },
         "latency": {"latency_ms": {"1000": {"p50": 2.5, "p99": 8.0, "p99.9": 20.0}}},
