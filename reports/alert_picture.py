@@ -7,17 +7,15 @@ not hold.
 from __future__ import annotations
 
 import datetime as dt
-from xml.etree import ElementTree
 
+from model.presentation.drawing import Drawing, shortened, text_width
 from stream.outputs import Alert, Level
 
-WIDTH = 760
-_MARGIN = 24
-_TEXT_WIDTH = 500
-"""Room for a reason's words; its bar begins after it."""
-_ROW_HEIGHT = 30
-_HEAD_HEIGHT = 182
-_INK, _QUIET, _LINE, _PAPER = "#1f2937", "#6b7280", "#d1d5db", "#ffffff"
+WIDTH = 760.0
+_MARGIN = 24.0
+_HEAD_HEIGHT, _ROW_HEIGHT, _FOOT_HEIGHT = 210.0, 30.0, 40.0
+_REASON_SIZE, _LEAST_BAR, _FIGURE_WIDTH, _GAP = 14.0, 90.0, 48.0, 12.0
+_INK, _QUIET, _LINE, _TROUGH, _PAPER = "#1f2937", "#6b7280", "#d1d5db", "#f3f4f6", "#ffffff"
 _COLOURS: dict[Level, str] = {"LOW": "#15803d", "MEDIUM": "#b45309", "HIGH": "#b91c1c"}
 
 
@@ -26,69 +24,64 @@ def alert_picture(alert: Alert) -> str:
 
     Bars of the reasons are to scale among themselves (log-odds), those of score and usual score on a scale of 0 to 1.
     """
+    drawing = Drawing(WIDTH, _HEAD_HEIGHT + _ROW_HEIGHT * len(alert.reasons) + _FOOT_HEIGHT)
+    drawing.rectangle(0.5, 0.5, WIDTH - 1, drawing.height - 1, _PAPER, corner=10, outline=_LINE)
     colour = _COLOURS[alert.level_to]
-    height = _HEAD_HEIGHT + 28 + _ROW_HEIGHT * len(alert.reasons) + 40
-    svg = ElementTree.Element(
-        "svg",
-        {
-            "xmlns": "http://www.w3.org/2000/svg",
-            "viewBox": f"0 0 {WIDTH} {height}",
-            "width": str(WIDTH),
-            "height": str(height),
-            "role": "img",
-            "font-family": "system-ui, -apple-system, 'Segoe UI', sans-serif",
-        },
-    )
-    ElementTree.SubElement(svg, "title").text = _in_words(alert)
-    _box(svg, (0.5, 0.5, WIDTH - 1, height - 1), _PAPER, radius=10, stroke=_LINE)
-    _head(svg, alert, colour)
-    _scores(svg, alert, colour)
-    _reasons(svg, alert, colour)
+    _head(drawing, alert, colour)
+    _scores(drawing, alert, colour)
+    _reasons(drawing, alert, colour)
     source = f"{alert.source_topic}:{alert.source_partition}:{alert.source_offset}"
-    _text(svg, _MARGIN, height - 18, f"caused by {source} · model {alert.model} · policy {alert.policy}", 11, _QUIET)
-    ElementTree.indent(svg)
-    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+    caused = f"caused by {source} · model {alert.model} · policy {alert.policy}"
+    drawing.text(_MARGIN, drawing.height - 18, caused, size=11, colour=_QUIET)
+    return drawing.document(_in_words(alert))
 
 
-def _head(svg: ElementTree.Element, alert: Alert, colour: str) -> None:
+def _head(drawing: Drawing, alert: Alert, colour: str) -> None:
     """Level, user, and since when the alert is open."""
-    _box(svg, (_MARGIN, 22, 96, 30), colour, radius=6)
-    _text(svg, _MARGIN + 48, 43, alert.level_to, 16, _PAPER, weight="700", anchor="middle")
-    _text(svg, _MARGIN + 112, 43, alert.user_id, 18, _INK, weight="600")
     right = WIDTH - _MARGIN
-    _text(svg, right, 36, f"alert open since {_day(alert.opened_at)}", 14, _INK, weight="600", anchor="end")
+    since = drawing.text(right, 36, f"alert open since {_day(alert.opened_at)}", "end", size=14, bold=True, colour=_INK)
     change = "opened" if alert.kind == "opened" else f"{alert.kind} from {alert.level_from}"
-    _text(svg, right, 54, f"{change} on {_day(alert.occurred_at)}", 12, _QUIET, anchor="end")
+    drawing.text(right, 54, f"{change} on {_day(alert.occurred_at)}", "end", colour=_QUIET)
+    drawing.rectangle(_MARGIN, 22, 96, 30, colour, corner=6)
+    drawing.text(_MARGIN + 48, 43, alert.level_to, "middle", size=16, bold=True, colour=_PAPER)
+    left = _MARGIN + 112
+    name = shortened(alert.user_id, since.left - _GAP - left, 18, bold=True)
+    drawing.text(left, 43, name, size=18, bold=True, colour=_INK)
 
 
-def _scores(svg: ElementTree.Element, alert: Alert, colour: str) -> None:
+def _scores(drawing: Drawing, alert: Alert, colour: str) -> None:
     """The score beside the user's usual one, and the days past due."""
-    left, length = _MARGIN + 110, 370
+    left, length = _MARGIN + 110, 370.0
     for y, name, value, fill in ((92, "score", alert.score, colour), (122, "usual", alert.baseline, _QUIET)):
-        _text(svg, _MARGIN, y + 5, name, 13, _QUIET)
-        _text(svg, _MARGIN + 48, y + 5, f"{value:.3f}", 15, _INK, weight="600")
-        _box(svg, (left, y - 8, length, 16), "#f3f4f6", radius=3)
-        _box(svg, (left, y - 8, max(2.0, round(length * value, 1)), 16), fill, radius=3)
-    _text(svg, left, 150, "0", 11, _QUIET)
-    _text(svg, left + length, 150, "1", 11, _QUIET, anchor="end")
+        drawing.text(_MARGIN, y + 5, name, size=13, colour=_QUIET)
+        drawing.text(_MARGIN + 48, y + 5, f"{value:.3f}", size=15, bold=True, colour=_INK)
+        drawing.rectangle(left, y - 8, length, 16, _TROUGH, corner=3)
+        drawing.rectangle(left, y - 8, max(2.0, length * value), 16, fill, corner=3)
+    drawing.text(left, 150, "0", size=11, colour=_QUIET)
+    drawing.text(left + length, 150, "1", "end", size=11, colour=_QUIET)
     days = "–" if alert.days_past_due is None else f"{alert.days_past_due:.0f}"
-    _text(svg, WIDTH - _MARGIN - 70, 112, days, 36, _INK, weight="700", anchor="middle")
-    _text(svg, WIDTH - _MARGIN - 70, 134, "days past due", 13, _QUIET, anchor="middle")
-    _box(svg, (_MARGIN, _HEAD_HEIGHT - 16, WIDTH - 2 * _MARGIN, 1), _LINE)
+    middle = WIDTH - _MARGIN - 70
+    drawing.text(middle, 112, days, "middle", size=36, bold=True, colour=_INK)
+    drawing.text(middle, 134, "days past due", "middle", size=13, colour=_QUIET)
+    drawing.line(_MARGIN, 166, WIDTH - _MARGIN, 166, _LINE, thickness=1.0)
 
 
-def _reasons(svg: ElementTree.Element, alert: Alert, colour: str) -> None:
-    """A row per reason: its words and what it contributes."""
-    _text(svg, _MARGIN, _HEAD_HEIGHT + 10, "because", 13, _QUIET)
-    _text(svg, WIDTH - _MARGIN, _HEAD_HEIGHT + 10, "contribution, log-odds", 11, _QUIET, anchor="end")
-    left = _MARGIN + _TEXT_WIDTH
-    room = WIDTH - _MARGIN - left - 44
+def _reasons(drawing: Drawing, alert: Alert, colour: str) -> None:
+    """A row per reason: its words, a bar and the figure of what it contributes."""
+    right = WIDTH - _MARGIN
+    drawing.text(_MARGIN, 192, "because", size=13, colour=_QUIET)
+    drawing.text(right, 192, "contribution, log-odds", "end", size=11, colour=_QUIET)
+    longest = max((text_width(reason.text, _REASON_SIZE) for reason in alert.reasons), default=0.0)
+    end = right - _FIGURE_WIDTH
+    left = min(_MARGIN + longest + _GAP, end - _LEAST_BAR)
     most = max((reason.contribution for reason in alert.reasons), default=0.0) or 1.0
     for number, reason in enumerate(alert.reasons):
-        y = _HEAD_HEIGHT + 38 + _ROW_HEIGHT * number
-        _text(svg, _MARGIN, y, reason.text, 14, _INK)
-        _box(svg, (left, y - 11, max(2.0, round(room * reason.contribution / most, 1)), 12), colour, radius=2)
-        _text(svg, WIDTH - _MARGIN, y, f"{reason.contribution:+.2f}", 13, _INK, anchor="end")
+        y = _HEAD_HEIGHT + 10 + _ROW_HEIGHT * number
+        words = shortened(reason.text, left - _GAP - _MARGIN + 0.1, _REASON_SIZE)
+        drawing.text(_MARGIN, y, words, size=_REASON_SIZE, colour=_INK)
+        length = (end - left) * reason.contribution / most
+        drawing.rectangle(left, y - 11, max(2.0, length), 12, colour, corner=2)
+        drawing.text(right, y, f"{reason.contribution:+.2f}", "end", size=13, colour=_INK)
 
 
 def _in_words(alert: Alert) -> str:
@@ -103,52 +96,3 @@ def _in_words(alert: Alert) -> str:
 
 def _day(moment: dt.datetime) -> str:
     return moment.date().isoformat()
-
-
-def _box(
-    svg: ElementTree.Element,
-    place: tuple[float, float, float, float],
-    fill: str,
-    *,
-    radius: int = 0,
-    stroke: str = "none",
-) -> None:
-    x, y, width, height = place
-    ElementTree.SubElement(
-        svg,
-        "rect",
-        {
-            "x": f"{x:g}",
-            "y": f"{y:g}",
-            "width": f"{width:g}",
-            "height": f"{height:g}",
-            "rx": str(radius),
-            "fill": fill,
-            "stroke": stroke,
-        },
-    )
-
-
-def _text(
-    svg: ElementTree.Element,
-    x: float,
-    y: float,
-    words: str,
-    size: int,
-    fill: str,
-    *,
-    weight: str = "400",
-    anchor: str = "start",
-) -> None:
-    ElementTree.SubElement(
-        svg,
-        "text",
-        {
-            "x": f"{x:g}",
-            "y": f"{y:g}",
-            "font-size": str(size),
-            "font-weight": weight,
-            "fill": fill,
-            "text-anchor": anchor,
-        },
-    ).text = words

@@ -26,7 +26,7 @@ PADDING = 2.0
 _NARROW = frozenset("ijl.,:;'|!()[]")
 _WIDE = frozenset("mwMW%@—…→≤≥±×")
 _BOLD = 1.12
-_THEME = "text{fill:#4b5563}@media (prefers-color-scheme:dark){text{fill:#c9d1d9}}"
+_THEME = ".label{fill:#4b5563}@media (prefers-color-scheme:dark){.label{fill:#c9d1d9}}"
 
 
 class Box(NamedTuple):
@@ -116,11 +116,12 @@ class Drawing:
         *,
         opacity: float = 1.0,
         corner: float = 0.0,
+        outline: str = "none",
         tooltip: str = "",
     ) -> None:
         opening = (
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{corner:g}" '
-            f'fill="{colour}" fill-opacity="{opacity:.2f}"'
+            f'fill="{colour}" fill-opacity="{opacity:.2f}" stroke="{outline}"'
         )
         self._parts.append(f"{opening}><title>{escape(tooltip)}</title></rect>" if tooltip else f"{opening}/>")
 
@@ -134,16 +135,27 @@ class Drawing:
         )
 
     def text(
-        self, x: float, y: float, text: str, anchor: Anchor = "start", *, size: float = FONT_SIZE, bold: bool = False
+        self,
+        x: float,
+        y: float,
+        text: str,
+        anchor: Anchor = "start",
+        *,
+        size: float = FONT_SIZE,
+        bold: bool = False,
+        colour: str | None = None,
     ) -> Box:
-        """Add a label, moved and shortened as far as its box would leave the picture; returns its box."""
+        """Add a label, moved and shortened as far as its box would leave the picture; returns its box.
+
+        Without a `colour`, the page or the theme of `document` decides.
+        """
         text = shortened(text, self.width - 2 * PADDING, size, bold=bold)
         box = text_box(x, y, text, size, anchor, bold=bold)
         x += max(PADDING - box.left, 0.0) or min(self.width - PADDING - box.right, 0.0)
         y += max(PADDING - box.top, 0.0) or min(self.height - PADDING - box.bottom, 0.0)
         weight = ' font-weight="600"' if bold else ""
         self._parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"{weight} fill="{INK}">'
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"{weight} {_fill(colour)}>'
             f"{escape(text)}</text>"
         )
         return text_box(x, y, text, size, anchor, bold=bold)
@@ -156,7 +168,7 @@ class Drawing:
                 break
             text = f"{text.removesuffix('…')[:-1].rstrip()}…" if len(text) > 2 else ""
         self._parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end" font-size="{size:g}" fill="{INK}" '
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end" font-size="{size:g}" {_fill(None)} '
             f'transform="rotate({-SLANT_DEGREES:g} {x:.1f} {y:.1f})">{escape(text)}</text>'
         )
         return slanted_box(x, y, text, size)
@@ -166,19 +178,24 @@ class Drawing:
         self.text(PADDING, HEADING_SIZE + PADDING, title, size=HEADING_SIZE, bold=True)
 
     def inline(self, title: str) -> str:
-        """The picture for a page of HTML, whose stylesheet may colour its text. `title` is for screen readers."""
-        return self._document(title, ())
+        """The picture for a page of HTML, whose stylesheet may colour `.label`. `title` is for screen readers."""
+        return self._document(title, "", ())
 
     def document(self, title: str) -> str:
         """The picture as a file of its own, with colours of text for light and for dark pages."""
-        return self._document(title, (f"<style>{_THEME}</style>",)) + "\n"
+        size = f' width="{self.width:g}" height="{self.height:g}"'
+        return self._document(title, size, (f"<style>{_THEME}</style>",)) + "\n"
 
-    def _document(self, title: str, before: Sequence[str]) -> str:
+    def _document(self, title: str, size: str, before: Sequence[str]) -> str:
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}"{size} role="img" '
             f'aria-label="{escape(title, quote=True)}" font-family="system-ui, sans-serif">'
         )
         return "\n".join([head, *before, *self._parts, "</svg>"])
+
+
+def _fill(colour: str | None) -> str:
+    return f'class="label" fill="{INK}"' if colour is None else f'fill="{colour}"'
 
 
 def _em(character: str) -> float:

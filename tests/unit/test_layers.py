@@ -44,7 +44,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 """What each room of `stream` may import of `model` and `stream` beside itself. Rooms that are not here stand above."""
 
-PURE = ("events", "stream.alerts", "stream.state.row", "stream.state.slab", "stream.scoring", "model.statistics")
+PURE = (
+    "events",
+    "stream.alerts",
+    "stream.state.row",
+    "stream.state.slab",
+    "stream.scoring",
+    "model.statistics",
+    "model.presentation",
+)
 """What does no I/O and reads no clock."""
 
 IMPURE = ("aiokafka", "faust", "kafka", "psycopg", "sqlalchemy", "socket", "asyncio", "time", "subprocess", "requests")

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from model.presentation.drawing import text_width
 from reports.alert_picture import WIDTH, alert_picture
 from stream.outputs import Alert, Reason
 
@@ -87,10 +88,23 @@ def test_an_alert_without_days_past_due_or_reasons_is_drawn() -> None:
     svg = alert_picture(alert(days_past_due=None, reasons=[], kind="opened"))
     assert "–" in texts(svg)
     assert "opened on 2026-03-04" in texts(svg)
-    assert ElementTree.fromstring(svg).attrib["width"] == str(WIDTH)
+    assert ElementTree.fromstring(svg).attrib["width"] == f"{WIDTH:g}"
 
 
 def test_who_does_not_see_it_is_told() -> None:
-    title = ElementTree.fromstring(alert_picture(alert())).findtext(f"{SVG}title")
-    assert title is not None
+    title = ElementTree.fromstring(alert_picture(alert())).attrib["aria-label"]
     assert title.startswith("user <1> & co: HIGH since 2026-02-01, score 0.876, usual 0.031, days past due 41, because")
+
+
+def test_long_words_are_cut_before_they_reach_what_stands_beside_them() -> None:
+    reason = Reason(code="near_limit", text="the balance has been close to the credit limit " * 3, contribution=2.0)
+    svg = alert_picture(alert(user_id="a-very-long-id-of-a-user-" * 4, reasons=[reason]))
+    cut = [text for text in texts(svg) if text.endswith("…")]
+    assert len(cut) == 2
+    name, words = (
+        next(one for one in ElementTree.fromstring(svg).iter(f"{SVG}text") if one.text == text) for text in cut
+    )
+    (bar,) = [one for one in ElementTree.fromstring(svg).iter(f"{SVG}rect") if one.attrib["height"] == "12.0"]
+    assert float(words.attrib["x"]) + text_width(words.text or "", 14) <= float(bar.attrib["x"])
+    since = text_width("alert open since 2026-02-01", 14, bold=True)
+    assert float(name.attrib["x"]) + text_width(name.text or "", 18, bold=True) <= WIDTH - 24 - since
