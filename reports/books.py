@@ -28,7 +28,7 @@ _NOW: LiteralString = """
 SELECT user_id, occurred_at, horizons, level, coalesce(days_past_due >= %(delinquency_days)s, false)
 FROM user_scores WHERE model = %(model)s ORDER BY user_id
 """
-_ONSETS: LiteralString = """
+_DEFAULT_DATES: LiteralString = """
 SELECT user_id, min(occurred_at) FROM score_history WHERE days_past_due >= %(delinquency_days)s GROUP BY user_id
 """
 _FIRST = "SELECT min(occurred_at) FROM score_history WHERE model = %(model)s"
@@ -63,7 +63,7 @@ def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_d
             raise DatabaseError(
                 f"{address_of(url)} holds no score of model {model}; name the bundle of its workers with --bundle"
             )
-        default_dates_ms = {str(row[0]): _ms(row[1]) for row in connection.execute(_ONSETS, shared)}
+        default_dates_ms = {str(row[0]): _ms(row[1]) for row in connection.execute(_DEFAULT_DATES, shared)}
         at_ms = max(_ms(row[1]) for row in rows) + 1
         at_risk = [row for row in rows if not row[4] and str(row[0]) not in default_dates_ms]
         book, kept = _book(at_risk, at_ms, horizons_days, stale_days)

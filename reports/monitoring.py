@@ -24,31 +24,31 @@ from stream.database.errors import DatabaseError, translated
 _LATEST = "SELECT max(occurred_at) FROM score_history WHERE model = %(model)s"
 _MODELS = "SELECT model FROM user_scores GROUP BY model ORDER BY count(*) DESC, model LIMIT 5"
 
-# At risk means before the onset. Which of a user's scores is taken depends on its id alone, not on its time or value.
-_ONSETS: LiteralString = """
-WITH onsets AS (
-    SELECT user_id, min(occurred_at) AS onset_at FROM score_history
+# At risk means before the default date. Which score of a user is taken depends on its id alone, not on time or value.
+_DEFAULT_DATES: LiteralString = """
+WITH default_dates AS (
+    SELECT user_id, min(occurred_at) AS default_at FROM score_history
     WHERE days_past_due >= %(delinquency_days)s AND occurred_at < %(until)s GROUP BY user_id
 )
 """
 _SAMPLE: LiteralString = (
-    _ONSETS
+    _DEFAULT_DATES
     + """
 SELECT DISTINCT ON (user_id) score, days_past_due
-FROM score_history LEFT JOIN onsets USING (user_id)
+FROM score_history LEFT JOIN default_dates USING (user_id)
 WHERE model = %(model)s AND occurred_at >= %(begin)s AND occurred_at < %(end)s
-    AND (onset_at IS NULL OR occurred_at < onset_at)
+    AND (default_at IS NULL OR occurred_at < default_at)
 ORDER BY user_id, md5(score_id)
 """
 )
 _MATURED: LiteralString = (
-    _ONSETS
+    _DEFAULT_DATES
     + """
 SELECT DISTINCT ON (user_id, date_trunc('month', occurred_at)) user_id, occurred_at, score,
-    coalesce(onset_at - occurred_at <= %(horizon)s, false)
-FROM score_history LEFT JOIN onsets USING (user_id)
+    coalesce(default_at - occurred_at <= %(horizon)s, false)
+FROM score_history LEFT JOIN default_dates USING (user_id)
 WHERE model = %(model)s AND occurred_at >= %(since)s AND occurred_at < %(until)s::timestamptz - %(horizon)s::interval
-    AND (onset_at IS NULL OR occurred_at < onset_at)
+    AND (default_at IS NULL OR occurred_at < default_at)
 ORDER BY user_id, date_trunc('month', occurred_at), sequence
 """
 )
