@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psutil
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from bench.workload import Workload
+from stream.database.connection import DatabaseConnection
 from stream.embedded.server import ServerProcess
+from stream.kafka.clients import open_admin, open_consumer
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import TopicSpecification, create_topics, specifications
 from stream.kafka.publisher import open_publisher
 from stream.settings import Settings
@@ -39,10 +42,8 @@ class BenchError(RuntimeError):
 class TopicWatch:
     """Asks the broker for the sizes of topics and the times of their records."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._consumer: Any = KafkaConsumer(
-            bootstrap_servers=bootstrap_servers.split(","), enable_auto_commit=False, max_poll_records=1
-        )
+    def __init__(self, kafka: KafkaConnection) -> None:
+        self._consumer = open_consumer(kafka, enable_auto_commit=False, max_poll_records=1)
         self._tps: dict[str, list[TopicPartition]] = {}
 
     def close(self) -> None:
@@ -100,12 +101,12 @@ class Lap:
 class Arena:
     """Topics under a prefix of their own and the processes that run on them. Leaving the context deletes the topics."""
 
-    def __init__(self, bootstrap_servers: str, settings: Settings, name: str, folder: Path) -> None:
-        self.servers = bootstrap_servers
+    def __init__(self, kafka: KafkaConnection, settings: Settings, name: str, folder: Path) -> None:
+        self.kafka = kafka
         self.name = name
         self.folder = folder / name
         self.settings = settings.model_copy(update={"topic_prefix": f"{name}.", "application_id": name})
-        self.watch = TopicWatch(bootstrap_servers)
+        self.watch = TopicWatch(kafka)
 
     @property
     def topics(self) -> Topics:
@@ -117,14 +118,14 @@ class Arena:
             replace(topic, configs={**topic.configs, **BROKER_TIME}) if topic.name == self.topics.scores else topic
             for topic in specifications(self.settings)
         ]
-        create_topics(self.servers, self.settings, wanted)
+        create_topics(self.kafka, self.settings, wanted)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.watch.close()
-        admin: Any = KafkaAdminClient(bootstrap_servers=self.servers.split(","))
+        admin = open_admin(self.kafka)
         try:
             # Changelogs that frameworks made carry the name of the group somewhere in theirs.
             admin.delete_topics([topic for topic in admin.list_topics() if self.name in topic])
@@ -135,14 +136,14 @@ class Arena:
         """Creates the output topic of a contender and returns its name."""
         topic = f"{self.name}.peer.{contender}"
         specification = TopicSpecification(topic, self.settings.partitions, 1, BROKER_TIME)
-        create_topics(self.servers, self.settings, [specification])
+        create_topics(self.kafka, self.settings, [specification])
         return topic
 
     def publish(self, workload: Workload) -> int:
         """Publish all events of a workload to the input topics."""
 
         async def send() -> int:
-            async with open_publisher(self.servers, self.topics) as publisher:
+            async with open_publisher(self.kafka, self.topics) as publisher:
                 return await publisher.publish(workload.records)
 
         return asyncio.run(send())
@@ -150,7 +151,7 @@ class Arena:
     def worker(self, name: str = "worker", **more: str) -> ServerProcess:
         """The worker as users start it, not yet started; `more` are further options of its command."""
         options = {
-            "--bootstrap-servers": self.servers,
+            "--bootstrap-servers": self.kafka.bootstrap_servers,
             "--topic-prefix": self.settings.topic_prefix,
             "--application-id": self.settings.application_id,
             "--partitions": str(self.settings.partitions),
@@ -161,11 +162,11 @@ class Arena:
         command = [sys.executable, "-m", "foreshock", "worker", *arguments]
         return ServerProcess(name, command, self.folder / f"{name}.log")
 
-    def sink(self, database_url: str) -> ServerProcess:
+    def sink(self, database: DatabaseConnection) -> ServerProcess:
         """The sink on these topics, as users start it, not yet started."""
         options = {
-            "--bootstrap-servers": self.servers,
-            "--database-url": database_url,
+            "--bootstrap-servers": self.kafka.bootstrap_servers,
+            "--database-url": database.url,
             "--topic-prefix": self.settings.topic_prefix,
             "--application-id": self.settings.application_id,
         }

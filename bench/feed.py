@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import uvloop
-from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.produce import ProduceRequest
@@ -23,7 +22,8 @@ from aiokafka.structs import TopicPartition
 
 from bench.arena import BenchError
 from events.types import KeyedEvent
-from stream.kafka.clients import started
+from stream.kafka.clients import aiokafka_client, aiokafka_producer, started
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import partition_of
 from stream.kafka.record_batches import BATCH_BYTES, NO_HEADERS, send_records
 from stream.topics import Topics
@@ -52,7 +52,7 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
         gc.unfreeze()
 
 
-async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> None:
+async def feed_each(kafka: KafkaConnection, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> None:
     """Publish each event within `PACE_S` after it is due; returns once all are acknowledged.
 
     Everything is encoded before the first event is due. Publisher and worker share the machine; a client that encoded
@@ -60,7 +60,7 @@ async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent],
 
     Raises `BenchError` when the broker refuses events.
     """
-    client = AIOKafkaClient(bootstrap_servers=servers)
+    client = aiokafka_client(kafka)
     try:
         await client.bootstrap()
         await client.set_topics(topics.inputs)
@@ -69,7 +69,7 @@ async def feed_each(servers: str, topics: Topics, records: Sequence[KeyedEvent],
         requests = timetable(topics, records, partitions, _leaders(client), start_s, rate_per_s)
         for node in {node for _, node, _ in requests}:
             if not await client.ready(node):
-                raise BenchError(f"broker {node} of {servers} does not answer")
+                raise BenchError(f"broker {node} of {kafka} does not answer")
         answers: list[asyncio.Task[Any]] = []
         for moment_s, node, request in requests:
             if (early_s := moment_s - time.time()) > 0:
@@ -136,15 +136,13 @@ def _leaders(client: AIOKafkaClient) -> Callable[[str, int], int]:
 
 
 async def feed_bulk(
-    servers: str, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float
+    kafka: KafkaConnection, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float
 ) -> tuple[float, float]:
     """Every `TICK_S`, publish the events that are due in whole record batches; returns when publishing began and ended.
 
     Both times are of `time.monotonic`. Preparation happens before the beginning.
     """
-    producer = AIOKafkaProducer(
-        bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
-    )
+    producer = aiokafka_producer(kafka, enable_idempotence=True, max_batch_size=BATCH_BYTES)
     async with started(producer):
         partitions = len(await producer.partitions_for(topics.inputs[0]))
         targets = [(topics.of_kind(kind), partition_of(key, partitions)) for kind, key, _, _ in records]

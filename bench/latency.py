@@ -68,14 +68,14 @@ def _delays(arena: Arena, workload: Workload, rate_per_s: int) -> np.ndarray[Any
         # The first event shows that the worker is up; the clock runs for the others.
         arena.publish(Workload(workload.users, workload.records[:1]))
         arena.wait_for(worker, arena.topics.scores, 1, DRAIN_LIMIT_S)
-        run_loop(feed_each(arena.servers, arena.topics, workload.records[1:], rate_per_s))
+        run_loop(feed_each(arena.kafka, arena.topics, workload.records[1:], rate_per_s))
         arena.wait_for(worker, arena.topics.scores, len(workload), DRAIN_LIMIT_S)
     finally:
         worker.stop()
     due_ms: dict[tuple[str, int, int], int] = {}
     pairs: list[tuple[int, int]] = []
     decode = msgspec.json.Decoder(_Source).decode
-    with TopicReader(arena.servers) as reader:
+    with TopicReader(arena.kafka) as reader:
         for partition in range(arena.settings.partitions):
             for topic in arena.topics.inputs:
                 for record in reader.each(topic, partition):

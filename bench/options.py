@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.arena import Arena
 from bench.workload import Workload
 from model.bundle import Bundle
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 
@@ -25,9 +26,9 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Bench:
-    """What one measurement runs with. `servers` is empty for measurements that need no broker."""
+    """What one measurement runs with. `kafka` is None for measurements that need no broker."""
 
-    servers: str
+    kafka: KafkaConnection | None
     settings: Settings
     bundle: Bundle
     sizes: Sizes
@@ -52,4 +53,5 @@ class Bench:
 
     def arena(self, name: str) -> Arena:
         """Topics for one round, apart from those of all others."""
-        return Arena(self.servers, self.settings, f"{self.run_id}-{name}", self.folder)
+        assert self.kafka is not None, "a measurement with `broker` set is given one"
+        return Arena(self.kafka, self.settings, f"{self.run_id}-{name}", self.folder)

@@ -63,7 +63,7 @@ class Sampler(threading.Thread):
         self.started_s = time.monotonic()
 
     def run(self) -> None:
-        watch = TopicWatch(self._arena.servers)
+        watch = TopicWatch(self._arena.kafka)
         topics = self._arena.topics
         try:
             while not self._finished.is_set():
@@ -137,7 +137,7 @@ def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tup
         sampler = Sampler(arena, worker)
         sampler.start()
         try:
-            began_s, ended_s = run_loop(feed_bulk(arena.servers, into.topics, flood.records, rate_per_s))
+            began_s, ended_s = run_loop(feed_bulk(arena.kafka, into.topics, flood.records, rate_per_s))
             if into is arena:
                 arena.wait_for(worker, scores, len(flood) + 1, LIMIT_S)
         finally:

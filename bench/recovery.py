@@ -14,12 +14,11 @@ import time
 from typing import Any
 
 import numpy as np
-from aiokafka import AIOKafkaProducer
 
 from bench.arena import Arena, BenchError
 from bench.options import Bench
 from bench.workload import Workload, user_id
-from stream.kafka.clients import started
+from stream.kafka.clients import aiokafka_producer, started
 from stream.kafka.publisher import partition_of
 from stream.kafka.record_batches import BATCH_BYTES, send_records
 from stream.state.row import blank_row, row_dtype
@@ -99,7 +98,7 @@ async def _fill_changelog(bench: Bench, arena: Arena, users: int) -> None:
     blank = blank_row(row_dtype(bench.bundle.state_width), bench.bundle.fingerprint)
     random = np.random.default_rng(1)
     topic = arena.topics.changelog(arena.settings.application_id)
-    producer = AIOKafkaProducer(bootstrap_servers=arena.servers, acks="all", max_batch_size=BATCH_BYTES)
+    producer = aiokafka_producer(arena.kafka, max_batch_size=BATCH_BYTES)
     async with started(producer):
         for start in range(0, users, USERS_AT_ONCE):
             rows = np.repeat(blank, min(USERS_AT_ONCE, users - start))

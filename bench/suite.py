@@ -17,7 +17,8 @@ from bench.options import Bench, Sizes
 from bench.peers import python_of
 from model.bundle import Bundle
 from stream.embedded.kafka import EmbeddedKafka
-from stream.kafka.provisioning import first_reachable
+from stream.kafka.connection import KafkaConnection
+from stream.kafka.provisioning import reachable
 from stream.settings import Settings
 
 Tell = Callable[[str], None]
@@ -44,27 +45,28 @@ MEASUREMENTS: dict[str, Measurement] = {
 
 
 @contextmanager
-def broker(bootstrap_servers: str | None, names: list[str], tell: Tell) -> Iterator[str]:
-    """Address of the broker to measure on: the caller's, or an embedded one that runs as long as the context does.
+def broker(kafka: KafkaConnection | None, names: list[str], tell: Tell) -> Iterator[KafkaConnection | None]:
+    """The broker to measure on: the caller's, or an embedded one that runs as long as the context does; None if none is
+    needed.
 
     Raises `ProvisioningError` when the caller's does not answer.
     """
     if not any(MEASUREMENTS[name].broker for name in names):
-        yield ""
+        yield None
         return
-    if bootstrap_servers is not None:
-        first_reachable(bootstrap_servers)
-        yield bootstrap_servers
+    if kafka is not None:
+        reachable(kafka)
+        yield kafka
         return
     with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
-        kafka = EmbeddedKafka(Path(folder) / "kafka", heap_mb=1_024)
+        embedded = EmbeddedKafka(Path(folder) / "kafka", heap_mb=1_024)
         try:
-            yield kafka.start(lambda doing: tell(f"Kafka: {doing}"))
+            yield embedded.start(lambda doing: tell(f"Kafka: {doing}"))
         finally:
-            kafka.stop()
+            embedded.stop()
 
 
-def measure(name: str, servers: str, settings: Settings, sizes: Sizes, tell: Tell) -> dict[str, Any]:
+def measure(name: str, kafka: KafkaConnection | None, settings: Settings, sizes: Sizes, tell: Tell) -> dict[str, Any]:
     """Take one measurement; returns its figures with the environment and the sizes beside them.
 
     `stolen_share` is the share of the processors that other tenants of the machine got meanwhile.
@@ -74,7 +76,7 @@ def measure(name: str, servers: str, settings: Settings, sizes: Sizes, tell: Tel
     environment = Environment.of_this_machine(bundle.fingerprint_hex)
     with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
         bench = Bench(
-            servers=servers,
+            kafka=kafka,
             settings=settings,
             bundle=bundle,
             sizes=sizes,

@@ -132,7 +132,7 @@ def _lap(bench: Bench, arena: Arena, contender: Contender, network: Path, publis
     folder = arena.folder / contender.name
     folder.mkdir()
     task = Task(
-        bootstrap_servers=arena.servers,
+        bootstrap_servers=arena.kafka.bootstrap_servers,
         inputs=list(arena.topics.inputs),
         output=arena.output(contender.name),
         partitions=arena.settings.partitions,

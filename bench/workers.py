@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from bench.arena import Arena, BenchError, Sample
 from bench.options import Bench
 from bench.workload import Workload
-from stream.database.connection import open_engine
 from stream.database.migration import upgrade
 from stream.database.tables import ScoreHistory
 from stream.embedded.postgres import EmbeddedPostgres
@@ -76,16 +75,16 @@ def _sink(arena: Arena, workload: Workload, folder: Path) -> dict[str, Any]:
     """Scores per second of a worker beside a sink, and seconds from its last score until the sink had stored all."""
     with ExitStack() as stack:
         postgres = EmbeddedPostgres(folder)
-        url = postgres.start()
+        database = postgres.start()
         stack.callback(postgres.stop)
-        upgrade(url)
+        upgrade(database)
         worker = _started(arena.worker(), stack)
-        sink = _started(arena.sink(url), stack)
+        sink = _started(arena.sink(database), stack)
         time.sleep(SETTLE_S)
         published = arena.publish(workload)
         arena.wait_for(worker, arena.topics.scores, published, LIMIT_S)
         scored_s, scores = time.monotonic(), arena.watch.size(arena.topics.scores)
-        engine = open_engine(url)
+        engine = database.open_engine()
         stack.callback(engine.dispose)
         while (stored := _stored(engine)) < scores:
             if not sink.alive or time.monotonic() - scored_s > LIMIT_S:

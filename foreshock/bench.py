@@ -16,6 +16,7 @@ from rich.status import Status
 from foreshock.options import Report, console, fail, takes_settings
 from model.bundle import Bundle, BundleError
 from stream.embedded.server import EmbeddedError
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError
 from stream.settings import Settings
 
@@ -102,11 +103,11 @@ def _measure(
         Bundle.load(settings.bundle)
         with (
             console.status("starting Kafka …") as status,
-            broker(settings.bootstrap_servers, names, _teller(status, "")) as servers,
+            broker(KafkaConnection.from_settings(settings), names, _teller(status, "")) as kafka,
         ):
             for each in names:
                 wanted = replace(MEASUREMENTS[each].sizes, **sizes)
-                result = measure(each, servers, settings, wanted, _teller(status, f"{each}: "))
+                result = measure(each, kafka, settings, wanted, _teller(status, f"{each}: "))
                 if report is not None:
                     report.write_bytes(result_bytes(result))
                 if report_dir is not None:

@@ -23,10 +23,12 @@ from model.datasets.dataset import DatasetError, Source
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
 from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
 from stream.database.summary import Summary
 from stream.embedded.server import EmbeddedError
 from stream.embedded.stack import EmbeddedStack
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError, create_topics
 from stream.settings import Settings
 
@@ -69,9 +71,9 @@ def demo(
         interrupt = cleanup.enter_context(_interruptible())
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foreshock-demo-")))
         try:
-            servers, url, settings = _stack(cleanup, settings, folder)
-            create_topics(servers, settings)
-            migration.upgrade(url)
+            kafka, database, settings = _stack(cleanup, settings, folder)
+            create_topics(kafka, settings)
+            migration.upgrade(database)
             interrupt.check()
             with _progress() as bars:
                 tasks = {stage: bars.add_task(text, total=None) for stage, text in STAGES.items()}
@@ -82,8 +84,8 @@ def demo(
 
                 run = Demo(
                     settings,
-                    servers,
-                    url,
+                    kafka,
+                    database,
                     dataset,
                     workers=workers,
                     logs=folder,
@@ -107,21 +109,23 @@ def demo(
         console.print(f"figures are in {report}")
 
 
-def _stack(cleanup: ExitStack, settings: Settings, folder: Path) -> tuple[str, str, Settings]:
-    """Addresses to run on; starts an embedded server for what the user has not named."""
-    servers, url = settings.bootstrap_servers, settings.database_url
+def _stack(
+    cleanup: ExitStack, settings: Settings, folder: Path
+) -> tuple[KafkaConnection, DatabaseConnection, Settings]:
+    """What to run on; starts an embedded server for what the user has not named."""
+    kafka, database = KafkaConnection.from_settings(settings), DatabaseConnection.from_settings(settings)
     name = f"demo-{int(time.time())}"
-    if servers is not None:
+    if kafka is not None:
         settings = settings.model_copy(update={"topic_prefix": f"{name}.", "application_id": name})
-    if servers is None or url is None:
+    if kafka is None or database is None:
         with console.status("starting Kafka and PostgreSQL …") as status:
             stack = EmbeddedStack(
                 folder / "stack", progress=lambda server, doing: status.update(f"{server}: {doing} …")
             )
             cleanup.callback(stack.stop)  # before it starts: an interrupt may come when it just has
             stack.start()
-        servers, url = servers or stack.bootstrap_servers, url or stack.database_url
-    return servers, url, settings
+        kafka, database = kafka or stack.address.kafka, database or stack.address.database
+    return kafka, database, settings
 
 
 class _Interrupt:

@@ -21,8 +21,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 from numpy.typing import NDArray
 
@@ -32,9 +31,11 @@ from model.bundle import Bundle
 from model.datasets.dataset import Dataset, Outcome
 from model.datasets.delivery import keyed_events_of
 from model.statistics.metrics import roc_auc
+from stream.database.connection import DatabaseConnection
 from stream.database.summary import Summary, summarise
 from stream.embedded.server import ServerProcess
-from stream.kafka.clients import opened
+from stream.kafka.clients import open_admin, open_consumer
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import open_publisher
 from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, DeadLetter, Level, RefusalCode, Score
@@ -97,8 +98,8 @@ class Demo:
     def __init__(
         self,
         settings: Settings,
-        bootstrap_servers: str,
-        database_url: str,
+        kafka: KafkaConnection,
+        database: DatabaseConnection,
         dataset: Dataset,
         *,
         workers: int,
@@ -108,8 +109,8 @@ class Demo:
     ) -> None:
         """`events` are what to publish, if not the data set's events in the order of event time."""
         self._settings = settings
-        self._servers = bootstrap_servers
-        self._database_url = database_url
+        self._kafka = kafka
+        self._database = database
         self._dataset = dataset
         self._workers = workers
         self._logs = logs
@@ -128,13 +129,13 @@ class Demo:
         with ExitStack() as running:
             running.enter_context(self._processes_running())
             asyncio.run(self._publish())
-            lag = running.enter_context(_Lag.open(self._servers))
+            lag = running.enter_context(_Lag.open(self._kafka))
             self._wait(lag, "score", self._topics.inputs, self._settings.application_id)
             outputs = (self._topics.scores, self._topics.alerts, self._topics.dead_letters)
             self._wait(lag, "store", outputs, sink_group(self._settings.application_id))
             report.events_published = lag.size(self._topics.inputs)
         self._read_topics(report)
-        self.summary = summarise(self._database_url, less_than_days_past_due=SERIOUS_DAYS_PAST_DUE)
+        self.summary = summarise(self._database, less_than_days_past_due=SERIOUS_DAYS_PAST_DUE)
         report.alerts_in_postgres = self.summary.alert_events
         report.users_in_postgres = self.summary.users
         report.alerts_by_level = self.summary.alerts_by_level
@@ -144,8 +145,8 @@ class Demo:
     def _processes_running(self) -> Iterator[None]:
         settings = self._settings
         environment = {
-            "FORESHOCK_BOOTSTRAP_SERVERS": self._servers,
-            "FORESHOCK_DATABASE_URL": self._database_url,
+            "FORESHOCK_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
+            "FORESHOCK_DATABASE_URL": self._database.url,
             "FORESHOCK_TOPIC_PREFIX": settings.topic_prefix,
             "FORESHOCK_APPLICATION_ID": settings.application_id,
             "FORESHOCK_PARTITIONS": str(settings.partitions),
@@ -167,7 +168,7 @@ class Demo:
                 os.environ.pop(key, None)
 
     async def _publish(self) -> None:
-        async with open_publisher(self._servers, self._topics) as publisher:
+        async with open_publisher(self._kafka, self._topics) as publisher:
             await publisher.publish(self._events, lambda sent, _: self._progress("publish", sent, None))
 
     def _wait(self, lag: _Lag, stage: str, topics: Sequence[str], group: str) -> None:
@@ -199,7 +200,7 @@ class Demo:
         letters: Counter[RefusalCode] = Counter()
         decode_score, decode_alert = msgspec.json.Decoder(Score).decode, msgspec.json.Decoder(Alert).decode
         decode_letter = msgspec.json.Decoder(DeadLetter).decode
-        with TopicReader(self._servers) as reader:
+        with TopicReader(self._kafka) as reader:
             total = reader.size([self._topics.scores])
             for partition in range(reader.partitions(self._topics.scores)):
                 for record in reader.each(self._topics.scores, partition):
@@ -317,15 +318,15 @@ def lead_days(
 class _Lag:
     """How far consumer groups have come, by the broker."""
 
-    def __init__(self, servers: list[str]) -> None:
-        self._admin: Any = opened(KafkaAdminClient, bootstrap_servers=servers)
-        self._consumer: Any = opened(KafkaConsumer, bootstrap_servers=servers)
+    def __init__(self, kafka: KafkaConnection) -> None:
+        self._admin = open_admin(kafka)
+        self._consumer = open_consumer(kafka)
         self._partitions: dict[str, list[TopicPartition]] = {}
 
     @classmethod
     @contextmanager
-    def open(cls, bootstrap_servers: str) -> Iterator[_Lag]:
-        lag = cls(bootstrap_servers.split(","))
+    def open(cls, kafka: KafkaConnection) -> Iterator[_Lag]:
+        lag = cls(kafka)
         try:
             yield lag
         finally:

@@ -66,8 +66,7 @@ def drift(
     try:
         loaded = Bundle.load(settings.bundle)
         if source is None:
-            url, address = database_of(settings)
-            found = drift_of_database(url, address, loaded, period)
+            found = drift_of_database(database_of(settings), loaded, period)
         else:
             from model.evaluation.evaluate import progress_bars
             from model.evaluation.scored_source import score_source

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from events.reasons import CATALOGUE
 from events.types import Event
-from foreshock.options import TIMES, Report, console, event_progress, fail, takes_settings, with_addresses
+from foreshock.options import TIMES, Report, console, event_progress, fail, kafka_of, takes_settings
 from foreshock.sources import MonthsOption, PathOption, UsersOption
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError, Source
@@ -83,10 +83,10 @@ def explain(
 def _from_topics(settings: Settings, user: str) -> list[Event]:
     from stream.replay.user_events import read_events
 
-    servers, _ = with_addresses(settings, database=False)
+    kafka = kafka_of(settings)
     with event_progress() as progress:
         task = progress.add_task("reading topics", total=None)
-        return read_events(servers, settings.topics, user, lambda records: progress.advance(task, records))
+        return read_events(kafka, settings.topics, user, lambda records: progress.advance(task, records))
 
 
 def _from_source(

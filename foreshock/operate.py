@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from foreshock.options import console, fail, takes_settings, with_addresses
+from foreshock.options import console, database_of, fail, kafka_of, takes_settings
 from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
 from stream.doctor import examine
 from stream.embedded import stack
 from stream.embedded.server import EmbeddedError
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import Finding, ProvisioningError, check_topics, create_topics
 from stream.settings import Settings
 
@@ -30,8 +32,8 @@ def up(*, settings: Settings) -> None:
         with console.status("starting Kafka and PostgreSQL …") as status:
             address = stack.up(settings.stack_dir, progress=lambda server, doing: status.update(f"{server}: {doing} …"))
             status.update("creating topics and tables …")
-            create_topics(address.bootstrap_servers, settings)
-            migration.upgrade(address.database_url)
+            create_topics(address.kafka, settings)
+            migration.upgrade(address.database)
     except (EmbeddedError, ProvisioningError, DatabaseError) as error:
         fail(str(error))
     console.print(f"Kafka       {address.bootstrap_servers}", highlight=False)
@@ -53,9 +55,9 @@ def down(*, settings: Settings) -> None:
 @takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "stack_dir")
 def create(*, settings: Settings) -> None:
     """Create the topics that are missing: inputs, outputs and the changelog. Leaves existing ones as they are."""
-    servers, _ = with_addresses(settings, database=False)
+    kafka = kafka_of(settings)
     try:
-        created = create_topics(servers, settings)
+        created = create_topics(kafka, settings)
     except ProvisioningError as error:
         fail(str(error))
     console.print(f"created {', '.join(created)}" if created else "all topics exist already")
@@ -65,9 +67,9 @@ def create(*, settings: Settings) -> None:
 @takes_settings("bootstrap_servers", "topic_prefix", "application_id", "partitions", "stack_dir")
 def check(*, settings: Settings) -> None:
     """Say what is wrong with the topics, and what to do. Exit code 1 if anything is."""
-    servers, _ = with_addresses(settings, database=False)
+    kafka = kafka_of(settings)
     try:
-        findings = check_topics(servers, settings)
+        findings = check_topics(kafka, settings)
     except ProvisioningError as error:
         fail(str(error))
     for finding in findings:
@@ -83,17 +85,12 @@ def upgrade(
     revision: Annotated[str, typer.Argument(help="Revision to go to.")] = "head",
 ) -> None:
     """Bring the schema up to date. Safe to run again."""
-    url = settings.database_url
-    if url is None:
-        running = stack.running(settings.stack_dir)
-        if running is None:
-            fail(f"no --database-url given and no embedded stack runs in {settings.stack_dir}")
-        url = running.database_url
+    database = database_of(settings)
     try:
-        migration.upgrade(url, revision)
+        migration.upgrade(database, revision)
     except DatabaseError as error:
         fail(str(error))
-    console.print(f"the schema is at {migration.current(url)}")
+    console.print(f"the schema is at {migration.current(database)}")
 
 
 @takes_settings(
@@ -102,10 +99,10 @@ def upgrade(
 def doctor(*, settings: Settings) -> None:
     """Say what is wrong with broker, topics, users, database or bundle, and what to do. Exit code 1 if anything is."""
     running = stack.running(settings.stack_dir)
-    servers = settings.bootstrap_servers or (None if running is None else running.bootstrap_servers)
-    url = settings.database_url or (None if running is None else running.database_url)
+    kafka = KafkaConnection.from_settings(settings) or (None if running is None else running.kafka)
+    database = DatabaseConnection.from_settings(settings) or (None if running is None else running.database)
     failed = False
-    for finding in examine(settings, servers, url):
+    for finding in examine(settings, kafka, database):
         _print(finding)
         failed |= finding.level == "error"
     raise typer.Exit(1 if failed else 0)

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from stream.embedded.stack import running
+from stream.database.connection import DatabaseConnection
+from stream.embedded.stack import StackAddress, running
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings, SettingsError, load_settings
 
 console = Console()
@@ -72,7 +74,10 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
                 settings = load_settings(config, **flags)
             except SettingsError as error:
                 fail(str(error), code=2)
-            command(settings=settings, **values)
+            try:
+                command(settings=settings, **values)
+            except SettingsError as error:  # a value that is only looked at where it is used
+                fail(str(error), code=2)
 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
         shared = [
@@ -88,31 +93,21 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
-def with_addresses(settings: Settings, *, database: bool = True) -> tuple[str, str]:
-    """Broker and database of a command: the user's own, else the embedded stack that `foreshock up` left running."""
-    servers, url = settings.bootstrap_servers, settings.database_url
-    if servers is None or (database and url is None):
-        stack = running(settings.stack_dir)
-        if stack is None:
-            missing = "--bootstrap-servers" if servers is None else "--database-url"
-            fail(
-                f"no {missing} given and no embedded stack runs in {settings.stack_dir}: give it, or run `foreshock up`"
-            )
-        servers, url = servers or stack.bootstrap_servers, url or stack.database_url
-    return servers, url or ""
+def kafka_of(settings: Settings) -> KafkaConnection:
+    """How a command reaches Kafka: the user's own, else that of the embedded stack that `foreshock up` left running."""
+    return KafkaConnection.from_settings(settings) or _stack_of(settings, "--bootstrap-servers").kafka
 
 
-def database_of(settings: Settings) -> tuple[str, str]:
-    """URL of a command's database, and its name for people: the user's own, else that of the embedded stack."""
-    from stream.database.connection import address_of
+def database_of(settings: Settings) -> DatabaseConnection:
+    """How a command reaches PostgreSQL: the user's own, else that of the embedded stack."""
+    return DatabaseConnection.from_settings(settings) or _stack_of(settings, "--database-url").database
 
-    url = settings.database_url
-    if url is None:
-        stack = running(settings.stack_dir)
-        if stack is None:
-            fail(f"no --database-url given and no embedded stack runs in {settings.stack_dir}")
-        url = stack.database_url
-    return url, address_of(url)
+
+def _stack_of(settings: Settings, missing: str) -> StackAddress:
+    stack = running(settings.stack_dir)
+    if stack is None:
+        fail(f"no {missing} given and no embedded stack runs in {settings.stack_dir}: give it, or run `foreshock up`")
+    return stack
 
 
 def event_progress() -> Progress:

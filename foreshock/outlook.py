@@ -87,8 +87,7 @@ def outlook(
 def _of_database(settings: Settings, bundle: Bundle, stale_days: float, *, by_level: bool) -> Portfolio:
     from reports.outlook import outlook_of_database
 
-    url, address = database_of(settings)
-    return outlook_of_database(url, address, bundle, stale_days, by_level=by_level)
+    return outlook_of_database(database_of(settings), bundle, stale_days, by_level=by_level)
 
 
 def _of_source(bundle: Bundle, dataset: Dataset, stale_days: float, segment: str | None) -> Portfolio:

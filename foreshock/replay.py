@@ -12,7 +12,7 @@ import typer
 from kafka.errors import KafkaError
 from rich.table import Table
 
-from foreshock.options import TIMES, Report, console, event_progress, fail, takes_settings, with_addresses
+from foreshock.options import TIMES, Report, console, database_of, event_progress, fail, kafka_of, takes_settings
 from model.bundle import Bundle, BundleError
 from stream.alerts.policy import PolicyError
 from stream.database import replay_runs
@@ -44,28 +44,28 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of this name.")] = False,
 ) -> None:
     """Score a range of event time again into scores.replay.NAME and alerts.replay.NAME; live topics stay untouched."""
-    servers, url = with_addresses(settings)
+    kafka, database = kafka_of(settings), database_of(settings)
     try:
         replayed = _range(name, from_, to, users)
         loaded = Bundle.load(settings.bundle)
-        prepare_topics(servers, settings, name, overwrite=overwrite)
+        prepare_topics(kafka, settings, name, overwrite=overwrite)
         replay_runs.record_start(
-            url, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
+            database, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
         )
         status: str = "failed"
         counts: Counter[str] = Counter()
         try:
             with event_progress() as progress:
                 task = progress.add_task("replaying", total=None)
-                replay = Replay(settings, servers, loaded, replayed)
+                replay = Replay(settings, kafka, loaded, replayed)
                 counts = replay.run(lambda done, total: progress.update(task, completed=done, total=total))
             status = "finished"
         finally:
-            replay_runs.record_end(url, name, "finished" if status == "finished" else "failed", counts)
+            replay_runs.record_end(database, name, "finished" if status == "finished" else "failed", counts)
     except (ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError) as error:
         fail(str(error))
     except KafkaError as error:
-        fail(f"{servers}: {error!r}; `foreshock doctor` tells what is wrong")
+        fail(f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
     console.print(
         f"replayed {counts['scored']:,} events under model {loaded.fingerprint_hex}: "
         f"{counts['published_scores']:,} scores and {counts['published_alerts']:,} alert records in the range"
@@ -81,9 +81,9 @@ def diff(
     report: Report = None,
 ) -> None:
     """Compare a run with what was published live. Exit code 0 if nothing differs, 3 if something does."""
-    servers, url = with_addresses(settings)
+    kafka, database = kafka_of(settings), database_of(settings)
     try:
-        recorded = replay_runs.find(url, name)
+        recorded = replay_runs.find(database, name)
         if recorded is None:
             fail(f"no run named {name!r} is on record; `foreshock replay run --name {name} …` makes one")
         if recorded.status != "finished":
@@ -93,7 +93,7 @@ def diff(
         with event_progress() as progress:
             task = progress.add_task("comparing partitions", total=None)
             result = diff_with_live(
-                servers,
+                kafka,
                 settings.topics,
                 replayed,
                 lambda done, total: progress.update(task, completed=done, total=total),
@@ -101,7 +101,7 @@ def diff(
     except (ReplayError, TopicUnreadable, DatabaseError) as error:
         fail(str(error))
     except KafkaError as error:
-        fail(f"{servers}: {error!r}; `foreshock doctor` tells what is wrong")
+        fail(f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
     _show(result)
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n")

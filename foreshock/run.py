@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from foreshock.options import LateOption, TwiceOption, console, event_progress, fail, takes_settings, with_addresses
+from foreshock.options import (
+    LateOption,
+    TwiceOption,
+    console,
+    database_of,
+    event_progress,
+    fail,
+    kafka_of,
+    takes_settings,
+)
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import open_publisher
 from stream.settings import Settings
 
@@ -42,11 +52,11 @@ def worker(*, settings: Settings) -> None:
     from stream.worker.app import WorkerApp
 
     set_up_logging(settings.log_level)
-    servers, _ = with_addresses(settings, database=False)
+    kafka = kafka_of(settings)
     try:
         bundle = Bundle.load(settings.bundle)
-        with _archives(settings, servers, bundle) as archives:
-            started = WorkerApp(settings, servers, bundle, archives)
+        with _archives(settings, kafka, bundle) as archives:
+            started = WorkerApp(settings, kafka, bundle, archives)
             _publish_metrics(settings, started)
             code = serve(started.app, lambda: started.engine.failure, "worker")
     except (BundleError, PolicyError) as error:
@@ -68,7 +78,7 @@ def _publish_metrics(settings: Settings, started: WorkerApp) -> None:
 
 
 @contextmanager
-def _archives(settings: Settings, servers: str, bundle: Bundle) -> Iterator[Archives | None]:
+def _archives(settings: Settings, kafka: KafkaConnection, bundle: Bundle) -> Iterator[Archives | None]:
     """Where the worker keeps users' rows on disk, if it is to."""
     if settings.state_dir is None:
         yield None
@@ -79,7 +89,7 @@ def _archives(settings: Settings, servers: str, bundle: Bundle) -> Iterator[Arch
 
     changelog = settings.topics.changelog(settings.application_id)
     try:
-        origin = Origin(topic_id(servers, changelog), bundle.fingerprint, row_dtype(bundle.state_width).itemsize)
+        origin = Origin(topic_id(kafka, changelog), bundle.fingerprint, row_dtype(bundle.state_width).itemsize)
         archives = Archives(settings.state_dir / changelog, origin, settings.state_memory_mib << 20)
     except (ArchiveError, ProvisioningError) as error:
         fail(str(error))
@@ -96,8 +106,7 @@ def sink(*, settings: Settings) -> None:
     from stream.sink import SinkApp
 
     set_up_logging(settings.log_level)
-    servers, url = with_addresses(settings)
-    started = SinkApp(settings, servers, url)
+    started = SinkApp(settings, kafka_of(settings), database_of(settings))
     raise typer.Exit(serve(started.app, lambda: started.failure, "sink"))
 
 
@@ -131,16 +140,16 @@ def simulate(
                     progress.update(task, completed=number)
         console.print(f"wrote {out}")
         return
-    servers, _ = with_addresses(settings, database=False)
+    kafka = kafka_of(settings)
 
     async def publish() -> int:
         with event_progress() as progress:
             task = progress.add_task("publishing", total=limit)
-            async with open_publisher(servers, settings.topics) as publisher:
+            async with open_publisher(kafka, settings.topics) as publisher:
                 return await publisher.publish(events, lambda sent, _: progress.update(task, completed=sent))
 
     try:
         published = asyncio.run(publish())
     except KafkaError as error:
-        fail(f"{servers}: {error!r}; is the broker up, and do the topics exist? `foreshock doctor` tells")
+        fail(f"{kafka}: {error!r}; is the broker up, and do the topics exist? `foreshock doctor` tells")
     console.print(f"published {published:,} events")

@@ -18,7 +18,7 @@ from model.histories.labels import NEVER_MS
 from model.outlook.backtest import month_starts
 from model.outlook.outlook import OUTLOOK_DAYS, Book, TrackRecord
 from reports.monitoring import snapshot
-from stream.database.connection import Connection, address_of
+from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import DatabaseError
 
 MOST_ORIGINS = 12
@@ -49,19 +49,21 @@ class Books:
     record: TrackRecord
 
 
-def read_books(url: str, model: str, horizons_days: Sequence[int], delinquency_days: int, stale_days: float) -> Books:
+def read_books(
+    database: DatabaseConnection, model: str, horizons_days: Sequence[int], delinquency_days: int, stale_days: float
+) -> Books:
     """Books of a model (fingerprint) whose scores have `horizons_days`.
 
     The book is that just after the latest score (event time). Past outlooks are judged at the starts of the last
     `MOST_ORIGINS` months whose horizon has passed; there are none where the sink keeps no history. Raises
     `DatabaseError` when the model has no score, and as `summarise` does.
     """
-    with snapshot(url) as connection:
+    with snapshot(database) as connection:
         shared = {"model": model, "delinquency_days": delinquency_days}
         rows = connection.execute(_NOW, shared).fetchall()
         if not rows:
             raise DatabaseError(
-                f"{address_of(url)} holds no score of model {model}; name the bundle of its workers with --bundle"
+                f"{database.address} holds no score of model {model}; name the bundle of its workers with --bundle"
             )
         default_dates_ms = {str(row[0]): _ms(row[1]) for row in connection.execute(_DEFAULT_DATES, shared)}
         at_ms = max(_ms(row[1]) for row in rows) + 1

@@ -39,6 +39,7 @@ from model.evaluation.scored_source import ScoredSource
 from model.evaluation.thresholds import MONTH_MS, alert_rate
 from model.histories.labels import known_by
 from reports.monitoring import MonitoredScores, read_monitored
+from stream.database.connection import DatabaseConnection
 
 DAYS_PAST_DUE = "days_past_due"
 
@@ -129,10 +130,10 @@ def drift_of_source(source: ScoredSource, period: Period) -> DriftReport:
     return _report(bundle, source.name, (since_ms, until_ms), reference, recent, panel.latest(period.months), rate)
 
 
-def drift_of_database(url: str, address: str, bundle: Bundle, period: Period) -> DriftReport:
+def drift_of_database(database: DatabaseConnection, bundle: Bundle, period: Period) -> DriftReport:
     """Compare the scores that a sink has written. Raises `DriftError` as `drift_of_source`, `DatabaseError`."""
     found = read_monitored(
-        url,
+        database,
         bundle.fingerprint_hex,
         horizon_days=bundle.horizons_days[bundle.headline],
         delinquency_days=bundle.manifest.delinquency_days,
@@ -147,7 +148,7 @@ def drift_of_database(url: str, address: str, bundle: Bundle, period: Period) ->
     reference = _database_reference(bundle, found, period, since_ms)
     _check(recent.users, reference.users, period)
     per_month = 1000.0 * found.opened / recent.users * MONTH_MS / (until_ms - since_ms)
-    return _report(bundle, address, (since_ms, until_ms), reference, recent, found.matured, per_month)
+    return _report(bundle, database.address, (since_ms, until_ms), reference, recent, found.matured, per_month)
 
 
 def _database_reference(bundle: Bundle, found: MonitoredScores, period: Period, since_ms: int) -> DriftReference:

@@ -18,7 +18,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from model.evaluation.panel import Panel, months_of
-from stream.database.connection import Connection, address_of, connect
+from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import DatabaseError, translated
 
 _LATEST = "SELECT max(occurred_at) FROM score_history WHERE model = %(model)s"
@@ -78,7 +78,7 @@ class MonitoredScores:
 
 
 def read_monitored(
-    url: str,
+    database: DatabaseConnection,
     model: str,
     *,
     horizon_days: int,
@@ -94,8 +94,8 @@ def read_monitored(
     the last `months` calendar months whose `horizon_days` have passed. Raises `DatabaseError` when the model has no
     score there, and as `summarise` does.
     """
-    with snapshot(url) as connection:
-        end = until or _latest(connection, model, url)
+    with snapshot(database) as connection:
+        end = until or _latest(connection, model, database)
         begin = end - dt.timedelta(days=window_days)
         horizon = dt.timedelta(days=horizon_days)
         shared = {"model": model, "delinquency_days": delinquency_days, "until": end}
@@ -108,10 +108,10 @@ def read_monitored(
 
 
 @contextmanager
-def snapshot(url: str) -> Iterator[Connection]:
+def snapshot(database: DatabaseConnection) -> Iterator[Connection]:
     """A read-only connection that sees one moment. Raises `DatabaseUnavailable` or `DatabaseOutdated`."""
-    with translated(address_of(url)):
-        connection = connect(url, "foreshock-monitoring")
+    with translated(database.address):
+        connection = database.connect("foreshock-monitoring")
         try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
@@ -121,12 +121,12 @@ def snapshot(url: str) -> Iterator[Connection]:
             connection.close()
 
 
-def _latest(connection: Connection, model: str, url: str) -> dt.datetime:
+def _latest(connection: Connection, model: str, database: DatabaseConnection) -> dt.datetime:
     (latest,) = connection.execute(_LATEST, {"model": model}).fetchone() or (None,)
     if not isinstance(latest, dt.datetime):
         present = ", ".join(str(row[0]) for row in connection.execute(_MODELS)) or "no model at all"
         raise DatabaseError(
-            f"{address_of(url)} keeps no score history of model {model}, but of {present}; name its bundle with "
+            f"{database.address} keeps no score history of model {model}, but of {present}; name its bundle with "
             "--bundle, and let the sink keep the history (`score_history`)"
         )
     return latest + dt.timedelta(milliseconds=1)

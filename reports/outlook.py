@@ -29,6 +29,7 @@ from model.outlook.outlook import (
     within,
 )
 from reports.books import read_books
+from stream.database.connection import DatabaseConnection
 
 ALL = "all"
 
@@ -67,11 +68,20 @@ def outlook_of_source(source: ScoredSource, stale_days: float, segment: str | No
     return _portfolio(source.bundle, source.name, book, record, segment, groups)
 
 
-def outlook_of_database(url: str, address: str, bundle: Bundle, stale_days: float, *, by_level: bool) -> Portfolio:
+def outlook_of_database(
+    database: DatabaseConnection, bundle: Bundle, stale_days: float, *, by_level: bool
+) -> Portfolio:
     """The outlook after the latest score in PostgreSQL. Raises `OutlookError`, `DatabaseError`."""
-    books = read_books(url, bundle.fingerprint_hex, bundle.horizons_days, bundle.manifest.delinquency_days, stale_days)
+    books = read_books(
+        database, bundle.fingerprint_hex, bundle.horizons_days, bundle.manifest.delinquency_days, stale_days
+    )
     return _portfolio(
-        bundle, address, books.now, books.record, "level" if by_level else None, books.levels if by_level else None
+        bundle,
+        database.address,
+        books.now,
+        books.record,
+        "level" if by_level else None,
+        books.levels if by_level else None,
     )
 
 

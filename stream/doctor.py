@@ -8,19 +8,19 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from model.bundle import Bundle, BundleError
 from stream.database import migration
-from stream.database.connection import address_of
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
-from stream.kafka.clients import opened
-from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, first_reachable
+from stream.kafka.clients import open_consumer
+from stream.kafka.connection import KafkaConnection
+from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
 from stream.settings import Settings
 
 SAMPLE_RECORDS = 20_000
@@ -35,19 +35,19 @@ Places = Mapping[str, frozenset[tuple[str, int]]]
 
 def examine(
     settings: Settings,
-    bootstrap_servers: str | None,
-    database_url: str | None,
+    kafka: KafkaConnection | None,
+    database: DatabaseConnection | None,
     *,
     sample_records: int = SAMPLE_RECORDS,
 ) -> Iterator[Finding]:
-    """Findings, one by one as they are made, the most basic first. An address that is None is itself a finding."""
-    yield from _broker_findings(settings, bootstrap_servers, sample_records)
-    yield _database_finding(database_url)
+    """Findings, one by one as they are made, the most basic first. A connection that is None is itself a finding."""
+    yield from _broker_findings(settings, kafka, sample_records)
+    yield _database_finding(database)
     yield _bundle_finding(settings)
 
 
-def _broker_findings(settings: Settings, bootstrap_servers: str | None, sample_records: int) -> Iterator[Finding]:
-    if bootstrap_servers is None:
+def _broker_findings(settings: Settings, kafka: KafkaConnection | None, sample_records: int) -> Iterator[Finding]:
+    if kafka is None:
         yield Finding(
             "error",
             "broker",
@@ -56,15 +56,15 @@ def _broker_findings(settings: Settings, bootstrap_servers: str | None, sample_r
         )
         return
     try:
-        topics = check_topics(bootstrap_servers, settings)
+        topics = check_topics(kafka, settings)
     except ProvisioningError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield Finding("error", "broker", what, remedy)
         return
-    yield Finding("ok", "broker", f"{bootstrap_servers} answers")
+    yield Finding("ok", "broker", f"{kafka} answers")
     yield from topics
     try:
-        yield judge_places(places_of_users(bootstrap_servers, settings, sample_records))
+        yield judge_places(places_of_users(kafka, settings, sample_records))
     except (KafkaError, ProvisioningError) as error:
         yield Finding(
             "warning",
@@ -74,19 +74,15 @@ def _broker_findings(settings: Settings, bootstrap_servers: str | None, sample_r
         )
 
 
-def places_of_users(bootstrap_servers: str, settings: Settings, sample_records: int = SAMPLE_RECORDS) -> Places:
+def places_of_users(kafka: KafkaConnection, settings: Settings, sample_records: int = SAMPLE_RECORDS) -> Places:
     """Where users' events lie, from the latest records of every partition of the input topics.
 
     Reads about `sample_records` records in all, for at most `SAMPLE_TIMEOUT_S`. Records without a usable key are
     skipped: workers report those themselves. Raises `KafkaError`, `ProvisioningError`.
     """
     places: dict[str, set[tuple[str, int]]] = defaultdict(set)
-    consumer: Any = opened(
-        KafkaConsumer,
-        bootstrap_servers=first_reachable(bootstrap_servers),
-        bootstrap_timeout_ms=BROKER_TIMEOUT_MS,
-        group_id=None,
-        enable_auto_commit=False,
+    consumer = open_consumer(
+        reachable(kafka), bootstrap_timeout_ms=BROKER_TIMEOUT_MS, group_id=None, enable_auto_commit=False
     )
     try:
         present = consumer.topics()
@@ -144,8 +140,8 @@ def _user_id(key: bytes | None) -> str | None:
         return None
 
 
-def _database_finding(url: str | None) -> Finding:
-    if url is None:
+def _database_finding(database: DatabaseConnection | None) -> Finding:
+    if database is None:
         return Finding(
             "error",
             "database",
@@ -153,10 +149,10 @@ def _database_finding(url: str | None) -> Finding:
             "give --database-url, or start the embedded stack: `foreshock up`",
         )
     try:
-        revision, head = migration.current(url), migration.head()
+        revision, head = migration.current(database), migration.head()
     except DatabaseError as error:
         return Finding("error", "database", str(error), "check --database-url and that the server is up")
-    address = address_of(url)
+    address = database.address
     if revision == head:
         return Finding("ok", "database", f"{address} is at revision {head}")
     if revision is None:

@@ -17,8 +17,10 @@ import msgspec
 from faust.types import TP
 
 from model.bundle import Bundle, BundleError
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
 from stream.database.writer import DatabaseWriter
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.faust_app import SHUTDOWN_LIMIT_S, faust_app
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.record import Record
@@ -48,9 +50,9 @@ class Rows:
 class SinkApp:
     """The Faust app of a sink and the writer behind its agent."""
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, database_url: str) -> None:
+    def __init__(self, settings: Settings, kafka: KafkaConnection, database: DatabaseConnection) -> None:
         self._settings = settings
-        self._writer = DatabaseWriter(database_url, score_history=settings.score_history)
+        self._writer = DatabaseWriter(database, score_history=settings.score_history)
         self._registered = False
         self._decoders: dict[str, tuple[msgspec.json.Decoder[Any], str]] = {
             settings.topics.scores: (msgspec.json.Decoder(Score), "scores"),
@@ -59,7 +61,7 @@ class SinkApp:
         }
         self.app = faust_app(
             settings,
-            bootstrap_servers,
+            kafka,
             sink_group(settings.application_id),
             store="memory://",
             table_standby_replicas=0,

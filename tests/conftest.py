@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
-import psycopg
 import pytest
 from psycopg import sql
 
+from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.postgres import EmbeddedPostgres
+from stream.kafka.connection import KafkaConnection
 
 _NUMBERS = itertools.count(1)
 
@@ -43,8 +44,8 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def kafka(server_folder: Path) -> Iterator[str]:
-    """Bootstrap address of a real broker."""
+def kafka(server_folder: Path) -> Iterator[KafkaConnection]:
+    """A real broker."""
     broker = EmbeddedKafka(server_folder / "kafka")
     try:
         yield broker.start()
@@ -53,8 +54,8 @@ def kafka(server_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url(server_folder: Path) -> Iterator[str]:
-    """URL of an empty database on a real server. Tests that write take `database` instead."""
+def server_database(server_folder: Path) -> Iterator[DatabaseConnection]:
+    """An empty database on a real server. Tests that write take `database` instead."""
     server = EmbeddedPostgres(server_folder / "postgres")
     try:
         yield server.start()
@@ -69,10 +70,10 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[str]:
-    """URL of a fresh, empty database that is dropped afterwards, whoever is still connected."""
+def database(server_database: DatabaseConnection) -> Iterator[DatabaseConnection]:
+    """A fresh, empty database that is dropped afterwards, whoever is still connected."""
     name = f"test{next(_NUMBERS)}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with server_database.connect() as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield f"{database_url.rsplit('/', 1)[0]}/{name}"
+        yield DatabaseConnection(f"{server_database.url.rsplit('/', 1)[0]}/{name}")
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

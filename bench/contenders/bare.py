@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import aiokafka
 import uvloop
 
 from bench.contenders.task import Task
-from stream.kafka.clients import started
+from stream.kafka.clients import aiokafka_consumer, aiokafka_producer, started
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.record_batches import BATCH_BYTES, send_records
 
 POLL_RECORDS = 4_000
@@ -33,17 +33,16 @@ def run(task: Task, compute: Compute, poll_records: int = POLL_RECORDS) -> None:
 
 
 async def _loop(task: Task, compute: Compute, poll_records: int) -> None:
-    consumer = aiokafka.AIOKafkaConsumer(
+    kafka = KafkaConnection.parse(task.bootstrap_servers)
+    consumer = aiokafka_consumer(
+        kafka,
         *task.inputs,
-        bootstrap_servers=task.bootstrap_servers,
         group_id=None,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 * 1024 * 1024,
         fetch_max_wait_ms=POLL_MS,
     )
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=task.bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
-    )
+    producer = aiokafka_producer(kafka, enable_idempotence=True, max_batch_size=BATCH_BYTES)
     unacknowledged: deque[asyncio.Future[Any]] = deque()
     async with started(consumer), started(producer):
         while True:

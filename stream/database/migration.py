@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from stream.database.connection import address_of, open_engine
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError, translated
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
@@ -29,28 +29,28 @@ def head() -> str:
     return revision
 
 
-def current(url: str) -> str | None:
+def current(database: DatabaseConnection) -> str | None:
     """The revision a database is at; None for one that was never upgraded. Raises `DatabaseUnavailable`."""
-    with _transaction(url) as connection:
+    with _transaction(database) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade(database: DatabaseConnection, revision: str = "head") -> None:
     """Bring the schema up to `revision`, in one transaction: all or nothing. Safe to run twice or at once.
 
     Raises `DatabaseUnavailable`, or `DatabaseError` when the database is at a revision that this release does not know.
     """
-    _migrate(url, lambda config: command.upgrade(config, revision))
+    _migrate(database, lambda config: command.upgrade(config, revision))
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(database: DatabaseConnection, revision: str) -> None:
     """Take the schema back to `revision` (`"base"` for none), in one transaction. Drops what later revisions made, with
     its data. Raises as `upgrade` does."""
-    _migrate(url, lambda config: command.downgrade(config, revision))
+    _migrate(database, lambda config: command.downgrade(config, revision))
 
 
-def _migrate(url: str, run: Callable[[Config], None]) -> None:
-    with _transaction(url) as connection:
+def _migrate(database: DatabaseConnection, run: Callable[[Config], None]) -> None:
+    with _transaction(database) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
         config = _config()
         config.attributes["connection"] = connection
@@ -58,16 +58,16 @@ def _migrate(url: str, run: Callable[[Config], None]) -> None:
             run(config)
         except CommandError as error:
             raise DatabaseError(
-                f"database {address_of(url)}: {error}; "
+                f"database {database.address}: {error}; "
                 "use the release that made its schema or newer, or start with an empty database"
             ) from error
 
 
 @contextmanager
-def _transaction(url: str) -> Iterator[Connection]:
-    with translated(address_of(url)):
+def _transaction(database: DatabaseConnection) -> Iterator[Connection]:
+    with translated(database.address):
         try:
-            with open_engine(url, "foreshock-db").begin() as connection:
+            with database.open_engine("foreshock-db").begin() as connection:
                 yield connection
         except DBAPIError as error:
             if error.orig is None:

@@ -10,7 +10,7 @@ from typing import Literal
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from stream.database.connection import address_of, connect
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import translated
 
 _START = """
@@ -35,25 +35,32 @@ class RecordedRun:
 
 
 def record_start(
-    url: str, name: str, from_at: dt.datetime, to_at: dt.datetime, model: str, users: Sequence[str] = ()
+    database: DatabaseConnection,
+    name: str,
+    from_at: dt.datetime,
+    to_at: dt.datetime,
+    model: str,
+    users: Sequence[str] = (),
 ) -> None:
     """Record that replay `name` runs; a name used before starts over. Raises `DatabaseUnavailable`."""
-    with translated(address_of(url)), connect(url, "foreshock-replay") as connection:
+    with translated(database.address), database.connect("foreshock-replay") as connection:
         connection.execute(_START, (name, from_at, to_at, list(users), model))
 
 
-def find(url: str, name: str) -> RecordedRun | None:
+def find(database: DatabaseConnection, name: str) -> RecordedRun | None:
     """The run of that name, or None. Raises `DatabaseUnavailable`."""
     with (
-        translated(address_of(url)),
-        connect(url, "foreshock-replay") as connection,
+        translated(database.address),
+        database.connect("foreshock-replay") as connection,
         connection.cursor(row_factory=class_row(RecordedRun)) as cursor,
     ):
         return cursor.execute(_FIND, (name,)).fetchone()
 
 
-def record_end(url: str, name: str, status: Literal["finished", "failed"], counts: Mapping[str, int]) -> None:
+def record_end(
+    database: DatabaseConnection, name: str, status: Literal["finished", "failed"], counts: Mapping[str, int]
+) -> None:
     """Record how replay `name` ended. Raises `KeyError` when it was never started, `DatabaseUnavailable`."""
-    with translated(address_of(url)), connect(url, "foreshock-replay") as connection:
+    with translated(database.address), database.connect("foreshock-replay") as connection:
         if connection.execute(_FINISH, (status, Jsonb(dict(counts)), name)).rowcount == 0:
             raise KeyError(f"replay_runs has no run named {name!r}; record_start comes first")

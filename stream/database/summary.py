@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
-from stream.database.connection import address_of, open_engine
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import translated
 from stream.database.tables import AlertEvent, AlertState, RefusedInput, ScoreHistory, UserScore
 from stream.outputs import LEVELS, Level, Reason, Trigger
@@ -51,14 +51,16 @@ class Summary:
     most_worrying: tuple[WorryingUser, ...]
 
 
-def summarise(url: str, most_worrying: int = 10, *, less_than_days_past_due: float | None = None) -> Summary:
+def summarise(
+    database: DatabaseConnection, most_worrying: int = 10, *, less_than_days_past_due: float | None = None
+) -> Summary:
     """Counts and the `most_worrying` users with open alerts, by level, then latest score. One consistent snapshot.
 
     `less_than_days_past_due` leaves out of the latter who is already that late: it is too late to warn of them.
 
     Raises `DatabaseUnavailable` or `DatabaseOutdated`.
     """
-    with _snapshot(url) as connection:
+    with _snapshot(database) as connection:
         by_level = _by_level(connection, is_open=False)
         return Summary(
             users=_count(connection, UserScore),
@@ -72,7 +74,7 @@ def summarise(url: str, most_worrying: int = 10, *, less_than_days_past_due: flo
         )
 
 
-def first_alerts(url: str, least_level: Level = "MEDIUM") -> dict[str, dt.datetime]:
+def first_alerts(database: DatabaseConnection, least_level: Level = "MEDIUM") -> dict[str, dt.datetime]:
     """When each user first had an alert of `least_level` or above (event time): the start of a lead time.
 
     Raises `DatabaseUnavailable` or `DatabaseOutdated`.
@@ -82,15 +84,15 @@ def first_alerts(url: str, least_level: Level = "MEDIUM") -> dict[str, dt.dateti
         .where(AlertEvent.level_to >= least_level, AlertEvent.kind != "cleared")
         .group_by(AlertEvent.user_id)
     )
-    with _snapshot(url) as connection:
+    with _snapshot(database) as connection:
         return {row[0]: row[1] for row in connection.execute(reached)}
 
 
 @contextmanager
-def _snapshot(url: str) -> Iterator[Connection]:
-    with translated(address_of(url)):
+def _snapshot(database: DatabaseConnection) -> Iterator[Connection]:
+    with translated(database.address):
         try:
-            with open_engine(url, "foreshock-summary").connect() as connection:
+            with database.open_engine("foreshock-summary").connect() as connection:
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 yield connection
         except DBAPIError as error:

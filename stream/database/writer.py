@@ -29,7 +29,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from stream.database import staging
-from stream.database.connection import Connection, address_of, connect
+from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
 from stream.database.partitions import LOCK_TIMEOUT_MS, ensure_months, month_of
 from stream.outputs import Alert, DeadLetter, Score
@@ -143,14 +143,14 @@ class DatabaseWriter:
 
     def __init__(
         self,
-        url: str,
+        database: DatabaseConnection,
         *,
         score_history: bool = True,
         partition_lock_timeout_ms: int = LOCK_TIMEOUT_MS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url
-        self._address = address_of(url)
+        self._database = database
+        self._address = database.address
         self._score_history = score_history
         self._partition_lock_timeout_ms = partition_lock_timeout_ms
         self._clock = clock
@@ -216,7 +216,7 @@ class DatabaseWriter:
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self.close()
-            connection = connect(self._url, "foreshock-sink")
+            connection = self._database.connect("foreshock-sink")
             try:
                 connection.execute(_DURABLE)
                 for table in staging.ALL:

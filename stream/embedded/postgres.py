@@ -19,6 +19,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from stream.database.connection import DatabaseConnection
 from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
 
 with warnings.catch_warnings():
@@ -49,9 +50,8 @@ class EmbeddedPostgres:
         self._port = 0
 
     @property
-    def database_url(self) -> str:
-        """For SQLAlchemy and for psycopg alike."""
-        return self._url(DATABASE)
+    def connection(self) -> DatabaseConnection:
+        return self._connection_to(DATABASE)
 
     @property
     def identity(self) -> Identity:
@@ -63,8 +63,10 @@ class EmbeddedPostgres:
     def alive(self) -> bool:
         return self._server is not None and self._server.alive
 
-    def start(self, progress: Callable[[str], None] = lambda _: None, cancelled: threading.Event | None = None) -> str:
-        """Returns the URL of the database once it takes connections. Raises `EmbeddedError`."""
+    def start(
+        self, progress: Callable[[str], None] = lambda _: None, cancelled: threading.Event | None = None
+    ) -> DatabaseConnection:
+        """Returns how to reach the database once it takes connections. Raises `EmbeddedError`."""
         cancelled = cancelled or threading.Event()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory = self.directory.resolve()
@@ -77,7 +79,7 @@ class EmbeddedPostgres:
             try:
                 self._launch(prepared, ports[0], cancelled)
                 self._create_database()
-                return self.database_url
+                return self.connection
             except EmbeddedError as error:
                 port_taken = self._server is not None and _PORT_TAKEN in self._server.log_text()
                 self.stop()
@@ -141,10 +143,10 @@ class EmbeddedPostgres:
 
     def _is_ready(self) -> bool:
         # Another server may have taken the port since it was chosen, and would answer just as well.
-        return data_directory(self._url("postgres")) == str(self.directory / "data")
+        return data_directory(self._connection_to("postgres")) == str(self.directory / "data")
 
     def _create_database(self) -> None:
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+        with self._connection_to("postgres").connect() as connection:
             exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
             if exists is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
@@ -156,14 +158,14 @@ class EmbeddedPostgres:
         except (OSError, ValueError):
             return []
 
-    def _url(self, database: str) -> str:
-        return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
+    def _connection_to(self, database: str) -> DatabaseConnection:
+        return DatabaseConnection(f"postgresql://{USER}@127.0.0.1:{self._port}/{database}")
 
 
-def data_directory(database_url: str, timeout_s: int = 3) -> str | None:
+def data_directory(database: DatabaseConnection, timeout_s: int = 3) -> str | None:
     """Folder of the server that answers there; None when none does, or none that lets us ask."""
     try:
-        with psycopg.connect(database_url, connect_timeout=timeout_s, autocommit=True) as connection:
+        with psycopg.connect(database.url, connect_timeout=timeout_s, autocommit=True) as connection:
             row = connection.execute("SHOW data_directory").fetchone()
     except psycopg.Error:
         return None

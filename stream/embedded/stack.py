@@ -17,10 +17,12 @@ from typing import Self
 
 import msgspec
 
+from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.lock import file_lock
 from stream.embedded.postgres import EmbeddedPostgres
 from stream.embedded.server import EmbeddedError, Identity, stop_process
+from stream.kafka.connection import KafkaConnection
 
 Progress = Callable[[str, str], None]
 """Called with a server's name and what it is doing, from the thread that starts it."""
@@ -36,6 +38,14 @@ class StackAddress(msgspec.Struct, frozen=True):
     database_url: str
     processes: dict[str, Identity]
     owner: Identity | None = None
+
+    @property
+    def kafka(self) -> KafkaConnection:
+        return KafkaConnection.parse(self.bootstrap_servers)
+
+    @property
+    def database(self) -> DatabaseConnection:
+        return DatabaseConnection(self.database_url)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -69,14 +79,6 @@ class EmbeddedStack:
         if self._address is None:
             raise EmbeddedError("the embedded stack is not running; call start first")
         return self._address
-
-    @property
-    def bootstrap_servers(self) -> str:
-        return self.address.bootstrap_servers
-
-    @property
-    def database_url(self) -> str:
-        return self.address.database_url
 
     def __enter__(self) -> Self:
         self.start()
@@ -127,8 +129,8 @@ class EmbeddedStack:
                 if failures:
                     raise failures[0]
                 self._address = StackAddress(
-                    bootstrap_servers=self.kafka.bootstrap_servers,
-                    database_url=self.postgres.database_url,
+                    bootstrap_servers=str(self.kafka.connection),
+                    database_url=self.postgres.connection.url,
                     processes={server.name: server.identity for server in (self.kafka, self.postgres)},
                     owner=None if self._detached else Identity.of(os.getpid()),
                 )

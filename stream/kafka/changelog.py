@@ -25,6 +25,8 @@ from aiokafka.record.util import decode_varint
 from faust.types import TP
 from numpy.typing import NDArray
 
+from stream.kafka.clients import open_socket
+from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.structured import Columns
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -35,7 +37,6 @@ IDLE_WAIT_MS = 20
 
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
-CLIENT_ID = "foreshock-changelog"
 
 SPARE_BUFFERS = 8
 SHORTEST_RUN = 8
@@ -190,11 +191,12 @@ class _Fetched(NamedTuple):
 class ChangelogReader:
     """Reads partitions in turn, one response ahead of the one who asks. For one event loop.
 
-    `leader_of` gives host and port of a partition's leader, and raises `Unreadable` where none is known.
+    `leader_of` gives the address of a partition's leader, and raises `Unreadable` where none is known.
     """
 
-    leader_of: Callable[[TP], tuple[str, int]]
-    _connections: dict[tuple[str, int], socket.socket] = field(default_factory=dict)
+    leader_of: Callable[[TP], BrokerAddress]
+    connection: KafkaConnection
+    _sockets: dict[BrokerAddress, socket.socket] = field(default_factory=dict)
     _ends: dict[TP, int] = field(default_factory=dict)
     _asked: dict[TP, int] = field(default_factory=dict)
     _requests: int = 0
@@ -220,9 +222,9 @@ class ChangelogReader:
     def close(self) -> None:
         """End connections and thread; whoever waits in `read` sees an `OSError`."""
         self._closed = True
-        for connection in list(self._connections.values()):
+        for opened in list(self._sockets.values()):
             with contextlib.suppress(OSError):  # the other side was faster
-                connection.shutdown(socket.SHUT_RDWR)  # wakes the thread, as closing would not
+                opened.shutdown(socket.SHUT_RDWR)  # wakes the thread, as closing would not
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
 
@@ -234,12 +236,12 @@ class ChangelogReader:
         address = self.leader_of(tp)
         return self._thread.submit(self._fetch, address, tp, positions[tp], 0 if behind else IDLE_WAIT_MS)
 
-    def _fetch(self, address: tuple[str, int], tp: TP, offset: int, wait_ms: int) -> _Fetched:
-        connection = self._connect(address)
-        connection.sendall(_fetch_request(tp, offset, wait_ms))
-        (size,) = struct.unpack(">i", _receive(connection, memoryview(bytearray(4))))
+    def _fetch(self, address: BrokerAddress, tp: TP, offset: int, wait_ms: int) -> _Fetched:
+        leader = self._socket(address)
+        leader.sendall(_fetch_request(f"{self.connection.client_id}-changelog", tp, offset, wait_ms))
+        (size,) = struct.unpack(">i", _receive(leader, memoryview(bytearray(4))))
         buffer = self._buffer(size)
-        message_set, self._ends[tp] = _message_set(_receive(connection, memoryview(buffer)[:size]), tp)
+        message_set, self._ends[tp] = _message_set(_receive(leader, memoryview(buffer)[:size]), tp)
         columns, next_offset = cut(message_set)
         if next_offset is None:
             if len(message_set):
@@ -248,20 +250,20 @@ class ChangelogReader:
             return _Fetched(tp, offset, None)
         return _Fetched(tp, offset, Block(columns, next_offset, lambda: self._release(buffer)))
 
-    def _connect(self, address: tuple[str, int]) -> socket.socket:
-        found = self._connections.get(address)
+    def _socket(self, address: BrokerAddress) -> socket.socket:
+        found = self._sockets.get(address)
         if found is None:
-            found = socket.create_connection(address, timeout=CONNECT_TIMEOUT_S)
+            found = open_socket(self.connection, address, CONNECT_TIMEOUT_S)
             found.settimeout(TIMEOUT_S)
-            self._connections[address] = found
+            self._sockets[address] = found
         if self._closed:
             raise ConnectionAbortedError("the reader of the changelog was closed")
         return found
 
     def _disconnect(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        for opened in self._sockets.values():
+            opened.close()
+        self._sockets.clear()
 
     def _buffer(self, size: int) -> bytearray:
         """Memory is dearer when it is new: a page that was not touched before costs more than reading its content."""
@@ -273,13 +275,13 @@ class ChangelogReader:
             self._spare.append(buffer)
 
 
-def _fetch_request(tp: TP, offset: int, wait_ms: int) -> bytes:
+def _fetch_request(client_id: str, tp: TP, offset: int, wait_ms: int) -> bytes:
     """A fetch of one partition, of the oldest version that brokers from 0.11 to 4.x all take."""
-    client_id, topic = CLIENT_ID.encode(), tp.topic.encode()
+    client, topic = client_id.encode(), tp.topic.encode()
     message = b"".join(
         (
-            _REQUEST.pack(_FETCH, _FETCH_VERSION, 0, len(client_id)),
-            client_id,
+            _REQUEST.pack(_FETCH, _FETCH_VERSION, 0, len(client)),
+            client,
             _FETCH_HEAD.pack(-1, wait_ms, 1, FETCH_BYTES, 0, 1),
             struct.pack(">h", len(topic)),
             topic,
@@ -301,11 +303,11 @@ def _message_set(response: memoryview, tp: TP) -> tuple[memoryview, int]:
     return response[start : start + max(size, 0)], end
 
 
-def _receive(connection: socket.socket, into: memoryview) -> memoryview:
+def _receive(opened: socket.socket, into: memoryview) -> memoryview:
     """Fill `into`."""
     received = 0
     while received < len(into):
-        count = connection.recv_into(into[received:])
+        count = opened.recv_into(into[received:])
         if not count:
             raise ConnectionResetError("the broker closed the connection")
         received += count

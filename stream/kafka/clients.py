@@ -1,20 +1,46 @@
-"""Kafka clients that leave nothing behind when no broker answers. Knows nothing of topics or events."""
+"""Opens Kafka clients of every kind but Faust's: kafka-python's, aiokafka's, and plain sockets.
+
+What they need to know of the cluster comes from a `KafkaConnection`. A client that finds no broker leaves nothing
+behind. Knows nothing of topics or events.
+"""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.net.compat import KafkaNetClient
 
-Client = TypeVar("Client")
+from stream.kafka.connection import BrokerAddress, KafkaConnection
 
 
-def opened(kind: Callable[..., Client], **options: Any) -> Client:
-    """A `KafkaConsumer`, `KafkaProducer` or `KafkaAdminClient` with these options; raises what its constructor does.
+class NoBrokerReachable(ConnectionError):
+    """None of the addresses takes a connection; the message gives the system's reason for each."""
 
-    The constructor asks the broker for its version. Where none answers it raises, and the thread that it has started
+
+def open_consumer(connection: KafkaConnection, **options: Any) -> Any:
+    """A connected `KafkaConsumer` of kafka-python. Raises what its constructor does: `KafkaError`, `OSError`."""
+    return _opened(KafkaConsumer, connection, options)
+
+
+def open_producer(connection: KafkaConnection, **options: Any) -> Any:
+    """A connected `KafkaProducer` of kafka-python. Raises as `open_consumer`."""
+    return _opened(KafkaProducer, connection, options)
+
+
+def open_admin(connection: KafkaConnection, **options: Any) -> Any:
+    """A connected `KafkaAdminClient` of kafka-python. Raises as `open_consumer`."""
+    return _opened(KafkaAdminClient, connection, options)
+
+
+def _opened(kind: Callable[..., Any], connection: KafkaConnection, options: dict[str, Any]) -> Any:
+    """The constructor asks the broker for its version. Where none answers it raises, and the thread that it has started
     would go on trying for as long as the process lives, with nobody left to stop it.
     """
     networks: list[Any] = []
@@ -24,11 +50,26 @@ def opened(kind: Callable[..., Client], **options: Any) -> Client:
         return networks[-1]
 
     try:
-        return kind(kafka_client=network, **options)
+        return kind(kafka_client=network, **connection.kafka_python_options(), **options)
     except BaseException:
         for begun in networks:
             begun.close()
         raise
+
+
+def aiokafka_producer(connection: KafkaConnection, **options: Any) -> AIOKafkaProducer:
+    """A producer that waits for all replicas, not yet started: see `started`."""
+    return AIOKafkaProducer(acks="all", **connection.aiokafka_options(), **options)
+
+
+def aiokafka_consumer(connection: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """A consumer of `topics`, not yet started: see `started`."""
+    return AIOKafkaConsumer(*topics, **connection.aiokafka_options(), **options)
+
+
+def aiokafka_client(connection: KafkaConnection) -> AIOKafkaClient:
+    """A client for requests of one's own; whoever calls its `bootstrap` calls its `close`."""
+    return AIOKafkaClient(**connection.aiokafka_options())
 
 
 @asynccontextmanager
@@ -42,3 +83,26 @@ async def started(client: Any) -> AsyncIterator[None]:
         yield
     finally:
         await client.stop()
+
+
+def open_socket(connection: KafkaConnection, address: BrokerAddress, timeout_s: float) -> socket.socket:  # noqa: ARG001
+    """A connection to one broker of the cluster, for requests that no client library makes. Raises `OSError`.
+
+    `connection` says how brokers are to be reached beside their address; today there is nothing more to it.
+    """
+    return socket.create_connection(address, timeout=timeout_s)
+
+
+def first_reachable(connection: KafkaConnection, timeout_s: float) -> KafkaConnection:
+    """`connection` with only the first address that takes a connection: a client learns of the other brokers there.
+
+    Raises `NoBrokerReachable` after one attempt at each, where a client would try until its time is up.
+    """
+    reasons = []
+    for address in connection.addresses:
+        try:
+            open_socket(connection, address, timeout_s).close()
+            return replace(connection, addresses=(address,))
+        except OSError as error:
+            reasons.append(f"{address}: {error.strerror or error}")
+    raise NoBrokerReachable("; ".join(reasons))

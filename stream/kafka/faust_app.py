@@ -1,4 +1,4 @@
-"""A Faust application on the batched transport, with everything off that Foreshock does not use."""
+"""Opens Faust apps: on the batched transport, with everything off that Foreshock does not use."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from typing import Any
 
 import faust
 
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.record_batches import BATCH_BYTES
 from stream.settings import Settings
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 
-
 SHUTDOWN_LIMIT_S = 15.0
 
 
-def faust_app(settings: Settings, bootstrap_servers: str, application_id: str, **overrides: Any) -> faust.App:
-    """A Faust app on the batched transport with everything off that Foreshock does not use.
+class App(faust.App):
+    """A Faust app that knows its `connection`, for what does not go through Faust's own clients."""
+
+    def __init__(self, application_id: str, connection: KafkaConnection, **options: Any) -> None:
+        self.connection = connection
+        super().__init__(application_id, **connection.faust_options(), **options)
+
+
+def faust_app(settings: Settings, connection: KafkaConnection, application_id: str, **overrides: Any) -> App:
+    """A Faust app with the options that worker and sink share; `overrides` replace some of them.
 
     `application_id` is the consumer group. Connects to nothing until it is started.
     """
-    servers = [server.strip() for server in bootstrap_servers.split(",")]
     options: dict[str, Any] = {
-        "broker": [f"foreshock://{server}" for server in servers],
         "autodiscover": False,
         "datadir": Path(tempfile.gettempdir()) / f"foreshock-{application_id}",
         "store": "slab://",
@@ -47,4 +53,4 @@ def faust_app(settings: Settings, bootstrap_servers: str, application_id: str, *
         "stream_wait_empty": True,
         "table_standby_replicas": settings.standby_replicas,
     }
-    return faust.App(application_id, **(options | overrides))
+    return App(application_id, connection, **(options | overrides))

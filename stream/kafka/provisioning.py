@@ -5,18 +5,17 @@ Works on any broker; changes no topic that exists. Names come from `stream.topic
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from stream.kafka.clients import opened
+from stream.kafka.clients import NoBrokerReachable, first_reachable, open_admin
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
@@ -103,7 +102,7 @@ def replay_specifications(settings: Settings, replay: str) -> tuple[TopicSpecifi
 
 
 def create_topics(
-    bootstrap_servers: str, settings: Settings, wanted: Iterable[TopicSpecification] | None = None
+    connection: KafkaConnection, settings: Settings, wanted: Iterable[TopicSpecification] | None = None
 ) -> list[str]:
     """Create what is missing of `wanted` (default: `specifications(settings)`); returns the names created, in order.
 
@@ -111,7 +110,7 @@ def create_topics(
     `ProvisioningError`.
     """
     asked = tuple(specifications(settings) if wanted is None else wanted)
-    with _admin(bootstrap_servers) as admin:
+    with _admin(connection) as admin:
         present = set(admin.list_topics())
         created = []
         for topic in asked:
@@ -134,20 +133,20 @@ def create_topics(
     return created
 
 
-def check_topics(bootstrap_servers: str, settings: Settings) -> list[Finding]:
+def check_topics(connection: KafkaConnection, settings: Settings) -> list[Finding]:
     """What is there and what is wrong with it, in the order of `specifications`. Raises `ProvisioningError`."""
     wanted = specifications(settings)
-    with _admin(bootstrap_servers) as admin:
+    with _admin(connection) as admin:
         states = _states(admin, [topic.name for topic in wanted])
     return judge_topics(settings, wanted, states)
 
 
-def topic_id(bootstrap_servers: str, topic: str) -> str:
+def topic_id(connection: KafkaConnection, topic: str) -> str:
     """What the broker calls this making of a topic: another one once it was deleted and created again.
 
     Raises `ProvisioningError`, also where the topic does not exist.
     """
-    with _admin(bootstrap_servers) as admin:
+    with _admin(connection) as admin:
         for described in admin.describe_topics():
             if described["name"] == topic:
                 return str(described["topic_id"])
@@ -273,43 +272,34 @@ def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
 
 
 @contextmanager
-def _admin(bootstrap_servers: str) -> Iterator[Any]:
-    reachable = first_reachable(bootstrap_servers)
+def _admin(connection: KafkaConnection) -> Iterator[Any]:
+    answering = reachable(connection)
     try:
-        admin = opened(KafkaAdminClient, bootstrap_servers=reachable, bootstrap_timeout_ms=BROKER_TIMEOUT_MS)
+        admin = open_admin(answering, bootstrap_timeout_ms=BROKER_TIMEOUT_MS)
     except (KafkaError, OSError, ValueError) as error:
-        raise ProvisioningError(
-            f"no Kafka broker answers ({bootstrap_servers}: {type(error).__name__}: {error}); "
-            "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
-        ) from error
+        raise ProvisioningError(_no_answer(f"{connection}: {type(error).__name__}: {error}")) from error
     try:
         yield admin
     except KafkaError as error:
         raise ProvisioningError(
-            f"the Kafka broker at {bootstrap_servers} refused: {type(error).__name__}: {error}; "
+            f"the Kafka broker at {connection} refused: {type(error).__name__}: {error}; "
             "check that it is healthy and that this client may describe and create topics"
         ) from error
     finally:
         admin.close()
 
 
-def first_reachable(bootstrap_servers: str) -> str:
-    """The first of the servers that takes a connection; one is enough for a client to learn the others from.
+def reachable(connection: KafkaConnection) -> KafkaConnection:
+    """The connection with one address that takes connections. Raises `ProvisioningError` when there is none."""
+    try:
+        return first_reachable(connection, BROKER_TIMEOUT_MS / 1000)
+    except NoBrokerReachable as error:
+        raise ProvisioningError(_no_answer(str(error))) from error
 
-    Raises `ProvisioningError` at once and with the system's own reasons, where a client would try until its time is up.
-    """
-    reasons = []
-    for server in bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=BROKER_TIMEOUT_MS / 1000).close()
-            return server.strip()
-        except ValueError:
-            reasons.append(f"{server!r} is not host:port")
-        except OSError as error:
-            reasons.append(f"{server.strip()}: {error.strerror or error}")
-    raise ProvisioningError(
-        f"no Kafka broker answers ({'; '.join(reasons)}); "
+
+def _no_answer(reasons: str) -> str:
+    return (
+        f"no Kafka broker answers ({reasons}); "
         "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
     )
 

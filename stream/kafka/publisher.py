@@ -17,7 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 from events.types import KeyedEvent, Kind
-from stream.kafka.clients import started
+from stream.kafka.clients import aiokafka_producer, started
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.record_batches import BATCH_BYTES, send_records
 from stream.topics import Topics
 
@@ -73,11 +74,9 @@ class Publisher:
 
 
 @asynccontextmanager
-async def open_publisher(bootstrap_servers: str, topics: Topics) -> AsyncIterator[Publisher]:
+async def open_publisher(connection: KafkaConnection, topics: Topics) -> AsyncIterator[Publisher]:
     """A publisher for topics that exist; raises what aiokafka raises when the broker is out of reach."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
-    )
+    producer = aiokafka_producer(connection, enable_idempotence=True, max_batch_size=BATCH_BYTES)
     async with started(producer):
         partitions = await producer.partitions_for(topics.inputs[0])
         yield Publisher(producer, topics, len(partitions))

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
-from stream.kafka.clients import opened
+from stream.kafka.clients import open_consumer
+from stream.kafka.connection import KafkaConnection
 
 POLL_MS = 1_000
-
-
 POLL_RECORDS = 10_000
-
-
 STALLED_POLLS = 30
 """Empty polls in a row, before the end of a topic, after which the broker is taken to be gone."""
 
@@ -26,11 +23,10 @@ class TopicUnreadable(RuntimeError):
 class TopicReader:
     """Reads topics from their first to their last record, as it was when the reading of a partition began."""
 
-    def __init__(self, bootstrap_servers: str, group_id: str | None = None) -> None:
-        self._servers = bootstrap_servers
-        self._consumer: Any = opened(
-            KafkaConsumer,
-            bootstrap_servers=bootstrap_servers.split(","),
+    def __init__(self, connection: KafkaConnection, group_id: str | None = None) -> None:
+        self._cluster = str(connection)
+        self._consumer = open_consumer(
+            connection,
             group_id=group_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -50,7 +46,7 @@ class TopicReader:
         found = self._consumer.partitions_for_topic(topic)
         if not found:
             raise TopicUnreadable(
-                f"topic {topic!r} does not exist on {self._servers}; `foreshock topics check` tells more"
+                f"topic {topic!r} does not exist on {self._cluster}; `foreshock topics check` tells more"
             )
         return len(found)
 

@@ -23,7 +23,9 @@ from mode import Service
 from mode.utils.futures import notify
 
 from stream.kafka.changelog import Block, ChangelogReader, Unreadable
+from stream.kafka.connection import BrokerAddress
 from stream.kafka.demand import Demand
+from stream.kafka.faust_app import App
 from stream.kafka.poll import Poll
 from stream.kafka.reconnection import BrokersUnreachable, Reconnection
 from stream.kafka.record import RawRecord, Record
@@ -139,18 +141,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _read_changelogs(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[Any]) -> Mapping[Any, Any]:
         cluster = consumer._client.cluster
 
-        def leader_of(tp: Any) -> tuple[str, int]:
+        def leader_of(tp: Any) -> BrokerAddress:
             broker = cluster.broker_metadata(cluster.leader_for_partition(tp))
             if broker is None:
                 raise Unreadable(f"{tp.topic}-{tp.partition} has no leader")
-            return broker.host, broker.port
+            return BrokerAddress(broker.host, broker.port)
 
         states = self._states(consumer, wanted)
         if not self.consumer.flow_active or not states:
             await asyncio.sleep(IDLE_POLL_S)
             return {}
         consumer.pause(*states)  # or it would read them, too
-        self._changelogs = self._changelogs or ChangelogReader(leader_of)
+        self._changelogs = self._changelogs or ChangelogReader(leader_of, cast(App, self.app).connection)
         found = await self._changelogs.read({tp: state.position for tp, state in states.items()})
         if self._states(consumer, found) != {tp: states[tp] for tp in found}:
             return {}  # a rebalance came between

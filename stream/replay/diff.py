@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, Score
 from stream.replay.run import ReplayRange
@@ -79,14 +80,14 @@ class ReplayDiff:
 
 
 def diff_with_live(
-    bootstrap_servers: str,
+    kafka: KafkaConnection,
     topics: Topics,
     replayed: ReplayRange,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ReplayDiff:
     """Compare a replay with what was published live in its range. Raises `TopicUnreadable` when one is missing."""
     result = ReplayDiff()
-    with TopicReader(bootstrap_servers) as reader:
+    with TopicReader(kafka) as reader:
         live_alerts: dict[str, Alert] = {}
         replayed_alerts: dict[str, Alert] = {}
         partitions = reader.partitions(topics.replay_scores(replayed.name))

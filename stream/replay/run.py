@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from kafka import KafkaAdminClient, KafkaProducer
 
 from events.types import KINDS
 from model.bundle import Bundle
-from stream.kafka.clients import opened
+from stream.kafka.clients import open_admin, open_producer
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import create_topics, replay_specifications
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.live_order import LiveOrder
@@ -64,15 +64,15 @@ class _Dated(msgspec.Struct, gc=False):
     occurred_at: dt.datetime
 
 
-def prepare_topics(bootstrap_servers: str, settings: Settings, name: str, *, overwrite: bool) -> None:
+def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str, *, overwrite: bool) -> None:
     """Create the empty topics of a replay, with as many partitions as the inputs have.
 
     Raises `ReplayError` when they exist and `overwrite` is not set, `TopicUnreadable` when there are no input topics.
     """
-    with TopicReader(bootstrap_servers) as reader:
+    with TopicReader(kafka) as reader:
         partitions = reader.partitions(settings.topics.inputs[0])
     wanted = replay_specifications(settings.model_copy(update={"partitions": partitions}), name)
-    admin: Any = opened(KafkaAdminClient, bootstrap_servers=bootstrap_servers.split(","))
+    admin = open_admin(kafka)
     try:
         present = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
         if present and not overwrite:
@@ -84,19 +84,19 @@ def prepare_topics(bootstrap_servers: str, settings: Settings, name: str, *, ove
             deadline_s = time.monotonic() + DELETE_TIMEOUT_S
             while set(present) & set(admin.list_topics()):
                 if time.monotonic() > deadline_s:
-                    raise ReplayError(f"{bootstrap_servers} has not deleted {present} after {DELETE_TIMEOUT_S:.0f} s")
+                    raise ReplayError(f"{kafka} has not deleted {present} after {DELETE_TIMEOUT_S:.0f} s")
                 time.sleep(0.2)
     finally:
         admin.close()
-    create_topics(bootstrap_servers, settings, wanted)
+    create_topics(kafka, settings, wanted)
 
 
 class Replay:
     """One run over one range."""
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, bundle: Bundle, replayed: ReplayRange) -> None:
+    def __init__(self, settings: Settings, kafka: KafkaConnection, bundle: Bundle, replayed: ReplayRange) -> None:
         self._settings = settings
-        self._servers = bootstrap_servers
+        self._kafka = kafka
         self._bundle = bundle
         self._range = replayed
         self._topics: Topics = settings.topics
@@ -110,9 +110,9 @@ class Replay:
         Raises `TopicUnreadable` when a topic is missing or the broker stays silent.
         """
         group = f"{self._settings.application_id}-replay-{self._range.name}"
-        producer: Any = opened(KafkaProducer, bootstrap_servers=self._servers.split(","), acks="all", linger_ms=20)
+        producer = open_producer(self._kafka, acks="all", linger_ms=20)
         try:
-            with TopicReader(self._servers, group) as reader, TopicReader(self._servers) as journal:
+            with TopicReader(self._kafka, group) as reader, TopicReader(self._kafka) as journal:
                 total = reader.size(self._topics.inputs)
                 for partition in range(reader.partitions(self._topics.inputs[0])):
                     order = LiveOrder.read(journal.values(self._topics.scores, partition), self._topics.inputs)

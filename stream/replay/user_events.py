@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from events.types import KINDS, Event
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import partition_of
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.live_order import LiveOrder
@@ -26,7 +27,7 @@ class UnknownUser(LookupError):
 
 
 def read_events(
-    bootstrap_servers: str, topics: Topics, user_id: str, on_progress: OnProgress = lambda _records: None
+    kafka: KafkaConnection, topics: Topics, user_id: str, on_progress: OnProgress = lambda _records: None
 ) -> list[Event]:
     """Every event of the user that the workers scored, and in event-time order those that they have yet to score.
 
@@ -34,7 +35,7 @@ def read_events(
     lenders may use another. Raises `UnknownUser` when the user is nowhere, `TopicUnreadable` when a topic is missing.
     """
     key = user_id.encode()
-    with TopicReader(bootstrap_servers) as reader:
+    with TopicReader(kafka) as reader:
         partitions = reader.partitions(topics.inputs[0])
         likely = partition_of(key, partitions)
         for partition in (likely, *(number for number in range(partitions) if number != likely)):
@@ -42,7 +43,7 @@ def read_events(
             if taken:
                 return [item.event for item in taken]
     raise UnknownUser(
-        f"user {user_id!r} has no event in {', '.join(topics.inputs)} on {bootstrap_servers} "
+        f"user {user_id!r} has no event in {', '.join(topics.inputs)} on {kafka} "
         f"({partitions} partitions looked through); check the spelling, --topic-prefix and --bootstrap-servers"
     )
 

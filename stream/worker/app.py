@@ -16,6 +16,7 @@ import psutil
 from faust.types import TP
 
 from model.bundle import Bundle
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.faust_app import SHUTDOWN_LIMIT_S, faust_app
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.transport import consumer_of, producer_of
@@ -50,12 +51,12 @@ class WorkerApp:
     """A worker: the Faust app and the engine behind its agent."""
 
     def __init__(
-        self, settings: Settings, bootstrap_servers: str, bundle: Bundle, archives: Archives | None = None
+        self, settings: Settings, kafka: KafkaConnection, bundle: Bundle, archives: Archives | None = None
     ) -> None:
         self.settings = settings
         self.bundle = bundle
         self.slab = worker_slab(bundle, archives, settings.resident_users)
-        self.app = faust_app(settings, bootstrap_servers, settings.application_id)
+        self.app = faust_app(settings, kafka, settings.application_id)
         self.table = StateTable(
             self.app,
             name=TABLE_NAME,

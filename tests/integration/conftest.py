@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from events.types import KINDS, Event, KeyedEvent, Kind, keyed
 from model.bundle import Bundle
 from stream.embedded.server import ServerProcess
+from stream.kafka.clients import open_admin, open_producer
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import create_topics
 from stream.kafka.publisher import open_publisher
 from stream.kafka.topic_reader import TopicReader
@@ -44,7 +45,7 @@ class Outcome(NamedTuple):
 class Deployment:
     """Topics under a prefix and the processes that work on them."""
 
-    def __init__(self, kafka: str, prefix: str, folder: Path, **settings: Any) -> None:
+    def __init__(self, kafka: KafkaConnection, prefix: str, folder: Path, **settings: Any) -> None:
         self.kafka = kafka
         self.folder = folder
         self.options: dict[str, Any] = {
@@ -54,7 +55,7 @@ class Deployment:
             "session_timeout_s": 6.0,
             **settings,
         }
-        self.settings: Settings = load_settings(bootstrap_servers=kafka, **self.options)
+        self.settings: Settings = load_settings(bootstrap_servers=kafka.bootstrap_servers, **self.options)
         create_topics(kafka, self.settings)
 
     @property
@@ -72,7 +73,7 @@ class Deployment:
         return asyncio.run(send())
 
     def send_raw(self, kind: Kind, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.kafka, max_request_size=8 * 1024 * 1024)
+        producer = open_producer(self.kafka, max_request_size=8 * 1024 * 1024)
         for key, value in records:
             producer.send(self.topics.of_kind(kind), key=key, value=value, partition=partition)
         producer.flush()
@@ -88,7 +89,7 @@ class Deployment:
             name or command, [sys.executable, "-c", start, command], self.folder / f"{name or command}.log"
         )
         environment = {f"FORESHOCK_{key.upper()}": str(value) for key, value in {**self.options, **options}.items()}
-        environment["FORESHOCK_BOOTSTRAP_SERVERS"] = self.kafka
+        environment["FORESHOCK_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
         saved = {key: os.environ.get(key) for key in environment}
         os.environ.update(environment)
         try:
@@ -112,7 +113,7 @@ class Deployment:
             return reader.size(topics)
 
     def committed(self, group: str, topics: Iterable[str]) -> int:
-        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
+        admin = open_admin(self.kafka)
         try:
             try:
                 offsets = admin.list_group_offsets({group: None}).get(group, {})
@@ -191,7 +192,7 @@ def _id_of(output: Score | Alert) -> str:
 
 
 @pytest.fixture
-def deploy(kafka: str, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
+def deploy(kafka: KafkaConnection, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
     """Makes a deployment with the settings given."""
     return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient
 
 from bench.suite import MEASUREMENTS
+from stream.kafka.clients import open_admin
+from stream.kafka.connection import KafkaConnection
 
 SIZES = {
     "throughput": ["--events", "1500", "--users", "60", "--seconds", "1", "--rounds", "1"],
@@ -25,18 +26,18 @@ SIZES = {
 }
 
 
-def bench(kafka: str, folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FORESHOCK_")}
     # Short, or a test of a killed worker waits for the group; see `session_timeout_s`.
     environment |= {"FORESHOCK_SESSION_TIMEOUT_S": "2", "FORESHOCK_HEARTBEAT_INTERVAL_S": "0.5"}
     command = [sys.executable, "-m", "foreshock", "bench", name, *arguments]
     return subprocess.run(
-        [*command, "--bootstrap-servers", kafka, "--stack-dir", str(folder / "stack")],
+        [*command, "--bootstrap-servers", kafka.bootstrap_servers, "--stack-dir", str(folder / "stack")],
         capture_output=True, text=True, env=environment, timeout=280, check=False,
     )  # fmt: skip
 
 
-def measured(kafka: str, folder: Path, name: str) -> dict[str, Any]:
+def measured(kafka: KafkaConnection, folder: Path, name: str) -> dict[str, Any]:
     """The result of a measurement at toy size, taken with the command as a user would."""
     report = folder / "report.json"
     done = bench(kafka, folder, name, *SIZES[name], "--report", str(report), "--report-dir", str(folder / "results"))
@@ -48,8 +49,8 @@ def measured(kafka: str, folder: Path, name: str) -> dict[str, Any]:
     return result
 
 
-def bench_topics(kafka: str) -> set[str]:
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
+def bench_topics(kafka: KafkaConnection) -> set[str]:
+    admin = open_admin(kafka)
     try:
         return {topic for topic in admin.list_topics() if "bench-" in topic}
     finally:
@@ -61,7 +62,7 @@ def test_every_measurement_has_a_toy_size() -> None:
 
 
 @pytest.mark.slow
-def test_throughput(kafka: str, tmp_path: Path) -> None:
+def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "throughput")
     contenders = result["contenders"]
     for name in ("foreshock", "limit", "idiomatic_faust", "recompute"):
@@ -77,20 +78,20 @@ def test_throughput(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_latency(kafka: str, tmp_path: Path) -> None:
+def test_latency(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "latency")
     assert set(result["latency_ms"]) == {"1000", "5000"}
     for percentiles in result["latency_ms"].values():
         assert 0 <= percentiles["p50"] <= percentiles["p99"] <= percentiles["p99.9"]
 
 
-def test_history(kafka: str, tmp_path: Path) -> None:
+def test_history(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "history")
     assert result["history_cost_ratio"] == 1.0  # one length only
     assert set(result["microseconds_per_event"]) == {"10"}
 
 
-def test_users(kafka: str, tmp_path: Path) -> None:
+def test_users(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "users")
     assert result["users_cost_ratio"] > 0
     assert result["on_disk"]["tenth_resident"]["users_in_memory"] > 0
@@ -99,7 +100,7 @@ def test_users(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_recovery(kafka: str, tmp_path: Path) -> None:
+def test_recovery(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "recovery")
     assert result["recovered_users_per_second"] > 0
     assert result["start_to_first_score_s"] > 0
@@ -108,7 +109,7 @@ def test_recovery(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers(kafka: str, tmp_path: Path) -> None:
+def test_workers(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "workers")
     assert result["rate_of_two_to_one"] > 0
     assert result["processor_time_of_two_to_one"] > 0
@@ -119,7 +120,7 @@ def test_workers(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_overload(kafka: str, tmp_path: Path) -> None:
+def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "overload")
     assert result["offered_events_per_second"] > 0
     assert result["samples"]
@@ -128,14 +129,14 @@ def test_overload(kafka: str, tmp_path: Path) -> None:
     assert published >= scored >= 0
 
 
-def test_a_failure_says_what_to_do(kafka: str, tmp_path: Path) -> None:
+def test_a_failure_says_what_to_do(kafka: KafkaConnection, tmp_path: Path) -> None:
     del kafka
-    done = bench("127.0.0.1:1", tmp_path, "latency")
+    done = bench(KafkaConnection.parse("127.0.0.1:1"), tmp_path, "latency")
     assert done.returncode == 1
     assert "no Kafka broker answers" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["all", "--report", "x.json"], ["nonsense"]])
-def test_wrong_arguments(kafka: str, tmp_path: Path, arguments: list[str]) -> None:
+def test_wrong_arguments(kafka: KafkaConnection, tmp_path: Path, arguments: list[str]) -> None:
     assert bench(kafka, tmp_path, *arguments).returncode == 2

@@ -12,6 +12,7 @@ import pytest
 
 from model.datasets.sources import open_dataset
 from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
 
 Deploy = Callable[..., Any]
@@ -36,10 +37,10 @@ def events(seed: int) -> list[Any]:
 
 
 def test_a_broker_that_stays_away_ends_worker_and_sink_quietly(
-    broker: EmbeddedKafka, deploy_on: Deploy, database: str
+    broker: EmbeddedKafka, deploy_on: Deploy, database: DatabaseConnection
 ) -> None:
     migration.upgrade(database)
-    deployment = deploy_on(broker.bootstrap_servers, broker_timeout_s=20, database_url=database)
+    deployment = deploy_on(broker.connection, broker_timeout_s=20, database_url=database.url)
     deployment.publish(events(1))
     with deployment.running("worker") as worker, deployment.running("sink") as sink:
         deployment.wait_until_scored(worker)
@@ -58,7 +59,7 @@ def test_a_broker_that_stays_away_ends_worker_and_sink_quietly(
 
 
 def test_a_broker_that_comes_back_finds_the_worker_there(broker: EmbeddedKafka, deploy_on: Deploy) -> None:
-    deployment = deploy_on(broker.bootstrap_servers, broker_timeout_s=240)
+    deployment = deploy_on(broker.connection, broker_timeout_s=240)
     deployment.publish(events(1))
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)

@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from stream.database.connection import connect, open_engine
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError, DatabaseUnavailable
 from stream.database.migration import current, downgrade, head, upgrade
 from stream.database.tables import Base, is_managed
@@ -50,8 +50,8 @@ CATALOGUE = {
 }
 
 
-def tables(url: str) -> set[str]:
-    with connect(url) as connection:
+def tables(upgraded: DatabaseConnection) -> set[str]:
+    with upgraded.connect() as connection:
         found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         return {str(row[0]) for row in found} - {"alembic_version"}
 
@@ -67,7 +67,7 @@ def catalogue(connection: psycopg.Connection[Any], schema: str) -> dict[str, set
     }
 
 
-def test_up_down_up(database: str) -> None:
+def test_up_down_up(database: DatabaseConnection) -> None:
     assert current(database) is None
 
     upgrade(database)
@@ -81,14 +81,14 @@ def test_up_down_up(database: str) -> None:
     assert (current(database), tables(database)) == (head(), TABLES)
 
 
-def test_down_leaves_nothing_behind(database: str) -> None:
+def test_down_leaves_nothing_behind(database: DatabaseConnection) -> None:
     upgrade(database)
-    with connect(database) as connection:
+    with database.connect() as connection:
         connection.execute("CREATE TABLE score_history_2023_01 PARTITION OF score_history "
                            "FOR VALUES FROM ('2023-01-01') TO ('2023-02-01')")  # fmt: skip
     downgrade(database, "base")
 
-    with connect(database) as connection:
+    with database.connect() as connection:
         left = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic%' "
             "UNION SELECT typname FROM pg_type "
@@ -97,40 +97,40 @@ def test_down_leaves_nothing_behind(database: str) -> None:
     assert left == []
 
 
-def test_models_and_migrations_agree_for_alembic(database: str) -> None:
+def test_models_and_migrations_agree_for_alembic(database: DatabaseConnection) -> None:
     upgrade(database)
-    with open_engine(database).connect() as connection:
+    with database.open_engine().connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True, "include_name": is_managed}
         )
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_models_and_migrations_agree_in_the_catalogue(database: str) -> None:
+def test_models_and_migrations_agree_in_the_catalogue(database: DatabaseConnection) -> None:
     """Also in what Alembic does not compare: checks, defaults, index expressions, partitioning, storage."""
     upgrade(database)
-    with connect(database) as connection:
+    with database.connect() as connection:
         connection.execute("CREATE SCHEMA modelled")
-    with open_engine(database).begin() as engine_connection:
+    with database.open_engine().begin() as engine_connection:
         engine_connection.exec_driver_sql("SET LOCAL search_path TO modelled")
         Base.metadata.create_all(engine_connection, checkfirst=False)
 
-    with connect(database) as connection:
+    with database.connect() as connection:
         migrated, modelled = catalogue(connection, "public"), catalogue(connection, "modelled")
     for part in CATALOGUE:
         assert migrated[part], part
         assert migrated[part] == modelled[part], part
 
 
-def test_many_upgrades_at_once(database: str) -> None:
+def test_many_upgrades_at_once(database: DatabaseConnection) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(upgrade, [database] * 4))
 
     assert (current(database), tables(database)) == (head(), TABLES)
 
 
-def test_a_failed_upgrade_changes_nothing(database: str) -> None:
-    with connect(database) as connection:
+def test_a_failed_upgrade_changes_nothing(database: DatabaseConnection) -> None:
+    with database.connect() as connection:
         connection.execute("CREATE TABLE replay_runs (theirs text)")  # the last table of the revision is taken
     with pytest.raises(psycopg.errors.DuplicateTable):
         upgrade(database)
@@ -139,9 +139,9 @@ def test_a_failed_upgrade_changes_nothing(database: str) -> None:
     assert tables(database) == {"replay_runs"}
 
 
-def test_a_revision_of_another_release_is_named(database: str) -> None:
+def test_a_revision_of_another_release_is_named(database: DatabaseConnection) -> None:
     upgrade(database)
-    with connect(database) as connection:
+    with database.connect() as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DatabaseError, match=r"9999.*use the release that made its schema or newer"):
         upgrade(database)
@@ -150,4 +150,4 @@ def test_a_revision_of_another_release_is_named(database: str) -> None:
 def test_no_server_is_unavailable() -> None:
     for call in (current, upgrade):
         with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1/d is not available"):
-            call("postgresql://ann@127.0.0.1:1/d")
+            call(DatabaseConnection("postgresql://ann@127.0.0.1:1/d"))

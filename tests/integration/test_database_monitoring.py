@@ -18,6 +18,7 @@ from reports.books import read_books
 from reports.drift import DAYS_PAST_DUE, Period, drift_of_database
 from reports.monitoring import read_monitored
 from reports.outlook import outlook_of_database
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError, DatabaseUnavailable
 from stream.database.migration import upgrade
 from stream.database.writer import DatabaseWriter
@@ -78,7 +79,7 @@ def scores() -> list[Score]:
 
 
 @pytest.fixture
-def url(database: str, scores: list[Score]) -> str:
+def upgraded(database: DatabaseConnection, scores: list[Score]) -> DatabaseConnection:
     upgrade(database)
     with DatabaseWriter(database) as writer:
         writer.write(scores, [an_alert(day, BUNDLE.fingerprint_hex) for day in (10, 310, 320)])
@@ -96,9 +97,15 @@ def columns(scores: list[Score]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     return times, users, np.array([each.score for each in scores]), default_date_ms
 
 
-def test_matured_scores_are_those_that_python_would_choose(url: str, scores: list[Score]) -> None:
+def test_matured_scores_are_those_that_python_would_choose(upgraded: DatabaseConnection, scores: list[Score]) -> None:
     found = read_monitored(
-        url, BUNDLE.fingerprint_hex, horizon_days=90, delinquency_days=60, window_days=30, reference_days=90, months=24
+        upgraded,
+        BUNDLE.fingerprint_hex,
+        horizon_days=90,
+        delinquency_days=60,
+        window_days=30,
+        reference_days=90,
+        months=24,
     )
     times, users, values, default_date_ms = columns(scores)
     until_ms = int(times.max()) + 1
@@ -113,9 +120,15 @@ def test_matured_scores_are_those_that_python_would_choose(url: str, scores: lis
     assert len(found.matured.latest(2)) < len(found.matured)
 
 
-def test_a_window_has_one_score_of_each_user_at_risk(url: str, scores: list[Score]) -> None:
+def test_a_window_has_one_score_of_each_user_at_risk(upgraded: DatabaseConnection, scores: list[Score]) -> None:
     found = read_monitored(
-        url, BUNDLE.fingerprint_hex, horizon_days=90, delinquency_days=60, window_days=30, reference_days=60, months=6
+        upgraded,
+        BUNDLE.fingerprint_hex,
+        horizon_days=90,
+        delinquency_days=60,
+        window_days=30,
+        reference_days=60,
+        months=6,
     )
     times, users, values, default_date_ms = columns(scores)
     recent = (times > times.max() - 30 * 86_400_000) & (times < default_date_ms[users])
@@ -127,21 +140,21 @@ def test_a_window_has_one_score_of_each_user_at_risk(url: str, scores: list[Scor
     assert found.opened == 2
 
 
-def test_the_drift_of_scores_in_the_tables(url: str) -> None:
-    report = drift_of_database(url, "here", BUNDLE, Period(months=12, from_data=True))
+def test_the_drift_of_scores_in_the_tables(upgraded: DatabaseConnection) -> None:
+    report = drift_of_database(upgraded, BUNDLE, Period(months=12, from_data=True))
     assert [each.name for each in report.stability] == ["score", DAYS_PAST_DUE]
     assert report.shifted == []
-    beside_reference = drift_of_database(url, "here", BUNDLE, Period(months=12))
+    beside_reference = drift_of_database(upgraded, BUNDLE, Period(months=12))
     assert [each.name for each in beside_reference.shifted] == ["score"], "these scores are none of the model's"
     assert report.calibration.scores > 500
     assert report.alert_rate == pytest.approx(1_000 * 2 / report.stability[0].recent, rel=1e-6)
-    past = drift_of_database(url, "here", BUNDLE, Period(until=START + dt.timedelta(days=200)))
+    past = drift_of_database(upgraded, BUNDLE, Period(until=START + dt.timedelta(days=200)))
     assert past.until == START + dt.timedelta(days=200)
     assert past.calibration.scores < report.calibration.scores
 
 
-def test_the_book_and_its_past(url: str, scores: list[Score]) -> None:
-    books = read_books(url, BUNDLE.fingerprint_hex, BUNDLE.horizons_days, 60, stale_days=60)
+def test_the_book_and_its_past(upgraded: DatabaseConnection, scores: list[Score]) -> None:
+    books = read_books(upgraded, BUNDLE.fingerprint_hex, BUNDLE.horizons_days, 60, stale_days=60)
     times, users, _, default_date_ms = columns(scores)
     at_risk = np.flatnonzero(default_date_ms == NEVER_MS)
     assert len(books.now.users) == len(at_risk)
@@ -154,8 +167,8 @@ def test_the_book_and_its_past(url: str, scores: list[Score]) -> None:
     assert past[0].observed == came.sum()
 
 
-def test_the_outlook_of_the_tables(url: str) -> None:
-    found = outlook_of_database(url, "here", BUNDLE, 60.0, by_level=True)
+def test_the_outlook_of_the_tables(upgraded: DatabaseConnection) -> None:
+    found = outlook_of_database(upgraded, BUNDLE, 60.0, by_level=True)
     by_segment = {(each.segment, each.horizon_days): each for each in found.outlooks}
     whole = by_segment["all", 90]
     assert whole.expected == pytest.approx(sum(by_segment[level, 90].expected for level in ("LOW", "HIGH")))
@@ -165,20 +178,22 @@ def test_the_outlook_of_the_tables(url: str) -> None:
     assert dispersion([]) is None
 
 
-def test_commands_read_the_tables(url: str, tmp_path: Path) -> None:
+def test_commands_read_the_tables(upgraded: DatabaseConnection, tmp_path: Path) -> None:
     page = tmp_path / "drift.html"
-    drift = CliRunner().invoke(app, ["drift", "--database-url", url, "--out", str(page)])
+    drift = CliRunner().invoke(app, ["drift", "--database-url", upgraded.url, "--out", str(page)])
     assert drift.exit_code == 0, drift.output
     assert "days_past_due" in page.read_text()
-    outlook = CliRunner().invoke(app, ["outlook", "--database-url", url, "--segment", "level"])
+    outlook = CliRunner().invoke(app, ["outlook", "--database-url", upgraded.url, "--segment", "level"])
     assert outlook.exit_code == 0, outlook.output
     assert "HIGH" in outlook.output
 
 
-def test_another_models_tables_say_so(url: str, database: str) -> None:
+def test_another_models_tables_say_so(upgraded: DatabaseConnection, database: DatabaseConnection) -> None:
     with pytest.raises(DatabaseError, match=r"no score history of model 0123, but of .*--bundle"):
-        read_monitored(url, "0123", horizon_days=90, delinquency_days=60, window_days=30, reference_days=90, months=6)
+        read_monitored(
+            upgraded, "0123", horizon_days=90, delinquency_days=60, window_days=30, reference_days=90, months=6
+        )
     with pytest.raises(DatabaseError, match="no score of model 0123"):
         read_books(database, "0123", (30, 90), 60, 60)
     with pytest.raises(DatabaseUnavailable):
-        read_books("postgresql://ann@127.0.0.1:1/d", "0123", (30, 90), 60, 60)
+        read_books(DatabaseConnection("postgresql://ann@127.0.0.1:1/d"), "0123", (30, 90), 60, 60)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from psycopg import sql
 
-from stream.database.connection import Connection, connect
+from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import DatabaseOutdated, DatabaseUnavailable
 from stream.database.migration import downgrade, upgrade
 from stream.database.writer import DatabaseWriter, Written
@@ -40,21 +40,21 @@ def a_score(user_id: str, sequence: int = 1) -> Score:
 
 
 @pytest.fixture
-def url(database: str) -> str:
+def upgraded(database: DatabaseConnection) -> DatabaseConnection:
     upgrade(database)
     return database
 
 
 @pytest.fixture
-def writer(url: str) -> Iterator[DatabaseWriter]:
-    with DatabaseWriter(url) as writer:
+def writer(upgraded: DatabaseConnection) -> Iterator[DatabaseWriter]:
+    with DatabaseWriter(upgraded) as writer:
         yield writer
 
 
 @pytest.fixture
-def administrator(database_url: str) -> Iterator[Connection]:
+def administrator(server_database: DatabaseConnection) -> Iterator[Connection]:
     """A connection to another database of the same server."""
-    with connect(database_url, "administrator") as connection:
+    with server_database.connect("administrator") as connection:
         yield connection
 
 
@@ -87,8 +87,10 @@ def test_a_connection_that_was_cut_is_opened_again(writer: DatabaseWriter, admin
     assert writer.write_scores([a_score("ann", 2)]) == Written(scores=1, users=1)
 
 
-def test_an_outage_lasts_and_ends(writer: DatabaseWriter, url: str, administrator: Connection) -> None:
-    name = sql.Identifier(url.rsplit("/", 1)[1])
+def test_an_outage_lasts_and_ends(
+    writer: DatabaseWriter, upgraded: DatabaseConnection, administrator: Connection
+) -> None:
+    name = sql.Identifier(upgraded.url.rsplit("/", 1)[1])
     writer.write_scores([a_score("ann", 1)])
     administrator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
     end_sinks(administrator)
@@ -102,10 +104,10 @@ def test_an_outage_lasts_and_ends(writer: DatabaseWriter, url: str, administrato
 
 
 def test_a_cut_in_the_middle_of_a_batch_leaves_nothing_of_it(
-    writer: DatabaseWriter, url: str, administrator: Connection
+    writer: DatabaseWriter, upgraded: DatabaseConnection, administrator: Connection
 ) -> None:
     writer.write_scores([a_score("bob", 1)])
-    with connect(url) as blocker, ThreadPoolExecutor(1) as pool:
+    with upgraded.connect() as blocker, ThreadPoolExecutor(1) as pool:
         with blocker.transaction():
             blocker.execute("SELECT 1 FROM user_scores WHERE user_id = 'bob' FOR UPDATE")
             future = pool.submit(writer.write_scores, [a_score("ann", 1), a_score("bob", 2)])
@@ -118,10 +120,12 @@ def test_a_cut_in_the_middle_of_a_batch_leaves_nothing_of_it(
     assert writer.write_scores([a_score("ann", 1), a_score("bob", 2)]) == Written(scores=2, users=2)
 
 
-def test_a_deadlock_is_transient(writer: DatabaseWriter, url: str, administrator: Connection) -> None:
+def test_a_deadlock_is_transient(
+    writer: DatabaseWriter, upgraded: DatabaseConnection, administrator: Connection
+) -> None:
     writer.write_scores([a_score("ann", 1), a_score("bob", 1)])
     batch = [a_score("ann", 2), a_score("bob", 2)]
-    with connect(url) as other, ThreadPoolExecutor(1) as pool:
+    with upgraded.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute("SET deadlock_timeout = '60s'")  # so that it is the writer whom the server sends away
         with other.transaction():
             other.execute("SELECT 1 FROM user_scores WHERE user_id = 'bob' FOR UPDATE")
@@ -134,10 +138,10 @@ def test_a_deadlock_is_transient(writer: DatabaseWriter, url: str, administrator
     assert writer.write_scores(batch) == Written(scores=2, users=2)
 
 
-def test_a_read_only_server_is_transient(writer: DatabaseWriter, url: str) -> None:
+def test_a_read_only_server_is_transient(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     """What a client meets that reaches the old primary after a failover."""
     writer.write_scores([a_score("ann", 1)])
-    with connect(url) as connection:
+    with upgraded.connect() as connection:
         database = connection.info.dbname
         connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
         writer.close()
@@ -148,7 +152,7 @@ def test_a_read_only_server_is_transient(writer: DatabaseWriter, url: str) -> No
     assert writer.write_scores([a_score("ann", 2)]) == Written(scores=1, users=1)
 
 
-def test_an_empty_database_says_what_to_run(database: str) -> None:
+def test_an_empty_database_says_what_to_run(database: DatabaseConnection) -> None:
     with DatabaseWriter(database) as writer:
         for _ in range(2):
             with pytest.raises(DatabaseOutdated, match="run `foreshock db upgrade`"):
@@ -157,15 +161,15 @@ def test_an_empty_database_says_what_to_run(database: str) -> None:
         assert writer.write_scores([a_score("ann")]) == Written(scores=1, users=1)
 
 
-def test_a_schema_taken_away_says_so_and_comes_back(writer: DatabaseWriter, url: str) -> None:
+def test_a_schema_taken_away_says_so_and_comes_back(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     writer.write_scores([a_score("ann")])
-    downgrade(url, "base")
+    downgrade(upgraded, "base")
     with pytest.raises(DatabaseOutdated):
         writer.write_scores([a_score("ann", 2)])
-    upgrade(url)
+    upgrade(upgraded)
 
     assert writer.write_scores([a_score("ann", 2)]) == Written(scores=1, users=1)
-    with connect(url) as connection:
+    with upgraded.connect() as connection:
         assert connection.execute("SELECT count(*) FROM score_history_2023_05").fetchone() == (1,), (
             "month not made again"
         )
@@ -175,21 +179,21 @@ def test_what_was_written_survives_a_crash_of_the_server(tmp_path: Path) -> None
     """Also on a server set to answer commits before they are on disk: the sink's offsets are committed by then."""
     server = EmbeddedPostgres(tmp_path)
     try:
-        url = server.start()
-        upgrade(url)
-        with connect(url) as connection:
+        upgraded = server.start()
+        upgrade(upgraded)
+        with upgraded.connect() as connection:
             connection.execute("ALTER SYSTEM SET synchronous_commit = off")
             # Long enough that nothing reaches the disk by chance before the crash.
             connection.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("CHECKPOINT")
-        with DatabaseWriter(url) as writer:
+        with DatabaseWriter(upgraded) as writer:
             writer.write_scores([a_score("ann", 1)])
             crash(tmp_path / "data")
             server.stop()
-            assert server.start() == url
+            assert server.start() == upgraded
 
-            with connect(url) as connection:
+            with upgraded.connect() as connection:
                 assert connection.execute("SELECT count(*) FROM score_history").fetchone() == (1,)
             with pytest.raises(DatabaseUnavailable):
                 writer.write_scores([a_score("ann", 2)])

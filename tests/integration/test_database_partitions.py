@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from stream.database.connection import Connection, connect
+from stream.database.connection import Connection, DatabaseConnection
 from stream.database.migration import upgrade
 from stream.database.partitions import ensure_months
 from stream.database.writer import PARTITION_RETRY_S, DatabaseWriter, Written
@@ -37,7 +37,7 @@ def a_score(day: dt.date, sequence: int = 1) -> Score:
 
 
 @pytest.fixture
-def url(database: str) -> str:
+def upgraded(database: DatabaseConnection) -> DatabaseConnection:
     upgrade(database)
     return database
 
@@ -55,8 +55,8 @@ def partitions(connection: Connection) -> dict[str, int]:
     return counts
 
 
-def test_a_batch_makes_the_months_it_needs(url: str) -> None:
-    with DatabaseWriter(url) as writer, connect(url) as connection:
+def test_a_batch_makes_the_months_it_needs(upgraded: DatabaseConnection) -> None:
+    with DatabaseWriter(upgraded) as writer, upgraded.connect() as connection:
         writer.write_scores([a_score(JANUARY, 1), a_score(dt.date(2023, 1, 31), 2), a_score(MARCH, 3)])
 
         assert partitions(connection) == {
@@ -66,8 +66,8 @@ def test_a_batch_makes_the_months_it_needs(url: str) -> None:
         }
 
 
-def test_a_month_partition_has_every_index_and_check_of_its_parent(url: str) -> None:
-    with connect(url) as connection:
+def test_a_month_partition_has_every_index_and_check_of_its_parent(upgraded: DatabaseConnection) -> None:
+    with upgraded.connect() as connection:
         ensure_months(connection, [JANUARY])
         ours = {}
         for table in ("score_history_2023_01", "score_history_default"):
@@ -82,24 +82,24 @@ def test_a_month_partition_has_every_index_and_check_of_its_parent(url: str) -> 
     assert ours["score_history_default"][0] == 2
 
 
-def test_many_sinks_at_once_make_each_month_once(url: str) -> None:
+def test_many_sinks_at_once_make_each_month_once(upgraded: DatabaseConnection) -> None:
     months = [dt.date(2023, month, 1) for month in range(1, 9)]
     together = Barrier(4)
 
     def one_sink(_: int) -> set[dt.date]:
-        with connect(url) as connection:
+        with upgraded.connect() as connection:
             together.wait(timeout=20)
             return ensure_months(connection, months)
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(one_sink, range(4)))
-    with connect(url) as connection:
+    with upgraded.connect() as connection:
         assert made == [set(months)] * 4
         assert len(partitions(connection)) == len(months) + 1
 
 
-def test_rows_that_wait_in_the_default_partition_move_into_their_month(url: str) -> None:
-    with DatabaseWriter(url) as writer, connect(url) as connection:
+def test_rows_that_wait_in_the_default_partition_move_into_their_month(upgraded: DatabaseConnection) -> None:
+    with DatabaseWriter(upgraded) as writer, upgraded.connect() as connection:
         writer.write_scores([a_score(JANUARY, 1), a_score(FEBRUARY, 2)])
         connection.execute("ALTER TABLE score_history DETACH PARTITION score_history_2023_02")
         connection.execute("INSERT INTO score_history SELECT * FROM score_history_2023_02")
@@ -116,8 +116,8 @@ def test_rows_that_wait_in_the_default_partition_move_into_their_month(url: str)
         assert writer.write_scores([a_score(FEBRUARY, 2)]) == Written(), "the same score twice"
 
 
-def test_a_month_dropped_behind_the_writers_back_falls_to_the_default(url: str) -> None:
-    with DatabaseWriter(url) as writer, connect(url) as connection:
+def test_a_month_dropped_behind_the_writers_back_falls_to_the_default(upgraded: DatabaseConnection) -> None:
+    with DatabaseWriter(upgraded) as writer, upgraded.connect() as connection:
         writer.write_scores([a_score(JANUARY, 1)])
         connection.execute("DROP TABLE score_history_2023_01")
 
@@ -125,10 +125,13 @@ def test_a_month_dropped_behind_the_writers_back_falls_to_the_default(url: str) 
         assert partitions(connection) == {"score_history_default": 1}
 
 
-def test_a_long_reader_delays_a_partition_but_no_score(url: str) -> None:
+def test_a_long_reader_delays_a_partition_but_no_score(upgraded: DatabaseConnection) -> None:
     now = 1_000.0
-    with DatabaseWriter(url, clock=lambda: now, partition_lock_timeout_ms=50) as writer, connect(url) as connection:
-        with connect(url) as reader, reader.transaction():
+    with (
+        DatabaseWriter(upgraded, clock=lambda: now, partition_lock_timeout_ms=50) as writer,
+        upgraded.connect() as connection,
+    ):
+        with upgraded.connect() as reader, reader.transaction():
             reader.execute("SELECT count(*) FROM score_history").fetchone()
 
             assert writer.write_scores([a_score(JANUARY, 1)]) == Written(scores=1, users=1)
@@ -143,9 +146,9 @@ def test_a_long_reader_delays_a_partition_but_no_score(url: str) -> None:
         assert partitions(connection) == {"score_history_2023_01": 3, "score_history_default": 0}
 
 
-def test_a_new_month_does_not_wait_for_a_batch_in_another(url: str) -> None:
+def test_a_new_month_does_not_wait_for_a_batch_in_another(upgraded: DatabaseConnection) -> None:
     """A sink that is still inside its transaction on January must not keep another from making February."""
-    with connect(url) as busy, connect(url) as connection:
+    with upgraded.connect() as busy, upgraded.connect() as connection:
         ensure_months(connection, [JANUARY])
         with busy.transaction():
             busy.execute(
@@ -155,15 +158,15 @@ def test_a_new_month_does_not_wait_for_a_batch_in_another(url: str) -> None:
             assert ensure_months(connection, [FEBRUARY], lock_timeout_ms=500) == {FEBRUARY}
 
 
-def test_a_row_on_its_way_into_the_default_partition_is_waited_for_and_moved(url: str) -> None:
-    with connect(url) as busy, connect(url, "partition-maker") as connection, ThreadPoolExecutor(1) as pool:
+def test_a_row_on_its_way_into_the_default_partition_is_waited_for_and_moved(upgraded: DatabaseConnection) -> None:
+    with upgraded.connect() as busy, upgraded.connect("partition-maker") as connection, ThreadPoolExecutor(1) as pool:
         with busy.transaction():
             busy.execute(
                 "INSERT INTO score_history "
                 "VALUES ('t:0:1', '2023-02-05', 'ann', 'e', 1, 0.5, '{}', 'LOW', 0.5, 0, NULL, 'm')"
             )
             made = pool.submit(ensure_months, connection, [FEBRUARY], lock_timeout_ms=20_000)
-            with connect(url) as observer:
+            with upgraded.connect() as observer:
                 for _ in range(400):
                     if observer.execute(
                         "SELECT 1 FROM pg_stat_activity "

@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 import pytest
 
-from stream.database.connection import connect
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseOutdated, DatabaseUnavailable
 from stream.database.migration import upgrade
 from stream.database.replay_runs import RecordedRun, find, record_end, record_start
@@ -89,16 +89,16 @@ LETTER = DeadLetter(
 
 
 @pytest.fixture
-def url(database: str) -> str:
+def upgraded(database: DatabaseConnection) -> DatabaseConnection:
     upgrade(database)
     return database
 
 
 @pytest.fixture
-def filled(url: str) -> str:
-    with DatabaseWriter(url) as writer:
+def filled(upgraded: DatabaseConnection) -> DatabaseConnection:
+    with DatabaseWriter(upgraded) as writer:
         writer.write(SCORES, ALERTS, [LETTER])
-    return url
+    return upgraded
 
 
 def test_counts(filled: str) -> None:
@@ -131,8 +131,8 @@ def test_a_worrying_user_field_by_field(filled: str) -> None:
     assert grave.reasons == (Reason(code="paying_later", text="payments are getting later", contribution=1.25),)
 
 
-def test_an_empty_database_is_counted_as_nothing(url: str) -> None:
-    summary = summarise(url)
+def test_an_empty_database_is_counted_as_nothing(upgraded: DatabaseConnection) -> None:
+    summary = summarise(upgraded)
 
     assert (summary.users, summary.alerts, summary.most_worrying) == (0, 0, ())
     assert summary.alerts_by_level == {"LOW": 0, "MEDIUM": 0, "HIGH": 0}
@@ -152,60 +152,60 @@ def test_first_alerts(filled: str) -> None:
     assert first_alerts(filled, "HIGH") == {"grave": day(4), "graver": day(2), "unscored": day(3), "well": day(1)}
 
 
-def test_errors_say_what_to_do(database: str) -> None:
+def test_errors_say_what_to_do(database: DatabaseConnection) -> None:
     with pytest.raises(DatabaseOutdated, match="run `foreshock db upgrade`"):
         summarise(database)
     with pytest.raises(DatabaseUnavailable):
-        summarise("postgresql://ann@127.0.0.1:1/d")
+        summarise(DatabaseConnection("postgresql://ann@127.0.0.1:1/d"))
 
 
-def replays(url: str) -> list[dict[str, Any]]:
-    with connect(url) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+def replays(upgraded: DatabaseConnection) -> list[dict[str, Any]]:
+    with upgraded.connect() as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         return cursor.execute("SELECT * FROM replay_runs").fetchall()
 
 
-def test_a_replay_from_start_to_end_and_over_again(url: str) -> None:
+def test_a_replay_from_start_to_end_and_over_again(upgraded: DatabaseConnection) -> None:
     until = START + dt.timedelta(days=30)
-    record_start(url, "march", START, until, "m1")
-    (running,) = replays(url)
+    record_start(upgraded, "march", START, until, "m1")
+    (running,) = replays(upgraded)
     assert (running["status"], running["finished_at"], running["counts"]) == ("running", None, {})
     assert (running["from_at"], running["to_at"], running["model"]) == (START, until, "m1")
 
-    record_end(url, "march", "finished", {"scores": 12, "alerts": 1})
-    (finished,) = replays(url)
+    record_end(upgraded, "march", "finished", {"scores": 12, "alerts": 1})
+    (finished,) = replays(upgraded)
     assert (finished["status"], finished["counts"]) == ("finished", {"scores": 12, "alerts": 1})
     assert finished["finished_at"] >= finished["started_at"]
 
-    record_start(url, "march", START, START, "m2", ["ann", "bob"])
-    record_end(url, "march", "failed", {})
-    (again,) = replays(url)
+    record_start(upgraded, "march", START, START, "m2", ["ann", "bob"])
+    record_end(upgraded, "march", "failed", {})
+    (again,) = replays(upgraded)
     assert (again["status"], again["model"], again["to_at"]) == ("failed", "m2", START)
 
 
-def test_a_replay_is_found_by_name(url: str) -> None:
-    assert find(url, "march") is None
+def test_a_replay_is_found_by_name(upgraded: DatabaseConnection) -> None:
+    assert find(upgraded, "march") is None
 
-    record_start(url, "march", START, START, "m", ["ann", "bob"])
-    record_end(url, "march", "finished", {"scores": 12})
-    assert find(url, "march") == RecordedRun(START, START, ["ann", "bob"], "m", "finished", {"scores": 12})
+    record_start(upgraded, "march", START, START, "m", ["ann", "bob"])
+    record_end(upgraded, "march", "finished", {"scores": 12})
+    assert find(upgraded, "march") == RecordedRun(START, START, ["ann", "bob"], "m", "finished", {"scores": 12})
 
-    record_start(url, "march", START, START, "m")
-    assert find(url, "march") == RecordedRun(START, START, [], "m", "running", {})
+    record_start(upgraded, "march", START, START, "m")
+    assert find(upgraded, "march") == RecordedRun(START, START, [], "m", "running", {})
 
 
-def test_a_replay_that_never_started_cannot_end(url: str) -> None:
+def test_a_replay_that_never_started_cannot_end(upgraded: DatabaseConnection) -> None:
     with pytest.raises(KeyError, match="record_start comes first"):
-        record_end(url, "march", "finished", {})
+        record_end(upgraded, "march", "finished", {})
 
 
-def test_a_replay_backwards_is_refused(url: str) -> None:
+def test_a_replay_backwards_is_refused(upgraded: DatabaseConnection) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
-        record_start(url, "march", START, START - dt.timedelta(days=1), "m")
+        record_start(upgraded, "march", START, START - dt.timedelta(days=1), "m")
 
 
-def test_reasons_survive_as_they_were(url: str) -> None:
+def test_reasons_survive_as_they_were(upgraded: DatabaseConnection) -> None:
     reasons = [Reason(code=f"code_{n}", text='é « 𝄞 » \\ "quoted"', contribution=-n / 7) for n in range(4)]
-    with DatabaseWriter(url) as writer:
+    with DatabaseWriter(upgraded) as writer:
         writer.write_alerts([msgspec.structs.replace(ALERTS[0], reasons=reasons)])
 
-    assert summarise(url).most_worrying[0].reasons == tuple(reasons)
+    assert summarise(upgraded).most_worrying[0].reasons == tuple(reasons)

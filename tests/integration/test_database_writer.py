@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream.database.connection import connect
+from stream.database.connection import DatabaseConnection
 from stream.database.migration import upgrade
 from stream.database.writer import DatabaseWriter, Written
 from stream.outputs import Alert, AlertKind, DeadLetter, Level, Reason, Score, WeighedEvent
@@ -95,30 +95,30 @@ LIFE = [an_alert("opened", 3), an_alert("escalated", 5), an_alert("cleared", 9)]
 
 
 @pytest.fixture
-def url(database: str) -> str:
+def upgraded(database: DatabaseConnection) -> DatabaseConnection:
     upgrade(database)
     return database
 
 
 @pytest.fixture
-def writer(url: str) -> Iterator[DatabaseWriter]:
-    with DatabaseWriter(url) as writer:
+def writer(upgraded: DatabaseConnection) -> Iterator[DatabaseWriter]:
+    with DatabaseWriter(upgraded) as writer:
         yield writer
 
 
-def rows(url: str, table: str) -> list[dict[str, Any]]:
+def rows(upgraded: DatabaseConnection, table: str) -> list[dict[str, Any]]:
     """All rows, without the wall-clock columns and in a fixed order."""
-    with connect(url) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+    with upgraded.connect() as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         found = cursor.execute(f"SELECT * FROM {table}").fetchall()
     clock = {"updated_at", "received_at", "first_seen"}
     return sorted(({k: v for k, v in row.items() if k not in clock} for row in found), key=repr)
 
 
-def everything(url: str) -> dict[str, list[dict[str, Any]]]:
-    return {table: rows(url, table) for table in TABLES}
+def everything(upgraded: DatabaseConnection) -> dict[str, list[dict[str, Any]]]:
+    return {table: rows(upgraded, table) for table in TABLES}
 
 
-def test_a_score_is_kept_field_by_field(writer: DatabaseWriter, url: str) -> None:
+def test_a_score_is_kept_field_by_field(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     score = a_score(sequence=4, level="HIGH", days_past_due=12.5)
 
     assert writer.write_scores([score]) == Written(scores=1, users=1)
@@ -127,18 +127,18 @@ def test_a_score_is_kept_field_by_field(writer: DatabaseWriter, url: str) -> Non
         for field, value in msgspec.structs.asdict(score).items()
         if field not in {"source_topic", "source_partition", "source_offset"}
     }
-    assert rows(url, "score_history") == [stored]
-    assert rows(url, "user_scores") == [stored]
+    assert rows(upgraded, "score_history") == [stored]
+    assert rows(upgraded, "user_scores") == [stored]
 
 
-def test_an_alert_is_kept_field_by_field(writer: DatabaseWriter, url: str) -> None:
+def test_an_alert_is_kept_field_by_field(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     alert = an_alert(sequence=3)
 
     assert writer.write_alerts([alert]) == Written(transitions=1)
     stored = msgspec.to_builtins(alert, builtin_types=(dt.datetime,))
     stored["weighed_most"][0]["occurred_at"] = "2023-01-20T12:00:00Z"
-    assert rows(url, "alert_events") == [stored]
-    assert {**rows(url, "alerts")[0]} == {
+    assert rows(upgraded, "alert_events") == [stored]
+    assert {**rows(upgraded, "alerts")[0]} == {
         **{k: v for k, v in stored.items() if not k.startswith(("source_", "level_"))},
         "level": "MEDIUM",
         "highest_level": "MEDIUM",
@@ -147,28 +147,28 @@ def test_an_alert_is_kept_field_by_field(writer: DatabaseWriter, url: str) -> No
     }
 
 
-def test_a_dead_letter_is_kept_with_its_bytes(writer: DatabaseWriter, url: str) -> None:
+def test_a_dead_letter_is_kept_with_its_bytes(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     letters = [a_dead_letter(1), a_dead_letter(2, key_base64=None, value_base64=None, timestamp_ms=2**62)]
 
     assert writer.write_dead_letters(letters) == Written(dead_letters=2)
-    first, second = rows(url, "dead_letters")
+    first, second = rows(upgraded, "dead_letters")
     assert (first["key"], first["value"]) == (b"ann", b"\x00\xff{")
     assert (first["topic"], first["partition"], first["offset"]) == ("activity", 2, 1)
     assert first["recorded_at"] == dt.datetime(2023, 5, 6, 0, 0, 0, 123_000, tzinfo=dt.UTC)
     assert (second["key"], second["value"], second["recorded_at"]) == (None, None, None)
 
 
-def test_a_repeat_changes_nothing(writer: DatabaseWriter, url: str) -> None:
+def test_a_repeat_changes_nothing(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     batch = ([a_score(sequence=n) for n in (1, 2, 3)], LIFE, [a_dead_letter()])
     assert writer.write(*batch) == Written(scores=3, users=1, transitions=3, dead_letters=1)
-    with connect(url) as connection:
+    with upgraded.connect() as connection:
         versions = "SELECT (SELECT xmin::text FROM user_scores), (SELECT xmin::text FROM alerts)"
-        before, contents = connection.execute(versions).fetchone(), everything(url)
+        before, contents = connection.execute(versions).fetchone(), everything(upgraded)
 
         assert writer.write(*batch) == Written()
         assert writer.write(batch[0][:1], LIFE[:1]) == Written()
 
-        assert everything(url) == contents
+        assert everything(upgraded) == contents
         assert connection.execute(versions).fetchone() == before, "a repeat rewrote a row"
 
 
@@ -178,18 +178,18 @@ def test_a_repeat_within_a_batch_counts_once(writer: DatabaseWriter) -> None:
     assert written == Written(scores=1, users=1, transitions=1, dead_letters=1)
 
 
-def test_a_late_score_does_not_take_the_user_back(writer: DatabaseWriter, url: str) -> None:
+def test_a_late_score_does_not_take_the_user_back(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     writer.write_scores([a_score(sequence=5)])
 
     assert writer.write_scores([a_score(sequence=4)]) == Written(scores=1, users=0)
-    assert [row["sequence"] for row in rows(url, "user_scores")] == [5]
+    assert [row["sequence"] for row in rows(upgraded, "user_scores")] == [5]
 
 
-def test_an_alert_through_its_life(writer: DatabaseWriter, url: str) -> None:
+def test_an_alert_through_its_life(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     seen = []
     for alert in LIFE:
         writer.write_alerts([alert])
-        (row,) = rows(url, "alerts")
+        (row,) = rows(upgraded, "alerts")
         seen.append((row["kind"], row["level"], row["highest_level"], row["cleared_at"] is None, row["sequence"]))
 
     assert seen == [
@@ -207,55 +207,59 @@ def test_an_alert_through_its_life(writer: DatabaseWriter, url: str) -> None:
 
 
 @pytest.mark.parametrize("late", LIFE[:2])
-def test_a_cleared_alert_stays_cleared(writer: DatabaseWriter, url: str, late: Alert) -> None:
+def test_a_cleared_alert_stays_cleared(writer: DatabaseWriter, upgraded: DatabaseConnection, late: Alert) -> None:
     writer.write_alerts([LIFE[2]])
     writer.write_alerts([late])
 
-    (row,) = rows(url, "alerts")
+    (row,) = rows(upgraded, "alerts")
     assert (row["kind"], row["level"], row["cleared_at"]) == ("cleared", "LOW", LIFE[2].occurred_at)
 
 
-def test_a_cleared_alert_stays_cleared_when_its_history_was_trimmed(writer: DatabaseWriter, url: str) -> None:
+def test_a_cleared_alert_stays_cleared_when_its_history_was_trimmed(
+    writer: DatabaseWriter, upgraded: DatabaseConnection
+) -> None:
     writer.write_alerts(LIFE)
-    with connect(url) as connection:
+    with upgraded.connect() as connection:
         connection.execute("DELETE FROM alert_events")
-    before = rows(url, "alerts")
+    before = rows(upgraded, "alerts")
 
     writer.write_alerts(LIFE[:1])
 
-    assert rows(url, "alerts") == before
+    assert rows(upgraded, "alerts") == before
 
 
-def test_without_history_only_the_latest_is_kept(url: str) -> None:
-    with DatabaseWriter(url, score_history=False) as writer:
+def test_without_history_only_the_latest_is_kept(upgraded: DatabaseConnection) -> None:
+    with DatabaseWriter(upgraded, score_history=False) as writer:
         assert writer.write_scores([a_score(sequence=n) for n in (1, 2)]) == Written(scores=0, users=1)
 
-    assert rows(url, "score_history") == []
-    assert [row["sequence"] for row in rows(url, "user_scores")] == [2]
-    with connect(url) as connection:
+    assert rows(upgraded, "score_history") == []
+    assert [row["sequence"] for row in rows(upgraded, "user_scores")] == [2]
+    with upgraded.connect() as connection:
         partitions = connection.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = "
                                         "'score_history'::regclass").fetchall()  # fmt: skip
     assert partitions == [("score_history_default",)]
 
 
 def test_an_empty_batch_needs_no_database() -> None:
-    assert DatabaseWriter("postgresql://ann@127.0.0.1:1/d").write() == Written()
+    assert DatabaseWriter(DatabaseConnection("postgresql://ann@127.0.0.1:1/d")).write() == Written()
 
 
-def test_models_are_registered_as_they_are_seen_and_their_manifest_once(writer: DatabaseWriter, url: str) -> None:
+def test_models_are_registered_as_they_are_seen_and_their_manifest_once(
+    writer: DatabaseWriter, upgraded: DatabaseConnection
+) -> None:
     writer.write([a_score(model="aaaa")], [an_alert(model="bbbb")])
     writer.register_model("bbbb", {"name": "first"})
     writer.register_model("bbbb", {"name": "other"})
     writer.register_model("cccc", {"name": "third"})
 
-    assert {row["fingerprint"]: row["manifest"] for row in rows(url, "model_versions")} == {
+    assert {row["fingerprint"]: row["manifest"] for row in rows(upgraded, "model_versions")} == {
         "aaaa": None,
         "bbbb": {"name": "first"},
         "cccc": {"name": "third"},
     }
 
 
-def test_nul_and_control_characters_do_not_stop_the_sink(writer: DatabaseWriter, url: str) -> None:
+def test_nul_and_control_characters_do_not_stop_the_sink(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     nasty = "a\x00\t\n\\N\\.\u2028'\";--é𝄞"
     shown = nasty.replace("\x00", "\u2400")
     reason = Reason(code="c", text=nasty, contribution=0.0)
@@ -265,12 +269,12 @@ def test_nul_and_control_characters_do_not_stop_the_sink(writer: DatabaseWriter,
         [a_dead_letter(message=nasty)],
     )
 
-    assert [(row["user_id"], row["event_id"]) for row in rows(url, "score_history")] == [(shown, shown)]
-    assert [(row["user_id"], row["reasons"][0]["text"]) for row in rows(url, "alerts")] == [(shown, shown)]
-    assert [row["message"] for row in rows(url, "dead_letters")] == [shown]
+    assert [(row["user_id"], row["event_id"]) for row in rows(upgraded, "score_history")] == [(shown, shown)]
+    assert [(row["user_id"], row["reasons"][0]["text"]) for row in rows(upgraded, "alerts")] == [(shown, shown)]
+    assert [row["message"] for row in rows(upgraded, "dead_letters")] == [shown]
 
 
-def test_numbers_at_their_limits(writer: DatabaseWriter, url: str) -> None:
+def test_numbers_at_their_limits(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     score = msgspec.structs.replace(
         a_score(),
         sequence=2**63 - 1,
@@ -282,29 +286,29 @@ def test_numbers_at_their_limits(writer: DatabaseWriter, url: str) -> None:
     )
     writer.write_scores([score])
 
-    (row,) = rows(url, "user_scores")
+    (row,) = rows(upgraded, "user_scores")
     assert (row["sequence"], row["score"], row["delta"], row["days_past_due"]) == (2**63 - 1, 1.0, 1e-300, -36_500.0)
     assert row["horizons"] == {"90": 5e-324}
 
 
-def test_an_offset_from_utc_is_the_same_moment(writer: DatabaseWriter, url: str) -> None:
+def test_an_offset_from_utc_is_the_same_moment(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
     """One minute past midnight in India on 1 June is still May in UTC, and so is its partition."""
     moment = dt.datetime(2023, 6, 1, 0, 1, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30)))
     writer.write_scores([a_score(occurred_at=moment)])
 
-    assert rows(url, "score_history_2023_05")[0]["occurred_at"] == moment
+    assert rows(upgraded, "score_history_2023_05")[0]["occurred_at"] == moment
 
 
 @pytest.mark.parametrize("wrong", [{"score": 1.5}, {"score": float("nan")}, {"sequence": 0}, {"level": "SEVERE"}])
 def test_what_the_tables_refuse_surfaces_and_nothing_of_the_batch_stays(
-    writer: DatabaseWriter, url: str, wrong: dict[str, Any]
+    writer: DatabaseWriter, upgraded: DatabaseConnection, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.InvalidTextRepresentation)):
         writer.write([a_score("ann"), a_score("bob", occurred_at=START, **wrong)], [LIFE[0]], [a_dead_letter()])
-    assert all(found == [] for found in everything(url).values())
+    assert all(found == [] for found in everything(upgraded).values())
 
     assert writer.write([a_score("ann")], [LIFE[0]], [a_dead_letter()]) == Written(1, 1, 1, 1)
-    assert len(rows(url, "model_versions")) == 1, "the model of a batch that failed was taken for registered"
+    assert len(rows(upgraded, "model_versions")) == 1, "the model of a batch that failed was taken for registered"
 
 
 SCORES = [a_score(user_id, sequence) for user_id in ("ann", "bob", "cy") for sequence in range(1, 7)]
@@ -330,7 +334,7 @@ def expected() -> dict[str, list[dict[str, Any]]]:
 )
 def test_any_order_repeats_and_batches_leave_the_same_tables(
     writer: DatabaseWriter,
-    url: str,
+    upgraded: DatabaseConnection,
     expected: dict[str, list[dict[str, Any]]],
     order: list[Score | Alert | DeadLetter],
     repeats: list[tuple[int, Score | Alert | DeadLetter]],
@@ -338,7 +342,7 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
 ) -> None:
     if not expected:
         writer.write(SCORES, ALERTS, LETTERS)
-        expected.update(everything(url))
+        expected.update(everything(upgraded))
         assert {table: len(found) for table, found in expected.items()} == {
             "user_scores": 3,
             "score_history": 18,
@@ -349,7 +353,7 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
         }
         assert all(row["sequence"] == 6 for row in expected["user_scores"])
         assert all(row["cleared_at"] for row in expected["alerts"])
-    with connect(url) as connection:
+    with upgraded.connect() as connection:
         connection.execute(f"TRUNCATE {', '.join(TABLES)}")
     writer.close()  # so that it knows nothing of the rows that are gone
     outputs = list(order)
@@ -364,4 +368,4 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
             [output for output in batch if isinstance(output, DeadLetter)],
         )
 
-    assert everything(url) == expected
+    assert everything(upgraded) == expected

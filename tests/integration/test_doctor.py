@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.doctor import examine
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import Finding, create_topics
 from stream.settings import Settings
 
@@ -30,13 +31,19 @@ def test_without_addresses(settings: Settings) -> None:
 
 
 def test_unreachable(settings: Settings) -> None:
-    found = problems(examine(settings, "127.0.0.1:1", "postgresql://postgres:secret@127.0.0.1:1/none"))
+    found = problems(
+        examine(
+            settings,
+            KafkaConnection.parse("127.0.0.1:1"),
+            DatabaseConnection("postgresql://postgres:secret@127.0.0.1:1/none"),
+        )
+    )
     assert "127.0.0.1:1" in found["broker"].message
     assert "127.0.0.1:1/none" in found["database"].message
     assert "secret" not in found["database"].message
 
 
-def test_from_empty_servers_to_order(kafka: str, database: str, settings: Settings) -> None:
+def test_from_empty_servers_to_order(kafka: KafkaConnection, database: DatabaseConnection, settings: Settings) -> None:
     found = problems(examine(settings, kafka, database))
     assert found["database"].remedy == "run `foreshock db upgrade`"
     assert f"topic {settings.topics.scores}" in found
@@ -46,9 +53,9 @@ def test_from_empty_servers_to_order(kafka: str, database: str, settings: Settin
     assert set(problems(examine(settings, kafka, database))) <= {"bundle"}
 
 
-def test_database_of_a_newer_release(database: str, settings: Settings) -> None:
+def test_database_of_a_newer_release(database: DatabaseConnection, settings: Settings) -> None:
     migration.upgrade(database)
-    with psycopg.connect(database) as connection:
+    with database.connect() as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'r9999'")
     found = problems(examine(settings, None, database))
     assert "r9999, which this release" in found["database"].message

@@ -15,11 +15,13 @@ import msgspec
 import psutil
 import psycopg
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.server import EmbeddedError, Identity, StartCancelled, free_ports
 from stream.embedded.stack import EmbeddedStack, StackAddress, down, running, up
+from stream.kafka.clients import open_admin, open_consumer, open_producer
+from stream.kafka.connection import KafkaConnection
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
@@ -74,9 +76,9 @@ def test_data_and_address_survive_a_restart(folder: Path) -> None:
     with EmbeddedStack(folder, progress=lambda server, doing: said.append((server, doing))) as stack:
         first = stack.address
         assert running(folder) == first
-        create_topic(stack.bootstrap_servers)
-        send(stack.bootstrap_servers, timestamp_ms=86_400_000)
-        with psycopg.connect(stack.database_url) as connection:
+        create_topic(stack.address.kafka)
+        send(stack.address.kafka, timestamp_ms=86_400_000)
+        with psycopg.connect(stack.address.database.url) as connection:
             connection.execute("CREATE TABLE kept (word text)")
             connection.execute("INSERT INTO kept VALUES ('still here')")
     assert running(folder) is None
@@ -85,29 +87,30 @@ def test_data_and_address_survive_a_restart(folder: Path) -> None:
     assert {server for server, _ in said} == {"Kafka", "PostgreSQL"}
 
     with EmbeddedStack(folder) as stack:
-        assert (stack.bootstrap_servers, stack.database_url) == (first.bootstrap_servers, first.database_url)
-        send(stack.bootstrap_servers, timestamp_ms=int((time.time() + 2 * 86_400) * 1000))
-        assert read(stack.bootstrap_servers) == [b"event", b"event"]
-        with psycopg.connect(stack.database_url) as connection:
+        assert stack.address.kafka == first.kafka
+        assert stack.address.database == first.database
+        send(stack.address.kafka, timestamp_ms=int((time.time() + 2 * 86_400) * 1000))
+        assert read(stack.address.kafka) == [b"event", b"event"]
+        with psycopg.connect(stack.address.database.url) as connection:
             assert connection.execute("SELECT word FROM kept").fetchall() == [("still here",)]
     assert processes_of(folder) == []
 
 
-def create_topic(bootstrap_servers: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
+def create_topic(kafka: KafkaConnection) -> None:
+    admin = open_admin(kafka)
     admin.create_topics({"some": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
     admin.close()
 
 
-def send(bootstrap_servers: str, timestamp_ms: int) -> None:
+def send(kafka: KafkaConnection, timestamp_ms: int) -> None:
     """A record with an event time of long ago or of the day after tomorrow: neither may be refused or expire."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap_servers)
+    producer = open_producer(kafka)
     producer.send("some", value=b"event", timestamp_ms=timestamp_ms).get(timeout=20)
     producer.close()
 
 
-def read(bootstrap_servers: str) -> list[bytes]:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False)
+def read(kafka: KafkaConnection) -> list[bytes]:
+    consumer = open_consumer(kafka, group_id=None, enable_auto_commit=False)
     partition = TopicPartition("some", 0)
     consumer.assign([partition])
     consumer.seek_to_beginning(partition)
@@ -119,8 +122,8 @@ def read(bootstrap_servers: str) -> list[bytes]:
     return values
 
 
-def test_topics_are_not_made_by_accident(kafka: str, topic_prefix: str) -> None:
-    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id=None)
+def test_topics_are_not_made_by_accident(kafka: KafkaConnection, topic_prefix: str) -> None:
+    consumer = open_consumer(kafka, group_id=None)
     assert not consumer.partitions_for_topic(f"{topic_prefix}never-created")
     assert f"{topic_prefix}never-created" not in consumer.topics()
     consumer.close()
@@ -152,7 +155,7 @@ def test_crashed_stack_starts_again(folder: Path) -> None:
         process.kill()
     assert wait_until(lambda: all_ended(address))
     stack.stop()
-    with EmbeddedStack(folder) as again, psycopg.connect(again.database_url) as connection:
+    with EmbeddedStack(folder) as again, again.address.database.connect() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -195,9 +198,11 @@ def test_start_of_the_broker_can_be_cancelled(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
-def test_port_taken_meanwhile_is_another_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: str) -> None:
+def test_port_taken_meanwhile_is_another_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: KafkaConnection
+) -> None:
     """Between choosing a port and binding it, another program may take it: here, the session's broker has it."""
-    taken = int(kafka.rpartition(":")[2])
+    taken = kafka.addresses[0].port
     attempts: list[list[int]] = []
 
     def choose(count: int, _preferred: Sequence[int] = ()) -> list[int]:
@@ -207,7 +212,7 @@ def test_port_taken_meanwhile_is_another_port(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("stream.embedded.kafka.free_ports", choose)
     broker = EmbeddedKafka(tmp_path / "kafka")
     try:
-        assert broker.start() == f"127.0.0.1:{attempts[1][0]}"
+        assert broker.start().addresses[0].port == attempts[1][0]
     finally:
         broker.stop()
 

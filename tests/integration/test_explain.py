@@ -35,7 +35,7 @@ def explain(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [
             sys.executable, "-m", "foreshock", "explain", *arguments,
-            "--bootstrap-servers", deployment.kafka, "--topic-prefix", deployment.topics.prefix,
+            "--bootstrap-servers", str(deployment.kafka), "--topic-prefix", deployment.topics.prefix,
         ],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip

@@ -13,16 +13,17 @@ import pytest
 
 from model.datasets.sources import open_dataset
 from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.database.replay_runs import find
 
 Deploy = Callable[..., Any]
 
 
-def foreshock(deployment: Any, database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def foreshock(deployment: Any, database: DatabaseConnection, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable, "-m", "foreshock", *arguments,
-            "--bootstrap-servers", deployment.kafka, "--database-url", database,
+            "--bootstrap-servers", str(deployment.kafka), "--database-url", database.url,
             "--topic-prefix", deployment.topics.prefix,
         ],
         capture_output=True, text=True, timeout=300, check=False,
@@ -30,7 +31,7 @@ def foreshock(deployment: Any, database: str, *arguments: str) -> subprocess.Com
 
 
 @pytest.fixture
-def live(deploy: Deploy, database: str) -> Any:
+def live(deploy: Deploy, database: DatabaseConnection) -> Any:
     """A portfolio published while a worker with the watchdog runs, so that topics interleave as they come."""
     migration.upgrade(database)
     deployment = deploy(batch_max_records=400)
@@ -43,7 +44,7 @@ def live(deploy: Deploy, database: str) -> Any:
     return deployment
 
 
-def test_the_same_bundle_differs_in_nothing(live: Any, database: str, tmp_path: Path) -> None:
+def test_the_same_bundle_differs_in_nothing(live: Any, database: DatabaseConnection, tmp_path: Path) -> None:
     """Over the whole history, over a part of it, and for a few users."""
     before = {topic: live.size(topic) for topic in live.topics.all}
     ranges = {
@@ -68,7 +69,7 @@ def test_the_same_bundle_differs_in_nothing(live: Any, database: str, tmp_path: 
 
 
 def test_another_policy_is_told_apart(
-    live: Any, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    live: Any, database: DatabaseConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORESHOCK_ALERT_DPD_BACKSTOP", "3")
     arguments = ("replay", "run", "--name", "strict", "--from", "2023-01-01", "--to", "2100-01-01")
@@ -85,7 +86,7 @@ def test_another_policy_is_told_apart(
     assert foreshock(live, database, *arguments, "--overwrite").returncode == 0
 
 
-def test_a_run_that_is_not_on_record_is_named(live: Any, database: str) -> None:
+def test_a_run_that_is_not_on_record_is_named(live: Any, database: DatabaseConnection) -> None:
     diff = foreshock(live, database, "replay", "diff", "nobody")
     assert diff.returncode == 1
     assert "nobody" in diff.stderr

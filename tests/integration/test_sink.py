@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import psycopg
 import pytest
 from psycopg import sql
 
 from model.datasets.sources import open_dataset
 from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.database.summary import summarise
 from stream.outputs import Alert, Score
 from stream.sink import sink_group
@@ -25,8 +25,8 @@ def stored(deployment: Any) -> bool:
     return bool(deployment.committed(group, outputs) == deployment.size(*outputs))
 
 
-def scored(deploy: Deploy, database: str, **settings: Any) -> Any:
-    deployment = deploy(database_url=database, watchdog=False, **settings)
+def scored(deploy: Deploy, database: DatabaseConnection, **settings: Any) -> Any:
+    deployment = deploy(database_url=database.url, watchdog=False, **settings)
     deployment.publish(open_dataset("simulator", users=150, months=8, seed=11).events())
     deployment.send_raw("activity", [(b"u", b"not an event")])
     with deployment.running("worker") as worker:
@@ -34,7 +34,7 @@ def scored(deploy: Deploy, database: str, **settings: Any) -> Any:
     return deployment
 
 
-def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: str) -> None:
+def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConnection) -> None:
     deployment = scored(deploy, database)
     migration.upgrade(database)
     with deployment.running("sink") as sink:
@@ -50,18 +50,20 @@ def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: str) -> None
     assert summary.alerts == len({alert.alert_id for alert in alerts})
     assert summary.dead_letters == 1
     latest = {score.user_id: score for score in sorted(scores, key=lambda score: score.sequence)}
-    with psycopg.connect(database) as connection:
+    with database.connect() as connection:
         rows = connection.execute("SELECT user_id, sequence, score FROM user_scores").fetchall()
     assert {(user, sequence) for user, sequence, _ in rows} == {(s.user_id, s.sequence) for s in latest.values()}
     assert all(score == pytest.approx(latest[user].score, abs=1e-9) for user, _, score in rows)
 
 
-def test_an_outage_delays_and_loses_nothing(deploy: Deploy, database: str, database_url: str) -> None:
+def test_an_outage_delays_and_loses_nothing(
+    deploy: Deploy, database: DatabaseConnection, server_database: DatabaseConnection
+) -> None:
     """The database refuses connections while the sink runs, then takes them again."""
     deployment = scored(deploy, database, sink_retry_s=0.2)
     migration.upgrade(database)
-    name = sql.Identifier(database.rsplit("/", 1)[1])
-    with psycopg.connect(database_url, autocommit=True) as operator:
+    name = sql.Identifier(database.url.rsplit("/", 1)[1])
+    with server_database.connect() as operator:
         operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
         try:
             with deployment.running("sink") as sink:

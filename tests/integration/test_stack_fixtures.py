@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import psycopg
-from kafka import KafkaAdminClient
+
+from stream.database.connection import DatabaseConnection
+from stream.kafka.clients import open_admin
+from stream.kafka.connection import KafkaConnection
 
 
-def test_broker_answers(kafka: str, topic_prefix: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
+def test_broker_answers(kafka: KafkaConnection, topic_prefix: str) -> None:
+    admin = open_admin(kafka)
     admin.create_topics({f"{topic_prefix}some": {"num_partitions": 3, "replication_factor": 1}})
     (described,) = admin.describe_topics([f"{topic_prefix}some"])
     admin.close()
     assert len(described["partitions"]) == 3
 
 
-def test_database_is_fresh_and_utc(database: str, database_url: str) -> None:
-    assert database != database_url
-    with psycopg.connect(database) as connection:
+def test_database_is_fresh_and_utc(database: DatabaseConnection, server_database: DatabaseConnection) -> None:
+    assert database != server_database
+    with psycopg.connect(database.url) as connection:
         row = connection.execute("SELECT current_setting('timezone'), current_setting('server_version_num')").fetchone()
         connection.execute("CREATE TABLE left_over (id int)")
     assert row is not None
@@ -24,7 +27,7 @@ def test_database_is_fresh_and_utc(database: str, database_url: str) -> None:
     assert int(row[1]) // 10_000 == 18
 
 
-def test_database_of_the_test_before_is_gone(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
+def test_database_of_the_test_before_is_gone(server_database: DatabaseConnection) -> None:
+    with server_database.connect() as connection:
         rows = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test%'").fetchall()
     assert rows == []

@@ -14,6 +14,7 @@ import pytest
 
 from events.types import Event
 from model.datasets.sources import open_dataset
+from stream.kafka.clients import open_producer
 from stream.outputs import Score
 from stream.settings import PRETRAINED_BUNDLE
 
@@ -198,9 +199,8 @@ def test_state_of_another_model_stops_the_worker(deploy: Deploy) -> None:
     record = deployment.records(changelog)[0]
     foreign = bytearray(record.value)
     foreign[0] ^= 0xFF
-    from kafka import KafkaProducer
 
-    producer = KafkaProducer(bootstrap_servers=deployment.kafka)
+    producer = open_producer(deployment.kafka)
     producer.send(changelog, key=record.key, value=bytes(foreign), partition=record.partition)
     producer.flush()
     producer.close()

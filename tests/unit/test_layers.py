@@ -29,7 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "stream.alerts": ("model.bundle", "stream.outputs", "stream.structured"),
     "stream.settings": ("stream.alerts.policy", "stream.topics"),
     "stream.kafka": ("stream.settings", "stream.structured", "stream.topics"),
-    "stream.database": ("stream.outputs",),
+    "stream.database": ("stream.outputs", "stream.settings"),
     "stream.state": ("stream.alerts", "stream.structured"),
     "stream.scoring": (
         "model.bundle",
@@ -40,7 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "stream.structured",
         "stream.topics",
     ),
-    "stream.embedded": ("stream.kafka",),
+    "stream.embedded": ("stream.database.connection", "stream.kafka"),
 }
 """What each room of `stream` may import of `model` and `stream` beside itself. Rooms that are not here stand above."""
 

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
+from stream.database.connection import DatabaseConnection
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.poll import Poll
 from stream.kafka.record import RawRecord
 from stream.settings import load_settings
@@ -17,7 +19,11 @@ from stream.sink import SinkApp
 async def test_what_was_polled_before_partitions_were_given_up_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may follow on what was given up while the database was away, which would never be written then."""
     settings = load_settings()
-    sink = SinkApp(settings, "127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/nothing")
+    sink = SinkApp(
+        settings,
+        KafkaConnection.parse("127.0.0.1:1"),
+        DatabaseConnection("postgresql://nobody@127.0.0.1:1/nothing"),
+    )
     writes: list[object] = []
     advanced: list[dict[TP, int]] = []
     monkeypatch.setattr(sink, "_write_once", writes.append)

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from stream.kafka import changelog
 from stream.kafka.changelog import Block, ChangelogReader, Unreadable, cut
+from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.record import RawRecord
 from stream.structured import Columns
 
+CONNECTION = KafkaConnection.parse("127.0.0.1:1")
 TAIL = TP("changelog", 0)
 Pairs = Sequence[tuple[bytes | None, bytes | None]]
 
@@ -132,7 +134,7 @@ class Broker:
         self.asked: list[tuple[int, int]] = []
         self.error = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address: tuple[str, int] = self.listener.getsockname()
+        self.address = BrokerAddress(*self.listener.getsockname())
         self.hang_up = False
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -180,7 +182,7 @@ def broker() -> Iterator[Broker]:
 
 
 async def test_partitions_are_read_to_their_ends(broker: Broker) -> None:
-    reader = ChangelogReader(lambda _: broker.address)
+    reader = ChangelogReader(lambda _: broker.address, CONNECTION)
     positions = {TAIL: 0, TP("changelog", 1): 25}
     found: dict[TP, list[tuple[bytes, bytes]]] = {tp: [] for tp in positions}
     while any(offset < 50 for offset in positions.values()):
@@ -196,7 +198,7 @@ async def test_partitions_are_read_to_their_ends(broker: Broker) -> None:
 
 
 async def test_a_released_buffer_is_used_again_and_no_other(broker: Broker) -> None:
-    reader = ChangelogReader(lambda _: broker.address)
+    reader = ChangelogReader(lambda _: broker.address, CONNECTION)
     first = (await reader.read({TAIL: 0}))[TAIL]
     second = (await reader.read({TAIL: 10}))[TAIL]
     kept = pairs_of(second.columns)
@@ -211,7 +213,7 @@ async def test_a_released_buffer_is_used_again_and_no_other(broker: Broker) -> N
 
 
 async def test_what_was_read_ahead_is_dropped_after_a_seek(broker: Broker) -> None:
-    reader = ChangelogReader(lambda _: broker.address)
+    reader = ChangelogReader(lambda _: broker.address, CONNECTION)
     await reader.read({TAIL: 0})
     assert await reader.read({TAIL: 30}) == {}
     assert (await reader.read({TAIL: 30}))[TAIL].next_offset == 40
@@ -220,7 +222,7 @@ async def test_what_was_read_ahead_is_dropped_after_a_seek(broker: Broker) -> No
 
 async def test_errors_of_the_broker_end_the_reading(broker: Broker) -> None:
     broker.error = 6  # not the leader
-    reader = ChangelogReader(lambda _: broker.address)
+    reader = ChangelogReader(lambda _: broker.address, CONNECTION)
     with pytest.raises(Unreadable, match="error 6"):
         await reader.read({TAIL: 0})
     broker.hang_up = True
@@ -231,7 +233,7 @@ async def test_errors_of_the_broker_end_the_reading(broker: Broker) -> None:
 
 async def test_closing_wakes_who_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        reader = ChangelogReader(lambda _: silent.getsockname())
+        reader = ChangelogReader(lambda _: BrokerAddress(*silent.getsockname()), CONNECTION)
         waiting = asyncio.ensure_future(reader.read({TAIL: 0}))
         await asyncio.sleep(0.2)
         reader.close()

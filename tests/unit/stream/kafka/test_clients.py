@@ -5,15 +5,26 @@ from __future__ import annotations
 import gc
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
-from stream.kafka.clients import opened
+from stream.kafka.clients import (
+    NoBrokerReachable,
+    aiokafka_client,
+    aiokafka_consumer,
+    aiokafka_producer,
+    first_reachable,
+    open_admin,
+    open_consumer,
+    open_producer,
+    open_socket,
+)
+from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.publisher import open_publisher
 from stream.topics import Topics
 
@@ -22,22 +33,62 @@ def at_work() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("kafka")}
 
 
-@pytest.mark.parametrize("kind", [KafkaAdminClient, KafkaConsumer, KafkaProducer])
-def test_a_broker_that_takes_connections_and_never_answers(kind: Any) -> None:
+def connection_to(listener: socket.socket) -> KafkaConnection:
+    return KafkaConnection((BrokerAddress(*listener.getsockname()),))
+
+
+@pytest.fixture
+def mute() -> Iterator[socket.socket]:
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def nobody() -> Iterator[socket.socket]:
+    """Bound and not listening: refuses at once."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+@pytest.mark.parametrize("open_client", [open_admin, open_consumer, open_producer])
+def test_a_broker_that_takes_connections_and_never_answers(
+    open_client: Callable[..., Any], mute: socket.socket
+) -> None:
     before = at_work()
-    with socket.socket() as mute:
-        mute.bind(("127.0.0.1", 0))
-        mute.listen()
-        with pytest.raises(KafkaError):
-            opened(kind, bootstrap_servers=f"127.0.0.1:{mute.getsockname()[1]}", bootstrap_timeout_ms=300)
+    with pytest.raises(KafkaError):
+        open_client(connection_to(mute), bootstrap_timeout_ms=300)
     assert at_work() == before
 
 
-async def test_a_publisher_that_finds_no_broker_leaves_nothing_open() -> None:
-    with socket.socket() as nobody:  # bound and not listening: refuses at once
-        nobody.bind(("127.0.0.1", 0))
-        with pytest.raises(KafkaConnectionError):
-            async with open_publisher(f"127.0.0.1:{nobody.getsockname()[1]}", Topics()):
-                pass
+async def test_a_publisher_that_finds_no_broker_leaves_nothing_open(nobody: socket.socket) -> None:
+    with pytest.raises(KafkaConnectionError):
+        async with open_publisher(connection_to(nobody), Topics()):
+            pass
     unclosed = [found for found in gc.get_objects() if type(found) is AIOKafkaProducer and not found._closed]
     assert unclosed == []
+
+
+async def test_clients_of_aiokafka_carry_the_clusters_facts() -> None:
+    connection = KafkaConnection.parse("[::1]:9092, broker-2:9093")
+    consumer, producer = aiokafka_consumer(connection, "scores"), aiokafka_producer(connection)
+    for client in (aiokafka_client(connection), consumer._client, producer.client):
+        assert sorted((host, port) for host, port, _ in client.hosts) == [("::1", 9092), ("broker-2", 9093)]
+        assert client._client_id == "foreshock"
+    await consumer.stop()
+    await producer.stop()
+
+
+def test_the_first_address_that_takes_a_connection(mute: socket.socket, nobody: socket.socket) -> None:
+    refusing, taking = connection_to(nobody), connection_to(mute)
+    both = KafkaConnection(refusing.addresses + taking.addresses, client_id="me")
+    assert first_reachable(both, 1.0) == KafkaConnection(taking.addresses, client_id="me")
+    with pytest.raises(NoBrokerReachable, match=f"{refusing}: Connection refused"):
+        first_reachable(refusing, 1.0)
+
+
+def test_a_socket_to_a_broker(mute: socket.socket) -> None:
+    connection = connection_to(mute)
+    with open_socket(connection, connection.addresses[0], 1.0) as opened:
+        assert opened.getpeername() == mute.getsockname()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from faust.types import TP, ConsumerMessage
 
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.demand import Demand
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll
@@ -39,7 +40,7 @@ class Loop:
     """A consumer's polling loop, begun while a rebalance has stopped the flow, in generation 1."""
 
     def __init__(self) -> None:
-        self.app: Any = faust_app(load_settings(), "nowhere:9092", "test-transport")
+        self.app: Any = faust_app(load_settings(), KafkaConnection.parse("nowhere:9092"), "test-transport")
         self.consumer: Consumer = consumer_of(self.app)
         self.answers: Any = Answers()
         self.consumer._thread.thread_loop.close()  # of a thread that does not start

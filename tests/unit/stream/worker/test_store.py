@@ -12,6 +12,7 @@ import pytest
 from faust.types import TP
 
 from stream.kafka.changelog import Block
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.faust_app import faust_app
 from stream.settings import load_settings
 from stream.state.archive import Archive, Archives, Origin
@@ -49,7 +50,7 @@ class Worker:
         self.slab: Slab = ResidentSlab(BLANK, self.archives, None)
         self.failures: list[Exception] = []
         self.broker = Broker()
-        self.app: Any = faust_app(load_settings(), "nowhere:9092", "test-store")
+        self.app: Any = faust_app(load_settings(), KafkaConnection.parse("nowhere:9092"), "test-store")
         self.app._producer = self.app._consumer = self.broker
         self.table: Any = StateTable(
             self.app,

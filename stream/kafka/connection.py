@@ -1,0 +1,88 @@
+"""How to reach Kafka: one frozen value from which every client takes its keyword arguments.
+
+Made from settings or from the address of an embedded broker. Opens nothing: that is `stream.kafka.clients` and
+`stream.kafka.faust_app`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from stream.settings import Settings, SettingsError
+
+CLIENT_ID = "foreshock"
+"""Name of all clients in the broker's logs, metrics and quotas."""
+
+TRANSPORT_SCHEME = "foreshock"
+"""Scheme of the broker URLs that make Faust load `stream.kafka.transport`."""
+
+_HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]")
+_LARGEST_PORT = 65_535
+
+
+class BrokerAddress(NamedTuple):
+    """Where a broker listens. `host` is a name, an IPv4 address, or an IPv6 address without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class KafkaConnection:
+    """How to reach a Kafka cluster. `addresses` are the brokers to ask first (at least one); they name the others."""
+
+    addresses: tuple[BrokerAddress, ...]
+    client_id: str = CLIENT_ID
+
+    @classmethod
+    def parse(cls, bootstrap_servers: str) -> Self:
+        """From `host:port,…`, where an IPv6 host stands in brackets. Blanks and empty entries are left out.
+
+        Raises `SettingsError` naming `bootstrap_servers` for what is no such list.
+        """
+        entries = [entry for part in bootstrap_servers.split(",") if (entry := part.strip())]
+        if not entries:
+            raise SettingsError(f"bootstrap_servers: {bootstrap_servers!r} names no broker; expected host:port,…")
+        return cls(tuple(_address(entry) for entry in entries))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """From `bootstrap_servers`; None when it is not set. Raises as `parse` does."""
+        return None if settings.bootstrap_servers is None else cls.parse(settings.bootstrap_servers)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port,…` as the setting has it: for messages, and for the settings of other processes."""
+        return ",".join(map(str, self.addresses))
+
+    def __str__(self) -> str:
+        return self.bootstrap_servers
+
+    def aiokafka_options(self) -> dict[str, Any]:
+        """Keyword arguments of aiokafka's clients."""
+        return {"bootstrap_servers": [str(address) for address in self.addresses], "client_id": self.client_id}
+
+    def kafka_python_options(self) -> dict[str, Any]:
+        """Keyword arguments of kafka-python's clients."""
+        return {"bootstrap_servers": [str(address) for address in self.addresses], "client_id": self.client_id}
+
+    def faust_options(self) -> dict[str, Any]:
+        """Keyword arguments of a Faust app, on the transport of `stream.kafka.transport`."""
+        return {
+            "broker": [f"{TRANSPORT_SCHEME}://{address}" for address in self.addresses],
+            "broker_client_id": self.client_id,
+        }
+
+
+def _address(entry: str) -> BrokerAddress:
+    host, _, port = entry.rpartition(":")
+    if not _HOST.fullmatch(host) or not (port.isascii() and port.isdigit()) or not 0 < int(port) <= _LARGEST_PORT:
+        raise SettingsError(
+            f"bootstrap_servers: {entry!r} is not host:port; expected e.g. broker-1.example:9092,[2001:db8::2]:9092"
+        )
+    return BrokerAddress(host.strip("[]"), int(port))
