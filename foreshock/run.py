@@ -58,7 +58,7 @@ def worker(*, settings: Settings) -> None:
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives)
             _publish_metrics(settings, started)
-            code = serve(started.app, lambda: started.engine.failure, "worker")
+            code = serve(started.app, lambda: started.failure.error, "worker")
     except (BundleError, PolicyError) as error:
         fail(str(error))
     raise typer.Exit(code)
@@ -107,7 +107,7 @@ def sink(*, settings: Settings) -> None:
 
     set_up_logging(settings.log_level)
     started = SinkApp(settings, kafka_of(settings), database_of(settings))
-    raise typer.Exit(serve(started.app, lambda: started.failure, "sink"))
+    raise typer.Exit(serve(started.app, lambda: started.failure.error, "sink"))
 
 
 @takes_settings("bootstrap_servers", "topic_prefix", "stack_dir")

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS
 from events.types import KINDS, Kind
+
+if TYPE_CHECKING:  # loaded with the first graph: who only reads manifests does without it
+    import onnxruntime
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
@@ -147,11 +149,7 @@ class Bundle:
         are not those of `events.columns`.
         """
         folder = Path(path)
-        content = _read_manifest(folder)
-        manifest = _decode_manifest(folder, content)
-        _check_inputs(folder, manifest)
-        _check_files(folder, manifest.files)
-        return cls(folder, manifest, int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
+        return cls(folder, *read_manifest(folder))
 
     def step(
         self, kind: Kind, numeric: NDArray[np.float32], categorical: NDArray[np.int64], state: NDArray[np.float32]
@@ -183,6 +181,18 @@ class Bundle:
         return np.concatenate(parts, axis=1)
 
 
+def read_manifest(folder: Path) -> tuple[Manifest, int]:
+    """The manifest and the fingerprint of a bundle whose files are all there and unaltered, without opening its graphs.
+
+    Raises `BundleError` as `Bundle.load`.
+    """
+    content = _manifest_content(folder)
+    manifest = _decode_manifest(folder, content)
+    _check_inputs(folder, manifest)
+    _check_files(folder, manifest.files)
+    return manifest, int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+
+
 def _consecutive_slices(widths: Mapping[Kind, int]) -> dict[Kind, slice]:
     slices: dict[Kind, slice] = {}
     start = 0
@@ -192,7 +202,7 @@ def _consecutive_slices(widths: Mapping[Kind, int]) -> dict[Kind, slice]:
     return slices
 
 
-def _read_manifest(folder: Path) -> bytes:
+def _manifest_content(folder: Path) -> bytes:
     try:
         return (folder / MANIFEST_FILE).read_bytes()
     except OSError as error:
@@ -248,6 +258,8 @@ def _check_files(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _open_session(path: Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

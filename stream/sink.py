@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import msgspec
 from faust.types import TP
 
-from model.bundle import Bundle, BundleError
+from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
 from stream.database.writer import DatabaseWriter
 from stream.kafka.connection import KafkaConnection
-from stream.kafka.faust_app import SHUTDOWN_LIMIT_S, faust_app
+from stream.kafka.failure import Failure
+from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.record import Record
 from stream.kafka.transport import consumer_of
@@ -73,15 +73,15 @@ class SinkApp:
         self._given_up = asyncio.Event()
         self._turn = asyncio.Lock()
         self._epoch = 0
-        self.failure: BaseException | None = None
+        self.failure = Failure(self.app, "sink")
         self.skipped = 0
 
     async def _write(self, polls: Any) -> None:
         consumer = consumer_of(self.app)
         consumer.drain = self.drain
-        consumer.longest_unreachable_s, consumer.on_unreachable = self._settings.broker_timeout_s, self.fail
+        consumer.longest_unreachable_s, consumer.on_unreachable = self._settings.broker_timeout_s, self.failure
         async for poll in polls:
-            if not isinstance(poll, Poll) or not poll.records or self.failure is not None:
+            if not isinstance(poll, Poll) or not poll.records or self.failure:
                 continue
             try:
                 async with self._turn:
@@ -91,18 +91,8 @@ class SinkApp:
                     if await self._write_until_done(rows):
                         consumer.advance({tp: batch[-1].offset + 1 for tp, batch in poll.records.items()})
             except Exception as error:
-                self.fail(error)
+                self.failure(error)
                 return
-
-    def fail(self, error: Exception) -> None:
-        """End the process; what is not written will be read again. The first failure counts."""
-        if self.failure is not None:
-            return
-        self.failure = error
-        logger.critical("sink stops: %s: %s", type(error).__name__, error)
-        loop = asyncio.get_running_loop()
-        loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)
-        self._crashing = loop.create_task(self.app.crash(error))
 
     async def drain(self, epoch: int) -> None:
         """Stop retrying: partitions are about to move, and what is not written will be read again.
@@ -138,11 +128,11 @@ class SinkApp:
     def _register_model(self) -> None:
         """Keep the manifest of the configured bundle; scores of other models are taken without one."""
         try:
-            bundle = Bundle.load(self._settings.bundle)
+            manifest, fingerprint = read_manifest(self._settings.bundle)
         except BundleError as error:
             logger.warning("no manifest is kept of the model: %s", error)
             return
-        self._writer.register_model(bundle.fingerprint_hex, msgspec.to_builtins(bundle.manifest))
+        self._writer.register_model(f"{fingerprint:016x}", msgspec.to_builtins(manifest))
 
     def _decode(self, poll: Poll) -> Rows:
         rows = Rows()

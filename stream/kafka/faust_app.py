@@ -14,8 +14,6 @@ from stream.settings import Settings
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 
-SHUTDOWN_LIMIT_S = 15.0
-
 
 class App(faust.App):
     """A Faust app that knows its `connection`, for what does not go through Faust's own clients."""

@@ -6,8 +6,6 @@ Wires the parts together; what happens to an event is in `stream.worker.engine`.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,8 @@ from faust.types import TP
 
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
-from stream.kafka.faust_app import SHUTDOWN_LIMIT_S, faust_app
+from stream.kafka.failure import Failure
+from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.transport import consumer_of, producer_of
 from stream.scoring.scorer import Scorer
@@ -34,8 +33,6 @@ if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
     from stream.state.archive import Archives
 
 TABLE_NAME = "user_state"
-
-logger = logging.getLogger("foreshock.worker")
 
 
 def worker_slab(bundle: Bundle, archives: Archives | None = None, resident_users: int | None = None) -> Slab:
@@ -57,6 +54,7 @@ class WorkerApp:
         self.bundle = bundle
         self.slab = worker_slab(bundle, archives, settings.resident_users)
         self.app = faust_app(settings, kafka, settings.application_id)
+        self.failure = Failure(self.app, "worker")
         self.table = StateTable(
             self.app,
             name=TABLE_NAME,
@@ -64,7 +62,7 @@ class WorkerApp:
             value_type=bytes,
             partitions=settings.partitions,
             recovery_buffer_size=2,
-            options={"slab": self.slab, "on_failure": self.fail},
+            options={"slab": self.slab, "on_failure": self.failure},
         )
         self.app.tables.add(self.table)
         stages = Stages()
@@ -74,7 +72,7 @@ class WorkerApp:
             settings.topics,
             interval_s=settings.commit_interval_s,
             monotonic=time.monotonic,
-            on_failure=self.fail,
+            on_failure=self.failure,
             stages=stages,
         )
         policy = settings.alert_policy(bundle.thresholds)
@@ -86,6 +84,7 @@ class WorkerApp:
             self._publish_missed,
             now_ms=wall_ms,
             stages=stages,
+            has_failed=lambda: bool(self.failure),
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         inputs = self.app.topic(*settings.topics.inputs, schema=schema, maxsize=1)
@@ -95,13 +94,13 @@ class WorkerApp:
         """The agent: every poll through the engine."""
         consumer = consumer_of(self.app)
         consumer.drain = self.engine.drain
-        consumer.longest_unreachable_s, consumer.on_unreachable = self.settings.broker_timeout_s, self.fail
+        consumer.longest_unreachable_s, consumer.on_unreachable = self.settings.broker_timeout_s, self.failure
         async for poll in polls:
             if isinstance(poll, Poll):
                 try:
                     consumer.held = await self.engine.take(poll)
                 except Exception as error:
-                    self.fail(error)
+                    self.failure(error)
                 finally:
                     consumer.taken()
 
@@ -123,13 +122,3 @@ class WorkerApp:
     async def _publish_missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
         topic = self.settings.topics.of_kind("repayments")
         await asyncio.gather(*await self.send(topic, partition, records))
-
-    def fail(self, error: BaseException) -> None:
-        """End the process: nothing that is not durable may be committed. The first failure counts."""
-        if self.engine.failure is not None:
-            return
-        self.engine.failure = error
-        logger.critical("worker stops: %s: %s", type(error).__name__, error, exc_info=error)
-        loop = asyncio.get_running_loop()
-        loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)
-        self._crashing = loop.create_task(self.app.crash(error))

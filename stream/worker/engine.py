@@ -59,7 +59,9 @@ class Engine:
         *,
         now_ms: Callable[[], int],
         stages: Stages | None = None,
+        has_failed: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`has_failed` tells whether the process is about to end: no poll is taken then, nothing made durable."""
         self._settings = settings
         self._scorer = scorer
         self._slab = slab
@@ -83,7 +85,7 @@ class Engine:
         self.stages = stages or Stages()
         self._idle_since_s: float | None = None
         self.counts: Counter[str] = Counter()
-        self.failure: BaseException | None = None
+        self._has_failed = has_failed
 
     async def take(self, poll: Poll) -> frozenset[TP]:
         """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now.
@@ -92,7 +94,7 @@ class Engine:
         Raises `TornPoll` after a poll that was stopped in the middle, and whatever scoring and publishing raise.
         """
         async with self._turn:
-            if poll.epoch < self._epoch or self.failure is not None:
+            if poll.epoch < self._epoch or self._has_failed():
                 return frozenset()
             if self._torn:
                 raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
@@ -135,7 +137,7 @@ class Engine:
         self._epoch = epoch
         try:
             async with self._turn:
-                if not self._torn and self.failure is None:
+                if not self._torn and not self._has_failed():
                     await self._checkpoints.flush()
         finally:
             self._checkpoints.forget()

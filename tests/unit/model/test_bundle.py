@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
-from model.bundle import ROWS_PER_RUN, Bundle, BundleError
+from model.bundle import ROWS_PER_RUN, Bundle, BundleError, read_manifest
+from stream.settings import PRETRAINED_BUNDLE
 
 ROWS = 1_100
 
@@ -174,3 +175,13 @@ def test_a_manifest_that_is_no_manifest_is_refused(copied: Path, content: bytes)
     (copied / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         Bundle.load(copied)
+
+
+def test_the_manifest_is_read_without_opening_a_graph(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(PRETRAINED_BUNDLE, folder)
+    loaded = Bundle.load(folder)
+    assert read_manifest(folder) == (loaded.manifest, loaded.fingerprint)
+    (folder / "score.onnx").write_bytes(b"altered")
+    with pytest.raises(BundleError, match=r"score\.onnx is not the file"):
+        read_manifest(folder)

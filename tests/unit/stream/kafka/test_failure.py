@@ -1,0 +1,46 @@
+"""What is done once and at once when a worker or sink cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import pytest
+
+from stream.kafka import failure as failure_module
+from stream.kafka.failure import Failure
+
+
+class App:
+    def __init__(self) -> None:
+        self.crashed: list[BaseException] = []
+
+    async def crash(self, error: BaseException) -> None:
+        self.crashed.append(error)
+
+
+async def test_the_first_error_counts_and_crashes_the_app(caplog: pytest.LogCaptureFixture) -> None:
+    app = App()
+    failure = Failure(app, "sink")
+    assert not failure
+    first = ValueError("a column is missing")
+    failure(first)
+    failure(RuntimeError("and so on"))
+    await asyncio.sleep(0)
+    assert failure
+    assert failure.error is first
+    assert app.crashed == [first]
+    (line,) = caplog.records
+    assert (line.name, line.levelno) == ("foreshock.sink", logging.CRITICAL)
+    assert line.getMessage() == "sink stops: ValueError: a column is missing"
+
+
+async def test_an_app_that_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(failure_module, "SHUTDOWN_LIMIT_S", 0.01)
+    Failure(App(), "worker")(ValueError())
+    assert codes == []
+    await asyncio.sleep(0.1)
+    assert codes == [1]
