@@ -1,4 +1,4 @@
-"""Looks at everything a deployment needs and says what is wrong and what to do: broker, topics, keys, database, bundle.
+"""Checks what a deployment needs (broker, topics, keys, database, bundle) and says what is wrong and what to do.
 
 Reads only: creates nothing, commits no offset, joins no consumer group.
 """
@@ -40,7 +40,7 @@ def examine(
     *,
     sample_records: int = SAMPLE_RECORDS,
 ) -> Iterator[Finding]:
-    """Findings, one by one as they are made, the most basic first. A connection that is None is itself a finding."""
+    """Yields findings as they are made, the most basic first. A connection that is None is reported as a finding."""
     yield from _broker_findings(settings, kafka, sample_records)
     yield _database_finding(database)
     yield _bundle_finding(settings)
@@ -75,7 +75,7 @@ def _broker_findings(settings: Settings, kafka: KafkaConnection | None, sample_r
 
 
 def places_of_users(kafka: KafkaConnection, settings: Settings, sample_records: int = SAMPLE_RECORDS) -> Places:
-    """Where users' events lie, from the latest records of every partition of the input topics.
+    """Topics and partitions that hold each user's events, from the latest records of every input partition.
 
     Reads about `sample_records` records in all, for at most `SAMPLE_TIMEOUT_S`. Records without a usable key are
     skipped: workers report those themselves. Raises `KafkaError`, `ProvisioningError`.
@@ -113,7 +113,7 @@ def places_of_users(kafka: KafkaConnection, settings: Settings, sample_records: 
 
 
 def judge_places(places: Places) -> Finding:
-    """Whether each user's events of all kinds lie on one partition number; does no I/O."""
+    """Whether each user's events of all kinds have one partition number. Does no I/O."""
     subject = "users' partitions"
     if not places:
         return Finding("ok", subject, "the input topics are empty")

@@ -1,4 +1,4 @@
-"""Every setting, once: from flags, `FORESHOCK_*` variables, `foreshock.toml` and the defaults here, in that order.
+"""All settings, from command-line options, `FORESHOCK_*` variables, `foreshock.toml` and defaults, in that order.
 
 Reads configuration only; connects to nothing.
 """
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
 
     @field_validator("resident_users")
     @classmethod
-    def _the_others_need_a_place(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _users_out_of_memory_need_a_disk(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("state_dir") is None:
             raise ValueError("users who leave memory need a place on disk; set state_dir, too")
         return value

@@ -1,7 +1,7 @@
-"""The sink: scores, alerts and dead letters from their topics into PostgreSQL.
+"""The sink: writes scores, alerts and dead letters from their topics into PostgreSQL.
 
-A consumer group of its own, so a database outage delays the tables and nothing else: what is not written is not
-committed, and the topics hold it until the sink catches up. Does not score.
+It is a consumer group of its own, so a database outage delays the tables and nothing else: offsets of records that are
+not written are not committed, and the topics keep the records until the sink catches up. Loads no model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def sink_group(application_id: str) -> str:
 
 @dataclass
 class Rows:
-    """A poll's records as typed rows."""
+    """The records of a poll, decoded."""
 
     scores: list[Score] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Rows:
 
 
 class SinkApp:
-    """The Faust app of a sink and the writer behind its agent."""
+    """A sink: the Faust app, and the writer that its agent calls."""
 
     def __init__(self, settings: Settings, kafka: KafkaConnection, database: DatabaseConnection) -> None:
         self._settings = settings
@@ -86,7 +86,7 @@ class SinkApp:
             try:
                 async with self._turn:
                     if poll.epoch < self._epoch:
-                        continue  # it may follow on one that was given up
+                        continue  # it may follow a poll that was not written
                     rows = self._decode(poll)
                     if await self._write_until_done(rows):
                         consumer.advance({tp: batch[-1].offset + 1 for tp, batch in poll.records.items()})
@@ -95,7 +95,7 @@ class SinkApp:
                 return
 
     async def drain(self, epoch: int) -> None:
-        """Stop retrying: partitions are about to move, and what is not written will be read again.
+        """Stop retrying, because partitions are about to be revoked; what is not written will be read again.
 
         Polls of an epoch before `epoch` are not written from here on.
         """
@@ -126,7 +126,7 @@ class SinkApp:
         self._writer.write(rows.scores, rows.alerts, rows.dead_letters)
 
     def _register_model(self) -> None:
-        """Keep the manifest of the configured bundle; scores of other models are taken without one."""
+        """Store the manifest of the configured bundle. Scores of models without a stored manifest are written, too."""
         try:
             manifest, fingerprint = read_manifest(self._settings.bundle)
         except BundleError as error:

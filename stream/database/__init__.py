@@ -1,2 +1,2 @@
-"""PostgreSQL: tables (`tables`), their migration (`migration`), the sink's store (`writer`) and what people ask of it
-(`summary`). Nothing here reads Kafka or knows a model."""
+"""PostgreSQL: connections, tables and their migration, the sink's writer, summaries, and the record of replays. Nothing
+here reads Kafka or loads a model."""

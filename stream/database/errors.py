@@ -1,10 +1,10 @@
-"""What can go wrong with the database, sorted by what the caller should do about it. Connects to nothing.
+"""Errors of the database by what the caller should do about them. Connects to nothing.
 
 | error | meaning | what the caller does |
 | --- | --- | --- |
 | `DatabaseUnavailable` | lost, refused, starting, full, deadlocked | try the same batch again later |
 | `DatabaseOutdated` | a table or column is missing | stop; someone runs `foreshock db upgrade` |
-| any other `psycopg.Error` | our mistake, e.g. a value outside a constraint | stop and show it |
+| any other `psycopg.Error` | a fault of this program, e.g. a value outside a constraint | stop and show it |
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from psycopg import errors as sql_errors
 
 
 class DatabaseError(RuntimeError):
-    """Something about the database that a person can put right; the message says how."""
+    """A problem with the database that an operator can solve; the message says how."""
 
 
 class DatabaseUnavailable(DatabaseError):

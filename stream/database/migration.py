@@ -1,4 +1,4 @@
-"""Bring a database's schema up or down and say where it stands. The steps themselves are in package `migrations`."""
+"""Upgrades and downgrades a database's schema and tells its revision. The steps are in the package `migrations`."""
 
 from __future__ import annotations
 

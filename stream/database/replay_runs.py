@@ -1,4 +1,4 @@
-"""The record of replays: which ran, over what range, under which model, and how they ended. Runs none."""
+"""The table of replays: name, range, users, model, status and counts of each. Runs no replay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIND = "SELECT from_at, to_at, users, model, status, counts FROM replay_runs WH
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What is on record of a replay. `users` empty means all."""
+    """A row of `replay_runs`. Empty `users` means all."""
 
     from_at: dt.datetime
     to_at: dt.datetime

@@ -1,6 +1,6 @@
-"""Staging: the temporary tables that a batch is copied into, and how an output becomes a row of one. No decisions here.
+"""Temporary tables that a batch is copied into, and the conversion of outputs to their rows.
 
-Rows go over in binary COPY, which took 4 µs a score where text took 10 and JSON parameters 11 to 15.
+Uses binary COPY: it took 4 µs per score, text COPY 10, and JSON parameters 11 to 15. Decides nothing; that is `writer`.
 """
 
 from __future__ import annotations

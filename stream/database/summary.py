@@ -1,4 +1,4 @@
-"""What people ask of the tables first: how many, how severe, and who is the most worrying. Reads only."""
+"""Counts of scores and alerts, and the users with the most severe open alerts. Reads only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy models: what migrations must match and queries are typed by. Executes nothing.
+"""The tables as SQLAlchemy models. Migrations must match them, and queries use them. Executes nothing.
 
 Ids are the strings of the topics, so a row and its Kafka record can be joined without a cast. A score's source topic,
 partition and offset are its `score_id`, so they are not stored a second time.

@@ -1,7 +1,7 @@
-"""The sink's store: batches of scores, alerts and dead letters into PostgreSQL, each once however often it is written.
+"""Writes batches of scores, alerts and dead letters into PostgreSQL; writing a batch again changes nothing.
 
-One batch is one transaction, so a caller that commits its Kafka offsets after `write` returns loses nothing and, by the
-primary keys, doubles nothing:
+A batch is one transaction and rows have primary keys, so a caller that commits its Kafka offsets after `write` returns
+loses no row and duplicates none:
 
 1. partitions of months not seen before are made, each in a transaction of its own;
 2. the batch is copied into temporary tables and merged from there into the real ones;

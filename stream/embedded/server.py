@@ -33,7 +33,7 @@ class StartCancelled(EmbeddedError):
 
 @contextmanager
 def importing_servers() -> Iterator[None]:
-    """Around the imports of the packages that bring the servers: says what to install where one is missing."""
+    """Context for imports from the extra `embedded`: an `EmbeddedError` says what to install if one is missing."""
     try:
         yield
     except ImportError as error:
@@ -104,7 +104,7 @@ class ServerProcess:
         return self._identity is not None and self._identity.process() is not None
 
     def start(self) -> None:
-        """Starts the process and returns at once; readiness is `await_ready`'s business."""
+        """Starts the process and returns at once; `await_ready` waits until it can be used."""
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         arguments = [sys.executable, "-I", "-S", str(_TETHER)]
         arguments += ["--owner", str(os.getpid()), "--log", str(self.log)]

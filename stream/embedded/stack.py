@@ -1,6 +1,6 @@
-"""Both embedded servers as one thing with an address: for the time of a command (`EmbeddedStack`) or until told (`up`).
+"""Both embedded servers together: for the duration of a command (`EmbeddedStack`), or until `down` (`up`).
 
-`stack.json` in the stack's folder says where a running stack is; it is believed only while its processes live.
+`stack.json` in the stack's folder holds the addresses of a running stack; it counts only while its processes live.
 """
 
 from __future__ import annotations

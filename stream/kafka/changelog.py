@@ -1,9 +1,9 @@
-"""The changelog read whole: record batches become columns of keys and values, without an object per record.
+"""Fast reading of a changelog during recovery: record batches become arrays of keys and values.
 
-Recovery reads gigabytes of equally large rows. Here a thread of its own receives them over a plain connection to each
-partition's leader, into buffers that are used again, and cuts them into strided arrays over those buffers. What this
-cannot read it refuses with `Unreadable`, and the ordinary consumer goes on from the same offset. Knows the format of
-fetches and record batches, not what the rows mean.
+Recovery reads gigabytes of rows of equal size, and one Python object per record would take most of its time. Instead, a
+thread fetches record batches over its own connection to each partition's leader into reused buffers, and returns arrays
+that are views of these buffers. What it cannot read it refuses with `Unreadable`; the caller then continues from the
+same offset with the ordinary consumer. Knows the format of fetch responses and record batches, not what the rows mean.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _CONTINUES = 0x80
 
 
 class Unreadable(RuntimeError):
-    """This reader cannot go on; the ordinary consumer may be able to, or will say why not."""
+    """This reader cannot decode what the broker sent; the ordinary consumer may be able to, or reports the error."""
 
 
 @dataclass
 class Block:
-    """Consecutive changelog records of one partition, up to before `next_offset`; deletions are left out.
+    """Consecutive changelog records of one partition, up to but not including `next_offset`, without deletions.
 
-    `columns` may lie in a buffer that is used again: they are good until `release`.
+    `columns` may be views of a reused buffer: they are valid until `release` is called.
     """
 
     columns: Sequence[Columns]
@@ -73,12 +73,12 @@ class Block:
 
     @classmethod
     def of(cls, records: Sequence[Any]) -> Block:
-        """Of records as a consumer gives them, at least one."""
+        """From the records of a consumer, at least one."""
         return cls(_by_size((record.key, record.value) for record in records), records[-1].offset + 1)
 
 
 def cut(message_set: memoryview) -> tuple[list[Columns], int | None]:
-    """Columns of the whole record batches in a fetch's message set, and the offset after them, None without any.
+    """Columns of the complete record batches in a fetch's message set, and the offset after them (None without any).
 
     Raises `Unreadable` where a checksum is wrong or the format is older than Kafka 0.11.
     """
@@ -89,17 +89,17 @@ def cut(message_set: memoryview) -> tuple[list[Columns], int | None]:
         base, length, _, magic, crc, attributes, last, *_, count = _BATCH.unpack_from(message_set, start)
         end = start + _LENGTH_COUNTS_FROM + length
         if end > len(message_set):
-            break  # the broker cuts what it sends at the size it was asked for
+            break  # the broker cuts the response off at the requested size
         if magic != _MAGIC:
             raise Unreadable(f"the record batch at offset {base} has format {magic}, not {_MAGIC}")
         batch = message_set[start:end]
-        if google_crc32c.value(bytes(batch[_CRC_COUNTS_FROM:])) != crc:  # it takes nothing but bytes
+        if google_crc32c.value(bytes(batch[_CRC_COUNTS_FROM:])) != crc:  # accepts only bytes
             raise Unreadable(f"the record batch at offset {base} is damaged: its checksum is wrong")
         if not attributes & _CONTROL:
             try:
                 runs = None if attributes & _COMPRESSED else _runs(batch, count)
                 columns += _one_by_one(batch) if runs is None else runs
-            except Exception as error:  # a codec that is not installed, or bytes that are none of Kafka's
+            except Exception as error:  # a codec that is not installed, or malformed bytes
                 raise Unreadable(f"the record batch at offset {base} cannot be decoded: {error!r}") from error
         next_offset = base + last + 1
         start = end
@@ -107,7 +107,7 @@ def cut(message_set: memoryview) -> tuple[list[Columns], int | None]:
 
 
 class _Shape(NamedTuple):
-    """Where things are in a record and in those like it: the bytes that tell, and what of them must be equal."""
+    """Layout of a record. Records with equal bytes at `telling` (under `mask`) have key and value at the same place."""
 
     size: int
     key: slice
@@ -117,7 +117,7 @@ class _Shape(NamedTuple):
 
 
 def _shape(batch: memoryview, start: int) -> _Shape | None:
-    """Shape of the record at `start`; None without key or value."""
+    """Layout of the record at `start`; None if it has no key or no value."""
     telling: list[int] = []
     mask: list[int] = []
 
@@ -129,8 +129,8 @@ def _shape(batch: memoryview, start: int) -> _Shape | None:
 
     length, position = number(start, 0xFF)
     size = position + length - start
-    position += 1  # attributes: Kafka has none
-    _, position = number(position, _CONTINUES)  # time
+    position += 1  # attributes, unused by Kafka
+    _, position = number(position, _CONTINUES)  # timestamp
     _, position = number(position, _CONTINUES)  # offset
     key_size, position = number(position, 0xFF)
     key = slice(position - start, position - start + key_size)
@@ -142,7 +142,7 @@ def _shape(batch: memoryview, start: int) -> _Shape | None:
 
 
 def _runs(batch: memoryview, count: int) -> list[Columns] | None:
-    """Columns over runs of records of equal shape; None where they are too short to be worth it."""
+    """Columns over runs of records of equal layout; None where a run is shorter than `SHORTEST_RUN`."""
     found: list[Columns] = []
     start = _BATCH.size
     while count:
@@ -168,7 +168,7 @@ def _runs(batch: memoryview, count: int) -> list[Columns] | None:
 
 
 def _one_by_one(batch: memoryview) -> list[Columns]:
-    """Columns of a batch that may be compressed or irregular."""
+    """Columns of a batch that is compressed or whose records differ in layout, decoded record by record."""
     return _by_size((record.key, record.value) for record in DefaultRecordBatch(batch))
 
 
@@ -189,9 +189,9 @@ class _Fetched(NamedTuple):
 
 @dataclass
 class ChangelogReader:
-    """Reads partitions in turn, one response ahead of the one who asks. For one event loop.
+    """Reads partitions in turn, and fetches one response ahead of the caller. Use it from one event loop.
 
-    `leader_of` gives the address of a partition's leader, and raises `Unreadable` where none is known.
+    `leader_of` returns the address of a partition's leader, or raises `Unreadable` where none is known.
     """
 
     leader_of: Callable[[TP], BrokerAddress]
@@ -208,23 +208,23 @@ class ChangelogReader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="changelog")
 
     async def read(self, positions: Mapping[TP, int]) -> dict[TP, Block]:
-        """The next block of one of the partitions that are at `positions`; empty when none has more now.
+        """The next block of one of the partitions at `positions`; empty when no partition has more records now.
 
-        Raises `Unreadable` and `OSError`; the reader is of no more use then.
+        Raises `Unreadable` or `OSError`; the reader cannot be used after that.
         """
         fetched = await asyncio.wrap_future(self._ahead or self._begin(positions))
         self._ahead = None
-        if fetched.block is None or positions.get(fetched.tp) != fetched.offset:  # somebody has sought elsewhere
+        if fetched.block is None or positions.get(fetched.tp) != fetched.offset:  # the consumer was moved meanwhile
             return {}
         self._ahead = self._begin({**positions, fetched.tp: fetched.block.next_offset})
         return {fetched.tp: fetched.block}
 
     def close(self) -> None:
-        """End connections and thread; whoever waits in `read` sees an `OSError`."""
+        """Close the connections and end the thread; a pending `read` raises `OSError`."""
         self._closed = True
         for opened in list(self._sockets.values()):
-            with contextlib.suppress(OSError):  # the other side was faster
-                opened.shutdown(socket.SHUT_RDWR)  # wakes the thread, as closing would not
+            with contextlib.suppress(OSError):  # the broker closed it first
+                opened.shutdown(socket.SHUT_RDWR)  # wakes the thread; close() would not
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
 
@@ -266,7 +266,7 @@ class ChangelogReader:
         self._sockets.clear()
 
     def _buffer(self, size: int) -> bytearray:
-        """Memory is dearer when it is new: a page that was not touched before costs more than reading its content."""
+        """A buffer of at least `size` bytes. Reused: to touch new memory takes longer than to read rows into it."""
         buffer = self._spare.pop() if self._spare else bytearray()
         return buffer if len(buffer) >= size else bytearray(max(size, FETCH_BYTES + FETCH_BYTES // 4))
 
@@ -276,7 +276,7 @@ class ChangelogReader:
 
 
 def _fetch_request(client_id: str, tp: TP, offset: int, wait_ms: int) -> bytes:
-    """A fetch of one partition, of the oldest version that brokers from 0.11 to 4.x all take."""
+    """A fetch request for one partition, in the oldest version that all brokers from 0.11 to 4.x accept."""
     client, topic = client_id.encode(), tp.topic.encode()
     message = b"".join(
         (
@@ -292,7 +292,7 @@ def _fetch_request(client_id: str, tp: TP, offset: int, wait_ms: int) -> bytes:
 
 
 def _message_set(response: memoryview, tp: TP) -> tuple[memoryview, int]:
-    """The record batches in the answer to `_fetch_request`, and where the partition ends."""
+    """The record batches in the response to `_fetch_request`, and the end offset of the partition."""
     start = struct.calcsize(">iiih") + len(tp.topic.encode())  # correlation id, throttle time, one topic, its name
     _, partition, error, end, _, aborted = _PARTITION_HEAD.unpack_from(response, start)
     if error or partition != tp.partition:
@@ -304,7 +304,7 @@ def _message_set(response: memoryview, tp: TP) -> tuple[memoryview, int]:
 
 
 def _receive(opened: socket.socket, into: memoryview) -> memoryview:
-    """Fill `into`."""
+    """Fill `into` from the socket. Raises `ConnectionResetError` when the broker closes it first."""
     received = 0
     while received < len(into):
         count = opened.recv_into(into[received:])

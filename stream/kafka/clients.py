@@ -1,7 +1,7 @@
 """Opens Kafka clients of every kind but Faust's: kafka-python's, aiokafka's, and plain sockets.
 
-What they need to know of the cluster comes from a `KafkaConnection`. A client that finds no broker leaves nothing
-behind. Knows nothing of topics or events.
+What they need to know of the cluster comes from a `KafkaConnection`. A client that reaches no broker is closed again.
+Knows nothing of topics or events.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ def open_admin(connection: KafkaConnection, **options: Any) -> Any:
 
 
 def _opened(kind: Callable[..., Any], connection: KafkaConnection, options: dict[str, Any]) -> Any:
-    """The constructor asks the broker for its version. Where none answers it raises, and the thread that it has started
-    would go on trying for as long as the process lives, with nobody left to stop it.
+    """A client of the class `kind`.
+
+    The constructor asks the broker for its version, in a thread. If no broker answers, it raises and leaves that thread
+    trying to connect for the life of the process; here the thread is ended.
     """
     networks: list[Any] = []
 
@@ -76,7 +78,7 @@ def aiokafka_client(connection: KafkaConnection) -> AIOKafkaClient:
 async def started(client: Any) -> AsyncIterator[None]:
     """An aiokafka producer or consumer from its start to its stop.
 
-    One that could not start is stopped as well: it would complain of being unclosed whenever the collector finds it.
+    A client that could not start is stopped as well, or it would warn of being unclosed when it is garbage-collected.
     """
     try:
         await client.start()

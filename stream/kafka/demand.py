@@ -1,4 +1,4 @@
-"""Who waits for records, so that nothing is fetched before it is wanted. Talks to nobody."""
+"""Delays a fetch until a consumer waits for records. Holds no connection and reads nothing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ PATIENCE_S = 0.02
 
 
 class Demand:
-    """Whether somebody waits for records; whoever brings them waits for that, but no longer than `patience_s`.
+    """Whether a consumer of records is waiting. Producers of records wait for one, but no longer than `patience_s`.
 
-    What is brought while the worker computes lies in a queue, where nothing can join it: under a light load, events
-    would wait for several small batches, each of which costs almost as much as a large one. So a poll waits for the
-    worker, and a fetch for a poll. Under a heavy load patience ends first, and the next records are fetched while the
-    last are being computed.
+    Records that arrive while the worker computes would be queued as a small batch of their own, and a small batch costs
+    almost as much as a large one. So a poll waits until the worker is ready, and a fetch until a poll is. Under heavy
+    load `patience_s` passes first, and the next records are fetched while the last ones are being scored.
 
-    For one event loop.
+    Use it from one event loop.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
@@ -26,15 +25,15 @@ class Demand:
         self._is_there.set()
 
     def begin(self) -> None:
-        """Somebody waits for records from here on."""
+        """From now on a consumer waits for records."""
         self._is_there.set()
 
     def end(self) -> None:
-        """Who waited has records."""
+        """The consumer that waited has records now."""
         self._is_there.clear()
 
     async def wait(self) -> None:
-        """Until somebody waits for records, or for `patience_s`."""
+        """Return when a consumer waits for records, or after `patience_s`."""
         await asyncio.sleep(0)
         if not self._is_there.is_set():
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Opens Faust apps: on the batched transport, with everything off that Foreshock does not use."""
+"""Opens Faust apps: on the batched transport, with every feature off that Foreshock does not use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 
 
 class App(faust.App):
-    """A Faust app that knows its `connection`, for what does not go through Faust's own clients."""
+    """A Faust app that keeps its `connection` for the changelog reader, which opens sockets of its own."""
 
     def __init__(self, application_id: str, connection: KafkaConnection, **options: Any) -> None:
         self.connection = connection

@@ -1,4 +1,4 @@
-"""A poll: all records that one read of the broker brought, as one message through Faust."""
+"""A poll: all records of one read from the broker, passed through Faust as one message."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stream.kafka.record import Record
 
 @dataclass(frozen=True)
 class Poll:
-    """What one poll brought, by topic and partition.
+    """The records of one poll by topic and partition.
 
-    `lagging` are the assigned partitions of which the broker is known, or not yet known not, to hold more. `epoch` is
-    how often partitions had been given up when the poll began (`Consumer.epoch`).
+    `lagging` are the assigned partitions that have more records on the broker, or for which this is not known yet.
+    `epoch` is the number of times that partitions had been revoked when the poll began (`Consumer.epoch`).
     """
 
     records: Mapping[TP, Sequence[Record]] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class Poll:
 
 
 class PollSchema(Schema[Any, Any]):
-    """Hands a message's key and value on as they are: the value is a `Poll`, or a `Block` of a changelog."""
+    """Passes a message's key and value on unchanged: the value is a `Poll`, or a `Block` of a changelog."""
 
     def loads_key(self, app: Any, message: Message, **_: Any) -> Any:  # noqa: ARG002
         return message.key

@@ -1,4 +1,4 @@
-"""Topics on a broker: create those that are missing, and say what is wrong with those that are there.
+"""Topics on a broker: creates missing ones and reports what is wrong with existing ones.
 
 Works on any broker; changes no topic that exists. Names come from `stream.topics`.
 """
@@ -19,11 +19,11 @@ from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
-"""A dead letter carries its original in base64, four bytes for three, and inputs of megabytes are refused too."""
+"""A dead letter carries its original record in base64 (four bytes for three), and the original may have megabytes."""
 
 DEAD_LETTER_RETENTION_MS = 90 * 86_400_000
 CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
-"""Only full segments are compacted: smaller ones keep recovery short."""
+"""Kafka compacts closed segments only, so small segments keep the changelog, and with it recovery, short."""
 
 UNLIMITED = "-1"
 BROKER_TIMEOUT_MS = 10_000
@@ -37,7 +37,7 @@ class ProvisioningError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found and, unless all is well, what to do about it."""
+    """The result of one check: what was found and, if something is wrong, what to do about it."""
 
     level: FindingLevel
     subject: str
@@ -68,7 +68,7 @@ class TopicState:
 def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
     """Every topic that a deployment needs: inputs, outputs and the changelog, all with the same partition count.
 
-    Events keep for ever, or there is nothing to replay; the log cleaner keeps one profile and one state row per user.
+    Events are kept without limit, because replays read them. Profiles and state rows are compacted to one per user.
     """
     topics = settings.topics
     keep = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED}
@@ -92,7 +92,7 @@ def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
 
 
 def replay_specifications(settings: Settings, replay: str) -> tuple[TopicSpecification, ...]:
-    """The two output topics of a replay, as the live ones are."""
+    """The two output topics of a replay, with the settings of the live ones."""
     topics = settings.topics
     keep = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED}
     return tuple(
@@ -124,7 +124,7 @@ def create_topics(
             try:
                 admin.create_topics({topic.name: options})
             except TopicAlreadyExistsError:
-                # By another process, since the list was made.
+                # Another process created it after the topics were listed.
                 continue
             except KafkaError as error:
                 raise ProvisioningError(_refusal(topic, error)) from error
@@ -134,7 +134,7 @@ def create_topics(
 
 
 def check_topics(connection: KafkaConnection, settings: Settings) -> list[Finding]:
-    """What is there and what is wrong with it, in the order of `specifications`. Raises `ProvisioningError`."""
+    """Findings on every topic that a deployment needs, in the order of `specifications`. Raises `ProvisioningError`."""
     wanted = specifications(settings)
     with _admin(connection) as admin:
         states = _states(admin, [topic.name for topic in wanted])
@@ -142,9 +142,9 @@ def check_topics(connection: KafkaConnection, settings: Settings) -> list[Findin
 
 
 def topic_id(connection: KafkaConnection, topic: str) -> str:
-    """What the broker calls this making of a topic: another one once it was deleted and created again.
+    """The broker's id of a topic. A topic that is deleted and created again gets another id.
 
-    Raises `ProvisioningError`, also where the topic does not exist.
+    Raises `ProvisioningError`, also if the topic does not exist.
     """
     with _admin(connection) as admin:
         for described in admin.describe_topics():
@@ -156,7 +156,7 @@ def topic_id(connection: KafkaConnection, topic: str) -> str:
 def judge_topics(
     settings: Settings, wanted: Sequence[TopicSpecification], states: Mapping[str, TopicState]
 ) -> list[Finding]:
-    """The findings of `check_topics` from what the broker said; does no I/O."""
+    """The findings of `check_topics` on topics as the broker described them. Does no I/O."""
     findings = _partition_findings(settings, wanted, states)
     for topic in wanted:
         state = states.get(topic.name)
@@ -175,11 +175,11 @@ def judge_topics(
 def _partition_findings(
     settings: Settings, wanted: Sequence[TopicSpecification], states: Mapping[str, TopicState]
 ) -> list[Finding]:
-    """All topics must have one partition count: a user's events, state and outputs share the partition's number."""
+    """All topics need the same number of partitions: a user's events, state and outputs share a partition number."""
     counts = {topic.name: states[topic.name].partitions for topic in wanted if topic.name in states}
     if not counts:
         return []
-    # The inputs decide where users live, so it is they that the others must follow.
+    # The input topics determine the partition of a user, so the other topics must have as many partitions.
     inputs = [counts[name] for name in settings.topics.inputs if name in counts] or list(counts.values())
     (expected, _), *_ = Counter(inputs).most_common(1)
     differing = {name: count for name, count in counts.items() if count != expected}
@@ -246,7 +246,7 @@ def _config_findings(topic: TopicSpecification, state: TopicState) -> Iterator[F
 
 
 def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
-    # All topics are asked for: a request that names a missing one may create it on brokers that allow that.
+    # Asks for all topics: a request that names a missing topic may create it, on brokers that are configured so.
     described = {topic["name"]: topic for topic in admin.describe_topics() if topic["name"] in set(names)}
     present = [name for name in names if name in described]
     configs: dict[str, dict[str, str]] = {}
@@ -258,7 +258,7 @@ def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
                 name: {key: entry["value"] for key, entry in entries.items()} for name, entries in answer.items()
             }
         except KafkaError:
-            # Reading settings may be forbidden where reading topics is not: judge what can be seen.
+            # The client may be allowed to describe topics and not their settings: check what can be read.
             configs = {}
     return {
         name: TopicState(

@@ -1,7 +1,7 @@
-"""Publishes events to the input topics in bulk: what the demo, `simulate` and the benchmarks use as the lenders.
+"""Publishes events to the input topics in bulk: for the demo, `simulate` and the benchmarks.
 
-Any producer will do for real lenders, as long as it uses the same partitioner for all four topics; this one uses Java's
-(murmur2), with whole record batches, so that it does not bound what it feeds.
+In production, lenders may use any producer that has the same partitioner for all four topics. This one uses that of the
+Java client (murmur2), and sends whole record batches, so that it is faster than the workers that it feeds.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ CHUNK_EVENTS = 4_000
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Partition of a key as Java's default partitioner has it."""
+    """Partition of a key by the Java client's default partitioner."""
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 class Publisher:
-    """Sends events in order, a chunk at a time."""
+    """Publishes events in order, in chunks of `CHUNK_EVENTS`."""
 
     def __init__(self, producer: AIOKafkaProducer, topics: Topics, partitions: int) -> None:
         self._producer = producer
@@ -75,7 +75,7 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(connection: KafkaConnection, topics: Topics) -> AsyncIterator[Publisher]:
-    """A publisher for topics that exist; raises what aiokafka raises when the broker is out of reach."""
+    """A publisher for topics that exist; raises `KafkaError` of aiokafka when no broker can be reached."""
     producer = aiokafka_producer(connection, enable_idempotence=True, max_batch_size=BATCH_BYTES)
     async with started(producer):
         partitions = await producer.partitions_for(topics.inputs[0])

@@ -1,7 +1,7 @@
-"""Patience with brokers that cannot be reached: pauses between attempts, and how long it has been.
+"""Pauses between attempts to reach brokers, and measures how long none has answered.
 
-aiokafka asks for metadata again as soon as it failed, as fast as a connection is refused. Changes one client of
-aiokafka, and knows nothing of who uses it.
+By itself, aiokafka repeats a failed metadata update at once, as fast as connections are refused. This replaces one
+method of one aiokafka client and knows nothing of the client's user.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
-"""Pauses double from the first to the longest, each shortened at random by up to half, so that not all come at once."""
+"""Pauses double from the first to the longest. Each is shortened at random by up to half, so that many clients do not
+retry at the same time."""
 
 
 class BrokersUnreachable(RuntimeError):
-    """No broker has answered for longer than was set; the message says how long and what to do."""
+    """No broker has answered for longer than `broker_timeout_s`; the message says how long and what to do."""
 
 
 class Reconnection:
-    """Paces the metadata updates of `client`, and repeats a failed one until a broker answers."""
+    """Adds pauses to the metadata updates of `client`, and repeats a failed one until a broker answers."""
 
     def __init__(
         self,
@@ -54,6 +55,6 @@ class Reconnection:
         pause_s = min(FIRST_PAUSE_S * 2**self._failures, LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
         self._failures = min(self._failures + 1, 32)
         await self._sleep(pause_s)
-        # Others may have reached a broker meanwhile and ask for no update: who has none would never know.
+        # Nothing else may ask for an update after this one failed, and the client would stay without metadata.
         asyncio.get_running_loop().call_soon(self._client.force_metadata_update)
         return False

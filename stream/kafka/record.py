@@ -1,4 +1,4 @@
-"""A record as the worker holds it, whichever client library read it. Knows nothing of what its bytes mean."""
+"""A Kafka record, independent of the client library that read it. Knows nothing of what its bytes mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Record(Protocol):
-    """A record as the client libraries hand it out; aiokafka's and kafka-python's both fit."""
+    """What this project reads of a record; the records of aiokafka and kafka-python both have it."""
 
     @property
     def topic(self) -> str: ...
@@ -32,7 +32,7 @@ class Record(Protocol):
 
 
 class RawRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record with what is read of it and no more. A struct: the worker's consumer makes one for every event."""
+    """A record with these fields only. A msgspec struct, because the worker's consumer creates one for every event."""
 
     topic: str
     partition: int

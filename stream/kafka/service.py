@@ -13,19 +13,19 @@ import faust
 from faust.worker import Worker
 
 QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
-"""Libraries, and `stream`, under which Faust's services log their comings and goings. Ours is `foreshock`."""
+"""Loggers of libraries; under `stream`, Faust logs the start and stop of its services. Our logger is `foreshock`."""
 
 COLLECT_SELDOM = (50_000, 20, 100)
-"""Thresholds of the garbage collector: with Python's own it runs many times per batch and finds nothing."""
+"""Thresholds of the garbage collector. With Python's own it runs many times per batch and finds nothing to free."""
 
 REPEATED_EVERY_S = 10.0
-"""A complaint that a library repeats, as while brokers are away, is logged once in so many seconds."""
+"""A message that a library repeats, for example while no broker can be reached, is logged once in this time."""
 
 logger = logging.getLogger("foreshock")
 
 
 class Repeated(logging.Filter):
-    """Leaves out what a library logs again and again, and says how often with the next line of the kind."""
+    """Suppresses repetitions of a library's message; the next one that is logged says how many were left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Repeated(logging.Filter):
 
 
 def set_up_logging(level: str) -> None:
-    """Log to standard error; the libraries' own chatter only from warnings upwards, unless debugging."""
+    """Log to standard error; messages of libraries only from warnings upwards, unless `level` is `debug`."""
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
@@ -59,11 +59,11 @@ def set_up_logging(level: str) -> None:
 def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str) -> int:
     """Run `app` until SIGINT or SIGTERM, or until it fails. Returns the exit code: 0, or 1 after a failure.
 
-    `failure` tells what made the app give up, if anything did.
+    `failure` returns the error that ended the app, if there was one.
     """
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
-    # Batches make objects by the thousand that no cycle ever holds; what is there now stays.
+    # Each batch creates thousands of objects, none of them in a reference cycle; the objects of the start-up stay.
     gc.freeze()
     gc.set_threshold(*COLLECT_SELDOM)
     worker: Any = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)

@@ -13,15 +13,15 @@ from stream.kafka.connection import KafkaConnection
 POLL_MS = 1_000
 POLL_RECORDS = 10_000
 STALLED_POLLS = 30
-"""Empty polls in a row, before the end of a topic, after which the broker is taken to be gone."""
+"""After so many empty polls in a row, before the end of a topic, the broker counts as unreachable."""
 
 
 class TopicUnreadable(RuntimeError):
-    """A topic does not exist or its broker stays silent; the message says which, and what to do."""
+    """A topic does not exist or its broker does not answer; the message says which, and what to do."""
 
 
 class TopicReader:
-    """Reads topics from their first to their last record, as it was when the reading of a partition began."""
+    """Reads topics from their first record to the last one that existed when reading of the partition began."""
 
     def __init__(self, connection: KafkaConnection, group_id: str | None = None) -> None:
         self._cluster = str(connection)
@@ -51,7 +51,10 @@ class TopicReader:
         return len(found)
 
     def records(self, topics: Sequence[str], partition: int) -> Iterator[tuple[Mapping[str, list[Any]], set[str]]]:
-        """Records by topic as they come, each time with the topics of which more is to come."""
+        """Yields records of one partition number by topic as they arrive, with the topics that are not at their end.
+
+        Raises `TopicUnreadable` when the broker stops answering.
+        """
         tps = {topic: TopicPartition(topic, partition) for topic in topics}
         self._consumer.assign(list(tps.values()))
         self._consumer.seek_to_beginning(*tps.values())
@@ -74,16 +77,16 @@ class TopicReader:
             yield found, behind
 
     def each(self, topic: str, partition: int) -> Iterator[Any]:
-        """Records of one partition, in order."""
+        """Records of one partition, in order. Raises as `records`."""
         for found, _ in self.records([topic], partition):
             yield from found.get(topic, [])
 
     def values(self, topic: str, partition: int) -> Iterator[bytes]:
-        """Values of one partition, in order."""
+        """Values of one partition, in order. Raises as `records`."""
         return (record.value for record in self.each(topic, partition))
 
     def size(self, topics: Sequence[str]) -> int:
-        """Records that the topics hold."""
+        """Number of offsets between the beginning and the end of the topics, summed over all partitions."""
         tps = [TopicPartition(topic, p) for topic in topics for p in range(self.partitions(topic))]
         ends, begins = self._consumer.end_offsets(tps), self._consumer.beginning_offsets(tps)
         return int(sum(ends[tp] - begins[tp] for tp in tps))

@@ -1,8 +1,8 @@
-"""Faust's transport driver for batches: a poll of the broker travels through Faust as one message.
+"""A Faust transport driver for batches: all records of a poll pass through Faust as one message.
 
-Faust's machinery costs per message, so a message here carries all records of a poll, and offsets are moved by the
-code that has made an event's effects durable, through `Consumer.advance`, not by Faust's count of finished messages.
-Selected by the broker URL `foreshock://host:port`. Knows nothing of what the records mean.
+Faust does much work per message; here it does so once per poll instead of once per record. Offsets do not follow
+Faust's count of finished messages: the code that has made an event's effects durable moves them, by `Consumer.advance`.
+ Selected by the broker URL `foreshock://host:port`. Knows nothing of what the records mean.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from stream.kafka.record_batches import send_records
 logger = logging.getLogger("foreshock.transport")
 
 IDLE_POLL_S = 0.1
-"""A poll that finds nothing returns after this long, as an empty poll: the clock of everything that waits."""
+"""A poll without records returns after this time, as an empty poll; it is the clock tick of the worker's timeouts."""
 
 FETCH_MAX_WAIT_MS = 20
-"""How long the broker holds a fetch open when there is nothing; the first event ends it. Faust's own wait of 1,500 ms
-would hide as long how far a topic goes."""
+"""How long the broker holds a fetch open while there is no record. With Faust's own 1,500 ms, the end of a topic would
+stay unknown for as long."""
 
 REACHABLE_EVERY_S = 0.5
 """How often a consumer looks whether brokers can be reached."""
@@ -48,16 +48,16 @@ def _record_of(_: PartitionRecords, tp: TopicPartition, record: Any) -> RawRecor
     return RawRecord(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
 
 
-# Of every record aiokafka makes an object of eleven fields, which takes three times as long as parsing the record and
-# is done under the lock that the computing thread needs. In this process nobody reads more than these six.
+# For every record aiokafka creates an object of eleven fields. That takes three times as long as parsing the record and
+# holds the interpreter lock, which the scoring thread needs. This process reads only these six fields.
 PartitionRecords._consumer_record = _record_of
 
 
 def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
-    """Let each request of an aiokafka fetcher wait for a poll that wants its answer.
+    """Delay each fetch request of an aiokafka fetcher until a poll waits for its response.
 
-    aiokafka sends the next one as soon as a poll has taken what the last one brought. Answered at the first event, it
-    would bring that one, and all others of the time that the worker computes would wait for the request after it.
+    aiokafka sends the next request as soon as a poll has taken the last response. The broker answers at the first
+    event, so the response would hold one event, and those that arrive during scoring would wait for the next request.
     """
     fetch = fetcher._proc_fetch_request
 
@@ -65,16 +65,16 @@ def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
         try:
             await polls.wait()
         except asyncio.CancelledError:
-            return False  # as the fetcher's own does: who cancels it waits for it, and wants no exception
+            return False  # as the original does: its canceller awaits it and expects no exception
         return await fetch(*request)
 
     fetcher._proc_fetch_request = fetch_when_polled
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with fetches that suit the worker, a view of each lag, and recovery of its own.
+    """Faust's consumer thread, with fetches on demand, the lag of each partition, and fast reading of changelogs.
 
-    While nothing but changelogs is polled, `ChangelogReader` reads them from where the consumer stands and moves it.
+    While only changelogs are polled, `ChangelogReader` reads them from the consumer's position and advances it.
     """
 
     _changelogs: ChangelogReader | None = None
@@ -98,7 +98,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     @property
     def unreachable_s(self) -> float:
-        """How long no broker has been reached, 0 while one is."""
+        """Seconds since a broker last answered, 0 while one does."""
         return 0.0 if self._reconnection is None else self._reconnection.unreachable_s
 
     def lag(self, tp: TP) -> int | None:
@@ -119,7 +119,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Mapping[Any, Any]:
-        wanted = {driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()}  # None in a client
+        wanted = {driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()}  # None in an app that only produces
         if self._reads_changelogs and wanted and all(map(self.consumer._is_changelog_tp, wanted)):
             try:
                 return await self._read_changelogs(consumer, wanted)
@@ -151,18 +151,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not self.consumer.flow_active or not states:
             await asyncio.sleep(IDLE_POLL_S)
             return {}
-        consumer.pause(*states)  # or it would read them, too
+        consumer.pause(*states)  # or the consumer would fetch them as well
         self._changelogs = self._changelogs or ChangelogReader(leader_of, cast(App, self.app).connection)
         found = await self._changelogs.read({tp: state.position for tp, state in states.items()})
         if self._states(consumer, found) != {tp: states[tp] for tp in found}:
-            return {}  # a rebalance came between
+            return {}  # partitions were reassigned meanwhile
         for tp, block in found.items():
             states[tp].consumed_to(block.next_offset)
         return found
 
     @staticmethod
     def _states(consumer: aiokafka.AIOKafkaConsumer, tps: Iterable[Any]) -> dict[Any, Any]:
-        """What the consumer knows of those partitions that it is to read and has a position in."""
+        """aiokafka's state of those of the partitions that are assigned and have a position."""
         subscription = consumer._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         if assignment is None:
@@ -181,7 +181,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Delivers one message per poll; commits the offsets that `advance` has been told."""
+    """Delivers one message per poll; commits the offsets given to `advance`."""
 
     _thread: ConsumerThread
 
@@ -193,11 +193,11 @@ class Consumer(driver.Consumer):
         self.held: frozenset[TP] = frozenset()
         """Partitions to leave out of the next polls."""
         self.drain: Callable[[int], Awaitable[None]] | None = None
-        """Awaited before partitions are given up and before stopping: makes everything under way durable. Called with
-        the new `epoch`: a poll of an earlier one must not be taken any more, for its records will be read again, by
-        whoever has the partitions then, from what was durable."""
+        """Awaited before partitions are revoked and before stopping: makes everything under way durable. Called with
+        the new `epoch`: a poll of an earlier epoch must not be processed any more, because its records will be read
+        again, by the next owner of the partitions, from the committed offsets."""
         self.epoch = 0
-        """How often partitions were given up so far. Not the group's generation, which begins anew with a new group."""
+        """How often partitions have been revoked so far. (The group's generation starts again with a new group.)"""
         self._polled_epoch = 0
         self.longest_unreachable_s = math.inf
         self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
@@ -220,27 +220,27 @@ class Consumer(driver.Consumer):
                 return
 
     def advance(self, offsets: Mapping[TP, int]) -> None:
-        """Everything before `offsets` (the next ones to read) is durable and may be committed."""
+        """Mark everything before `offsets` (the next ones to read) as durable, so that it may be committed."""
         for tp, offset in offsets.items():
             if offset > self._advanced.get(tp, -1):
                 self._advanced[tp] = offset
 
     def taken(self) -> None:
-        """The worker has taken the last poll and waits for the next."""
+        """Called when the worker has processed the last poll and waits for the next."""
         self._demand.begin()
 
     def lag(self) -> dict[TP, int]:
-        """Lag of the assigned input partitions of which it is known, in records."""
+        """Lag in records of those assigned input partitions whose lag is known."""
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
         return {tp: lag for tp in assigned if (lag := self._thread.lag(tp)) is not None}
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
-        # Here and not before the poll: a poll may wait out a whole rebalance before it fetches.
+        # Read here and not before the poll: a poll may wait for a whole rebalance before it fetches.
         self._polled_generation, self._polled_epoch = self.app.consumer_generation_id, self.epoch
         wanted = None if active_partitions is None else active_partitions - self.held
         if wanted is not None and self.app.rebalancing:
-            # Faust lets inputs be polled, then seeks to what was committed (nowhere, where nothing was), and at last
-            # empties the queues of its streams: what was polled by then would never be scored.
+            # During a rebalance Faust polls inputs, then seeks to the committed offsets (if there are any), and then
+            # empties the queues of its streams: records polled until then would never be scored.
             wanted = {tp for tp in wanted if self._is_changelog_tp(tp)}
         if wanted is not None and not wanted:
             await self.sleep(timeout)
@@ -248,7 +248,7 @@ class Consumer(driver.Consumer):
         return await super()._getmany(wanted, timeout)
 
     def ack(self, message: Message) -> bool:
-        """Faust has finished with a message. Moves no offset: see `advance`."""
+        """Called by Faust when a message is finished. Moves no offset: see `advance`."""
         if message.acked:
             return False
         message.acked = True
@@ -276,10 +276,10 @@ class Consumer(driver.Consumer):
         await self.commit_and_end_transactions()
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing: `_drain_messages` waits for room itself, so no partition needs to be taken out of fetching."""
+        """Does nothing: `_drain_messages` waits for room, so no partition has to be paused."""
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """Nothing, see `on_buffer_full`."""
+        """Does nothing, see `on_buffer_full`."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Poll and deliver until stopped. Replaces a loop that makes four asyncio tasks per record."""
@@ -343,10 +343,10 @@ class Consumer(driver.Consumer):
 
 
 class Producer(driver.Producer):
-    """Adds sending many records of one partition as record batches, over two connections.
+    """Sends many records of one partition as record batches, over two connections.
 
-    A broker answers the requests of one connection in turn. State is several times as large as what is published of it,
-    and goes by a connection of its own, so that no score waits behind it.
+    A broker answers the requests of one connection in order. State rows are several times as large as scores, so they
+    use a connection of their own and no score waits behind them.
     """
 
     _bulk: aiokafka.AIOKafkaProducer | None = None
@@ -379,14 +379,14 @@ class Producer(driver.Producer):
     async def send_in_bulk(
         self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
     ) -> list[Awaitable[Any]]:
-        """As `send_records`, over the connection that may be busy for long."""
+        """As `send_records`, over the connection for state rows, where a request may wait for large ones."""
         if self._bulk is None:
             raise NotReady("the producer has not been started, or was stopped")
         return await send_records(self._bulk, topic, partition, records)
 
 
 class Transport(driver.Transport):
-    """`foreshock://` broker URLs."""
+    """The driver of `foreshock://` broker URLs."""
 
     Consumer: ClassVar[type[Any]] = Consumer
     Producer: ClassVar[type[Any]] = Producer

@@ -1,1 +1,1 @@
-"""Replay: scoring a range of the past again (`run`) and what then differs (`diff`)."""
+"""Replay: scores a range of the past again (`run`) and compares it with what was published live (`diff`)."""

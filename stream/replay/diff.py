@@ -1,4 +1,4 @@
-"""What a replay says differently from what was published live: scores that moved, alerts gained, lost, earlier, later.
+"""Compares a replay with what was published live: scores that changed, alerts gained, lost, earlier and later.
 
 Reads topics; writes nothing.
 """
@@ -34,7 +34,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class AlertShift:
-    """An alert that one side opened and the other did not, or at another time."""
+    """An alert that one side opened and the other did not, or opened at another time."""
 
     user_id: str
     live_opened_at: dt.datetime | None
@@ -43,7 +43,7 @@ class AlertShift:
 
 @dataclass
 class ReplayDiff:
-    """Live against replayed. `identical_scores` are equal byte for byte, `moved` have another headline score."""
+    """Result of a comparison. `identical_scores` counts equal bytes, `moved` counts changed headline scores."""
 
     compared_scores: int = 0
     identical_scores: int = 0

@@ -1,4 +1,4 @@
-"""The order in which the live workers took a partition's events, read from the scores that they published."""
+"""The order in which live workers scored a partition's events, taken from the scores that they published."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AFTER_LIVE = 1 << 60
 
 
 class _Source(msgspec.Struct, gc=False):
-    """Of a score, only which event it is of."""
+    """The fields of a score that identify its event."""
 
     source_topic: str
     source_offset: int
@@ -21,7 +21,7 @@ class _Source(msgspec.Struct, gc=False):
 
 @dataclass
 class LiveOrder:
-    """The order in which a partition's events were scored live. A repeat after a crash counts where it stands last."""
+    """The order in which a partition's events were scored live. Of an event scored twice, the last position counts."""
 
     rank: dict[tuple[int, int], int] = field(default_factory=dict)
     last_offset: dict[int, int] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class LiveOrder:
         return order
 
     def was_refused(self, item: Taken) -> bool:
-        """Whether the live workers passed the event without scoring it."""
+        """Whether the live workers read past the event without scoring it."""
         return item.offset <= self.last_offset.get(item.kind_no, -1) and (item.kind_no, item.offset) not in self.rank
 
     def place(self, item: Taken) -> int:
-        """The event's place: its live rank, or after all of those by event time."""
+        """Sort key of the event: its live rank, or its event time after all ranks if it was not scored live."""
         return self.rank.get((item.kind_no, item.offset), _AFTER_LIVE + item.occurred_ms)

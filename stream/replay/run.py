@@ -1,10 +1,10 @@
-"""Replay: score a range of the past again, under the same or another bundle, beside what was published live.
+"""Replay: scores a range of the past again, under the same or another bundle.
 
-Reads the input topics from their beginning, so that every state is what it was, and publishes only what falls into the
+Reads the input topics from their beginning, so that every state is the same as it was live, and publishes only the
 range, to `scores.replay.<name>` and `alerts.replay.<name>`. Live topics, states and offsets are untouched.
 
-Events are taken in the order in which the live workers took them: the live `scores` topic is the journal of that order.
-What was never scored live, because it was refused or came later, is skipped or taken in event-time order, in turn.
+Events are scored in the order of the live workers, which the live `scores` topic records. Events that the workers
+refused are skipped; events that they have not reached yet follow in event-time order.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str, *, ove
 
 
 class Replay:
-    """One run over one range."""
+    """One replay of one range."""
 
     def __init__(self, settings: Settings, kafka: KafkaConnection, bundle: Bundle, replayed: ReplayRange) -> None:
         self._settings = settings

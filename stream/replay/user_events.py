@@ -1,6 +1,6 @@
-"""One user's events as the workers took them: read from the input topics, in the order in which they were scored live.
+"""One user's events, read from the input topics, in the order in which the workers scored them.
 
-Reads the partition that the user is on and nothing else; publishes nothing and commits no offset.
+Publishes nothing and commits no offset.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class UnknownUser(LookupError):
 def read_events(
     kafka: KafkaConnection, topics: Topics, user_id: str, on_progress: OnProgress = lambda _records: None
 ) -> list[Event]:
-    """Every event of the user that the workers scored, and in event-time order those that they have yet to score.
+    """Every event of the user that the workers scored, then those that they have yet to score in event-time order.
 
-    The partition is the one that Java's partitioner gives; if the user is not there, the others are looked through, for
-    lenders may use another. Raises `UnknownUser` when the user is nowhere, `TopicUnreadable` when a topic is missing.
+    Reads the partition of the Java client's partitioner first. If the user is not there, it reads the others, because
+    lenders may use another partitioner. Raises `UnknownUser` when the user is nowhere, `TopicUnreadable` when a topic is
+    missing.
     """
     key = user_id.encode()
     with TopicReader(kafka) as reader:
@@ -70,7 +71,7 @@ def read_partition(
 def in_scored_order(held: list[list[Taken]], order: LiveOrder) -> list[Taken]:
     """One user's events of each kind, in the order of their offsets, merged as the workers applied them.
 
-    Left out is what the workers refused, and a repeat of one of the last `RECENT_IDS` event ids.
+    Leaves out what the workers refused, and repeats of one of the last `RECENT_IDS` event ids.
     """
     merge = PartitionMerge(order.place)
     for kind_no, items in enumerate(held):

@@ -1,1 +1,1 @@
-"""The worker process: the Faust application, the loop from polls to durable scores, and what is durable when."""
+"""The worker process: its Faust app, the loop from polls to durable scores, and the order of checkpoints."""

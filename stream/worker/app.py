@@ -45,7 +45,7 @@ def worker_slab(bundle: Bundle, archives: Archives | None = None, resident_users
 
 
 class WorkerApp:
-    """A worker: the Faust app and the engine behind its agent."""
+    """A worker: the Faust app, and the engine that its agent calls."""
 
     def __init__(
         self, settings: Settings, kafka: KafkaConnection, bundle: Bundle, archives: Archives | None = None
@@ -91,7 +91,7 @@ class WorkerApp:
         self.app.agent(inputs, name="score", concurrency=1)(self._score)
 
     async def _score(self, polls: Any) -> None:
-        """The agent: every poll through the engine."""
+        """The agent: passes every poll to the engine."""
         consumer = consumer_of(self.app)
         consumer.drain = self.engine.drain
         consumer.longest_unreachable_s, consumer.on_unreachable = self.settings.broker_timeout_s, self.failure

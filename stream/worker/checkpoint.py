@@ -10,7 +10,7 @@ What a crash leaves, by the last step that was completed:
     | --------- | ----------------------------------------------------------------------------------------------- |
     | none      | the events are read again and give the same outputs with the same ids                           |
     | 1         | the same; the outputs stand twice, with equal ids and bytes                                     |
-    | part of 2 | rows that are there skip what they hold (their own offsets); the others are computed again      |
+    | part of 2 | users whose row is there skip what it holds (by its offsets); the others are computed again     |
     | 2         | the events are read again and skipped                                                           |
     | 3         | nothing is read again                                                                           |
 
@@ -41,12 +41,12 @@ UNACKNOWLEDGED_BATCHES = 2
 """How many scored batches may wait for the broker before scoring waits too."""
 
 TURNS_TO_SEND = 6
-"""Turns of the event loop that the producer needs to get a request onto its way: it would lie there while the next
-batch is computed, since nothing is sent meanwhile."""
+"""Turns of the event loop that the producer needs to send a request. Without them it would wait until the next batch is
+computed, since nothing is sent meanwhile."""
 
 PIECES = 16
 LEAST_PIECE_ROWS, MOST_PIECE_ROWS = 64, 1_024
-"""Rows are made durable in about so many pieces of about so many rows: one clump a second would delay the scores."""
+"""Rows are made durable in about so many pieces of so many rows: all of an interval at once would delay the scores."""
 
 SPREAD_SHARE = 0.5
 """Share of the interval over which a checkpoint's pieces are spread; the rest is room for when they take longer."""
@@ -57,7 +57,7 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 class Durable(Protocol):
-    """What a checkpoint needs of the world around it."""
+    """What a checkpoint needs of Kafka."""
 
     async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
         """Queue records of one partition in order; each awaitable returned is done when a part is acknowledged."""
@@ -70,7 +70,7 @@ class Durable(Protocol):
 
 
 class Checkpoints:
-    """Takes what was scored and makes it durable in order."""
+    """Makes scored batches durable in the order above."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ async def _all_of(sent: Sequence[asyncio.Future[None]]) -> None:
 
 
 def _settle(published: asyncio.Future[None], acknowledged: asyncio.Future[Any]) -> None:
-    """Pass on how sending ended."""
+    """Complete `published` as sending ended: with a result, an exception or a cancellation."""
     error = asyncio.CancelledError() if acknowledged.cancelled() else acknowledged.exception()
     if error is not None:
         _fail(published, error)

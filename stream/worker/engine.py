@@ -1,7 +1,7 @@
-"""The worker's loop body: polls in, durable scores out. Ties intake, merge, scorer, checkpoints and watchdog together.
+"""The body of the worker's loop, from a poll to durable scores: intake, merge, scorer, checkpoints and watchdog.
 
-Runs inside a Faust agent (`stream.worker.app`), on the event loop. An exception ends the process (Faust would
-acknowledge and go on): what is not durable is read again by its successor.
+Runs inside a Faust agent (`stream.worker.app`), on the event loop. An exception must end the process, because Faust
+would acknowledge the message and go on; what is not durable is read again by the next process.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class MissedPublisher(Protocol):
 
 
 class TornPoll(RuntimeError):
-    """The state is ahead of what was published, because taking a poll was stopped in the middle."""
+    """The state is ahead of what was published, because processing of a poll was stopped in the middle."""
 
 
 class Engine:
-    """Scores what the polls bring, in event-time order, and checkpoints it."""
+    """Scores the records of polls in event-time order and checkpoints the results."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Engine:
         stages: Stages | None = None,
         has_failed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`has_failed` tells whether the process is about to end: no poll is taken then, nothing made durable."""
+        """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable."""
         self._settings = settings
         self._scorer = scorer
         self._slab = slab
@@ -88,9 +88,9 @@ class Engine:
         self._has_failed = has_failed
 
     async def take(self, poll: Poll) -> frozenset[TP]:
-        """Take a poll (an empty one is a clock tick). Returns the partitions that should not be polled further now.
+        """Process a poll (an empty one is a clock tick). Returns the partitions that should not be polled now.
 
-        A poll that began before the last `drain` is left alone: what it continues has been dropped.
+        A poll that began before the last `drain` is ignored: the records before it have been dropped.
         Raises `TornPoll` after a poll that was stopped in the middle, and whatever scoring and publishing raise.
         """
         async with self._turn:
@@ -129,10 +129,10 @@ class Engine:
         self._checkpoints.reached(self._reached())
 
     async def drain(self, epoch: int) -> None:
-        """Make durable what has been scored and drop what has not: it will be read again. Before partitions go.
+        """Make durable what has been scored and drop the rest, which will be read again. Called before partitions go.
 
-        Polls of an epoch before `epoch` are not taken from here on, also those that lie in a queue of Faust's or wait
-        for their turn: their records follow on what is dropped.
+        Polls of an epoch before `epoch` are ignored from now on, also those that are queued in Faust or wait for their
+        turn: their records follow those that are dropped.
         """
         self._epoch = epoch
         try:
@@ -149,7 +149,7 @@ class Engine:
         refused: list[DeadLetter] = []
         now_ms = self._now_ms()
         for tp, polled in records.items():
-            # A consumer that seeks back brings again what is held here or scored.
+            # After seeking back, the consumer reads again what is held here or has been scored.
             batch = _from_offset(polled, self._position.get(tp, 0))
             if not batch:
                 continue
@@ -167,7 +167,7 @@ class Engine:
         """Events whose turn it is, partition by partition.
 
         A partition waits for a topic that lags, but no longer than `merge_idle_ms` while nothing at all arrives, and
-        `BUSY_PATIENCE` times that while only other partitions are fed (their leader may live, this one's not).
+        `BUSY_PATIENCE` times that while only other partitions have records (their leader may be up, this one's down).
         """
         now_s = time.monotonic()
         patience_s = self._settings.merge_idle_ms / 1000 * (BUSY_PATIENCE if poll.records else 1)
@@ -207,7 +207,7 @@ class Engine:
         return {partition: watermark.clock_ms for partition, watermark in self._watermarks.items()}
 
     def _reached(self) -> dict[TP, int]:
-        """Next offsets to read if this worker stopped now: of what is still held, the first."""
+        """Next offsets to read if this worker stopped now: that of the first record held back, else the position."""
         reached = dict(self._position)
         for partition, merge in self._merges.items():
             for kind_no, topic in enumerate(self._topics):
@@ -217,7 +217,7 @@ class Engine:
         return reached
 
     def _ahead(self) -> frozenset[TP]:
-        """Topics that wait for another topic of their partition: that other one is to be polled first."""
+        """Partitions of topics that wait for another topic of the same partition number, which must be polled first."""
         return frozenset(
             TP(topic, partition)
             for partition, merge in self._merges.items()
@@ -226,7 +226,7 @@ class Engine:
         )
 
     async def _watch(self, *, caught_up: bool) -> None:
-        """Publish instalments that are missed by now. An event stands in for each only once it is read back."""
+        """Publish instalments that are missed by now. Each takes effect when its event is read back from the topic."""
         now_s = time.monotonic()
         if not self._settings.watchdog or now_s < self._watch_again_s:
             return
@@ -241,7 +241,7 @@ class Engine:
             if news:
                 self.counts["missed_published"] += len(news)
                 await self._publish_missed(partition, [_keyed(event) for event in news])
-        # The look at every user takes longer the more there are: it gets a fixed share of the time.
+        # Looking at every user takes longer the more there are, so it gets a fixed share of the time.
         took_s = time.monotonic() - now_s
         self._watch_again_s = now_s + max(WATCHDOG_INTERVAL_S, took_s / WATCHDOG_SHARE)
 
@@ -255,7 +255,7 @@ class Engine:
 
 
 def _from_offset(records: Sequence[Record], offset: int) -> Sequence[Record]:
-    """Those of records in order that stand at `offset` or behind it."""
+    """Those of ordered records that are at `offset` or after it."""
     if not records or records[0].offset >= offset:
         return records
     return [record for record in records if record.offset >= offset]

@@ -1,6 +1,6 @@
-"""A worker's figures for Prometheus: what it has done, where its time goes, how far behind it is.
+"""A worker's figures for Prometheus: events by outcome, time by stage, users, lag, watermarks.
 
-Read when they are asked for; nothing here is on the path of an event.
+They are read when Prometheus asks; scoring does not wait for anything here.
 """
 
 from __future__ import annotations

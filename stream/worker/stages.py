@@ -1,4 +1,4 @@
-"""Where a worker's time goes: seconds by stage, counted as the stages run. Reads a clock that it is given; no I/O."""
+"""Seconds that a worker spends by stage. Reads the clock that it is given; does no I/O."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stages:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count what runs inside, waiting included."""
+        """Count the time inside the context, including waiting."""
         started_s = self._clock_s()
         try:
             yield

@@ -1,8 +1,7 @@
-"""Faust's store and table over the slab: recovery writes rows in, checkpoints publish rows out.
+"""A Faust store and table on a `Slab`: recovery writes rows into it, checkpoints publish rows from it.
 
-The store is selected by the URL `slab://`. Rows live in the `Slab` that the app passes in the table's options, and
-beneath it in archives where there is a disk for them; this module moves their bytes and keeps count of changelog
-offsets.
+The store is selected by the URL `slab://`. Rows are in the `Slab` that the app passes in the table's options, and with
+`state_dir` also in archives on disk. This module moves their bytes and keeps the changelog offsets.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
     """A table's data in a `Slab`, keyed by partition and key.
 
     `options` of the table: `slab`, and `on_failure`, called with the exception when a changelog holds what this worker
-    cannot use. (Raising would not do: Faust's recovery logs an exception as a warning and goes on with an empty table.)
+    cannot use. (It must not raise: Faust's recovery logs an exception as a warning and continues with an empty table.)
     """
 
     def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
@@ -61,7 +60,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
             self._prefault.ahead_of(self._slab.rows, self._slab.extent)
 
     def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
-        """Rows stand in the changelog up to `offset`."""
+        """Write rows to the archive on disk; the changelog has them up to `offset`."""
         self._slab.archive(tp.partition, rows, offset)
         self.set_persisted_offset(tp, offset)
 
@@ -72,7 +71,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
         newly_assigned: set[TP],  # noqa: ARG002
         generation_id: int = 0,  # noqa: ARG002
     ) -> None:
-        """Begin with what this machine's disk has of the partitions, before recovery asks how much that is."""
+        """Load what this machine's disk has of the partitions, before recovery asks for their offsets."""
         changelog = self.table.changelog_topic.get_topic_name()
         try:
             for tp in sorted(tp for tp in assigned if tp.topic == changelog):
@@ -93,7 +92,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
             logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Forget partitions that belong to others now."""
+        """Drop the rows of partitions that other workers have now."""
         self._prefault.stop()
         kept = {tp.partition for tp in active_tps | standby_tps}
         for partition in self._slab.partitions():
@@ -108,10 +107,10 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._offsets.clear()
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
-        """Nothing: the changelog is the backup."""
+        """Does nothing: the changelog is the backup."""
 
     def restore_backup(self, *_: Any, **__: Any) -> None:
-        """Nothing, see `backup_partition`."""
+        """Does nothing, see `backup_partition`."""
 
     def _get(self, key: bytes) -> bytes | None:
         found = (self._slab.get(partition, key) for partition in self._slab.partitions())
@@ -144,7 +143,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
 
 
 class StateTable(faust.Table[bytes, bytes]):
-    """The changelog-backed table of user rows. Written a checkpoint at a time by `publish_rows`."""
+    """The table of user rows, backed by a changelog topic. `publish_rows` writes the rows of a checkpoint."""
 
     def _new_changelog_topic(self, **_: Any) -> Any:
         return self.app.topic(
