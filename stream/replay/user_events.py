@@ -32,8 +32,8 @@ def read_events(
     """Every event of the user that the workers scored, then those that they have yet to score in event-time order.
 
     Reads the partition of the Java client's partitioner first. If the user is not there, it reads the others, because
-    lenders may use another partitioner. Raises `UnknownUser` when the user is nowhere, `TopicUnreadable` when a topic is
-    missing.
+    lenders may use another partitioner. Raises `UnknownUser` when the user is nowhere, `TopicUnreadable` when a topic
+    is missing.
     """
     key = user_id.encode()
     with TopicReader(kafka) as reader:

@@ -10,6 +10,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,19 @@ PROMISED = {
 """Modules that the libraries document."""
 
 
+def written_parameters(owner: type[Any], name: str) -> str:
+    """Parameters of a method as the library's source has them: this process may have replaced the method."""
+    defining = next(base for base in owner.__mro__ if name in vars(base))
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(defining))).body
+    assert isinstance(tree, ast.ClassDef)
+    methods = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    arguments = next(node.args for node in methods if node.name == name)
+    extra = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
+    everything = [*arguments.posonlyargs, *arguments.args, *extra[: arguments.vararg is not None]]
+    everything += [*arguments.kwonlyargs, *extra[arguments.vararg is not None :]]
+    return " ".join(argument.arg for argument in everything)
+
+
 def parameters(function: Any) -> str:
     return " ".join(inspect.signature(function).parameters)
 
@@ -135,7 +149,7 @@ def parameters(function: Any) -> str:
     [(owner, *method) for owner, methods in METHODS.items() for method in methods.items()],
 )
 def test_a_method_is_there_and_takes_what_it_is_given(owner: type[Any], name: str, expected: str) -> None:
-    assert parameters(inspect.getattr_static(owner, name)) == expected
+    assert written_parameters(owner, name) == expected
 
 
 @pytest.mark.parametrize(
