@@ -1,0 +1,50 @@
+"""The order of the live workers, read from what they published."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from stream.replay.live_order import LiveOrder
+
+INPUTS = ("repayments", "transactions")
+
+
+def score(topic: str, offset: int) -> bytes:
+    return msgspec.json.encode({"score_id": "x", "source_topic": topic, "source_offset": offset, "score": 0.1})
+
+
+def event(kind_no: int, offset: int, occurred_ms: int = 0) -> Any:
+    return SimpleNamespace(kind_no=kind_no, offset=offset, occurred_ms=occurred_ms)
+
+
+def test_events_are_placed_as_they_were_scored() -> None:
+    order = LiveOrder.read(iter([score("transactions", 4), score("repayments", 0), score("transactions", 5)]), INPUTS)
+    places = [order.place(event(1, 4)), order.place(event(0, 0)), order.place(event(1, 5))]
+    assert places == sorted(places)
+
+
+def test_an_event_that_was_scored_twice_counts_where_it_stands_last() -> None:
+    values = [score("repayments", 0), score("repayments", 1), score("repayments", 0)]
+    order = LiveOrder.read(iter(values), INPUTS)
+    assert order.place(event(0, 1)) < order.place(event(0, 0))
+
+
+def test_what_the_workers_passed_without_a_score_was_refused() -> None:
+    order = LiveOrder.read(iter([score("repayments", 0), score("repayments", 2)]), INPUTS)
+    assert [order.was_refused(event(0, offset)) for offset in range(4)] == [False, True, False, False]
+    assert not order.was_refused(event(1, 0)), "nothing of that topic has been read yet"
+
+
+def test_what_is_not_scored_yet_follows_by_event_time() -> None:
+    order = LiveOrder.read(iter([score("repayments", 0)]), INPUTS)
+    later, earlier = event(0, 1, occurred_ms=2_000), event(1, 7, occurred_ms=1_000)
+    assert order.place(event(0, 0, occurred_ms=9_000)) < order.place(earlier) < order.place(later)
+
+
+def test_without_scores_event_time_decides() -> None:
+    order = LiveOrder.read(iter([]), INPUTS)
+    assert not order.was_refused(event(0, 0))
+    assert order.place(event(0, 5, occurred_ms=1)) < order.place(event(0, 0, occurred_ms=2))
