@@ -23,12 +23,12 @@ NEVER_MS = np.iinfo(np.int64).max // 4
 class Targets:
     """Per event and interval between horizons, both `[events, intervals]`.
 
-    `exposure` float32 is the share of the interval in which a default would have been seen: 1 for an interval observed
-    to its end; 0 for one that was not observed, one after the default date, and of an event on or after it. `happened`
-    bool: whether the default date is in the observed part.
+    `observed_share` float32 is the share of the interval in which a default would have been seen: 1 for an interval
+    observed to its end; 0 for one that was not observed, one after the default date, and of an event on or after it.
+    `happened` bool: whether the default date is in the observed part.
     """
 
-    exposure: NDArray[np.float32]
+    observed_share: NDArray[np.float32]
     happened: NDArray[np.bool_]
 
 
@@ -79,12 +79,12 @@ def targets(
     low = np.concatenate([[0.0], high[:-1]])
     until_default = ((truth.default_date_ms[users] - times_ms) / DAY_MS)[:, None]
     until_end = ((truth.observation_end_ms[users] - times_ms) / DAY_MS)[:, None]
-    exposure = np.clip((until_end - low) / (high - low), 0.0, 1.0)
+    observed_share = np.clip((until_end - low) / (high - low), 0.0, 1.0)
     # On or after the default date there is nothing to predict; an interval counts only if it was reached without
     # default.
-    exposure[np.broadcast_to(until_default <= low, exposure.shape)] = 0.0
-    happened = (until_default > low) & (until_default <= high) & (exposure > 0)
-    return Targets(exposure.astype(np.float32), happened)
+    observed_share[np.broadcast_to(until_default <= low, observed_share.shape)] = 0.0
+    happened = (until_default > low) & (until_default <= high) & (observed_share > 0)
+    return Targets(observed_share.astype(np.float32), happened)
 
 
 def within_horizons(

@@ -24,20 +24,20 @@ def fit_calibration(logits: NDArray[np.float32], found: Targets) -> Calibration:
     """
     slopes, intercepts = [], []
     for interval in range(logits.shape[1]):
-        exposure = torch.from_numpy(found.exposure[:, interval]).double()
+        observed_share = torch.from_numpy(found.observed_share[:, interval]).double()
         happened = torch.from_numpy(found.happened[:, interval]).double()
         default_count = int(happened.sum())
         slope, intercept = 1.0, 0.0
         if default_count:
             raw = torch.from_numpy(logits[:, interval]).double()
-            slope, intercept = _fit_interval(raw, exposure, happened, with_slope=default_count >= LEAST_DEFAULTS)
+            slope, intercept = _fit_interval(raw, observed_share, happened, with_slope=default_count >= LEAST_DEFAULTS)
         slopes.append(round(slope, 6))
         intercepts.append(round(intercept, 6))
     return Calibration(slope=slopes, intercept=intercepts)
 
 
 def _fit_interval(
-    logits: torch.Tensor, exposure: torch.Tensor, happened: torch.Tensor, *, with_slope: bool
+    logits: torch.Tensor, observed_share: torch.Tensor, happened: torch.Tensor, *, with_slope: bool
 ) -> tuple[float, float]:
     # The slope is fitted as a logarithm, so it stays positive and the ranking of scores stays as it is.
     log_slope = torch.zeros(1, dtype=torch.float64, requires_grad=with_slope)
@@ -47,7 +47,7 @@ def _fit_interval(
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = hazard_loss(logits * torch.exp(log_slope) + intercept, exposure, happened)
+        loss = hazard_loss(logits * torch.exp(log_slope) + intercept, observed_share, happened)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -226,7 +226,7 @@ class Trainer:
         found = targets(sequences.times_ms, sequences.user_of_event, truth, self.horizons_days)
         if self.judged is None:
             return found
-        return Targets(found.exposure * self.judged[:, None], found.happened & self.judged[:, None])
+        return Targets(found.observed_share * self.judged[:, None], found.happened & self.judged[:, None])
 
     def _base_rates(self) -> NDArray[np.float64]:
         """Mean hazard of each interval in the training part."""
@@ -237,7 +237,7 @@ class Trainer:
         )
         mine = position < np.repeat(counts, np.diff(self.sequences.merged_starts))
         default_counts = self.targets.happened[mine].sum(0)
-        observed = self.targets.exposure[mine].sum(0)
+        observed = self.targets.observed_share[mine].sum(0)
         if not default_counts.any():
             raise TrainingError("no default is known in the training part; take more users or months")
         rates: NDArray[np.float64] = np.clip((default_counts + 0.5) / (observed + 1.0), 1e-6, 0.9)
@@ -271,13 +271,13 @@ class Trainer:
         """One step of the optimiser on the users at `positions` of the training part: loss and number of events."""
         batch = pad(self.sequences, self.parts.train.users[positions], self.counts[positions])
         self.padded_events += sum(values.shape[0] * values.shape[1] for values in batch.numeric.values())
-        exposure = torch.from_numpy(self.targets.exposure[batch.rows]).to(self.device)
+        observed_share = torch.from_numpy(self.targets.observed_share[batch.rows]).to(self.device)
         happened = torch.from_numpy(self.targets.happened[batch.rows]).float().to(self.device)
         augmentation = self.schedule.augmentation
         batch = batch.to(self.device)
         numeric, categorical = augmentation.numeric(batch), augmentation.categorical(batch)
         keep = augmentation.keep(len(positions)).to(self.device)
-        loss = hazard_loss(self.model(numeric, categorical, batch.latest, batch.ages, keep), exposure, happened)
+        loss = hazard_loss(self.model(numeric, categorical, batch.latest, batch.ages, keep), observed_share, happened)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
@@ -300,7 +300,7 @@ class Trainer:
         owner = self.sequences.user_of_event[rows]
         found = targets(self.sequences.times_ms[rows], owner, part.truth, self.horizons_days)
         loss = hazard_loss(
-            torch.from_numpy(logits), torch.from_numpy(found.exposure), torch.from_numpy(found.happened).float()
+            torch.from_numpy(logits), torch.from_numpy(found.observed_share), torch.from_numpy(found.happened).float()
         )
         return {"validation_loss": float(loss), "validation_auc": self._auc(part, rows, owner, logits)}
 

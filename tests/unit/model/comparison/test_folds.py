@@ -152,7 +152,7 @@ def test_auto_loans_go_from_early_to_late_and_from_deal_to_deal(tmp_path: Path, 
         assert (days_past_due(sequences)[rows] <= 0).all()
         trainer = Served("small", SMALL, epochs=1).trainer(problem)
         assert np.array_equal(trainer.judged, days_past_due(sequences) <= 0)
-        assert not trainer.targets.exposure[~trainer.judged].any()
+        assert not trainer.targets.observed_share[~trainer.judged].any()
         assert sequences.times_ms[rows].min() >= parts.from_ms
         assert sequences.times_ms[problem.example_rows(parts.train)].max() < parts.from_ms
         known = parts.train.truth.default_date_ms

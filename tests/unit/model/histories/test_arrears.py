@@ -86,11 +86,11 @@ def test_the_loss_counts_judged_events_alone(make: Callable[[bool], Trainer]) ->
     every, asked = make(False), make(True)
     judged = asked.judged
     assert judged is not None
-    assert every.targets.exposure[~judged].any()
+    assert every.targets.observed_share[~judged].any()
     assert every.targets.happened[~judged].any()
-    assert not asked.targets.exposure[~judged].any()
+    assert not asked.targets.observed_share[~judged].any()
     assert not asked.targets.happened[~judged].any()
-    np.testing.assert_array_equal(asked.targets.exposure[judged], every.targets.exposure[judged])
+    np.testing.assert_array_equal(asked.targets.observed_share[judged], every.targets.observed_share[judged])
     np.testing.assert_array_equal(asked.targets.happened[judged], every.targets.happened[judged])
 
 
@@ -132,8 +132,8 @@ def test_training_and_evaluation_take_the_rule_from_the_data_set(
         dataset = Loans(only_while_current)
         prepared = prepare(material.sequences, material.parts, small, ())
         trainer = _trainer(dataset, material, prepared, Schedule(), 1, device_of("cpu"), fine_tuning=False)
-        assert not trainer.targets.exposure[~judged].any()
-        assert trainer.targets.exposure[judged].any(axis=1).mean() > 0.8
+        assert not trainer.targets.observed_share[~judged].any()
+        assert trainer.targets.observed_share[judged].any(axis=1).mean() > 0.8
         assert _test_metrics(random_bundle, trainer, material)["events"] == judged[tested].sum()
         assert evaluate(random_bundle, dataset, progress=False)["events"] == judged[tested].sum()
 

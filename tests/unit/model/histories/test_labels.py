@@ -30,17 +30,17 @@ def test_targets_against_their_definition(day: int, defaulted_day: int | None, u
     for interval, high in enumerate(HORIZONS):
         observed = min(max((until - day - low) / (high - low), 0.0), 1.0)
         over = defaulted_day is not None and defaulted_day - day <= low
-        exposure = 0.0 if over else observed
-        assert found.exposure[0, interval] == np.float32(exposure)
+        observed_share = 0.0 if over else observed
+        assert found.observed_share[0, interval] == np.float32(observed_share)
         inside = defaulted_day is not None and low < defaulted_day - day <= high
-        assert found.happened[0, interval] == (inside and exposure > 0)
+        assert found.happened[0, interval] == (inside and observed_share > 0)
         low = high
 
 
 def test_nothing_on_or_after_the_default_date_is_an_example() -> None:
     times = np.array([99, 100, 101]) * DAY
     found = targets(times, np.zeros(3, np.int64), _truth(100, 500), HORIZONS)
-    assert found.exposure.sum(1).tolist() == [1.0, 0.0, 0.0]
+    assert found.observed_share.sum(1).tolist() == [1.0, 0.0, 0.0]
     _, known = within_horizons(times, np.zeros(3, np.int64), _truth(100, 500), HORIZONS)
     assert known.any(1).tolist() == [True, False, False]
 
@@ -84,11 +84,11 @@ def test_the_loss_finds_the_true_hazard_under_censoring() -> None:
     found = targets(np.zeros(users, np.int64), np.arange(users), Truth(seen, until.astype(np.int64)), HORIZONS)
     logits = torch.zeros(4, requires_grad=True)
     optimiser = torch.optim.LBFGS([logits], max_iter=60, line_search_fn="strong_wolfe")
-    exposure, happened = torch.from_numpy(found.exposure), torch.from_numpy(found.happened).float()
+    observed_share, happened = torch.from_numpy(found.observed_share), torch.from_numpy(found.happened).float()
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = hazard_loss(logits.expand(users, 4), exposure, happened)
+        loss = hazard_loss(logits.expand(users, 4), observed_share, happened)
         loss.backward()
         return loss
 
@@ -99,9 +99,9 @@ def test_the_loss_finds_the_true_hazard_under_censoring() -> None:
 
 def test_unobserved_intervals_have_no_gradient_and_no_infinities() -> None:
     logits = torch.tensor([[-30.0, 30.0, 0.0], [30.0, -30.0, 2.0]], requires_grad=True)
-    exposure = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
-    loss = hazard_loss(logits, exposure, torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]))
+    observed_share = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
+    loss = hazard_loss(logits, observed_share, torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
-    assert (logits.grad[exposure == 0] == 0).all()
+    assert (logits.grad[observed_share == 0] == 0).all()

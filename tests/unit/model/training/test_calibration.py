@@ -12,9 +12,9 @@ def _examples(slope: float, intercept: float, events: int, seed: int = 0) -> tup
     random = np.random.default_rng(seed)
     logits = random.normal(-2, 1.5, events)
     hazard = 1 / (1 + np.exp(-(slope * logits + intercept)))
-    exposure = np.where(random.random(events) < 0.5, 1.0, random.uniform(0, 1, events))
-    happened = random.random(events) < 1 - (1 - hazard) ** exposure
-    return logits[:, None].astype(np.float32), Targets(exposure[:, None].astype(np.float32), happened[:, None])
+    observed_share = np.where(random.random(events) < 0.5, 1.0, random.uniform(0, 1, events))
+    happened = random.random(events) < 1 - (1 - hazard) ** observed_share
+    return logits[:, None].astype(np.float32), Targets(observed_share[:, None].astype(np.float32), happened[:, None])
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.6, -1.0), (1.5, 0.7)])
@@ -34,6 +34,6 @@ def test_few_defaults_move_the_intercept_alone() -> None:
 
 def test_no_default_changes_nothing() -> None:
     logits, found = _examples(1.0, 0.0, 100)
-    nothing = Targets(found.exposure, np.zeros_like(found.happened))
+    nothing = Targets(found.observed_share, np.zeros_like(found.happened))
     calibration = fit_calibration(logits, nothing)
     assert (calibration.slope, calibration.intercept) == ([1.0], [0.0])
