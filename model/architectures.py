@@ -82,7 +82,7 @@ class Architecture:
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Architecture:
-        """The inverse of `as_manifest`. Raises `ValueError` when this version of foreshock knows no such network."""
+        """The inverse of `as_manifest`. Raises `ValueError` for a network that this version cannot build."""
         known: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }

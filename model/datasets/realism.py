@@ -1,4 +1,4 @@
-"""Realism: the simulator's figures beside those of real borrowers, as JSON and as the tables of docs/simulator.md.
+"""Realism: figures of the simulator and of real borrowers, as JSON and as the tables of docs/simulator.md.
 
     python -m model.datasets.realism --taiwan FILE --auto-loans FOLDER --berka FOLDER   # measure, then write both
     python -m model.datasets.realism --from-json                                        # write the tables anew
@@ -33,8 +33,8 @@ MONTHS = 24
 
 
 def measure(paths: Mapping[str, Path], users: int, ceiling_users: int) -> dict[str, Any]:
-    """All figures: marginals of the simulator (first seed) and of the real sources at `paths`, truths of every seed and
-    the most that events can tell in `ceiling_users` borrowers."""
+    """All figures: marginals of the simulator (first seed) and of the real sources at `paths`, truths of every seed,
+    and the AUC of the hazard given events (`belief`) over `ceiling_users` borrowers."""
     portfolios = [Simulator(users=users, months=MONTHS, seed=seed) for seed in SEEDS]
     figures: dict[str, Figures] = {"simulator": marginals(portfolios[0])}
     for source in SOURCES[1:]:
@@ -49,8 +49,8 @@ def measure(paths: Mapping[str, Path], users: int, ceiling_users: int) -> dict[s
 
 
 def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -> dict[str, Figures]:
-    """AUC and mean of the true hazard and of what events can tell of it, over a `share` of the events of the second
-    half of the portfolio's time that were observed for the horizon: of all, and of those without arrears by then."""
+    """AUC and mean of the true hazard and of the hazard given events, over a `share` of the events of the second half
+    of the portfolio's time that were observed for the horizon: of all, and of those without arrears by then."""
     outcomes, rng = simulator.outcomes(), np.random.default_rng(0)
     end_ms = max(outcome.observation_end_ms for outcome in outcomes.values())
     begin_ms = simulator.first_day * DAY_MS

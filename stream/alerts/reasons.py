@@ -1,7 +1,7 @@
 """The reasons of an alert: which entries of the catalogue apply to it, and how much each contributes.
 
 A branch's contribution is the part of the score that comes from one kind of event; the user's running facts
-(`stream.alerts.facts`) show which causes of that kind apply. Does no I/O and has no say in whether an alert is raised.
+(`stream.alerts.facts`) show which causes of that kind apply. Does no I/O; must not decide whether an alert is raised.
 """
 
 from __future__ import annotations

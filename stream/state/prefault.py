@@ -56,6 +56,6 @@ class Prefault:
         last = (array.ctypes.data + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
         for step in range(first + start, min(first + end, last), STEP_BYTES):
             if populate(step, min(STEP_BYTES, min(first + end, last) - step), _MADV_POPULATE_WRITE):
-                self._possible = False  # an older kernel, or no memory: whoever writes will see
+                self._possible = False  # an older kernel, or no memory left, of which the write itself will fail
                 return
         self._reached = end

@@ -53,9 +53,9 @@ _TABLE = 256
 _AMOUNT_SPREAD = 0.9
 WEEKLY_SPREAD = 0.4
 CASHING_SHARE, MOVING_SHARE, FESTIVE_SHARE = 0.75, 0.5, 0.5
-"""Share of the movements that are of that kind while it lasts."""
+"""Share of a borrower's movements that belong to the cash-out, the move or December's spending while it lasts."""
 ELSEWHERE_SHARE = 0.15
-"""Share of the movements that stay where they are seen when the daily banking goes elsewhere."""
+"""Share of the movements that stay visible when a borrower moves the daily banking to another bank."""
 JUMP_RATE = 0.008
 LOG_DURATION_SPREAD = 0.9
 _FEED_DELAY_S = 48 * 3600
@@ -80,9 +80,9 @@ class Surface:
     utilisation: Floats
     income: Floats
     payday_dom: Ints
-    silent_weeks: Ints  # salary-less weeks left of an income switch
-    outage_weeks: Ints  # weeks left in which the bank's feed brings nothing
-    elsewhere: Flags  # the daily banking went to a bank that is not seen
+    silent_weeks: Ints  # weeks without salary left of an income switch
+    outage_weeks: Ints  # weeks left in which the bank's feed delivers nothing
+    elsewhere: Flags  # the daily banking moved to another bank, whose movements are not visible
     profiled: Flags
 
     @classmethod
@@ -125,7 +125,7 @@ def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     pull, target = utilisation_pull(traits, state.regime, state.episode, shown, is_december(week.calendar))
     surface.utilisation += pull * (target - surface.utilisation) + unsteadiness(traits) * noise
     surface.utilisation += np.where(begins & (state.episode == life.CASH_PURCHASE), 0.25, 0.0)
-    # A large purchase, or a line paid off at once: it wears off in a month or two.
+    # The effect of a large purchase, or of a line paid off at once, decays in a month or two.
     surface.utilisation[:] = np.where(draws[5] < JUMP_RATE, draws[5] / JUMP_RATE, surface.utilisation)
     np.clip(surface.utilisation, 0.0, 1.08, out=surface.utilisation)
 
@@ -145,7 +145,7 @@ def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, r
 def utilisation_pull(
     traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool
 ) -> tuple[Floats, Floats]:
-    """Share of the way that the use of the line goes in a week, and where to, both `[n]`."""
+    """Share of the distance to its target by which the use of the line moves in a week, and the target, both `[n]`."""
     target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (episode == life.MOVING)
     target = target + np.where(traits.festive & december, 0.15, 0.0)
     cashing = regime == life.CASH_OUT
@@ -153,13 +153,13 @@ def utilisation_pull(
 
 
 def unsteadiness(traits: Traits) -> Floats:
-    """Spread of the use of the line about its way: who hardly uses it, or always all of it, does so steadily."""
+    """Standard deviation of the use of the line; it is small for borrowers who use almost nothing or all of it."""
     spread: Floats = 0.01 + 0.1 * np.clip(traits.base_utilisation * (1 - traits.base_utilisation), 0.0, 1.0)
     return spread
 
 
 def spending_rate(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
-    """Movements that a borrower's usual week brings, `[n]`."""
+    """Mean number of movements in a borrower's usual week, `[n]`."""
     rate: Floats = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
     moods = [regime == life.GONE, regime == life.CASH_OUT, episode == life.MOVING]
     rate = rate * np.select(moods, [0.25, 2.0, 1.4], 1.0)
@@ -268,12 +268,12 @@ def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, r
 def _spending(
     traits: Traits, week: Week, surface: Surface, shown: Floats, acting: Flags, rng: np.random.Generator
 ) -> _Movements:
-    """Movements out: how many, what for and how much, by habit, season, look-alike and the stress that shows."""
+    """Movements out: number, category and amount, by habit, season, look-alike and visible stress."""
     state = week.state
     cashing = state.regime == life.CASH_OUT
     moving, festive = state.episode == life.MOVING, traits.festive & is_december(week.calendar)
     purchase = (state.episode == life.CASH_PURCHASE) & (state.episode_weeks == life.EPISODE_WEEKS)
-    # Some weeks have much more to pay for than others, stress or none.
+    # Some weeks have far more movements than others, whatever the stress.
     rate = spending_rate(traits, state.regime, state.episode, shown, is_december(week.calendar))
     rate *= np.exp(WEEKLY_SPREAD * rng.standard_normal(len(shown)) - 0.5 * WEEKLY_SPREAD**2)
     rate *= np.where(surface.elsewhere, ELSEWHERE_SHARE, 1.0)

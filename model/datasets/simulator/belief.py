@@ -27,7 +27,7 @@ PARTICLES = 400
 FUTURES = 200
 _STREAM = 7
 _MISFIT = -6.0
-"""What a particle loses whose arrears at the start of the period are not the borrower's."""
+"""Log weight of a particle whose arrears at the start of the period are not the borrower's."""
 _JITTER = 0.05
 _EAGER = 4.0
 
@@ -107,7 +107,7 @@ def _share(ahead: Ints, from_day: Ints, horizon_days: int) -> Floats:
 
 
 class _Guess(NamedTuple):
-    """Next week's mind of each particle, the draws that led to it, and the logarithm of what the guess weighs."""
+    """Next week's mind of each particle, the random draws that led to it, and the logarithm of its weight."""
 
     mind: Mind
     draws: Draws
@@ -115,8 +115,8 @@ class _Guess(NamedTuple):
 
 
 def _sample(log_weight: Floats, count: int, rng: np.random.Generator) -> Ints:
-    """Places of so many particles of each borrower among all, by weight `[n, particles]`, spread evenly (systematic
-    resampling), `[n × count]`."""
+    """Indices of `count` particles per borrower, drawn by weight `[n, particles]` with systematic resampling, `[n ×
+    count]`."""
     users, particles = log_weight.shape
     edges = np.exp(log_weight - log_weight.max(axis=1, keepdims=True)).cumsum(axis=1)
     edges /= edges[:, -1:]
@@ -128,7 +128,7 @@ def _sample(log_weight: Floats, count: int, rng: np.random.Generator) -> Ints:
 
 
 class Belief:
-    """Weighted guesses at the latent side of `n` borrowers, `particles` of each, row by row."""
+    """Weighted particles for the latent state of `n` borrowers, `particles` of each, row by row."""
 
     def __init__(self, traits: Traits, particles: int, rng: np.random.Generator) -> None:
         self._users, self._particles, self._rng = len(traits.income), particles, rng
@@ -229,8 +229,8 @@ class Belief:
         return days.reshape(len(these), FUTURES)
 
     def _first_draws(self, traits: Traits, week: Week, days: Ints, chosen: Ints, state: State) -> Draws:
-        """Draws of the week under way: the particle's own for its mind, such as make the payment that was seen, and new
-        ones for the rest, given that nothing else came by the end of `days` (see `hazard`)."""
+        """Random draws of the current week: the particle's own for its mind, draws that give the payment that was seen,
+        and new ones for the rest, given that nothing else came by the end of `days` (see `hazard`)."""
         draws, own = Draws.of(self._rng, len(chosen)), self._next
         uniform, normal = draws
         for place in (life.TO_REGIME, life.TO_EPISODE):
@@ -253,7 +253,7 @@ class Belief:
         uniform[life.TO_COUNT] = np.where(paid, np.where(settles_all, 1.0, new_count), uniform[life.TO_COUNT])
         uniform[life.TO_PART] = np.where(paid, np.where(week.pay_count == 0, 0.0, 1.0), uniform[life.TO_PART])
 
-        # A bill of this week that was paid by then: it was meant to be, on that day.
+        # A bill of this week that was paid by then was intended to be paid on that day.
         due = calendar.due_day(week.state.bill_month, traits.bill_dom)
         at_once = paid & (week.bill_offset >= 0) & (week.bill_offset < week.pay_offset) & (state.unpaid == 0)
         delay = (calendar.first_day + week.pay_offset - due - life.usual_delay_days(traits, stress)) / DELAY_SPREAD_DAYS
@@ -290,7 +290,7 @@ class Belief:
 
     def _eager_mind(self, state: State, calendar: Calendar, strain: Floats) -> _Guess:
         """Next week's minds, in which declines and look-alikes begin `_EAGER` times as often as they do, and the
-        logarithm of the weights that make up for it: a few hundred particles would hardly ever try the rare ones."""
+        logarithm of the weights that correct for it: few of some hundred particles would take the rare paths."""
         count = len(self._rows)
         draws = Draws(np.zeros((life.UNIFORM_DRAWS, count)), np.zeros((life.NORMAL_DRAWS, count)))
         stable, calm = state.regime == life.STABLE, state.episode == 0

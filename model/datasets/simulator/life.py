@@ -295,8 +295,8 @@ def ask_rate(stress: Floats, strain: Floats) -> Floats:
 def _relief(
     state: State, calendar: Calendar, stress: Floats, due_of_oldest: Ints, strain: Floats, draw: Floats
 ) -> Ints:
-    """Bills that the lender lets pass from this week on: for the strained who ask in time, for arrears of 30 days and
-    more, and one in December for whoever likes."""
+    """Bills that the lender lets pass from this week on: for borrowers under stress who ask in time, for arrears of 30
+    days and more, and one in December for any borrower who wants it."""
     settled = (state.unpaid == 0) & (state.pay_day == NEVER)
     asks = settled & (draw < ask_rate(stress, strain))
     late_days = np.where(state.unpaid > 0, calendar.first_day - due_of_oldest, 0)

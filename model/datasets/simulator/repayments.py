@@ -93,7 +93,7 @@ def _draft(
     is_bill[sizes[0] : billed_until] = True
     is_payment = np.zeros(len(user), dtype=np.bool_)
     is_payment[paid_from:] = True
-    in_full = np.zeros(len(user), dtype=np.bool_)  # a part without an amount would count as the whole
+    in_full = np.zeros(len(user), dtype=np.bool_)  # a part payment without an amount would count as in full
     in_full[paid_from:] = week.pay_count[payer] > 0
     balance = np.concatenate((week.pay_principal[user[: sizes[0]]], week.bill_principal[user[sizes[0] : billed_until]]))
     balance = np.concatenate((balance, week.pay_principal[user[billed_until:]]))

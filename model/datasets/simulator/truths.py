@@ -15,9 +15,9 @@ from model.datasets.simulator.life import DELINQUENCY_DAYS, NEVER
 from model.datasets.simulator.portfolio import Flags, Floats, Ints
 
 SIGN_WEEKS = 8
-"""How long before the first missed due date an early sign is looked for, and arrears too."""
+"""How long before the first missed due date an early sign, or arrears, count."""
 SIGN = 0.5
-"""Visible stress that counts as a sign: half of what a moderate slide ends at."""
+"""Visible stress that counts as a sign: half of the final stress of a moderate slide."""
 LOOK_ALIKE_DAYS = 180
 
 
