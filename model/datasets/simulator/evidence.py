@@ -32,7 +32,7 @@ class Seen(NamedTuple):
     open: Flags  # movements can be seen: the feed works
     elsewhere: Flags
     moves: Ints  # movements out
-    by_category: Floats  # of those whose category is told, [n, categories]
+    by_category: Floats  # of those with a category, [n, categories]
     payday: Ints  # day of the month
     paid: Flags
     benefit: Flags
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
 
 
 def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floats, first_day: int, days: Ints) -> Seen:
-    """What showed of the borrowers at `rows` of a block by the end of `days` (0 to 6) of the week that begins on
+    """Visible behaviour of the borrowers at `rows` of a block by the end of `days` (0 to 6) of the week that begins on
     `first_day`; `surface` as it was when the drafts were made, `used_before` the use of the line a week earlier."""
     place = np.full(len(surface.income), -1)
     place[rows] = np.arange(len(rows))
@@ -99,10 +99,11 @@ def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floa
 
 @dataclass
 class Known:
-    """What is known of the latest bill while it may still be paid as meant; `forget` and `take_up` change it in place.
+    """What is known of the latest bill while it may still be paid as intended; `forget` and `take_up` change it in
+    place.
 
     `due_day` `[n]` is `NEVER` unless a bill without arrears is open; `means` and `stress` are per particle: the
-    probability that it is meant to be paid, given that it was not yet, and the stress when it came.
+    probability that its payment is intended, given that it has not been made, and the stress when the bill came.
     """
 
     due_day: Ints
@@ -130,7 +131,7 @@ class Known:
         return Known(self.due_day[users], self.means[rows], self.stress[rows])
 
     def pay_days(self, traits: Traits, users: Ints, rows: Ints, first_day: Ints, rng: np.random.Generator) -> Ints:
-        """Days on which futures pay the latest bill as meant, from `first_day` `[n]` on; `NEVER` for the others."""
+        """Days on which futures pay the latest bill as intended, from `first_day` `[n]` on; `NEVER` for the others."""
         due = self.due_day[users]
         mean = life.usual_delay_days(traits, self.stress[rows])
         delay = np.full(len(users), -NOTICE_DAYS, dtype=np.int64)
@@ -214,7 +215,7 @@ def _settles(
 
 
 def _later(days: Floats, mean: Floats) -> Floats:
-    """Probability that a payment as meant comes more than so many days after the due date."""
+    """Probability that an intended payment comes more than so many days after the due date."""
     later = 1 - _normal_share((days + 0.5 - mean) / DELAY_SPREAD_DAYS)
     return np.where(days < 1 - NOTICE_DAYS, 1.0, np.where(days >= LATEST_DELAY_DAYS, 0.0, later))
 
@@ -233,7 +234,7 @@ def behaviour_log_likelihood(
 ) -> Floats:
     """Logarithm of the likelihood of a week's behaviour per particle, `[n × particles]`; `rows` are their borrowers.
 
-    A one-off cash purchase is known for what it is.
+    A one-off cash purchase is treated as known.
     """
     calendar = week.calendar
     purchase = (week.state.episode == life.CASH_PURCHASE) & (week.state.episode_weeks == life.EPISODE_WEEKS)
@@ -248,7 +249,7 @@ def behaviour_log_likelihood(
 
 
 def _spending(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, rows: Ints) -> Floats:
-    """Of the number of movements and of their categories."""
+    """Log-likelihood of the number of movements and of their categories."""
     rate = behaviour.spending_rate(traits, mind.regime, mind.episode, shown, december)
     rate = rate * (np.where(seen.elsewhere, behaviour.ELSEWHERE_SHARE, 1.0) * (seen.days + 1) / 7)[rows]
     spread = behaviour.WEEKLY_SPREAD
@@ -271,7 +272,8 @@ def _spending(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: b
 
 
 def _use(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, rows: Ints) -> Floats:
-    """Of how the use of the line moved, where it is known before and after and at neither end of its range."""
+    """Log-likelihood of the change of the use of the line, where it is known before and after and is at neither
+    limit."""
     pull, target = behaviour.utilisation_pull(traits, mind.regime, mind.episode, shown, december)
     used, earlier = seen.used[rows], seen.used_before[rows]
     spread = behaviour.unsteadiness(traits)
@@ -282,7 +284,7 @@ def _use(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, 
 
 
 def _income(traits: Traits, calendar: Calendar, mind: Mind, seen: Seen, rows: Ints) -> Floats:
-    """Of a salary, a benefit or neither on the day of the salary."""
+    """Log-likelihood of a salary, a benefit or neither on the day of the salary."""
     comes, from_state = behaviour.pay_rate(traits, mind.regime)
     since = life.EPISODE_WEEKS - mind.episode_weeks
     silent = np.where(mind.episode == life.INCOME_SWITCH, np.clip((6 - since) / 4, 0.0, 1.0), 0.0)
@@ -295,7 +297,7 @@ def _income(traits: Traits, calendar: Calendar, mind: Mind, seen: Seen, rows: In
 
 
 def _acts(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, rows: Ints) -> Floats:
-    """Of sessions, inquiries and changes of device, how often sessions repeat and how long they last."""
+    """Log-likelihood of sessions, inquiries and changes of device, and of the sessions' repeats and durations."""
     rates = behaviour.activity_rates(traits, mind.regime, mind.episode, shown, december)
     rates = rates * ((seen.days + 1) / 7)[rows]
     acts = seen.acts[:, rows]

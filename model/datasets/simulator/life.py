@@ -307,7 +307,7 @@ def _relief(
 
 
 def _bill(traits: Traits, state: State, calendar: Calendar, stress: Floats, draws: Draws, strain: Floats) -> _Bills:
-    """Last week's payment that comes back, the bill, and when a borrower without arrears means to pay it, if at all."""
+    """The reversal of last week's payment, the bill, and the day on which a borrower without arrears intends to pay."""
     back = state.reversal & state.active & (state.part == 0)
     unpaid = state.unpaid + back
     due_of_oldest = calendar.due_day(state.bill_month - unpaid + 1, traits.bill_dom)
@@ -379,23 +379,23 @@ def _pay(traits: Traits, state: State, calendar: Calendar, stress: Floats, bills
 
 
 def miss_rate(traits: Traits, stress: Floats) -> Floats:
-    """Probability that a borrower without arrears does not mean to pay a bill, `[n]`."""
+    """Probability that a borrower without arrears does not intend to pay a bill, `[n]`."""
     return _logistic(-4.8 + 1.75 * stress + 0.9 * traits.forgetful + 2.2 * (traits.rolls_at_days > 0))
 
 
 def usual_delay_days(traits: Traits, stress: Floats) -> Floats:
-    """Mean days from the due date to a payment that is meant, `[n]`; its spread is `DELAY_SPREAD_DAYS`."""
+    """Mean days from the due date to an intended payment, `[n]`; their spread is `DELAY_SPREAD_DAYS`."""
     return traits.pay_delay_days + 1.5 * np.maximum(stress, 0)
 
 
 def one_only_share(traits: Traits, stress: Floats) -> Floats:
-    """Probability that a payment on arrears settles one instalment at most, `[n]`."""
+    """Probability that a payment on arrears settles at most one instalment, `[n]`."""
     return np.clip(0.25 + 0.2 * stress + 0.5 * (traits.rolls_at_days > 0), 0.1, 0.85)
 
 
 def catch_up_rate(traits: Traits, calendar: Calendar, stress: Floats, late_days: Ints) -> Floats:
-    """Probability that a borrower in arrears pays this week: sooner with a tax refund or once the lender insists, later
-    for those who live in arrears, until these are as old as they let them get."""
+    """Probability that a borrower in arrears pays this week: higher with a tax refund or once the lender insists, lower
+    for borrowers who roll their arrears, until these reach the age at which they pay."""
     rate = 0.6 * _logistic(2.3 - 1.65 * stress + 0.5 * (late_days >= 30))
     rate = rate * np.where(late_days < traits.rolls_at_days, 0.2, 1.0)
     return np.where(refund_comes(traits, calendar), np.maximum(rate, 0.5), rate)

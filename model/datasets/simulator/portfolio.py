@@ -46,7 +46,7 @@ class Traits(Columns):
     seasonal: Flags  # income that falls in winter
     festive: Flags  # spends much in December, harmlessly
     forgetful: Flags  # pays late, harmlessly
-    rolls_at_days: Floats  # lives in arrears for months, harmlessly: pays once they are so old; 0 does not
+    rolls_at_days: Floats  # rolls arrears for months, harmlessly, and pays once they are so old; 0 does not
     exposed: Floats  # how strongly bad times raise the risk of a lost job
     overpays: Floats  # usual payment over the instalment, 1 and up
     refund_phase: Floats  # share of the year at which the tax refund comes, -1 is none

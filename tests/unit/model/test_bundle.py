@@ -80,7 +80,7 @@ def test_a_readout_weighs_otherwise_as_it_ages(random_bundle: Bundle) -> None:
         older = ages.copy()
         older[:, number] = np.where(ages[:, number] < 0, 10, ages[:, number] + 10)
         assert (random_bundle.score(readout, older) != random_bundle.score(readout, ages)).any()
-    # Beyond the longest age that is told apart, nothing changes.
+    # Beyond the longest age, nothing changes.
     assert np.array_equal(random_bundle.score(readout, ages + 1_000), random_bundle.score(readout, ages + 2_000))
 
 

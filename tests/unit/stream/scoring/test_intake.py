@@ -1,4 +1,4 @@
-"""Every kind of bad input is told apart, and valid input is taken as it is."""
+"""Each kind of bad input is refused with its own code, and valid input is taken as it is."""
 
 from __future__ import annotations
 
