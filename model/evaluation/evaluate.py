@@ -113,15 +113,15 @@ def early_warning(
     without default who ever reached it; `alerts_per_1000_users_month` as in `alert_rate`.
     """
     present = np.unique(users)
-    sliding = present[truth.default_date_ms[present] < NEVER_MS]
-    steady = np.setdiff1d(present, sliding)
+    defaulted = present[truth.default_date_ms[present] < NEVER_MS]
+    never_defaulted = np.setdiff1d(present, defaulted)
     caught, lead_days = first_warnings(times_ms, users, scores, truth, threshold)
-    false_users = len(np.intersect1d(np.unique(users[scores >= threshold]), steady))
+    false_users = len(np.intersect1d(np.unique(users[scores >= threshold]), never_defaulted))
     return {
-        "onsets": len(sliding),
-        "caught": round(len(caught) / len(sliding), 4) if len(sliding) else None,
+        "onsets": len(defaulted),  # the key of manifests and reports: users who defaulted
+        "caught": round(len(caught) / len(defaulted), 4) if len(defaulted) else None,
         "median_lead_days": round(float(np.median(lead_days)), 1) if len(caught) else None,
-        "false_users": round(false_users / len(steady), 4) if len(steady) else None,
+        "false_users": round(false_users / len(never_defaulted), 4) if len(never_defaulted) else None,
         "alerts_per_1000_users_month": round(alert_rate(times_ms, users, scores, threshold), 2),
     }
 

@@ -1,4 +1,4 @@
-"""Running facts: what each event leaves behind, against the same sums taken over the whole history."""
+"""Running facts after each event equal the same sums taken over the whole history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasons: which facts are named, how a branch's contribution is shared, and that every sentence can be said."""
+"""Reasons: which facts are named, how a branch's contribution is divided, and that every sentence is complete."""
 
 from __future__ import annotations
 

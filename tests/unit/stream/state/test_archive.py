@@ -1,4 +1,4 @@
-"""An archive holds what it was given in one piece, and is given up when it is of another changelog, or damaged."""
+"""An archive stores each write atomically, and is discarded when it is of another changelog, or damaged."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ steps = st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 12), st.booleans()
 def test_due_dates_are_found(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bool]], until: int
 ) -> None:
-    """Whoever owes is named until the due date given; who does not any more, only where it was not known of before."""
+    """Users with an instalment due by the date are returned; outdated entries only where the former date was
+    unknown."""
     archives = Archives(tmp_path_factory.mktemp("due"), ORIGIN, 8 << 20)
     archive = archives.open(0)
     owed: dict[bytes, int] = {}

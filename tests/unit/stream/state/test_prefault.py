@@ -1,4 +1,4 @@
-"""Memory that is there before it is written, and no more of it than said."""
+"""Memory is populated before it is written, and no more of it than the bound allows."""
 
 from __future__ import annotations
 

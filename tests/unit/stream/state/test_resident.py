@@ -1,4 +1,4 @@
-"""The slab over archives is a dictionary, whatever has left memory meanwhile, and loses nothing that was durable."""
+"""The slab over archives acts as a dictionary, whatever was evicted, and loses nothing that was durable."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_a_row_touched_between_reading_and_acknowledgement_stays(tmp_path: Path)
 
 
 def test_a_row_that_has_left_memory_is_not_read_for_a_checkpoint(tmp_path: Path) -> None:
-    """Touched twice, durable with both changes, evicted, loaded elsewhere: the old place has nothing to say."""
+    """A row is changed twice, made durable, evicted and loaded into another place: the old place is not read again."""
     with archives_in(tmp_path) as archives:
         slab = slab_over(archives, 1)
         former = slab.locate(0, [b"u"])
