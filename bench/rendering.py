@@ -1,4 +1,4 @@
-"""Results as a table in the terminal, as charts, and as the generated sections of the documents.
+"""Results as tables, as charts, and as the generated sections of the documents.
 
 Every figure comes from the JSON files in the folder of results.
 """
@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from bench.scaling import Assumptions, Measured, deployment, step
 from model.presentation.charts import Bar, bars, lines
@@ -53,17 +50,6 @@ def read_results(folder: Path) -> dict[str, Result]:
     if not results:
         raise RenderingError(f"{folder} holds no results; run `foreshock bench all --report-dir {folder}`")
     return results
-
-
-def summary(result: Result) -> Table:
-    """A result for the terminal."""
-    header, rows = TABLES[result["bench"]](result)
-    table = Table(title=f"bench {result['bench']}", box=SIMPLE_HEAD, title_justify="left")
-    for number, column in enumerate(header):
-        table.add_column(column, justify="right" if number and number < 5 else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))  # no markup: what a contender said may hold brackets
-    return table
 
 
 def draw(result: Result, folder: Path) -> list[Path]:

@@ -13,12 +13,17 @@ from aiokafka.errors import KafkaError as AioKafkaError
 from kafka.errors import KafkaError
 from rich.status import Status
 
-from foreshock.options import Report, console, fail, takes_settings
+from foreshock.options import Report, takes_settings
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
 from stream.embedded.server import EmbeddedError
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError
 from stream.settings import Settings
+
+TEXT_COLUMN = 5
+"""From this column on, tables of measurements hold text."""
 
 
 class BenchName(StrEnum):
@@ -43,8 +48,9 @@ def bench(
     name: Annotated[
         BenchName,
         typer.Argument(
+            metavar="NAME",
             help="A measurement; `all` of them; `peers` installs the other frameworks in an environment of their own; "
-            "`report` writes the tables and pictures again from the results."
+            "`report` writes the tables and pictures again from the results.",
         ),
     ] = BenchName.THROUGHPUT,
     events: Annotated[
@@ -56,7 +62,11 @@ def bench(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.5, help="Longest time of a slow contender; time of each rate.", show_default="per bench"),
+        typer.Option(
+            min=0.5,
+            help="Longest time for a slow contender; for `latency`, time of each rate.",
+            show_default="per bench",
+        ),
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Repetitions.", show_default="per bench")] = None,
     report: Report = None,
@@ -65,9 +75,12 @@ def bench(
     ] = None,
     docs_dir: Annotated[Path, typer.Option(help="Documents that `report` brings up to date.")] = Path("docs"),
 ) -> None:
-    """Measure Foreshock beside what people would use instead, on an embedded broker or your own.
+    """Measure Foreshock beside other ways to do the same.
 
-    Topics are made for the measurement and deleted again. Figures on a machine that does other work mean little.
+    Uses an embedded broker or your own; topics are made for the measurement and deleted again. Figures mean little on
+    a machine that does other work.
+
+        foreshock bench throughput --events 20000
     """
     from bench.peers import PeersError, install
     from bench.rendering import RenderingError, render
@@ -76,11 +89,11 @@ def bench(
     try:
         if name is BenchName.PEERS:
             with console.status("") as status:
-                install(settings.stack_dir, status.update)
+                install(settings.stack_dir, lambda text: status.update(styled(text)))
             return
         if name is BenchName.REPORT:
             for path in render(report_dir or Path("bench/results"), docs_dir):
-                console.print(str(path), highlight=False)
+                console.print(str(path))
             return
     except (PeersError, RenderingError, SectionError) as error:
         fail(str(error))
@@ -93,7 +106,7 @@ def _measure(
     name: BenchName, settings: Settings, sizes: dict[str, Any], report: Path | None, report_dir: Path | None
 ) -> None:
     from bench.arena import BenchError
-    from bench.rendering import draw, summary
+    from bench.rendering import draw
     from bench.suite import MEASUREMENTS, broker, measure, result_bytes
 
     names = list(MEASUREMENTS) if name is BenchName.ALL else [name.value]
@@ -114,7 +127,7 @@ def _measure(
                     report_dir.mkdir(parents=True, exist_ok=True)
                     (report_dir / f"{each}.json").write_bytes(result_bytes(result))
                     draw(result, report_dir)
-                console.print(summary(result))
+                console.print(table_of(result))
     except (BenchError, BundleError, EmbeddedError, ProvisioningError) as error:
         fail(str(error))
     except (AioKafkaError, KafkaError) as error:
@@ -124,5 +137,21 @@ def _measure(
         raise typer.Exit(130) from None
 
 
+def table_of(result: dict[str, Any]) -> Table:
+    """The figures of a measurement; what a row says in words stands in the last column."""
+    from bench.rendering import TABLES
+
+    header, rows = TABLES[result["bench"]](result)
+    last = len(header) - 1
+    columns = (
+        Column(heading, numeric=0 < number < TEXT_COLUMN, prose=number == last and number >= TEXT_COLUMN)
+        for number, heading in enumerate(header)
+    )
+    table = Table(*columns, title=f"bench {result['bench']}")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _teller(status: Status, prefix: str) -> Callable[[str], None]:
-    return lambda text: status.update(f"{prefix}{text} …")
+    return lambda text: status.update(styled(f"{prefix}{text} …"))

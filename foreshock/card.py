@@ -7,27 +7,36 @@ from typing import Annotated
 
 import typer
 
-from foreshock.options import console, fail, takes_settings
-from foreshock.sources import MonthsOption, PathOption, UsersOption, open_source
+from foreshock.options import takes_settings
+from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
+from foreshock.terminal import console, fail
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError, Source
 from stream.settings import Settings
 
 
 def card(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     out: Annotated[Path | None, typer.Option(help="File for the card.", show_default="MODEL_CARD.md there")] = None,
     source: Annotated[
-        Source | None, typer.Option(help="Evaluate by segment on this source; else on nothing.", show_default=False)
+        Source | None,
+        data_option(
+            "Evaluate by segment on this source; without it the card has no evaluation.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
     ] = None,
     path: PathOption = None,
     users: UsersOption = 1_000,
     months: MonthsOption = 24,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation; take another than the training's.")] = 1_001,
+    seed: Annotated[int, data_option("Seed of the simulation; give another than in training.")] = 1_001,
 ) -> None:
-    """Write a bundle's model card: data, use, metrics by segment, calibration, fairness gaps, thresholds, limits.
+    """Write the model card of a bundle.
 
-    A real source is evaluated on its held-out clients.
+    The card holds training data, intended use, metrics by segment, calibration, fairness gaps, thresholds and limits.
+    Needs a bundle; with `--source` it is evaluated by segment, a real source on its held-out clients.
+
+        foreshock card my-bundle --source simulator
     """
     from model.evaluation.card import card_figures, write_card
     from model.evaluation.evaluate import progress_bars
@@ -60,12 +69,13 @@ def reference(
     path: PathOption = None,
     users: UsersOption = 4_000,
     months: MonthsOption = 24,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation that the bundle was trained on.")] = 1,
+    seed: Annotated[int, data_option("Seed of the simulation that the bundle was trained on.")] = 1,
 ) -> None:
-    """Write `reference.json` into a bundle that has none: what its inputs and scores look like where it was made.
+    """Write the reference that drift is measured against.
 
-    It is taken from the validation part of the source, as `foreshock train` takes it. The bundle's fingerprint does not
-    change.
+    The file `reference.json` in a bundle holds what the model's inputs and scores look like where it was trained.
+    `foreshock drift` compares recent data with it. `foreshock train` writes it; this command adds it to a bundle that
+    has none, from the validation part of the source. The bundle's fingerprint does not change.
     """
     from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
     from model.evaluation.evaluate import progress_bars

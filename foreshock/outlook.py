@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.table import Table
 
 from events.columns import DAY_MS
-from foreshock.options import Report, console, database_of, fail, takes_settings
-from foreshock.sources import MonthsOption, PathOption, UsersOption, open_source
+from foreshock.options import Report, database_of, takes_settings
+from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError, Source
 from stream.database.errors import DatabaseError
@@ -31,37 +32,43 @@ def outlook(
     *,
     settings: Settings,
     source: Annotated[
-        Source | None, typer.Option(help="Score this source instead of reading PostgreSQL.", show_default="PostgreSQL")
+        Source | None,
+        data_option("Score this source instead of reading PostgreSQL.", metavar="SOURCE", show_default="PostgreSQL"),
     ] = None,
     path: PathOption = None,
     users: UsersOption = 2_000,
     months: MonthsOption = 24,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1_001,
+    seed: Annotated[int, data_option("Seed of the simulation.")] = 1_001,
     start: Annotated[
         dt.datetime | None, typer.Option(help="First day of the simulation.", show_default="the simulator's")
     ] = None,
     segment: Annotated[
-        str | None, typer.Option(help="Also by this: a category of profiles, or `level` with PostgreSQL.")
+        str | None, typer.Option(help="Also split by this: a field of profiles, or `level` with PostgreSQL.")
     ] = None,
     stale_days: Annotated[
-        float, typer.Option(min=1, help="Users whose latest score is older are taken to have left.")
+        float, typer.Option(min=1, help="Users whose latest score is older than this count as gone.")
     ] = 60.0,
     backtest: Annotated[
-        bool, typer.Option("--backtest", help="Judge the outlooks of past months of a source instead.")
+        bool, typer.Option("--backtest", help="Instead, judge forecasts of past months of a source against what came.")
     ] = False,
     history_users: Annotated[
         int, typer.Option(min=300, help="Simulated borrowers that the encoder–decoder learns from.")
     ] = 8_000,
-    history_seed: Annotated[int, typer.Option(help="Seed of their simulation, the bundle's own by rights.")] = 2_023,
+    history_seed: Annotated[
+        int, data_option("Seed of their simulation; give the one that the bundle was trained with.")
+    ] = 2_023,
     report: Report = None,
     page: Annotated[
         Path | None, typer.Option(help="Also write the back-test into the marked section of this page.")
     ] = None,
 ) -> None:
-    """Expected new cases of serious delinquency in 30, 60 and 90 days, with intervals: what a team staffs by.
+    """Forecast new serious delinquencies in 30, 60 and 90 days.
 
-    The sum of the latest calibrated scores of all users at risk, set right by past outlooks that have come due, from
-    PostgreSQL or from a source and a bundle.
+    The forecast is the sum of the latest calibrated scores of all users at risk, corrected by past forecasts whose
+    outcome is known, with intervals. Needs a bundle and PostgreSQL, or a `--source`. Only the back-test can use
+    PyTorch.
+
+        foreshock outlook --source simulator --segment product
     """
     if source is None and (backtest or segment not in (None, "level")):
         fail("PostgreSQL knows no profile: the only --segment is `level`, and --backtest needs a --source")
@@ -172,9 +179,8 @@ def _write_page(path: Path, result: dict[str, Any]) -> None:
 
 
 def _show(found: Portfolio) -> None:
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(("segment", "days", "users at risk", "scores", "expected", "80 %", "95 %")):
-        table.add_column(name, justify="right" if number else "left")
+    figure_columns = ("days", "users at risk", "scores", "expected", "80 %", "95 %")
+    table = Table("segment", *(Column(name, numeric=True) for name in figure_columns))
     for each in found.outlooks:
         bounds = [f"{low:,.0f}–{high:,.0f}" for low, high in each.intervals.values()]
         table.add_row(
@@ -185,7 +191,7 @@ def _show(found: Portfolio) -> None:
             f"{each.expected:,.1f}",
             *bounds,
         )
-    console.print(f"{found.source} at {found.at:%Y-%m-%d %H:%M} UTC, model {found.fingerprint}", highlight=False)
+    console.print(f"{found.source} at {found.at:%Y-%m-%d %H:%M} UTC, model {found.fingerprint}")
     console.print(table)
     for days, origins in found.origins.items():
         ratio = found.past_ratio[days]
@@ -198,11 +204,8 @@ def _show(found: Portfolio) -> None:
 
 
 def _show_judged(result: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(
-        ("days", "forecast", "origins", "mean error", "expected/observed", "in 80 %", "in 95 %")
-    ):
-        table.add_column(name, justify="left" if number == 1 else "right")
+    figure_columns = ("origins", "mean error", "expected/observed", "in 80 %", "in 95 %")
+    table = Table(Column("days", numeric=True), "forecast", *(Column(name, numeric=True) for name in figure_columns))
     for each in result["methods"]:
         inside = [f"{100 * share:.0f} %" for share in each.coverage.values()]
         table.add_row(

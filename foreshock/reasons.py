@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.table import Table
 
-from foreshock.options import Report, console, fail, takes_settings
-from foreshock.sources import PathOption, SourceOption
+from foreshock.options import Report, takes_settings
+from foreshock.sources import PathOption, SourceOption, data_option
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError
 from model.datasets.sources import open_dataset
@@ -20,9 +21,9 @@ from stream.settings import Settings
 
 reasons_app = typer.Typer(help="Measure whether reasons are true, and learn what they weigh.", no_args_is_help=True)
 
-Users = Annotated[int, typer.Option(min=10, help="Simulated borrowers.")]
-Months = Annotated[int, typer.Option(min=2, help="Simulated months.")]
-Alerts = Annotated[int, typer.Option(min=10, help="Alerts drawn at random from all that are raised.")]
+Users = Annotated[int, data_option("Simulated borrowers.", min=10)]
+Months = Annotated[int, data_option("Simulated months.", min=2)]
+Alerts = Annotated[int, typer.Option(min=10, help="Alerts to draw at random from all that are raised.")]
 
 
 @takes_settings("bundle")
@@ -34,10 +35,14 @@ def measure(
     path: PathOption = None,
     users: Users = 1_500,
     months: Months = 14,
-    seed: Annotated[int, typer.Option(help="Seed of simulation and draw; not the one calibrated with.")] = 2_001,
+    seed: Annotated[int, data_option("Seed of simulation and draw; give another than in calibration.")] = 2_001,
     report: Report = None,
 ) -> None:
-    """Take the named causes of alerts away and see what the score loses, against taking others away."""
+    """Measure whether the reasons of alerts are true.
+
+    Takes the named causes of alerts away, one by one, and compares what the score loses with what it loses when other
+    causes are taken away. Needs a bundle, no PyTorch and no servers.
+    """
     from model.evaluation.evaluate import progress_bars
     from reports.faithfulness import explanation_ms, trials_of
     from reports.faithfulness import measure as figures_of
@@ -67,9 +72,15 @@ def calibrate(
     path: PathOption = None,
     users: Users = 2_500,
     months: Months = 14,
-    seed: Annotated[int, typer.Option(help="Seed of simulation and draw.")] = 31,
+    seed: Annotated[int, data_option("Seed of simulation and draw.")] = 31,
 ) -> None:
-    """Learn what reasons weigh under a bundle and write it into the bundle's manifest. Changes its fingerprint."""
+    """Learn what each reason weighs, and write it into the bundle.
+
+    Changes the bundle's manifest and its fingerprint. `foreshock train` does this by itself. Needs no PyTorch and no
+    servers.
+
+        foreshock reasons calibrate --bundle my-bundle
+    """
     from model.evaluation.evaluate import progress_bars
     from reports.faithfulness import calibrate_bundle
 
@@ -95,7 +106,13 @@ def _show(figures: dict[str, Any]) -> None:
         f"{figures['alerts']:,} alerts of {figures['users']:,} users; the score without the top reason, "
         "over the score without a random one"
     )
-    table = Table("alerts", "a random one is", "scale", "top", "random", "ratio", "95 %")
+    table = Table(
+        "alerts",
+        Column("a random one is", prose=True),
+        "scale",
+        *(Column(name, numeric=True) for name in ("top", "random", "ratio")),
+        "95 %",
+    )
     for subset, title in (("all", "all"), ("nothing_overdue", "nothing overdue")):
         for pool, found in figures[subset].items():
             for scale in ("log_odds", "probability"):
@@ -111,7 +128,11 @@ def _show(figures: dict[str, Any]) -> None:
                         f"{_known(each['ratio_low'])} to {_known(each['ratio_high'])}",
                     )
     console.print(table)
-    codes = Table("code", "named", "first", "stated", "true", "not named", "true there")
+    console.print()
+    codes = Table(
+        "code",
+        *(Column(name, numeric=True) for name in ("named", "first", "stated", "true", "not named", "true there")),
+    )
     for code, row in figures["codes"].items():
         codes.add_row(code, *("-" if value is None else str(value) for value in row.values()))
     console.print(codes)

@@ -10,9 +10,10 @@ from typing import Annotated
 import msgspec
 import typer
 from kafka.errors import KafkaError
-from rich.table import Table
 
-from foreshock.options import TIMES, Report, console, database_of, event_progress, fail, kafka_of, takes_settings
+from foreshock.options import TIME, TIMES, Report, database_of, event_progress, kafka_of, takes_settings
+from foreshock.tables import facts_table
+from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
 from stream.alerts.policy import PolicyError
 from stream.database import replay_runs
@@ -26,10 +27,27 @@ from stream.settings import Settings
 replay_app = typer.Typer(help="Score the past again and compare it with what was published.", no_args_is_help=True)
 
 
-Name = Annotated[str, typer.Option("--name", help="Names the run and its topics: letters, digits, dots and dashes.")]
-From = Annotated[dt.datetime, typer.Option("--from", formats=TIMES, help="Event time, UTC, inclusive.")]
-To = Annotated[dt.datetime, typer.Option("--to", formats=TIMES, help="Event time, UTC, exclusive.")]
-Users = Annotated[str | None, typer.Option(help="Only these users: ids with commas, or @FILE with one a line.")]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Names the run and its topics: up to 100 letters, digits, dots, dashes and underscores.",
+        show_default=False,
+    ),
+]
+NameOption = Annotated[str | None, typer.Option("--name", hidden=True, help="The same as NAME.")]
+From = Annotated[
+    dt.datetime,
+    typer.Option(
+        "--from", formats=TIMES, metavar=TIME, help="First event time, UTC: 2023-03-01 or 2023-03-01T12:30:00."
+    ),
+]
+To = Annotated[
+    dt.datetime, typer.Option("--to", formats=TIMES, metavar=TIME, help="End in event time, UTC, itself left out.")
+]
+Users = Annotated[
+    str | None, typer.Option(help="Only these users: ids separated by commas, or @FILE with one id a line.")
+]
 
 
 @replay_app.command("run")
@@ -37,13 +55,22 @@ Users = Annotated[str | None, typer.Option(help="Only these users: ids with comm
 def run(
     *,
     settings: Settings,
-    name: Name,
+    name: Name = None,
+    name_option: NameOption = None,
     from_: From,
     to: To,
     users: Users = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of this name.")] = False,
 ) -> None:
-    """Score a range of event time again into scores.replay.NAME and alerts.replay.NAME; live topics stay untouched."""
+    """Score a past range of event time again, beside the live topics.
+
+    Writes into the topics `scores.replay.NAME` and `alerts.replay.NAME`; live topics stay untouched. Needs Kafka with
+    the input topics from their beginning, PostgreSQL to record the run, and a model bundle, which may be another than
+    the workers use.
+
+        foreshock replay run march --from 2023-03-01 --to 2023-04-01
+    """
+    name = _one_name(name, name_option)
     kafka, database = kafka_of(settings), database_of(settings)
     try:
         replayed = _range(name, from_, to, users)
@@ -77,15 +104,20 @@ def run(
 def diff(
     *,
     settings: Settings,
-    name: Annotated[str, typer.Argument(help="Name of a finished run.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a finished run.")],
     report: Report = None,
 ) -> None:
-    """Compare a run with what was published live. Exit code 0 if nothing differs, 3 if something does."""
+    """Compare a replay run with what was published live.
+
+    Needs Kafka, PostgreSQL and a finished run. Exit code 0 if nothing differs, 3 if something does.
+
+        foreshock replay diff march --report diff.json
+    """
     kafka, database = kafka_of(settings), database_of(settings)
     try:
         recorded = replay_runs.find(database, name)
         if recorded is None:
-            fail(f"no run named {name!r} is on record; `foreshock replay run --name {name} …` makes one")
+            fail(f"no run named {name!r} is on record; `foreshock replay run {name} --from … --to …` makes one")
         if recorded.status != "finished":
             fail(f"run {name!r} is {recorded.status}; run it again with --overwrite")
         users = frozenset(recorded.users) if recorded.users else None
@@ -108,9 +140,19 @@ def diff(
     raise typer.Exit(3 if result.differs else 0)
 
 
+def _one_name(argument: str | None, option: str | None) -> str:
+    """The name of the run, which older scripts give as `--name`."""
+    if argument is not None and option is not None and argument != option:
+        fail(f"NAME is {argument!r} but --name is {option!r}; give NAME alone", code=2)
+    name = option if argument is None else argument
+    if name is None:
+        fail("NAME is missing; `foreshock replay run NAME --from … --to …` names the run", code=2)
+    return name
+
+
 def _range(name: str, from_at: dt.datetime, to_at: dt.datetime, users: str | None) -> ReplayRange:
     if not name or not all(c.isascii() and (c.isalnum() or c in ".-_") for c in name) or len(name) > 100:
-        raise ReplayError(f"--name {name!r}: use up to 100 letters, digits, dots, dashes and underscores")
+        raise ReplayError(f"NAME {name!r}: use up to 100 letters, digits, dots, dashes and underscores")
     wanted = None
     if users is not None:
         if users.startswith("@"):
@@ -130,8 +172,7 @@ def _utc(at: dt.datetime) -> dt.datetime:
 
 
 def _show(result: ReplayDiff) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for row in (
+    rows = (
         ("scores compared", f"{result.compared_scores:,}"),
         ("identical, byte for byte", f"{result.identical_scores:,}"),
         ("moved", f"{result.moved:,} (mean {result.mean_move:.2e}, largest {result.largest_move:.2e})"),
@@ -142,10 +183,9 @@ def _show(result: ReplayDiff) -> None:
         ("lost", _examples(result.alerts_lost)),
         ("earlier", _examples(result.alerts_earlier)),
         ("later", _examples(result.alerts_later)),
-    ):
-        table.add_row(*row)
-    console.print(table)
-    console.print("[bold]something differs[/]" if result.differs else "[bold]nothing differs[/]")
+    )
+    console.print(facts_table(rows))
+    console.print(styled("something differs" if result.differs else "nothing differs", "bold"))
 
 
 def _examples(shifts: list[AlertShift]) -> str:

@@ -8,23 +8,27 @@ from typing import Annotated, Any
 
 import typer
 
-from foreshock.options import fail
-from model.datasets.dataset import Dataset, DatasetError, Source
+from foreshock.terminal import fail
+from model.datasets.dataset import SOURCES, Dataset, DatasetError, Source
 from model.datasets.sources import open_dataset
 
-SourceOption = Annotated[Source, typer.Option(help="Where the borrowers come from.")]
+DATA_PANEL = "Data"
+"""Heading in the help of the options that name a data set."""
 
 
+def data_option(text: str, **options: Any) -> Any:
+    """A Typer option that stands below the heading of the data options."""
+    return typer.Option(help=text, rich_help_panel=DATA_PANEL, **options)
+
+
+SOURCE_NAMES = f"{', '.join(SOURCES[:-1])} or {SOURCES[-1]}"
+
+SourceOption = Annotated[Source, data_option(f"Where the borrowers come from: {SOURCE_NAMES}.", metavar="SOURCE")]
 PathOption = Annotated[
-    Path | None,
-    typer.Option(help="File or folder of a real source (docs/data.md), or mapping file (docs/own-data.md)."),
+    Path | None, data_option("File or folder of a real source (docs/data.md), or mapping file (docs/own-data.md).")
 ]
-
-
-UsersOption = Annotated[int, typer.Option(min=10, help="Simulated borrowers.")]
-
-
-MonthsOption = Annotated[int, typer.Option(min=1, help="Simulated months.")]
+UsersOption = Annotated[int, data_option("Simulated borrowers.", min=10)]
+MonthsOption = Annotated[int, data_option("Simulated months.", min=1)]
 
 
 def open_source(

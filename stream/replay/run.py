@@ -77,7 +77,7 @@ def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str, *, ove
         present = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
         if present and not overwrite:
             raise ReplayError(
-                f"{' and '.join(present)} exist from an earlier run; choose another --name or --overwrite"
+                f"{' and '.join(present)} exist from an earlier run; choose another name or give --overwrite"
             )
         if present:
             admin.delete_topics(present)

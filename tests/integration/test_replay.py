@@ -53,7 +53,7 @@ def test_the_same_bundle_differs_in_nothing(live: Any, database: DatabaseConnect
         "few": ("2023-02-01", "2100-01-01", ["--users", "u0000003,u0000007,u0000044"]),
     }
     for name, (since, until, users) in ranges.items():
-        run = foreshock(live, database, "replay", "run", "--name", name, "--from", since, "--to", until, *users)
+        run = foreshock(live, database, "replay", "run", name, "--from", since, "--to", until, *users)
         assert run.returncode == 0, run.stdout + run.stderr
         report = tmp_path / f"{name}.json"
         diff = foreshock(live, database, "replay", "diff", name, "--report", str(report))

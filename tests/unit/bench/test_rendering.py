@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from bench.environment import Environment
 from bench.rendering import (
@@ -20,7 +19,6 @@ from bench.rendering import (
     read_results,
     render,
     scaling_section,
-    summary,
 )
 from bench.suite import MEASUREMENTS, result_bytes
 from model.presentation.sections import SectionError
@@ -113,14 +111,10 @@ def test_every_measurement_can_be_shown() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_summary_has_the_figures(name: str) -> None:
-    console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(summary(results()[name]))
+def test_a_table_has_a_cell_for_each_heading(name: str) -> None:
     header, rows = TABLES[name](results()[name])
+    assert rows
     assert all(len(row) == len(header) for row in rows)
-    shown = console.export_text()
-    assert all(cell in shown for row in rows for cell in row)
-    console.file.close()
 
 
 def test_the_documents_are_written_from_the_results(tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
-"""Commands refuse what they cannot do with a message that says what to do."""
+"""The command line as a whole: its groups, its help, and what it says of missing things."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
-import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from foreshock import app
-from model.bundle import Bundle, manifest_bytes
-from stream.settings import PRETRAINED_BUNDLE
+from foreshock import COMMANDS, app
 
 runner = CliRunner()
+ROOT: Any = typer.main.get_command(app)
 
 
 @pytest.mark.parametrize(
@@ -43,114 +42,54 @@ def test_what_is_missing_is_named(arguments: list[str], said: str) -> None:
     assert said in result.stderr.replace("\n", "")
 
 
-def test_simulate_writes_a_file(tmp_path: Path) -> None:
-    out = tmp_path / "events.jsonl"
-    result = runner.invoke(app, ["simulate", "--users", "5", "--months", "2", "--limit", "20", "--out", str(out)])
+def commands(command: Any = ROOT, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that call it."""
+    for name, found in getattr(command, "commands", {}).items():
+        yield from commands(found, *path, name)
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+FOUND = dict(commands())
+PATHS = list(FOUND)
+
+
+def help_of(*path: str) -> str:
+    result = runner.invoke(app, [*path, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
     assert result.exit_code == 0, result.output
-    lines = out.read_text().splitlines()
-    assert len(lines) == 20
-    assert all(line.startswith('{"topic":"') for line in lines)
+    return result.output
 
 
-def test_simulate_delivers_late_and_twice_when_asked(tmp_path: Path) -> None:
-    def written(*options: str) -> list[str]:
-        out = tmp_path / "events.jsonl"
-        result = runner.invoke(app, ["simulate", "--users", "20", "--months", "2", "--out", str(out), *options])
-        assert result.exit_code == 0, result.output
-        return out.read_text().splitlines()
-
-    in_order, twice, late = written(), written("--twice", "0.2"), written("--late", "0.3")
-    assert len(set(in_order)) == len(in_order) < len(twice)
-    assert set(twice) == set(in_order)
-    assert sorted(late) == sorted(in_order)
-    assert late != in_order
-    assert runner.invoke(app, ["simulate", "--late", "2"]).exit_code == 2
+def test_the_help_lists_every_command_in_its_group() -> None:
+    text = help_of()
+    places = [text.index(f"─ {group} ─") for group in COMMANDS]
+    assert places == sorted(places)
+    for group, start, end in zip(COMMANDS, places, [*places[1:], len(text)], strict=True):
+        shown = [line.split()[1] for line in text[start:end].splitlines() if line.startswith("│ ")]
+        assert shown == list(COMMANDS[group]), "one line for each command"
 
 
-def test_every_command_has_help() -> None:
-    result = runner.invoke(app, ["--help"])
-    assert result.exit_code == 0
-    for command in (
-        "demo",
-        "up",
-        "down",
-        "topics",
-        "db",
-        "doctor",
-        "worker",
-        "sink",
-        "simulate",
-        "train",
-        "evaluate",
-        "tune",
-        "ablate",
-        "drift",
-        "outlook",
-        "explain",
-        "reasons",
-    ):
-        assert command in result.output
+@pytest.mark.parametrize("path", [(), *PATHS], ids=" ".join)
+def test_the_help_fits_80_columns(path: tuple[str, ...]) -> None:
+    assert max(map(len, help_of(*path).splitlines())) <= 80
 
 
-def test_doctor_without_anything_says_what_to_do(tmp_path: Path) -> None:
-    result = runner.invoke(app, ["doctor", "--stack-dir", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "foreshock up" in result.output
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_every_command_and_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
+    command = FOUND[path]
+    first = command.help.split("\n\n")[0]
+    assert first.endswith(".")
+    assert len(first) <= 68, "the list of commands shows it on one line"
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", None)] == []
 
 
-EXPLAIN = ["explain", "--user", "u0000003", "--source", "simulator", "--users", "10", "--months", "3", "--events", "5"]
-
-
-def test_explain_shows_writes_and_reports(tmp_path: Path) -> None:
-    out, report = tmp_path / "page.html", tmp_path / "report.json"
-    result = runner.invoke(app, [*EXPLAIN, "--out", str(out), "--report", str(report)])
-    assert result.exit_code == 0, result.output
-    assert "u0000003" in result.stdout
-    figures = msgspec.json.decode(report.read_bytes())
-    assert len(figures["recent"]) == 5
-    assert f"{figures['score']:.4f}" in result.stdout
-    assert out.read_text().startswith("<!doctype html>")
-    last = figures["recent"][0]["occurred_at"]
-    earlier = runner.invoke(app, [*EXPLAIN, "--sequence", str(figures["events"] - 1), "--report", str(report)])
-    assert earlier.exit_code == 0, earlier.output
-    assert msgspec.json.decode(report.read_bytes())["recent"][0]["occurred_at"] <= last
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"), [(["--sequence", "9999"], "9999"), (["--at", "1999-01-01"], "first event")]
-)
-def test_explain_names_what_lies_outside(arguments: list[str], said: str) -> None:
-    result = runner.invoke(app, [*EXPLAIN, *arguments])
-    assert result.exit_code == 1
-    assert said in result.stderr
-
-
-@pytest.mark.parametrize("command", ["measure", "calibrate"])
-def test_reasons_without_any_alert_are_refused(tmp_path: Path, command: str) -> None:
-    bundle = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path / "bundle"))
-    manifest = Bundle.load(bundle).manifest
-    never = msgspec.structs.replace(manifest.thresholds, medium=1.0, high=1.0)
-    before = manifest_bytes(msgspec.structs.replace(manifest, thresholds=never))
-    (bundle / "manifest.json").write_bytes(before)
-    config = tmp_path / "no-alerts.toml"
-    config.write_text("alert_absolute_rise = 1.0\nalert_dpd_backstop = 3650.0\n")
-    options = ["--users", "10", "--months", "2", "--bundle", str(bundle), "--config", str(config)]
-    result = runner.invoke(app, ["reasons", command, *options])
-    assert result.exit_code == 1
-    assert "no alert" in result.stderr
-    assert (bundle / "manifest.json").read_bytes() == before
-
-
-def test_reasons_are_calibrated_and_measured(tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path / "bundle"))
-    before = (bundle / "manifest.json").read_bytes()
-    small = ["--users", "60", "--months", "6", "--alerts", "30", "--bundle", str(bundle)]
-    result = runner.invoke(app, ["reasons", "calibrate", *small, "--seed", "1"])
-    assert result.exit_code == 0, result.output
-    assert (bundle / "manifest.json").read_bytes() != before
-    report = tmp_path / "report.json"
-    result = runner.invoke(app, ["reasons", "measure", *small, "--seed", "2", "--report", str(report)])
-    assert result.exit_code == 0, result.output
-    figures = msgspec.json.decode(report.read_bytes())
-    assert 0 < figures["alerts"] <= 30
-    assert {"all", "nothing_overdue", "best_possible", "estimates", "codes", "explanation_ms"} <= set(figures)
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_examples_call_the_command_with_options_that_it_has(path: tuple[str, ...]) -> None:
+    command = FOUND[path]
+    known = {name for parameter in command.params for name in parameter.opts}
+    for line in command.help.splitlines():
+        if line.startswith("    foreshock "):
+            assert len(line) <= 78, "the help shows it on one line"
+            words = line.split()
+            assert tuple(words[1 : 1 + len(path)]) == path
+            assert {word for word in words if word.startswith("--")} <= known

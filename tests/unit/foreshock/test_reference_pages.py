@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from foreshock import app
-from foreshock.reference_pages import reference
+from foreshock import COMMANDS, app
+from foreshock.reference_pages import TOPICS_PAGE, commands_page, reference, topics_page
 from model.comparison.page import PAGE, models_page
+from model.presentation.sections import SectionError
 from stream.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -29,3 +30,20 @@ def test_the_tables_of_the_models_are_those_of_the_reports() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_sample_records_are_current() -> None:
+    assert (DOCS / TOPICS_PAGE).read_text() == topics_page(DOCS), "run `foreshock docs write`"
+
+
+def test_a_page_without_its_marks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / TOPICS_PAGE).write_text("# Topics\n<!-- samples:end -->\n")
+    with pytest.raises(SectionError, match="samples:begin"):
+        topics_page(tmp_path)
+
+
+def test_the_commands_stand_in_their_groups_and_hidden_options_are_left_out() -> None:
+    page = commands_page(ROOT)
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(COMMANDS)
+    assert "`--name`" not in page
+    assert page.index("## Replay") < page.index("### `foreshock replay run`") < page.index("## Models")

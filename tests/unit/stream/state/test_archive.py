@@ -164,5 +164,5 @@ def test_a_killed_writer_leaves_rows_due_dates_and_offset_of_one_moment(tmp_path
 
 
 def test_a_worker_in_memory_needs_no_database() -> None:
-    program = "import sys; sys.modules['rocksdict'] = None; import stream.worker.app, foreshock.run"
+    program = "import sys; sys.modules['rocksdict'] = None; import stream.worker.app, foreshock.services"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from kafka.errors import KafkaError
-from rich.table import Table
 
 from events.reasons import CATALOGUE
 from events.types import Event
-from foreshock.options import TIMES, Report, console, event_progress, fail, kafka_of, takes_settings
-from foreshock.sources import MonthsOption, PathOption, UsersOption
+from foreshock.options import TIME, TIMES, Report, event_progress, kafka_of, takes_settings
+from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError, Source
 from model.datasets.sources import open_dataset
@@ -24,7 +25,10 @@ from stream.settings import Settings
 At = Annotated[
     dt.datetime | None,
     typer.Option(
-        formats=TIMES, help="Explain the score of the last event up to then (UTC).", show_default="last event"
+        formats=TIMES,
+        metavar=TIME,
+        help="Explain the score of the last event up to this time (UTC).",
+        show_default="last event",
     ),
 ]
 Sequence = Annotated[
@@ -40,20 +44,26 @@ def explain(
     user: Annotated[str, typer.Option(help="The user's id.")],
     at: At = None,
     sequence: Sequence = None,
-    events: Annotated[int, typer.Option(min=1, max=500, help="Recent events to try one by one.")] = 30,
+    events: Annotated[int, typer.Option(min=1, max=500, help="Recent events to leave out one by one.")] = 30,
     source: Annotated[
-        Source | None, typer.Option(help="Read a source instead of the topics.", show_default="the topics")
+        Source | None, data_option("Read a source instead of the topics.", metavar="SOURCE", show_default="the topics")
     ] = None,
     path: PathOption = None,
     users: UsersOption = 2_000,
     months: MonthsOption = 12,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated source.")] = 1,
+    seed: Annotated[int, data_option("Seed of the simulated source.")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="Also write a page (.html) with heat map, importances and counterfactuals.")
+        Path | None, typer.Option(help="Also write an HTML page with heat map, importances and counterfactuals.")
     ] = None,
     report: Report = None,
 ) -> None:
-    """Explain a user's score: attention, recent events one by one, causes taken away, and what would undo it."""
+    """Explain why a user's score is what it is.
+
+    Shows the causes and what the score would be without each, the smallest change that would lower the level, and how
+    much each recent event counts. Needs a bundle and the running topics, or a `--source`.
+
+        foreshock explain --user u0000003 --source simulator --out page.html
+    """
     from model.explanation.explain import explain as explain_events
     from reports.explanation_page import page
     from stream.replay.user_events import UnknownUser
@@ -131,16 +141,30 @@ def _show(user: str, explanation: Any) -> None:
 
     last = explanation.events[-1].occurred_at.astimezone(dt.UTC)
     console.print(
-        f"[bold]{user}[/]: score {explanation.score:.4f} after {len(explanation.events):,} events, "
-        f"the last of {last:%Y-%m-%d %H:%M} UTC; MEDIUM from {explanation.threshold:.4f}"
+        styled(user, "bold"),
+        f"score {explanation.score:.4f} after {len(explanation.events):,} events, "
+        f"the last of {last:%Y-%m-%d %H:%M} UTC; MEDIUM from {explanation.threshold:.4f}",
+        sep=": ",
     )
-    causes = Table("without", "score", "change", "what is taken away", title="causes", title_justify="left")
+    causes = Table(
+        "without",
+        Column("score", numeric=True),
+        Column("change", numeric=True),
+        Column("what is taken away", prose=True),
+        title="causes",
+    )
     for cause in explanation.causes:
         change = f"{cause.score - explanation.score:+.4f}"
         causes.add_row(cause.code, f"{cause.score:.4f}", change, CATALOGUE[cause.code].counterfactual)
     console.print(causes)
     console.print(counterfactual_text(explanation))
-    recent = Table("when", "event", "", "attention", "without it", "as usual", title="recent", title_justify="left")
+    recent = Table(
+        "when",
+        "event",
+        Column("", prose=True),
+        *(Column(heading, numeric=True) for heading in ("attention", "without it", "as usual")),
+        title="recent",
+    )
     for each in explanation.recent:
         recent.add_row(
             f"{each.event.occurred_at.astimezone(dt.UTC):%Y-%m-%d %H:%M}",

@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from foreshock import app
-from foreshock.compare import ALERTS, RANKING, table_of, target_line
+from foreshock.comparison import ALERTS, RANKING, table_of, target_line
 
 runner = CliRunner()
 
@@ -48,14 +48,16 @@ def test_the_table_shows_figures_intervals_and_gaps() -> None:
 @pytest.mark.parametrize(
     ("met", "value", "said"),
     [
-        (True, 0.03, "met[/]       AUC: 0.0300, at least 0.02"),
-        (False, 0.01, "not met[/]   AUC: 0.0100"),
+        (True, 0.03, "met         AUC: 0.0300, at least 0.02"),
+        (False, 0.01, "not met     AUC: 0.0100"),
         (None, None, "not judged  AUC: needs one, other"),
     ],
 )
 def test_a_target_is_one_line(met: bool | None, value: float | None, said: str) -> None:
     target = {"target": "AUC", "needed": 0.02, "at_most": False, "of": ["one", "other"], "value": value, "met": met}
-    assert said in target_line(target)
+    line = target_line(target)
+    assert line.plain.startswith(said)
+    assert [str(span.style) for span in line.spans] == ([] if met is None else ["green" if met else "red"])
 
 
 @pytest.mark.slow

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.text import Text
 
-from foreshock.options import Report, console, fail
+from foreshock.options import Report
+from foreshock.sources import PathOption, SourceOption, data_option
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail, styled
 from model.datasets.dataset import DatasetError, Source
 from model.datasets.sources import open_dataset
 
@@ -24,19 +26,19 @@ ALERTS = (
     ("us_per_event", "µs", 2),
     ("state_bytes", "bytes", 0),
 )
-Column = tuple[str, str, int]
+Figure = tuple[str, str, int]
 """A figure's name in the report, its heading, its digits."""
 
 
 def compare(
-    source: Annotated[Source, typer.Option(help="Where the borrowers come from.")] = "simulator",
-    path: Annotated[Path | None, typer.Option(help="File or folder of a real source, see docs/data.md.")] = None,
-    users: Annotated[int, typer.Option(min=10, help="Simulated borrowers.")] = 4_000,
-    months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation, the folds, the training, the draws.")] = 1,
+    source: SourceOption = "simulator",
+    path: PathOption = None,
+    users: Annotated[int, data_option("Simulated borrowers.", min=10)] = 4_000,
+    months: Annotated[int, data_option("Simulated months.", min=1)] = 24,
+    seed: Annotated[int, data_option("Seed of the simulation, the folds, the training, the draws.", min=0)] = 1,
     candidates: Annotated[
         list[str] | None,
-        typer.Option("--entrants", help="Who takes part; give it once per name.", show_default="all"),
+        typer.Option("--entrants", help="A model that takes part; may be given several times.", show_default="all"),
     ] = None,
     folds: Annotated[int, typer.Option(min=1, max=5, help="How many of the five folds to judge.")] = 5,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the users for the intervals.")] = 200,
@@ -44,14 +46,16 @@ def compare(
     weight_decay: Annotated[float, typer.Option(min=0, help="L2 penalty of the served models.")] = 0.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of PyTorch.")] = 1,
     folder: Annotated[
-        Path, typer.Option(help="Keeps bundles and scores; what is in it already is not trained again.")
+        Path, typer.Option(help="Folder that keeps bundles and scores; what is in it is not trained again.")
     ] = Path(".foreshock/compare"),
     report: Report = None,
 ) -> None:
-    """Train every model on the same work and judge all by the same measures. Needs the `train` extra.
+    """Train every kind of model on the same data and compare them.
 
-    Interrupt it when you like: the same command goes on where it stopped. `--report docs/models/SOURCE.json`, then
-    `foreshock docs write`, brings docs/models.md up to date.
+    Needs the `train` extra (PyTorch). Interrupt it when you like: the same command goes on where it stopped. `--report
+    docs/models/SOURCE.json`, then `foreshock docs write`, brings docs/models.md up to date.
+
+        foreshock compare --entrants lstm-attention --entrants mlp --folds 2
     """
     from model.comparison.roster import RosterError, chosen, roster
 
@@ -71,11 +75,13 @@ def compare(
     }
     result = _run(source, path, options, wanted, folder / source, seed, settings, facts)
     for each in result["settings"]:
-        console.print(f"[bold]{each['name']}[/]: {each['about']}", highlight=False)
+        console.print(styled(each["name"], "bold"), each["about"], sep=": ")
         console.print(table_of(each, RANKING))
+        console.print()
         console.print(table_of(each, ALERTS))
+        console.print()
         for target in each["targets"]:
-            console.print(target_line(target), highlight=False)
+            console.print(target_line(target))
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
@@ -159,12 +165,9 @@ def _environment(cpu: str, commit: str | None) -> dict[str, Any]:
     }
 
 
-def table_of(setting: dict[str, Any], columns: tuple[Column, ...]) -> Table:
+def table_of(setting: dict[str, Any], columns: tuple[Figure, ...]) -> Table:
     """Some figures of a setting's rows for the terminal; beside the AUC stands half the width of its interval."""
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("", no_wrap=True)
-    for _, title, _ in columns:
-        table.add_column(title, justify="right")
+    table = Table("", *(Column(title, numeric=True) for _, title, _ in columns))
     for row in setting["rows"]:
         cells = [_cell(row.get(name), digits) for name, _, digits in columns]
         if columns is RANKING and row.get("auc_low") is not None:
@@ -173,13 +176,14 @@ def table_of(setting: dict[str, Any], columns: tuple[Column, ...]) -> Table:
     return table
 
 
-def target_line(target: dict[str, Any]) -> str:
+def target_line(target: dict[str, Any]) -> Text:
     """A target and whether it is met, in one line."""
     if target["value"] is None:
-        return f"not judged  {target['target']}: needs {', '.join(target['of'])}"
-    verdict = "[green]met[/]       " if target["met"] else "[red]not met[/]   "
+        return styled(f"not judged  {target['target']}: needs {', '.join(target['of'])}")
+    verdict = styled("met         ", "green") if target["met"] else styled("not met     ", "red")
     sign = "at most" if target["at_most"] else "at least"
-    return f"{verdict}{target['target']}: {target['value']:.4f}, {sign} {target['needed']} ({', '.join(target['of'])})"
+    figures = f"{target['value']:.4f}, {sign} {target['needed']} ({', '.join(target['of'])})"
+    return Text.assemble(verdict, styled(f"{target['target']}: {figures}"))
 
 
 def _cell(value: float | None, digits: int) -> str:

@@ -10,24 +10,30 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from foreshock.options import console, fail
-from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, open_source
+from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, data_option, open_source
+from foreshock.terminal import console, fail
 from model.datasets.dataset import DatasetError, Source
 
 
 def tune(
-    study: Annotated[Path, typer.Option(help="SQLite file of the study; one that exists is gone on with.")],
+    study: Annotated[Path, typer.Option(help="SQLite file of the study; an existing one is continued.")],
     report: Annotated[Path, typer.Option(help="JSON file for the best options and all trials.")],
     source: SourceOption = "simulator",
     path: PathOption = None,
     users: UsersOption = 1_500,
     months: MonthsOption = 18,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation, the trainings and the search.")] = 1,
-    trials: Annotated[int, typer.Option(min=1, help="End when the study has so many finished trials.")] = 20,
-    minutes: Annotated[float, typer.Option(min=0.1, help="End after so many minutes.")] = 30.0,
+    seed: Annotated[int, data_option("Seed of the simulation, the trainings and the search.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="Stop when the study has this many finished trials.")] = 20,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Stop after this many minutes.")] = 30.0,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs of a trial.")] = 6,
 ) -> None:
-    """Search for options of `train`, judged on the validation part alone. Needs the `train` extra (Optuna)."""
+    """Search for good options of `train`.
+
+    Needs the `train` extra (Optuna). Every trial is judged on the validation part alone. A study that exists is
+    continued.
+
+        foreshock tune --study study.db --report tuning.json --minutes 60
+    """
     try:
         import optuna  # noqa: F401
 
@@ -51,8 +57,8 @@ def tune(
     except (DatasetError, TrainingError, ValueError) as error:
         fail(str(error))
     report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    console.print(f"{len(found.trials)} trials; validation AUC {found.validation_auc:.4f} with", highlight=False)
-    console.print(found.command, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(found.trials)} trials; validation AUC {found.validation_auc:.4f} with")
+    console.print(found.command, soft_wrap=True)
 
 
 def ablate(
@@ -63,11 +69,17 @@ def ablate(
     users: UsersOption = 1_500,
     months: MonthsOption = 18,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Seed of simulation and training; repeatable, 1 and 2.")
+        list[int] | None,
+        data_option("Seed of the simulation and of the training; may be given several times (1 and 2 if not given)."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
 ) -> None:
-    """Train with and without each choice about inputs and augmentation, and write what it is worth."""
+    """Measure what each choice about inputs and augmentation gains.
+
+    Trains with and without each choice. Needs the `train` extra (PyTorch). A stopped run goes on from its report.
+
+        foreshock ablate --report docs/ablations.json --page docs/ablations.md
+    """
     try:
         from model.training.ablation import ablate as run_ablations
         from model.training.ablation import page as page_of
@@ -88,7 +100,7 @@ def ablate(
     text = page_of(found)
     if page is not None:
         page.write_text(text, encoding="utf-8")
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def _data_options(source: Source, path: Path | None, users: int, months: int) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""The `simulate` command: the events of made-up borrowers, published to the input topics or written to a file."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+
+from foreshock.options import LateOption, TwiceOption, event_progress, kafka_of, takes_settings
+from foreshock.terminal import console, fail
+from model.datasets.dataset import DatasetError
+from model.datasets.delivery import arrivals_of
+from model.datasets.sources import open_dataset
+from stream.kafka.publisher import open_publisher
+from stream.settings import Settings
+
+
+@takes_settings("bootstrap_servers", "topic_prefix", "stack_dir")
+def simulate(
+    *,
+    settings: Settings,
+    users: Annotated[int, typer.Option(min=1, help="Borrowers in the portfolio.")] = 2_000,
+    months: Annotated[int, typer.Option(min=1, help="Simulated months.")] = 12,
+    seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write JSON lines to this file instead of publishing.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many events.")] = None,
+    late: LateOption = 0.0,
+    twice: TwiceOption = 0.0,
+) -> None:
+    """Publish the events of simulated borrowers to the input topics.
+
+    Needs Kafka with its topics, or `--out` for a file of JSON lines. Events come in order of event time. With `--late
+    0.02 --twice 0.005` some arrive late or twice, as in an ordinary feed.
+
+        foreshock simulate --users 1000 --months 12 --out events.jsonl
+    """
+    try:
+        dataset = open_dataset("simulator", None, users=users, months=months, seed=seed)
+    except DatasetError as error:
+        fail(str(error))
+    events = itertools.islice(arrivals_of(dataset, late, twice, seed), limit)
+    if out is not None:
+        with out.open("wb") as file, event_progress() as progress:
+            task = progress.add_task("writing", total=limit)
+            for number, (kind, _, value, _) in enumerate(events, start=1):
+                file.write(b'{"topic":"%s","event":%s}\n' % (settings.topics.of_kind(kind).encode(), value))
+                if number % 1_000 == 0:
+                    progress.update(task, completed=number)
+        console.print(f"wrote {out}")
+        return
+    kafka = kafka_of(settings)
+
+    async def publish() -> int:
+        with event_progress() as progress:
+            task = progress.add_task("publishing", total=limit)
+            async with open_publisher(kafka, settings.topics) as publisher:
+                return await publisher.publish(events, lambda sent, _: progress.update(task, completed=sent))
+
+    try:
+        published = asyncio.run(publish())
+    except KafkaError as error:
+        fail(f"{kafka}: {error!r}; is the broker up, and do the topics exist? `foreshock doctor` tells")
+    console.print(f"published {published:,} events")

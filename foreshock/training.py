@@ -1,0 +1,127 @@
+"""The `train` command. It imports PyTorch only when it is called."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from foreshock.evaluation import show_metrics
+from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, open_source
+from foreshock.terminal import console, fail
+from foreshock.training_options import (
+    AlignmentOption,
+    ArchitectureOption,
+    BatchUsersOption,
+    BlankRateOption,
+    DeviceOption,
+    DropoutOption,
+    EpochsOption,
+    JitterOption,
+    LearningRateOption,
+    MaxUsersOption,
+    MissingOption,
+    ProtectedInputOption,
+    RestartOption,
+    SeedOption,
+    StartOption,
+    TensorboardOption,
+    ThreadsOption,
+    TimeWarpOption,
+    UnseenRateOption,
+    WeightDecayOption,
+    WinsorTailOption,
+)
+from model.architectures import ARCHITECTURES, DEFAULT
+from model.bundle import Bundle, BundleError
+from model.datasets.dataset import Dataset, DatasetError
+from model.training.curves import CURVES_FILE
+from model.training.input_rules import InputRules
+from stream.settings import load_settings
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
+    source: SourceOption = "simulator",
+    path: PathOption = None,
+    users: UsersOption = 4_000,
+    months: MonthsOption = 24,
+    seed: SeedOption = 1,
+    architecture: ArchitectureOption = DEFAULT,
+    epochs: EpochsOption = 20,
+    weight_decay: WeightDecayOption = 0.0,
+    threads: ThreadsOption = 1,
+    protected_input: ProtectedInputOption = None,
+    start: StartOption = None,
+    learning_rate: LearningRateOption = None,
+    dropout: DropoutOption = None,
+    batch_users: BatchUsersOption = None,
+    jitter: JitterOption = 0.0,
+    time_warp: TimeWarpOption = 0.0,
+    unseen_rate: UnseenRateOption = 0.01,
+    blank_rate: BlankRateOption = 0.1,
+    winsor_tail: WinsorTailOption = 0.0005,
+    missing: MissingOption = "flag",
+    alignment: AlignmentOption = "time",
+    device: DeviceOption = "auto",
+    max_users: MaxUsersOption = None,
+    restart: RestartOption = False,
+    tensorboard: TensorboardOption = None,
+) -> None:
+    """Train a model and write its bundle.
+
+    Needs the `train` extra (PyTorch). After every epoch it writes a checkpoint and the learning curves to
+    `OUT.checkpoint`; after an interruption the same command goes on from there.
+
+        foreshock train --out my-bundle --users 4000 --epochs 20
+    """
+    try:
+        from model.training.augmentation import Augmentation
+        from model.training.checkpoint import CheckpointError
+        from model.training.export import ExportError
+        from model.training.preparation import TrainingError
+        from model.training.train import train as run_training
+    except ImportError as error:
+        fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
+    dataset = open_source(source, path, users, months, seed)
+    command = shlex.join(["foreshock", *sys.argv[1:]])
+    try:
+        rules = InputRules(winsor_tail, missing, alignment)
+        metrics = run_training(
+            dataset,
+            out,
+            seed=seed,
+            epochs=epochs,
+            weight_decay=weight_decay,
+            threads=threads,
+            command=command,
+            architecture=ARCHITECTURES[architecture],
+            protected_inputs=protected_input or (),
+            start=start,
+            learning_rate=learning_rate,
+            dropout=dropout,
+            batch_users=batch_users,
+            augmentation=Augmentation(jitter, time_warp, unseen_rate, blank_rate),
+            rules=None if rules == InputRules() else rules,
+            device=device,
+            max_users=max_users,
+            restart=restart,
+            tensorboard=tensorboard,
+            finish=lambda bundle, bars: _with_effects(bundle, dataset, bars),
+        )
+    except (BundleError, CheckpointError, DatasetError, TrainingError, ExportError, ValueError) as error:
+        fail(str(error))
+    show_metrics({name: value for name, value in metrics.items() if name not in ("history", "options")})
+    console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}, its learning curves in {out / CURVES_FILE}")
+
+
+def _with_effects(bundle: Bundle, dataset: Dataset, bars: Progress) -> Bundle:
+    """The bundle with what its reasons weigh."""
+    from reports.faithfulness import calibrate_bundle
+
+    calibrate_bundle(load_settings(bundle=bundle.path), dataset, bars)
+    return Bundle.load(bundle.path)
