@@ -43,7 +43,7 @@ from stream.settings import Settings
 from stream.sink import sink_group
 
 LONGEST_LEAD_DAYS = 180
-"""An alert opened longer than this before the onset is not counted as its warning."""
+"""An alert opened longer than this before the default date is not counted as its warning."""
 
 SERIOUS_DAYS_PAST_DUE = 60
 """From here on a borrower is seriously delinquent, and no longer to be warned of."""
@@ -255,7 +255,7 @@ def _measure(
         # Another portfolio than the training's is new as a whole; real clients may have been trained on.
         unseen = {u: t for u, t in traces.items() if dataset.name == "simulator" or dataset.held_out(u)}
         labels, scores = _at_risk(outcomes, unseen, horizon_days * DAY_MS)
-        report.auc_of = f"{len(labels):,} scores of users at risk against onset within {horizon_days} days"
+        report.auc_of = f"{len(labels):,} scores of users at risk against default within {horizon_days} days"
         report.auc = roc_auc(labels, scores)
     if any(outcome.default_date_ms is not None for outcome in outcomes.values()) and not labelled:
         leads = lead_days(outcomes, traces, alerts)
@@ -268,7 +268,7 @@ def _measure(
 def _at_risk(
     outcomes: Mapping[str, Outcome], traces: Mapping[str, _Trace], horizon_ms: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Labels and scores of every score before the user's onset whose horizon was observed in full."""
+    """Labels and scores of every score before the user's default date whose horizon was observed in full."""
     labels: list[bool] = []
     scores: list[float] = []
     for user_id, trace in traces.items():
@@ -288,10 +288,10 @@ def _at_risk(
 def lead_days(
     outcomes: Mapping[str, Outcome], traces: Mapping[str, Any], alerts: Sequence[Alert]
 ) -> dict[str, float | None]:
-    """Days from the first warning to the onset by user who truly deteriorated; None for who was not warned.
+    """Days from the first warning to the default date by user who defaulted; None for who was not warned.
 
-    A warning is an alert that was open at some time in the `LONGEST_LEAD_DAYS` before the onset and had opened by then;
-    the lead counts from its opening, at most that long.
+    A warning is an alert that was open at some time in the `LONGEST_LEAD_DAYS` before the default date and had opened
+    by then; the lead counts from its opening, at most that long.
     """
     opened: dict[str, dict[str, int]] = {}
     cleared: dict[str, int] = {}

@@ -117,9 +117,9 @@ def _show(found: DriftReport) -> None:
     console.print(table)
     if found.calibration.ratio is not None:
         console.print(
-            f"calibration: {found.calibration.observed:,} onsets, {found.calibration.expected:,.1f} expected, "
+            f"calibration: {found.calibration.observed:,} defaults, {found.calibration.expected:,.1f} expected, "
             f"p = {found.calibration.p_value:.3f}",
         )
     for month in found.performance:
         auc = "–" if month.auc.value is None else f"{month.auc.value:.3f}"
-        console.print(f"{month.month}: AUC {auc}, {month.onsets:,} onsets after {month.scores:,} scores")
+        console.print(f"{month.month}: AUC {auc}, {month.onsets:,} defaults after {month.scores:,} scores")

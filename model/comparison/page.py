@@ -165,7 +165,7 @@ def _ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _budget_words(report: Report, setting: dict[str, Any]) -> str:
     bounds = [row["recall_bound"] for row in setting["rows"] if row["recall_bound"] is not None]
-    bound = f" No ranking could name more than {100 * bounds[0]:.0f} % of the onsets with so few." if bounds else ""
+    bound = f" No ranking could name more than {100 * bounds[0]:.0f} % of the defaults with so few." if bounds else ""
     return (
         f"At {report['budget_per_1000_users_month']:g} alerts per 1,000 users and month, by thresholds from the "
         f"validation part; alerts and false alarms per 1,000 users and month on the test part.{bound}"
@@ -194,7 +194,7 @@ def _details(setting: dict[str, Any], best: str) -> Iterator[str]:
     details = setting["details"][best]
     yield f"`{best}`, the served model that validation liked best, in detail:\n"
     columns = RANKING
-    header = ("", *(title for _, title, _ in columns), "examples", "of them followed by an onset")
+    header = ("", *(title for _, title, _ in columns), "examples", "of them followed by a default")
     rows: list[Row] = [
         (f"{days} days", *(_with_interval(found, name, digits) for name, _, digits in columns), *_counts(found))
         for days, found in details["horizons"].items()
