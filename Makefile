@@ -15,8 +15,10 @@ demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by
 test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
+	@# mypy runs beside the tests, which often wait for servers; the target fails when either does.
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS); tests=$$?; \
+	wait $$types || { echo "mypy found errors: see above"; exit 1; }; exit $$tests
 
 bench: $(VENV)/installed-for-bench  ## measure events per second beside other frameworks; ARGS=latency and so on for more
 	$(BIN)/foreshock bench $(ARGS)

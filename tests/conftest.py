@@ -5,11 +5,19 @@ Names are what keeps tests apart: `topic_prefix` for topics and groups, `databas
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+# Workers of pytest-xdist share the cores: a pool of threads in each would fight with the others. Read by PyTorch and
+# NumPy when they are first imported, here and in the processes that tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
@@ -27,12 +35,95 @@ hypothesis.settings.register_profile("foreshock", deadline=None)
 hypothesis.settings.load_profile("foreshock")
 
 
+LONGEST_FIRST = (
+    "integration/test_worker.py",
+    "integration/test_bench.py",
+    "integration/test_restarts.py",
+    "integration/test_replay.py",
+    "integration/test_broker_outage.py",
+    "integration/test_embedded_stack.py",
+    "integration/test_sink.py",
+    "integration/test_demo.py",
+    "integration/",
+    "unit/model/training/",
+    "unit/model/networks/",
+    "unit/foreshock/test_compare.py",
+    "unit/model/comparison/test_served.py",
+    "unit/model/datasets/test_recipe.py",
+    "unit/model/baselines/",
+)
+"""Files and folders in the order in which workers of pytest-xdist take them; all others follow."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: while one waits for a server, the others compute."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A long file that starts last keeps one worker busy while the others have nothing left to do."""
+    if not hasattr(config, "workerinput"):
+        return
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return next((n for n, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
+def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function without the coverage tool looking on, which slows down all Python code and not just our own."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        trace = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*arguments, **options)
+        finally:
+            sys.settrace(trace)
+
+    return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _export_untraced() -> Iterator[None]:
+    """Exporting one bundle takes ten seconds in PyTorch's own code, and twice as long under the coverage tool."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.onnx.export", untraced(torch.onnx.export))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_cover_in_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`no_cover` of pytest-cov holds for the test itself; this makes it hold for the processes that it starts."""
+    if request.node.get_closest_marker("no_cover"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+def without_settings(patch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FORESHOCK_")]:
+        patch.delenv(name)
+    patch.setenv("FORESHOCK_CONFIG", str(Path(__file__).with_name("no-such-file.toml")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_in_shared_fixtures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        without_settings(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own `FORESHOCK_*` variables or `foreshock.toml` must not decide what a test sees."""
-    for name in [name for name in os.environ if name.startswith("FORESHOCK_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FORESHOCK_CONFIG", str(Path(__file__).with_name("no-such-file.toml")))
+    without_settings(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +154,16 @@ def server_database(server_folder: Path) -> Iterator[DatabaseConnection]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def new_topic_prefix() -> Callable[[], str]:
+    """Makes prefixes that nobody else in this session uses."""
+    return lambda: f"test{next(_NUMBERS)}."
+
+
 @pytest.fixture
-def topic_prefix() -> str:
+def topic_prefix(new_topic_prefix: Callable[[], str]) -> str:
     """A prefix that no other test of this session uses, e.g. for `Settings.topic_prefix` and group names."""
-    return f"test{next(_NUMBERS)}."
+    return new_topic_prefix()
 
 
 @pytest.fixture

@@ -197,6 +197,14 @@ def deploy(kafka: KafkaConnection, topic_prefix: str, tmp_path: Path) -> Callabl
     return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
 
 
+@pytest.fixture(scope="module")
+def deploy_shared(
+    kafka: KafkaConnection, new_topic_prefix: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Deployment]:
+    """As `deploy`, for a deployment that several tests of a module only read."""
+    return lambda **settings: Deployment(kafka, new_topic_prefix(), tmp_path_factory.mktemp("shared"), **settings)
+
+
 @pytest.fixture
 def deploy_on(topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
     """Makes a deployment on a broker of the test's own, given by its address."""

@@ -85,10 +85,10 @@ class Page(html.parser.HTMLParser):
         self.text += data
 
 
-@pytest.fixture
-def live(deploy: Deploy) -> Any:
+@pytest.fixture(scope="module")
+def live(deploy_shared: Deploy) -> Any:
     """A portfolio whose events came in part late and in part twice, scored while the watchdog adds missed ones."""
-    deployment = deploy()
+    deployment = deploy_shared()
     deployment.publish_records(
         arrivals_of(open_dataset("simulator", users=150, months=8, seed=23), 0.05, 0.05, seed=23)
     )

@@ -31,10 +31,16 @@ def foreshock(deployment: Any, database: DatabaseConnection, *arguments: str) ->
 
 
 @pytest.fixture
-def live(deploy: Deploy, database: DatabaseConnection) -> Any:
-    """A portfolio published while a worker with the watchdog runs, so that topics interleave as they come."""
+def database(database: DatabaseConnection) -> DatabaseConnection:
+    """A database with its tables."""
     migration.upgrade(database)
-    deployment = deploy(batch_max_records=400)
+    return database
+
+
+@pytest.fixture(scope="module")
+def live(deploy_shared: Deploy) -> Any:
+    """A portfolio published while a worker with the watchdog runs, so that topics interleave as they come."""
+    deployment = deploy_shared(batch_max_records=400)
     events = list(open_dataset("simulator", users=120, months=8, seed=21).events())
     with deployment.running("worker") as worker:
         for start in range(0, len(events), 1_500):

@@ -18,6 +18,8 @@ ROUNDS = 3
 KILLED_SHARE = 0.5
 
 
+# Long, and what it runs is covered by `test_worker`.
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "on_disk", "standby_replicas"), [(1, False, 0), (2, True, 0), (3, True, 1)])
 def test_whatever_happens_to_workers(

@@ -26,6 +26,7 @@ def simulated(users: int, months: int, seed: int = 5) -> list[Event]:
     return list(open_dataset("simulator", users=users, months=months, seed=seed).events())
 
 
+@pytest.mark.no_cover
 def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) -> None:
     """2,000 users: what the worker published against PyTorch over each user's events in one pass."""
     torch_scores = pytest.importorskip("model.training.forward_pass").score_histories
@@ -62,6 +63,7 @@ def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) ->
     assert worst <= PARITY
 
 
+@pytest.mark.no_cover
 def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
     """Killed twice in the middle: final states bit for bit those of a run in one piece, every score there."""
     deployment = deploy(watchdog=False, batch_max_records=500)

@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
 from kafka.errors import KafkaError
+from kafka.record import default_records, util
 
 from stream.kafka.clients import (
     NoBrokerReachable,
     aiokafka_client,
     aiokafka_consumer,
     aiokafka_producer,
+    crc32c,
     first_reachable,
     open_admin,
     open_consumer,
@@ -92,3 +96,10 @@ def test_a_socket_to_a_broker(mute: socket.socket) -> None:
     connection = connection_to(mute)
     with open_socket(connection, connection.addresses[0], 1.0) as opened:
         assert opened.getpeername() == mute.getsockname()
+
+
+@given(st.binary(max_size=200))
+def test_the_checksum_is_that_of_kafka_python(data: bytes) -> None:
+    """Computed by a C library in place of a loop in Python, and put where kafka-python looks for it."""
+    assert crc32c(memoryview(data)) == util.calc_crc32c(memoryview(data))
+    assert default_records.calc_crc32c is crc32c
