@@ -15,10 +15,10 @@ demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by
 test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	@# mypy runs beside the tests, which often wait for servers; the target fails when either does.
-	$(BIN)/mypy & types=$$!; \
+	@# mypy runs beside the tests, which often wait for servers; what it found is shown after them.
+	@$(BIN)/mypy >$(VENV)/mypy.log 2>&1 & mypy=$$!; trap "kill $$mypy" INT TERM; \
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS); tests=$$?; \
-	wait $$types || { echo "mypy found errors: see above"; exit 1; }; exit $$tests
+	wait $$mypy; types=$$?; cat $(VENV)/mypy.log; exit $$((tests > types ? tests : types))
 
 bench: $(VENV)/installed-for-bench  ## measure events per second beside other frameworks; ARGS=latency and so on for more
 	$(BIN)/foreshock bench $(ARGS)

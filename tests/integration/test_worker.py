@@ -19,6 +19,7 @@ from stream.outputs import Score
 from stream.settings import PRETRAINED_BUNDLE
 
 Deploy = Callable[..., Any]
+# `no_cover` marks long tests of which another covers all the code: the coverage tool makes a worker half as fast.
 PARITY = 1e-6
 
 
@@ -123,7 +124,7 @@ ChangelogReader.read = fail_after_two
 """
 
 
-@pytest.mark.parametrize("fault", ["", READER_FAILS])
+@pytest.mark.parametrize("fault", [pytest.param("", marks=pytest.mark.no_cover), READER_FAILS])
 def test_a_worker_has_its_users_back(deploy: Deploy, fault: str) -> None:
     """Whether or not the changelog can be read in whole blocks to its end: no row is lost, none is old."""
     deployment = deploy(watchdog=False)
@@ -154,6 +155,7 @@ Consumer.perform_seek, Engine.take = seek_slowly, take_slowly
 """
 
 
+@pytest.mark.no_cover
 def test_nothing_is_read_before_it_can_be_taken(deploy: Deploy) -> None:
     """Between the end of recovery and the return of the flow, however long that takes: Faust then empties the queue of
     the agent, and what lay there would never be scored."""
@@ -166,7 +168,9 @@ def test_nothing_is_read_before_it_can_be_taken(deploy: Deploy) -> None:
     assert len(deployment.outcome().scores) == published
 
 
-@pytest.mark.parametrize(("standby_replicas", "on_disk"), [(0, False), (1, False), (1, True)])
+@pytest.mark.parametrize(
+    ("standby_replicas", "on_disk"), [(0, False), pytest.param(1, False, marks=pytest.mark.no_cover), (1, True)]
+)
 def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int, on_disk: bool, tmp_path: Path) -> None:
     """A second worker joins in the middle and the first leaves: every event is scored, each user's in order."""
     disks = [{"state_dir": tmp_path / name, "resident_users": 30} if on_disk else {} for name in ("one", "two")]
