@@ -138,7 +138,7 @@ def test_of_an_alert_it_says_what_the_alert_says(live: Any, tmp_path: Path) -> N
     seen = Page(page.read_text())
     assert alert.user_id in seen.text
     assert f"{figures['score']:.1%}" in seen.text
-    assert all(CATALOGUE[code].counterfactual in seen.text for code in figures["causes"])
+    assert all(CATALOGUE[code].counterfactual.replace("`", "") in seen.text for code in figures["causes"])
     assert seen.pictures["score over time"] == 1, "one line"
     assert seen.pictures["attention over time"] > 5, "cells of the heat map"
     assert seen.fetched == []

@@ -116,6 +116,7 @@ MODULES: dict[str, dict[str, str | None]] = {
     "faust.transport.drivers.aiokafka": {},
     "faust.worker": {"Worker": None},
     "kafka.net.compat": {"KafkaNetClient": "net manager configs"},
+    "kafka.record.default_records": {},
     "mode.utils.futures": {"notify": "fut result"},
 }
 """Modules beside `PROMISED`, and what is imported of them, with the parameters of what is called."""
