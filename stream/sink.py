@@ -79,9 +79,9 @@ class SinkApp:
     async def _write(self, polls: Any) -> None:
         consumer = consumer_of(self.app)
         consumer.drain = self.drain
-        consumer.longest_unreachable_s, consumer.on_unreachable = self._settings.broker_timeout_s, self.failure
+        consumer.longest_unreachable_s, consumer.on_failure = self._settings.broker_timeout_s, self.failure
         async for poll in polls:
-            if not isinstance(poll, Poll) or not poll.records or self.failure:
+            if not isinstance(poll, Poll) or not poll.reached() or self.failure:
                 continue
             try:
                 async with self._turn:
@@ -89,7 +89,7 @@ class SinkApp:
                         continue  # it may follow a poll that was not written
                     rows = self._decode(poll)
                     if await self._write_until_done(rows):
-                        consumer.advance({tp: batch[-1].offset + 1 for tp, batch in poll.records.items()})
+                        consumer.advance(poll.reached())
             except Exception as error:
                 self.failure(error)
                 return

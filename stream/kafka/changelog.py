@@ -47,12 +47,13 @@ _REQUEST = struct.Struct(">hhih")
 _FETCH_HEAD = struct.Struct(">iiiibi")
 _ONE_PARTITION = struct.Struct(">iiqi")
 _PARTITION_HEAD = struct.Struct(">iihqqi")
-_ABORTED_BYTES = 16
+_ABORTED = struct.Struct(">qq")
+_READ_COMMITTED = 1
 
 _BATCH = struct.Struct(">qiiBIhiqqqhii")
 _LENGTH_COUNTS_FROM, _CRC_COUNTS_FROM = 12, 21
 _MAGIC = 2
-_COMPRESSED, _CONTROL = 0x07, 0x20
+_COMPRESSED, _TRANSACTIONAL, _CONTROL = 0x07, 0x10, 0x20
 _CONTINUES = 0x80
 
 
@@ -72,21 +73,26 @@ class Block:
     release: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, records: Sequence[Any]) -> Block:
-        """From the records of a consumer, at least one."""
-        return cls(_by_size((record.key, record.value) for record in records), records[-1].offset + 1)
+    def of(cls, records: Sequence[Any], next_offset: int) -> Block:
+        """Of records as a consumer gives them."""
+        return cls(_by_size((record.key, record.value) for record in records), next_offset)
 
 
-def cut(message_set: memoryview) -> tuple[list[Columns], int | None]:
-    """Columns of the complete record batches in a fetch's message set, and the offset after them (None without any).
+def cut(message_set: memoryview, aborted: Sequence[tuple[int, int]] = ()) -> tuple[list[Columns], int | None]:
+    """Columns of the whole record batches in a fetch's message set, and the offset after them, None without any.
 
-    Raises `Unreadable` where a checksum is wrong or the format is older than Kafka 0.11.
+    `aborted` are the producer ids and first offsets of transactions that count for nothing; as the broker tells them,
+    each ends at its producer's next control record. Raises `Unreadable` where a checksum is wrong or the format is
+    older than Kafka 0.11.
     """
     columns: list[Columns] = []
     next_offset: int | None = None
     start = 0
+    coming, given_up = sorted(aborted, key=lambda transaction: transaction[1], reverse=True), set[int]()
     while start + _BATCH.size <= len(message_set):
-        base, length, _, magic, crc, attributes, last, *_, count = _BATCH.unpack_from(message_set, start)
+        base, length, _, magic, crc, attributes, last, _, _, producer, *_, count = _BATCH.unpack_from(
+            message_set, start
+        )
         end = start + _LENGTH_COUNTS_FROM + length
         if end > len(message_set):
             break  # the broker cuts the response off at the requested size
@@ -95,7 +101,11 @@ def cut(message_set: memoryview) -> tuple[list[Columns], int | None]:
         batch = message_set[start:end]
         if google_crc32c.value(bytes(batch[_CRC_COUNTS_FROM:])) != crc:  # accepts only bytes
             raise Unreadable(f"the record batch at offset {base} is damaged: its checksum is wrong")
-        if not attributes & _CONTROL:
+        while coming and coming[-1][1] <= base + last:
+            given_up.add(coming.pop()[0])
+        if attributes & _CONTROL:
+            given_up.discard(producer)
+        elif not (attributes & _TRANSACTIONAL and producer in given_up):
             try:
                 runs = None if attributes & _COMPRESSED else _runs(batch, count)
                 columns += _one_by_one(batch) if runs is None else runs
@@ -241,8 +251,8 @@ class ChangelogReader:
         leader.sendall(_fetch_request(f"{self.connection.client_id}-changelog", tp, offset, wait_ms))
         (size,) = struct.unpack(">i", _receive(leader, memoryview(bytearray(4))))
         buffer = self._buffer(size)
-        message_set, self._ends[tp] = _message_set(_receive(leader, memoryview(buffer)[:size]), tp)
-        columns, next_offset = cut(message_set)
+        message_set, self._ends[tp], aborted = _message_set(_receive(leader, memoryview(buffer)[:size]), tp)
+        columns, next_offset = cut(message_set, aborted)
         if next_offset is None:
             if len(message_set):
                 raise Unreadable(f"{tp.topic}-{tp.partition} at offset {offset}: a record batch is not complete")
@@ -282,7 +292,7 @@ def _fetch_request(client_id: str, tp: TP, offset: int, wait_ms: int) -> bytes:
         (
             _REQUEST.pack(_FETCH, _FETCH_VERSION, 0, len(client)),
             client,
-            _FETCH_HEAD.pack(-1, wait_ms, 1, FETCH_BYTES, 0, 1),
+            _FETCH_HEAD.pack(-1, wait_ms, 1, FETCH_BYTES, _READ_COMMITTED, 1),
             struct.pack(">h", len(topic)),
             topic,
             _ONE_PARTITION.pack(1, tp.partition, offset, FETCH_BYTES),
@@ -291,16 +301,19 @@ def _fetch_request(client_id: str, tp: TP, offset: int, wait_ms: int) -> bytes:
     return struct.pack(">i", len(message)) + message
 
 
-def _message_set(response: memoryview, tp: TP) -> tuple[memoryview, int]:
-    """The record batches in the response to `_fetch_request`, and the end offset of the partition."""
+def _message_set(response: memoryview, tp: TP) -> tuple[memoryview, int, list[tuple[int, int]]]:
+    """The record batches in the answer to `_fetch_request`, up to where committed records end, and the transactions
+    among them that were aborted, as producer id and first offset."""
     start = struct.calcsize(">iiih") + len(tp.topic.encode())  # correlation id, throttle time, one topic, its name
-    _, partition, error, end, _, aborted = _PARTITION_HEAD.unpack_from(response, start)
+    _, partition, error, _, end, count = _PARTITION_HEAD.unpack_from(response, start)
     if error or partition != tp.partition:
         raise Unreadable(f"{tp.topic}-{tp.partition}: the broker refuses the fetch with error {error}")
-    start += _PARTITION_HEAD.size + max(aborted, 0) * _ABORTED_BYTES
+    start += _PARTITION_HEAD.size
+    aborted = [_ABORTED.unpack_from(response, start + number * _ABORTED.size) for number in range(max(count, 0))]
+    start += len(aborted) * _ABORTED.size
     (size,) = struct.unpack_from(">i", response, start)
     start += 4
-    return response[start : start + max(size, 0)], end
+    return response[start : start + max(size, 0)], end, aborted
 
 
 def _receive(opened: socket.socket, into: memoryview) -> memoryview:

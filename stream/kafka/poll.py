@@ -13,16 +13,35 @@ from stream.kafka.record import Record
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """Consecutive records of one partition: all that a reader of committed records sees from `start` up to `end`.
+
+    Between them may stand offsets without a record (of aborted transactions, or taken away by compaction), also at
+    either end, and where there is no record at all. `start` is -1 where it is not known.
+    """
+
+    records: Sequence[Record]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Poll:
     """The records of one poll by topic and partition.
 
-    `lagging` are the assigned partitions that have more records on the broker, or for which this is not known yet.
-    `epoch` is the number of times that partitions had been revoked when the poll began (`Consumer.epoch`).
+    `ends` are the next offsets to read where `records` alone do not tell (see `Fetched`). `lagging` are the assigned
+    partitions of which the broker is known, or not yet known not, to hold more. `epoch` is how often partitions had
+    been given up when the poll began (`Consumer.epoch`).
     """
 
     records: Mapping[TP, Sequence[Record]] = field(default_factory=dict)
     lagging: frozenset[TP] = frozenset()
     epoch: int = 0
+    ends: Mapping[TP, int] = field(default_factory=dict)
+
+    def reached(self) -> dict[TP, int]:
+        """The next offset to read of each partition that the poll is about."""
+        return {tp: batch[-1].offset + 1 for tp, batch in self.records.items() if batch} | dict(self.ends)
 
 
 class PollSchema(Schema[Any, Any]):

@@ -21,7 +21,7 @@ class TopicUnreadable(RuntimeError):
 
 
 class TopicReader:
-    """Reads topics from their first record to the last one that existed when reading of the partition began."""
+    """Reads topics from their first to their last committed record, as it was when the reading of a partition began."""
 
     def __init__(self, connection: KafkaConnection, group_id: str | None = None) -> None:
         self._cluster = str(connection)
@@ -30,6 +30,7 @@ class TopicReader:
             group_id=group_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             max_poll_records=POLL_RECORDS,
             fetch_max_bytes=64 * 1024 * 1024,
             max_partition_fetch_bytes=8 * 1024 * 1024,
@@ -86,7 +87,7 @@ class TopicReader:
         return (record.value for record in self.each(topic, partition))
 
     def size(self, topics: Sequence[str]) -> int:
-        """Number of offsets between the beginning and the end of the topics, summed over all partitions."""
+        """Offsets that the topics hold: records, and beside them ends of transactions and what was aborted."""
         tps = [TopicPartition(topic, p) for topic in topics for p in range(self.partitions(topic))]
         ends, begins = self._consumer.end_offsets(tps), self._consumer.beginning_offsets(tps)
         return int(sum(ends[tp] - begins[tp] for tp in tps))

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, cast
 import aiokafka
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.structs import TopicPartition
-from faust.exceptions import NotReady
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
@@ -26,10 +25,11 @@ from stream.kafka.changelog import Block, ChangelogReader, Unreadable
 from stream.kafka.connection import BrokerAddress
 from stream.kafka.demand import Demand
 from stream.kafka.faust_app import App
-from stream.kafka.poll import Poll
+from stream.kafka.poll import Fetched, Poll
 from stream.kafka.reconnection import BrokersUnreachable, Reconnection
 from stream.kafka.record import RawRecord, Record
 from stream.kafka.record_batches import send_records
+from stream.kafka.transactions import Transactions
 
 logger = logging.getLogger("foreshock.transport")
 
@@ -39,6 +39,10 @@ IDLE_POLL_S = 0.1
 FETCH_MAX_WAIT_MS = 20
 """How long the broker holds a fetch open while there is no record. With Faust's own 1,500 ms, the end of a topic would
 stay unknown for as long."""
+
+TRANSACTION_TIMEOUT_MS = 60_000
+"""After this time the broker aborts a transaction that nobody has completed: until then a partition whose worker has
+ended, and that no other takes over, shows readers of committed records nothing that came after it."""
 
 REACHABLE_EVERY_S = 0.5
 """How often a consumer looks whether brokers can be reached."""
@@ -71,6 +75,36 @@ def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
     fetcher._proc_fetch_request = fetch_when_polled
 
 
+class OffsetNotThere(RuntimeError):
+    """A committed offset lies behind the end of its topic; the message says where, why that may be, and what to do."""
+
+
+def start_of(tp: Any, committed: int | None, begin: int, end: int) -> int:
+    """Where to read a partition from, whose records are those from `begin` up to before `end`.
+
+    Says in the log when retention has taken records away that were never read. Raises `OffsetNotThere`.
+    """
+    if committed is None:
+        return begin
+    if committed > end:
+        raise OffsetNotThere(
+            f"{tp.topic}-{tp.partition} ends at offset {end}, but the group has committed {committed}: the topic was "
+            "deleted and made anew, or has lost its end. If it was made anew, start under another application_id, or "
+            "reset the group's offsets of the topic once its events may follow on the states that exist"
+        )
+    if committed < begin:
+        logger.error(
+            "%s-%d: %d records from offset %d on were deleted before they were read (retention); going on at %d",
+            tp.topic,
+            tp.partition,
+            begin - committed,
+            committed,
+            begin,
+        )
+        return begin
+    return committed
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, with fetches on demand, the lag of each partition, and fast reading of changelogs.
 
@@ -88,6 +122,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"
         self._reconnection = Reconnection(consumer._client)
         return consumer
 
@@ -102,15 +137,50 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return 0.0 if self._reconnection is None else self._reconnection.unreachable_s
 
     def lag(self, tp: TP) -> int | None:
-        """How many records of `tp` the broker holds after the last one polled; None while that is not known."""
+        """How many records of `tp` the broker would give after the last one polled; None while that is not known.
+
+        What stands behind the beginning of a transaction that is still open does not count: it cannot be read yet.
+        """
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
             return None
         state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
-        if state is None or not state.has_valid_position or state.highwater is None:
+        if state is None or not state.has_valid_position or state.lso is None:
             return None
-        return max(int(state.highwater) - int(state.position), 0)
+        return max(int(state.lso) - int(state.position), 0)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to where the group's next offsets are, in each assigned input partition, or to its beginning.
+
+        Returns those positions. aiokafka's own leaves a partition without a committed offset where it stands.
+        """
+        return cast(Mapping[TP, int], await self.call_thread(self._seek_to_committed))
+
+    async def _seek_to_committed(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        inputs = [tp for tp in consumer.assignment() if not self.consumer._is_changelog_tp(tp)]
+        if not inputs:
+            return {}
+        begins, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
+        positions = {}
+        for tp in inputs:
+            committed = await consumer.committed(tp)
+            positions[TP(tp.topic, tp.partition)] = start_of(tp, committed, begins[tp], ends[tp])
+        self._seek(positions)
+        return positions
+
+    async def seek_back(self, positions: Mapping[TP, int]) -> None:
+        """Go to `positions`, in those of the partitions that are still assigned."""
+        await self.call_thread(self._seek_assigned, positions)
+
+    async def _seek_assigned(self, positions: Mapping[TP, int]) -> None:
+        assigned = self._ensure_consumer().assignment()
+        self._seek({tp: at for tp, at in positions.items() if driver.ensure_aiokafka_TP(tp) in assigned})
+
+    def _seek(self, positions: Mapping[TP, int]) -> None:
+        for tp, position in positions.items():
+            self._ensure_consumer()._fetcher.seek_to(driver.ensure_aiokafka_TP(tp), position)
 
     async def _fetch_records(
         self,
@@ -130,13 +200,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 logger.warning("recovery goes on record by record: %s: %s", type(error).__name__, error)
         self._stop_reading()
         consumer.resume(*(wanted & consumer.paused()))
+        before = {tp: (state, state.position) for tp, state in self._states(consumer, wanted).items()}
         self._polls.begin()
         try:
-            return cast(
-                Mapping[Any, Any], await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-            )
+            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         finally:
             self._polls.end()
+        found: dict[Any, Fetched] = {}
+        for tp, state in self._states(consumer, wanted).items():
+            start = before[tp][1] if tp in before and before[tp][0] is state else None
+            if tp in records or (start is not None and state.position != start):
+                # Without a start that is known, whoever expects one will see that it is another.
+                found[tp] = Fetched(records.get(tp, ()), -1 if start is None else start, state.position)
+        return found
 
     async def _read_changelogs(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[Any]) -> Mapping[Any, Any]:
         cluster = consumer._client.cluster
@@ -199,9 +275,12 @@ class Consumer(driver.Consumer):
         self.epoch = 0
         """How often partitions have been revoked so far. (The group's generation starts again with a new group.)"""
         self._polled_epoch = 0
+        self._expected: dict[TP, int] = {}
+        """Where the next records of each input partition must begin, so that none is left out and none comes twice."""
         self.longest_unreachable_s = math.inf
-        self.on_unreachable: Callable[[BrokersUnreachable], None] | None = None
-        """Called once when no broker has been reached for `longest_unreachable_s`."""
+        self.on_failure: Callable[[Exception], None] | None = None
+        """Called when this consumer cannot go on: offsets that a topic does not have, or no broker reached for
+        `longest_unreachable_s`."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -210,8 +289,8 @@ class Consumer(driver.Consumer):
     async def _give_up_in_time(self) -> None:
         while not self.should_stop:
             await self.sleep(REACHABLE_EVERY_S)
-            if self.on_unreachable is not None and self._thread.unreachable_s >= self.longest_unreachable_s:
-                self.on_unreachable(
+            if self.on_failure is not None and self._thread.unreachable_s >= self.longest_unreachable_s:
+                self.on_failure(
                     BrokersUnreachable(
                         f"no broker could be reached for {self.longest_unreachable_s:.0f} s (broker_timeout_s); what "
                         "was not committed will be read again. Start again when the brokers are back"
@@ -264,6 +343,7 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
+        self._expected.clear()
         for tp in revoked:
             self._advanced.pop(tp, None)
 
@@ -289,10 +369,10 @@ class Consumer(driver.Consumer):
                 records, _ = await self._wait_next_records(IDLE_POLL_S)
                 if self.should_stop or fetcher.should_stop:
                     return
-                if not self.flow_active:
-                    await self._seek_back()
-                elif records is not None and self._polled_generation == self.app.consumer_generation_id:
-                    await self._deliver(records)
+                # What is not delivered here is read again: `_deliver` sees that it is missing.
+                is_of_now = self._polled_generation == self.app.consumer_generation_id
+                if self.flow_active and records is not None and is_of_now and self._polled_epoch == self.epoch:
+                    await self._deliver(cast(Mapping[Any, Any], records))
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -300,28 +380,43 @@ class Consumer(driver.Consumer):
             if not self.app.should_stop:
                 raise
 
-    async def _seek_back(self) -> None:
+    async def seek_to_committed(self) -> Mapping[TP, int]:
         try:
-            await self.perform_seek()
-        except Exception as error:
-            self.log.warning("could not seek to committed offsets while the flow is stopped: %r", error)
+            self._expected = dict(await self._thread.seek_to_committed())
+        except OffsetNotThere as error:
+            if self.on_failure is None:
+                raise
+            self.on_failure(error)
+            return {}
+        return self._expected
 
-    async def _deliver(self, records: Mapping[Any, Sequence[Record]]) -> None:
+    async def _deliver(self, records: Mapping[Any, Fetched | Block]) -> None:
         """One message per changelog partition, then one for all partitions of input topics."""
         inputs: dict[TP, Sequence[Record]] = {}
-        for aiokafka_tp, batch in records.items():
+        ends: dict[TP, int] = {}
+        astray: dict[TP, int] = {}
+        for aiokafka_tp, fetched in records.items():
             tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
             if self._is_changelog_tp(tp):
-                block = batch if isinstance(batch, Block) else Block.of(batch)
+                block = fetched if isinstance(fetched, Block) else Block.of(fetched.records, fetched.end)
                 await self._pass_on(tp, block.next_offset - 1, block)
+            elif isinstance(fetched, Block) or fetched.start != self._expected.get(tp):
+                # Something polled before was not delivered (a rebalance came between), or this was polled before a
+                # seek. Before the first seek after a rebalance nothing is expected: that seek will come.
+                if tp in self._expected:
+                    astray[tp] = self._expected[tp]
             else:
-                inputs[tp] = batch
+                inputs[tp], ends[tp] = fetched.records, fetched.end
+                self._expected[tp] = fetched.end
+        if astray:
+            await self._thread.seek_back(astray)
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
         if assigned:
             lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
-            if inputs:
+            if any(inputs.values()):
                 self._demand.end()
-            await self._pass_on(assigned[0], -1, Poll(inputs, lagging, self._polled_epoch))
+            poll = Poll({tp: batch for tp, batch in inputs.items() if batch}, lagging, self._polled_epoch, ends)
+            await self._pass_on(assigned[0], -1, poll)
 
     async def _pass_on(self, tp: TP, offset: int, value: Any) -> None:
         message = ConsumerMessage(
@@ -343,46 +438,31 @@ class Consumer(driver.Consumer):
 
 
 class Producer(driver.Producer):
-    """Sends many records of one partition as record batches, over two connections.
+    """Adds sending many records of one partition as record batches, alone or in the partition's transactions."""
 
-    A broker answers the requests of one connection in order. State rows are several times as large as scores, so they
-    use a connection of their own and no score waits behind them.
-    """
+    transactions: Transactions
 
-    _bulk: aiokafka.AIOKafkaProducer | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.transactions = Transactions(self.app.conf.id, self._new_producer)
 
     def _settings_extra(self) -> Mapping[str, Any]:
-        return {"enable_idempotence": True}
+        return {"enable_idempotence": True, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
 
     def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
         producer = super()._new_producer(transactional_id)
         Reconnection(producer.client)
         return producer
 
-    async def on_start(self) -> None:
-        await super().on_start()
-        self._bulk = self._new_producer()
-        await self._bulk.start()
-
     async def on_stop(self) -> None:
-        bulk, self._bulk = self._bulk, None
-        if bulk is not None:
-            await bulk.stop()
+        await self.transactions.stop()
         await super().on_stop()
 
     async def send_records(
         self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
     ) -> list[Awaitable[Any]]:
-        """Queue pairs of key and value for one partition; see `stream.kafka.record_batches`."""
+        """Queue pairs of key and value for one partition, outside transactions; see `stream.kafka.record_batches`."""
         return await send_records(self._ensure_producer(), topic, partition, records)
-
-    async def send_in_bulk(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
-    ) -> list[Awaitable[Any]]:
-        """As `send_records`, over the connection for state rows, where a request may wait for large ones."""
-        if self._bulk is None:
-            raise NotReady("the producer has not been started, or was stopped")
-        return await send_records(self._bulk, topic, partition, records)
 
 
 class Transport(driver.Transport):

@@ -25,10 +25,10 @@ SLACK = 16
 class ResidentSlab(Slab):
     """Loads a row from its partition's archive when it is first located, and holds about `most_rows` rows in memory.
 
-    A row that was located may change, so it stays in memory until `by_partition` has read it afterwards and `archive`
-    has reported that this content is in the changelog. So locating a batch never evicts rows of the same batch, and
-    memory exceeds `most_rows` while more rows than that wait for a checkpoint. Pieces of a checkpoint are read and
-    archived one after another.
+    A row that was located may change until it is archived, so it stays in memory until it was frozen after that and
+    `archive` was told that what was frozen is in the changelog. Rows of one batch are therefore never evicted by
+    locating others of it, and memory exceeds `most_rows` while more rows than that wait for a checkpoint. What was
+    frozen is archived before more is frozen.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ResidentSlab(Slab):
         self._used_in = np.zeros(len(self._rows), dtype=np.int64)
         """Per row, the number of the last batch that located it; 0 for a row without a user."""
         self._changed = np.zeros(len(self._rows), dtype=np.bool_)
-        self._changed_since_read = np.zeros(len(self._rows), dtype=np.bool_)
+        self._changed_since_frozen = np.zeros(len(self._rows), dtype=np.bool_)
         self._archived_due_ms = np.full(len(self._rows), NEVER, dtype=np.int64)
         self._none_to_evict = False
 
@@ -71,20 +71,14 @@ class ResidentSlab(Slab):
         self._batch_no += 1
         self._used_in[located] = self._batch_no
         self._changed[located] = True
-        self._changed_since_read[located] = True
+        self._changed_since_frozen[located] = True
         if self._most_rows is not None and len(self) > self._most_rows and not self._none_to_evict:
             self._evict(self._most_rows)
         return located
 
-    def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
-        """Keys and bytes, by partition, of those of `rows` that have changed since they were last read for the
-        changelog.
-
-        The others may have left memory since; their places may then hold other users, or outdated content.
-        """
-        rows = rows[(self._used_in[rows] > 0) & self._changed[rows]]
-        self._changed_since_read[rows] = False
-        return super().by_partition(rows)
+    def freeze(self, rows: NDArray[np.int64]) -> None:
+        super().freeze(rows)
+        self._changed_since_frozen[rows] = False
 
     def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
         numbers = self._numbers(partition, [key for key, _ in pairs])
@@ -92,7 +86,7 @@ class ResidentSlab(Slab):
             return  # the partition was revoked while the changelog took the rows; its archive keeps the older offset
         rows = np.frombuffer(b"".join(row for _, row in pairs), dtype=self.dtype)
         self._write(partition, pairs, offset, numbers, rows)
-        self._changed[numbers] = self._changed_since_read[numbers]
+        self._changed[numbers] = self._changed_since_frozen[numbers]
         self._none_to_evict = False
 
     def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:
@@ -173,7 +167,7 @@ class ResidentSlab(Slab):
         if more:
             self._used_in = np.concatenate((self._used_in, np.zeros(more, dtype=np.int64)))
             self._changed = np.concatenate((self._changed, np.zeros(more, dtype=np.bool_)))
-            self._changed_since_read = np.concatenate((self._changed_since_read, np.zeros(more, dtype=np.bool_)))
+            self._changed_since_frozen = np.concatenate((self._changed_since_frozen, np.zeros(more, dtype=np.bool_)))
             self._archived_due_ms = np.concatenate((self._archived_due_ms, np.full(more, NEVER, dtype=np.int64)))
 
     def _numbers(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:

@@ -36,6 +36,10 @@ class Slab:
         self._owners: list[tuple[int, bytes]] = []
         self._used = 0
         self._free: list[int] = []
+        self._frozen = np.zeros(len(self._rows), dtype=np.bool_)
+        """By row, whether `frozen` is still to give it as it is now."""
+        self._kept: dict[int, bytes] = {}
+        """Bytes of frozen rows that were located since, as they were before."""
         self.counts: Counter[str] = Counter()
         """Rows moved between memory and disk; empty for a slab without disk."""
 
@@ -60,8 +64,12 @@ class Slab:
         return list(self._index)
 
     def locate(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
-        """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row."""
+        """Row numbers of users, int64 `[n]`; a user not seen before gets a blank row.
+
+        Whoever locates a row may change it.
+        """
         found, new = self._find_or_add(partition, keys)
+        self._keep(found)
         if new:
             self._fill(partition, new)
         return found
@@ -77,6 +85,38 @@ class Slab:
     def scatter(self, rows: NDArray[np.int64], values: Rows) -> None:
         """Write rows back; `rows` must not repeat."""
         put_records(self._rows, rows, values)
+
+    def freeze(self, rows: NDArray[np.int64]) -> None:
+        """Let `frozen` give `rows`, int64 `[n]`, as they are now, however they are changed after being located."""
+        if len(self._frozen) < len(self._rows):
+            self._frozen = np.concatenate((self._frozen, np.zeros(len(self._rows) - len(self._frozen), np.bool_)))
+        self._frozen[rows] = True
+
+    def frozen(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Keys and bytes, by partition, that frozen `rows` had when they were frozen; they are not frozen any more."""
+        untouched = self._frozen[rows]
+        self._frozen[rows] = False
+        found = self.by_partition(rows[untouched])
+        for row in rows[~untouched].tolist():
+            partition, key = self._owners[row]
+            found.setdefault(partition, []).append((key, self._kept.pop(row)))
+        return found
+
+    def thaw(self) -> None:
+        """Nothing is frozen any more."""
+        self._frozen[:] = False
+        self._kept.clear()
+
+    def _keep(self, located: NDArray[np.int64]) -> None:
+        """Before rows may change: remember those that are frozen."""
+        held = np.unique(located[located < len(self._frozen)])
+        held = held[self._frozen[held]]
+        if held.size:
+            size = self._rows.dtype.itemsize
+            content = take_records(self._rows, held).tobytes()
+            parts = (content[at : at + size] for at in range(0, len(content), size))
+            self._kept.update(zip(held.tolist(), parts, strict=True))
+            self._frozen[held] = False
 
     def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
         """Keys and bytes of rows, by partition. `rows` must not repeat."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 from faust.types import TP
@@ -24,10 +24,11 @@ from stream.settings import Settings
 from stream.state.resident import ResidentSlab
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
-from stream.worker.checkpoint import Checkpoints, KeyedValue
+from stream.worker.checkpoint import Checkpoints, Cut, KeyedValue
+from stream.worker.cut import IntervalCut
 from stream.worker.engine import Engine, wall_ms
 from stream.worker.stages import Stages
-from stream.worker.store import StateTable
+from stream.worker.store import SlabStore, StateTable
 
 if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
     from stream.state.archive import Archives
@@ -62,7 +63,7 @@ class WorkerApp:
             value_type=bytes,
             partitions=settings.partitions,
             recovery_buffer_size=2,
-            options={"slab": self.slab, "on_failure": self.failure},
+            options={"slab": self.slab, "own": self._own, "on_failure": self.failure},
         )
         self.app.tables.add(self.table)
         stages = Stages()
@@ -94,7 +95,7 @@ class WorkerApp:
         """The agent: passes every poll to the engine."""
         consumer = consumer_of(self.app)
         consumer.drain = self.engine.drain
-        consumer.longest_unreachable_s, consumer.on_unreachable = self.settings.broker_timeout_s, self.failure
+        consumer.longest_unreachable_s, consumer.on_failure = self.settings.broker_timeout_s, self.failure
         async for poll in polls:
             if isinstance(poll, Poll):
                 try:
@@ -108,17 +109,22 @@ class WorkerApp:
         """Records that the broker is known to hold after the last one read, by assigned topic and partition."""
         return consumer_of(self.app).lag()
 
+    async def _own(self, partitions: frozenset[int]) -> None:
+        await producer_of(self.app).transactions.own(partitions)
+
     async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
-        return await producer_of(self.app).send_records(topic, partition, records)
+        return await producer_of(self.app).transactions.send(topic, partition, records)
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        await self.table.publish_rows(rows)
-
-    async def commit(self, offsets: Mapping[TP, int]) -> None:
-        consumer = consumer_of(self.app)
-        consumer.advance(offsets)
-        await consumer.commit()
+    async def cut(self, partitions: Collection[int]) -> Cut:
+        return IntervalCut(
+            await producer_of(self.app).transactions.cut(partitions),
+            self.settings.application_id,
+            self.table.changelog_topic_name,
+            cast(SlabStore, self.table.data).archive,
+            keeps_rows=isinstance(self.slab, ResidentSlab),
+        )
 
     async def _publish_missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
+        # Not in a transaction: what lenders send to the topic meanwhile could not be read before it is committed.
         topic = self.settings.topics.of_kind("repayments")
-        await asyncio.gather(*await self.send(topic, partition, records))
+        await asyncio.gather(*await producer_of(self.app).send_records(topic, partition, records))

@@ -1,22 +1,20 @@
-"""The order in which a worker makes its work durable, and nothing else.
+"""What a worker makes durable together, and when: one transaction of each partition and interval.
 
-    1. scores, alerts and dead letters are produced and acknowledged;
-    2. then the rows that changed are produced to the changelog and acknowledged;
-    3. then the source offsets are advanced and committed.
+A transaction holds the scores, alerts and dead letters of an interval, the rows that they changed, as they were at its
+end (the cut), and the offsets of the events behind them. They count together or not at all:
 
-What a crash leaves, by the last step that was completed:
+    | the worker ends                       | after the restart                                                        |
+    | ------------------------------------- | ------------------------------------------------------------------------ |
+    | at any moment before the commit       | the interval's events are read again, from the states before it; readers |
+    |                                       | of committed records have seen nothing of it                             |
+    | after it                              | nothing is read again                                                    |
 
-    | completed | after the restart                                                                               |
-    | --------- | ----------------------------------------------------------------------------------------------- |
-    | none      | the events are read again and give the same outputs with the same ids                           |
-    | 1         | the same; the outputs stand twice, with equal ids and bytes                                     |
-    | part of 2 | users whose row is there skip what it holds (by its offsets); the others are computed again     |
-    | 2         | the events are read again and skipped                                                           |
-    | 3         | nothing is read again                                                                           |
+Outputs are sent as they come, so that whoever reads uncommitted records sees them at once; after a failure such a
+reader may see an event of the last interval a second time, and with other values where its topics are interleaved
+differently then.
 
-Outputs are sent as they come; steps 2 and 3 run once an interval for all that was scored since, so a user who is seen
-often costs one changelog record per interval, not per event. Scoring goes on meanwhile: rows go in pieces spread over
-the interval, each as it is when its turn comes, once all outputs of what it holds are acknowledged.
+Scoring goes on while a transaction is completed: its rows are frozen at the cut and sent in pieces, while what is
+scored meanwhile goes into the next transaction. One is completed at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +22,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,14 +45,25 @@ computed, since nothing is sent meanwhile."""
 
 PIECES = 16
 LEAST_PIECE_ROWS, MOST_PIECE_ROWS = 64, 1_024
-"""Rows are made durable in about so many pieces of so many rows: all of an interval at once would delay the scores."""
+"""Rows are sent in about so many pieces of about so many rows: one clump a second would delay the scores."""
 
-SPREAD_SHARE = 0.5
-"""Share of the interval over which a checkpoint's pieces are spread; the rest is room for when they take longer."""
+CUT_SHARE, SPREAD_SHARE = 0.75, 0.2
+"""Shares of the interval after which a transaction is cut, and over which its pieces are spread then. The rest is for
+the commit itself: what was scored right after a cut is to be committed an interval later."""
 
 KeyedValue = tuple[bytes | None, bytes]
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
+
+
+class Cut(Protocol):
+    """The transactions of one interval, closed for outputs."""
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+        """Send rows by partition to the changelog; returns when they are acknowledged."""
+
+    async def commit(self, offsets: Mapping[TP, int]) -> None:
+        """Commit outputs, rows and these next offsets to read; returns when all partitions are done."""
 
 
 class Durable(Protocol):
@@ -62,11 +72,18 @@ class Durable(Protocol):
     async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
         """Queue records of one partition in order; each awaitable returned is done when a part is acknowledged."""
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        """Publish rows by partition to the changelog; returns when they are acknowledged."""
+    async def cut(self, partitions: Collection[int]) -> Cut:
+        """Close the open transactions of partitions: what is sent from here on belongs to the next ones."""
 
-    async def commit(self, offsets: Mapping[TP, int]) -> None:
-        """Advance to and commit the next offsets to read."""
+
+@dataclass(frozen=True)
+class _Work:
+    """All that one cut is about: row numbers int64 `[n]` without repeats, next offsets, and outputs on their way."""
+
+    cut: Cut
+    touched: NDArray[np.int64]
+    offsets: Mapping[TP, int]
+    sent: Sequence[asyncio.Future[None]]
 
 
 class Checkpoints:
@@ -92,13 +109,15 @@ class Checkpoints:
         self._stages = stages or Stages()
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
         self._sent: list[asyncio.Future[None]] = []
+        self._before_cut: list[asyncio.Future[None]] = []
         self._touched: list[NDArray[np.int64]] = []
         self._offsets: dict[TP, int] = {}
+        self._committed: dict[TP, int] = {}
         self._running: asyncio.Task[None] | None = None
         self._last_s = monotonic()
 
     async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> None:
-        """Begin step 1 for a batch: queue its outputs and remember its rows."""
+        """Queue the outputs of a batch and remember its rows."""
         outputs: list[tuple[str, int, Sequence[KeyedValue]]] = []
         for topic, by_partition in ((self._topics.scores, scored.scores), (self._topics.alerts, scored.alerts)):
             outputs += [(topic, partition, records) for partition, records in by_partition.items()]
@@ -113,6 +132,9 @@ class Checkpoints:
         published: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sent.append(published)
         try:
+            # What goes into the next transaction goes by another connection, and must not overtake.
+            while self._before_cut:
+                await self._before_cut.pop()
             while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
                 await self._unacknowledged.popleft()
             queued = [await self._durable.send(*output) for output in outputs]
@@ -127,64 +149,71 @@ class Checkpoints:
 
     def reached(self, offsets: Mapping[TP, int]) -> None:
         """All records before these next offsets have been scored or refused, and published."""
-        self._offsets.update(offsets)
+        self._offsets.update((tp, offset) for tp, offset in offsets.items() if self._committed.get(tp) != offset)
 
-    def tick(self) -> None:
-        """Begin steps 2 and 3 if an interval has passed and the last ones are done."""
-        if self._running is None and self._monotonic() - self._last_s >= self._interval_s and self._offsets:
+    async def tick(self) -> None:
+        """Begin to complete what was scored since the last cut, if it is time and that one's transaction is committed.
+
+        The cut is made before this returns; what follows it runs beside the caller.
+        """
+        due = self._monotonic() - self._last_s >= self._interval_s * CUT_SHARE
+        if self._running is None and due and self._offsets:
             self._last_s = self._monotonic()
+            work = await self._cut()
             pause_s = self._interval_s * SPREAD_SHARE / PIECES
-            self._running = asyncio.create_task(self._complete(pause_s), name="checkpoint")
+            self._running = asyncio.create_task(self._complete(work, pause_s), name="checkpoint")
             self._running.add_done_callback(self._done)
 
     @property
     def running(self) -> bool:
-        """Whether steps 2 and 3 are under way."""
+        """Whether a transaction is being completed."""
         return self._running is not None
 
     async def flush(self) -> None:
         """Make everything so far durable; returns when it is committed."""
         if self._running is not None:
             await asyncio.shield(self._running)
-        await self._complete()
+        if self._offsets:
+            await self._complete(await self._cut())
 
     def forget(self) -> None:
         """Drop what is not durable: its offsets will be read again."""
         if self._running is not None:
             self._running.cancel()
         self._unacknowledged.clear()
-        self._sent, self._touched, self._offsets = [], [], {}
+        self._sent, self._before_cut, self._touched = [], [], []
+        self._offsets, self._committed = {}, {}
+        self._slab.thaw()
 
-    async def _complete(self, pause_s: float = 0.0) -> None:
-        """Make what was scored so far durable: its rows in pieces, `pause_s` apart, then its offsets."""
+    async def _cut(self) -> _Work:
+        """What was scored since the last cut; its rows are frozen as they are now."""
         touched = np.unique(np.concatenate(self._touched)) if self._touched else _NO_ROWS
-        offsets = self._offsets
-        self._touched, self._offsets = [], {}
+        self._slab.freeze(touched)
+        offsets, sent = self._offsets, self._sent
+        self._touched, self._sent, self._offsets = [], [], {}
+        self._before_cut = list(sent)
+        return _Work(await self._durable.cut({tp.partition for tp in offsets}), touched, offsets, sent)
+
+    async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
+        """Send the rows of a cut in pieces, `pause_s` apart, and commit."""
+        touched = work.touched
         size = min(max(-(-len(touched) // PIECES), LEAST_PIECE_ROWS), MOST_PIECE_ROWS)
         for start in range(0, len(touched), size):
             if start and pause_s:
                 await asyncio.sleep(pause_s)
-            sent, self._sent = self._sent, []
             with self._stages("changelog"):
-                rows = self._slab.by_partition(touched[start : start + size])
-                await _all_of(sent)
-                await self._durable.publish_rows(rows)
-        sent, self._sent = self._sent, []
-        await _all_of(sent)
-        if offsets:
-            with self._stages("commit"):
-                await self._durable.commit(offsets)
+                await work.cut.publish_rows(self._slab.frozen(touched[start : start + size]))
+        for published in work.sent:
+            await published
+        with self._stages("commit"):
+            await work.cut.commit(work.offsets)
+        self._committed.update(work.offsets)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_failure(error)
-
-
-async def _all_of(sent: Sequence[asyncio.Future[None]]) -> None:
-    for published in sent:
-        await published
 
 
 def _settle(published: asyncio.Future[None], acknowledged: asyncio.Future[Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -73,6 +74,7 @@ class Engine:
         self._merges: dict[int, PartitionMerge] = {}
         self._watermarks: dict[int, Watermark] = {}
         self._position: dict[TP, int] = {}
+        self._refused: dict[TP, list[DeadLetter]] = {}
         self._waiting_since_s: dict[int, float] = {}
         self._announced: dict[int, set[str]] = {}
         self._watch_again_s = 0.0
@@ -109,7 +111,7 @@ class Engine:
                 self._checkpoints.forget()
                 raise
             self._torn = False
-            self._checkpoints.tick()
+            await self._checkpoints.tick()
             with self.stages("watchdog"):
                 await self._watch(caught_up=not poll.lagging)
             self._report()
@@ -118,15 +120,17 @@ class Engine:
 
     async def _score_poll(self, poll: Poll) -> None:
         with self.stages("intake"):
-            refused = self._receive(poll.records)
-        if refused:
-            await self._checkpoints.publish(Scored(), refused)
+            self._receive(poll)
         with self.stages("merge"):
             ready = self._release(poll)
         size = self._settings.batch_max_records
         for start in range(0, len(ready), size):
             await self._score(ready[start : start + size])
-        self._checkpoints.reached(self._reached())
+        reached = self._reached()
+        refused = self._refused_before(reached)
+        if refused:
+            await self._checkpoints.publish(Scored(), refused)
+        self._checkpoints.reached(reached)
 
     async def drain(self, epoch: int) -> None:
         """Make durable what has been scored and drop the rest, which will be read again. Called before partitions go.
@@ -141,24 +145,25 @@ class Engine:
                     await self._checkpoints.flush()
         finally:
             self._checkpoints.forget()
-            for held in (self._merges, self._watermarks, self._position, self._waiting_since_s, self._announced):
+            for held in (self._merges, self._refused, self._watermarks, self._position, self._waiting_since_s):
                 held.clear()
+            self._announced.clear()
 
-    def _receive(self, records: Mapping[TP, Sequence[Record]]) -> list[DeadLetter]:
-        """Decode records into the merges; returns those refused."""
-        refused: list[DeadLetter] = []
+    def _receive(self, poll: Poll) -> None:
+        """Decode records into the merges; keep the dead letters of those refused."""
         now_ms = self._now_ms()
-        for tp, polled in records.items():
-            # After seeking back, the consumer reads again what is held here or has been scored.
+        for tp, polled in poll.records.items():
+            # A consumer that seeks back brings again what is held here or scored.
             batch = _from_offset(polled, self._position.get(tp, 0))
             if not batch:
                 continue
             good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
-            refused += bad
-            self._position[tp] = batch[-1].offset + 1
+            if bad:
+                self._refused.setdefault(tp, []).extend(bad)
+                self.counts["dead_letters"] += len(bad)
             self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
-        self.counts["dead_letters"] += len(refused)
-        return refused
+        for tp, end in poll.reached().items():
+            self._position[tp] = max(self._position.get(tp, 0), end)
 
     def _merge_of(self, partition: int) -> PartitionMerge:
         return self._merges.setdefault(partition, PartitionMerge())
@@ -215,6 +220,21 @@ class Engine:
                 if first is not None:
                     reached[TP(topic, partition)] = first
         return reached
+
+    def _refused_before(self, reached: Mapping[TP, int]) -> list[DeadLetter]:
+        """The dead letters of records before `reached`, taken out.
+
+        Those behind an event that is still held wait with it: its offset is what a successor reads from, and would
+        find them again.
+        """
+        letters: list[DeadLetter] = []
+        for tp, waiting in list(self._refused.items()):
+            count = bisect_left(waiting, reached[tp], key=lambda letter: letter.offset)
+            letters += waiting[:count]
+            self._refused[tp] = waiting[count:]
+            if not self._refused[tp]:
+                del self._refused[tp]
+        return letters
 
     def _ahead(self) -> frozenset[TP]:
         """Partitions of topics that wait for another topic of the same partition number, which must be polled first."""

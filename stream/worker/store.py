@@ -6,17 +6,15 @@ The store is selected by the URL `slab://`. Rows are in the `Slab` that the app 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import faust
 from faust.stores.base import SerializedStore
 from faust.types import TP
 
 from stream.kafka.poll import PollSchema
-from stream.kafka.transport import producer_of
 from stream.state.prefault import Prefault
 from stream.state.slab import Slab
 
@@ -26,14 +24,16 @@ logger = logging.getLogger("foreshock.store")
 class SlabStore(SerializedStore[bytes, bytes]):
     """A table's data in a `Slab`, keyed by partition and key.
 
-    `options` of the table: `slab`, and `on_failure`, called with the exception when a changelog holds what this worker
-    cannot use. (It must not raise: Faust's recovery logs an exception as a warning and continues with an empty table.)
+    `options` of the table: `slab`; `own`, awaited with the input partitions assigned, before their changelogs are read;
+    and `on_failure`, called with the exception when a changelog holds what this worker cannot use. (Raising would not
+    do: Faust's recovery logs an exception as a warning and goes on with an empty table.)
     """
 
     def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
         super().__init__(url, app, table, **kwargs)
         options = self.options or {}
         self._slab: Slab = options["slab"]
+        self._own: Callable[[frozenset[int]], Awaitable[None]] = options["own"]
         self._on_failure: Callable[[Exception], None] = options["on_failure"]
         self._offsets: dict[TP, int] = {}
         self._prefault = Prefault()
@@ -60,7 +60,8 @@ class SlabStore(SerializedStore[bytes, bytes]):
             self._prefault.ahead_of(self._slab.rows, self._slab.extent)
 
     def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
-        """Write rows to the archive on disk; the changelog has them up to `offset`."""
+        """Rows stand in the changelog up to `offset`, committed. Having less on record than the slab holds is safe: a
+        later recovery reads the difference again and writes the same rows."""
         self._slab.archive(tp.partition, rows, offset)
         self.set_persisted_offset(tp, offset)
 
@@ -71,12 +72,16 @@ class SlabStore(SerializedStore[bytes, bytes]):
         newly_assigned: set[TP],  # noqa: ARG002
         generation_id: int = 0,  # noqa: ARG002
     ) -> None:
-        """Load what this machine's disk has of the partitions, before recovery asks for their offsets."""
+        """Take the partitions over from their former owners; then begin with what this machine's disk has of them.
+
+        Both before recovery asks how far the changelogs go.
+        """
         changelog = self.table.changelog_topic.get_topic_name()
         try:
+            await self._own(frozenset(tp.partition for tp in assigned if tp.topic != changelog))
             for tp in sorted(tp for tp in assigned if tp.topic == changelog):
                 await self._open(tp)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:
             self._on_failure(error)
 
     async def _open(self, tp: TP) -> None:
@@ -143,7 +148,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
 
 
 class StateTable(faust.Table[bytes, bytes]):
-    """The table of user rows, backed by a changelog topic. `publish_rows` writes the rows of a checkpoint."""
+    """The changelog-backed table of user rows. The changelog is written by checkpoints, in transactions."""
 
     def _new_changelog_topic(self, **_: Any) -> Any:
         return self.app.topic(
@@ -157,18 +162,3 @@ class StateTable(faust.Table[bytes, bytes]):
             maxsize=8,
             allow_empty=True,
         )
-
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        """Publish pairs of key and row by partition; returns when all replicas have them."""
-        producer = producer_of(self.app)
-        topic = self.changelog_topic_name
-        pending = {
-            partition: (await producer.send_in_bulk(topic, partition, pairs), pairs)
-            for partition, pairs in rows.items()
-            if pairs
-        }
-        for partition, (acks, pairs) in pending.items():
-            metadata = await asyncio.gather(*acks)
-            # The batch's own offset is that of its first record; having less on record than the slab holds is safe:
-            # a later recovery reads the difference again and writes the same rows.
-            cast(SlabStore, self.data).archive(TP(topic, partition), pairs, metadata[-1].offset)

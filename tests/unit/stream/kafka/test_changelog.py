@@ -28,10 +28,18 @@ TAIL = TP("changelog", 0)
 Pairs = Sequence[tuple[bytes | None, bytes | None]]
 
 
-def record_batch(pairs: Pairs, *, start: int = 0, compression: int = 0, times: Sequence[int] | None = None) -> bytes:
+def record_batch(
+    pairs: Pairs,
+    *,
+    start: int = 0,
+    compression: int = 0,
+    times: Sequence[int] | None = None,
+    producer_id: int = -1,
+    transactional: bool = False,
+) -> bytes:
     builder = DefaultRecordBatchBuilder(
-        magic=2, compression_type=compression, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
-        batch_size=1 << 24,
+        magic=2, compression_type=compression, is_transactional=int(transactional), producer_id=producer_id,
+        producer_epoch=-1, base_sequence=-1, batch_size=1 << 24,
     )  # fmt: skip
     for offset, (key, value) in enumerate(pairs):
         builder.append(offset, 1_000 if times is None else times[offset], key, value, [])
@@ -83,10 +91,48 @@ def test_a_compressed_batch_gives_its_pairs() -> None:
     assert next_offset == 500
 
 
+def marker(start: int, producer_id: int, *, commits: bool) -> bytes:
+    """The control batch at the end of a transaction."""
+    key = struct.pack(">hh", 0, int(commits))
+    batch = bytearray(record_batch([(key, b"\0" * 6)], start=start, producer_id=producer_id, transactional=True))
+    (attributes,) = struct.unpack_from(">h", batch, 21)
+    struct.pack_into(">h", batch, 21, attributes | 0x20)
+    struct.pack_into(">I", batch, 17, google_crc32c.value(bytes(batch[21:])))
+    return bytes(batch)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["send", "commit", "abort"])), max_size=30))
+def test_what_was_aborted_is_left_out(steps: list[tuple[int, str]]) -> None:
+    """Interleaved transactions of three producers, and a fourth that uses none, as a broker returns them."""
+    content, offset = b"", 0
+    begun: dict[int, int] = {}
+    pairs: dict[int, list[tuple[int, bytes]]] = {}
+    aborted: list[tuple[int, int]] = []
+    expected: list[tuple[int, bytes]] = []
+    for producer_id, step in [*steps, (1, "commit"), (2, "abort"), (3, "commit")]:
+        if step == "send":
+            begun.setdefault(producer_id, offset)
+            value = b"%d" % offset
+            content += record_batch([(b"u", value)], start=offset, producer_id=producer_id, transactional=True)
+            pairs.setdefault(producer_id, []).append((offset, value))
+            content += record_batch([(b"u", b"plain")], start=offset + 1, producer_id=producer_id)
+            expected.append((offset + 1, b"plain"))
+            offset += 2
+        elif producer_id in begun:
+            content += marker(offset, producer_id, commits=step == "commit")
+            first, sent = begun.pop(producer_id), pairs.pop(producer_id)
+            if step == "abort":
+                aborted.append((producer_id, first))
+            else:
+                expected += sent
+            offset += 1
+    columns, next_offset = cut(memoryview(content), aborted)
+    assert pairs_of(columns) == [(b"u", value) for _, value in sorted(expected)]
+    assert next_offset == (offset or None)
+
+
 def test_control_batches_only_move_the_offset() -> None:
-    control = bytearray(record_batch([(b"\0\0\0\0", b"\0" * 6)], start=3))
-    struct.pack_into(">h", control, 21, 0x20 | 0x10)
-    struct.pack_into(">I", control, 17, google_crc32c.value(bytes(control[21:])))
+    control = marker(3, 1, commits=True)
     columns, next_offset = cut(memoryview(record_batch([(b"a", b"1")], start=2) + control))
     assert pairs_of(columns) == [(b"a", b"1")]
     assert next_offset == 4
@@ -120,7 +166,7 @@ def test_a_batch_that_is_no_batch_is_refused() -> None:
 def test_records_of_a_consumer_become_a_block() -> None:
     records = [RawRecord("changelog", 0, 5 + number, 0, key, value) for number, (key, value) in
                enumerate([(b"a", b"1"), (b"b", None), (b"c", b"22"), (b"d", b"33")])]  # fmt: skip
-    block = Block.of(records)
+    block = Block.of(records, 9)
     assert pairs_of(block.columns) == [(b"a", b"1"), (b"c", b"22"), (b"d", b"33")]
     assert [values.shape for _, values in block.columns] == [(1, 1), (2, 2)]
     assert block.next_offset == 9

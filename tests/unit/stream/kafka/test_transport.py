@@ -12,23 +12,32 @@ from faust.types import TP, ConsumerMessage
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.demand import Demand
 from stream.kafka.faust_app import faust_app
-from stream.kafka.poll import Poll
+from stream.kafka.poll import Fetched, Poll
 from stream.kafka.record import RawRecord
-from stream.kafka.transport import Consumer, consumer_of, fetch_on_demand
+from stream.kafka.transport import Consumer, OffsetNotThere, consumer_of, fetch_on_demand, start_of
 from stream.settings import load_settings
 
 INPUT = TP("transactions", 0)
 RECORD = RawRecord("transactions", 0, 7, 0, b"u", b"{}")
+FETCHED = Fetched([RECORD], 7, 8)
 
 
 class Answers:
     """What the consumer's thread would bring: the next poll gets what is put here."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Mapping[TP, list[RawRecord]]] = asyncio.Queue()
+        self.queue: asyncio.Queue[Mapping[TP, Fetched]] = asyncio.Queue()
         self.polls = 0
+        self.committed = 7
+        self.sought: list[Mapping[TP, int]] = []
 
-    async def getmany(self, active_partitions: set[TP], timeout: float) -> Mapping[TP, list[RawRecord]]:  # noqa: ARG002
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        return {INPUT: self.committed}
+
+    async def seek_back(self, positions: Mapping[TP, int]) -> None:
+        self.sought.append(dict(positions))
+
+    async def getmany(self, active_partitions: set[TP], timeout: float) -> Mapping[TP, Fetched]:  # noqa: ARG002
         self.polls += 1
         return await self.queue.get()
 
@@ -64,7 +73,8 @@ class Loop:
         its streams for the last time."""
         self.consumer.resume_flow()
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
+        await self.consumer.perform_seek()
         self.consumer.resume_flow()
         self.app.rebalancing = False
 
@@ -101,8 +111,8 @@ async def test_the_first_poll_after_a_rebalance_is_delivered(loop: Loop) -> None
     await settled()
     assert loop.answers.polls == 0, "the flow is stopped"
     loop.rebalance(2)
-    loop.resume()
-    loop.answers.queue.put_nowait({INPUT: [RECORD]})
+    await loop.resume()
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
     poll = await asyncio.wait_for(loop.delivered.get(), 5)
     assert isinstance(poll, Poll)
     assert poll.records == {INPUT: [RECORD]}
@@ -110,11 +120,11 @@ async def test_the_first_poll_after_a_rebalance_is_delivered(loop: Loop) -> None
 
 async def test_inputs_are_not_polled_before_a_rebalance_has_ended(loop: Loop) -> None:
     """Nothing brings back what was polled then, unless something had been committed before."""
-    loop.answers.queue.put_nowait({INPUT: [RECORD]})
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
     loop.recover()
     await settled()
     assert loop.answers.polls == 0
-    loop.resume()
+    await loop.resume()
     while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
         pass
     assert poll.records == {INPUT: [RECORD]}
@@ -122,15 +132,66 @@ async def test_inputs_are_not_polled_before_a_rebalance_has_ended(loop: Loop) ->
 
 async def test_a_poll_that_a_rebalance_overtakes_is_dropped(loop: Loop) -> None:
     """Its partitions may be another's by now, and who keeps them begins anew from what is committed."""
-    loop.resume()
+    await loop.resume()
     await settled()
     assert loop.answers.polls == 1
     loop.rebalance(2)
-    loop.resume()
-    loop.answers.queue.put_nowait({INPUT: [RECORD]})
+    await loop.resume()
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
     loop.answers.queue.put_nowait({})
     poll = await asyncio.wait_for(loop.delivered.get(), 5)
     assert poll.records == {}, "the next poll"
+
+
+async def test_what_was_polled_and_not_delivered_is_polled_again(loop: Loop) -> None:
+    """A poll of the new assignment that began in the old generation: dropped, and nothing else would bring it back."""
+    await loop.resume()
+    await settled()
+    loop.app.consumer_generation_id = 2
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
+    loop.answers.queue.put_nowait({INPUT: Fetched([RawRecord("transactions", 0, 8, 0, b"u", b"{}")], 8, 9)})
+    await settled()
+    assert loop.answers.sought == [{INPUT: 7}]
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
+        pass
+    assert poll.records == {INPUT: [RECORD]}
+
+
+async def test_a_poll_from_before_the_partitions_were_given_up_is_dropped(loop: Loop) -> None:
+    """Though the generation is the same again: what it follows on was given up."""
+    await loop.resume()
+    await settled()
+    loop.consumer.epoch += 1
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
+    await settled()
+    assert all(not poll.records for poll in [loop.delivered.get_nowait() for _ in range(loop.delivered.qsize())])
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
+        pass
+    assert poll.records == {INPUT: [RECORD]}
+
+
+async def test_offsets_without_records_are_passed_on(loop: Loop) -> None:
+    """The end of a transaction takes an offset, and so does every record of an aborted one."""
+    await loop.resume()
+    loop.answers.queue.put_nowait({INPUT: Fetched([], 7, 12)})
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).ends:
+        pass
+    assert (poll.records, poll.reached()) == ({}, {INPUT: 12})
+
+
+@pytest.mark.parametrize(("committed", "expected"), [(None, 3), (3, 3), (5, 5), (9, 9), (1, 3)])
+def test_reading_starts_where_the_group_stands(
+    committed: int | None, expected: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert start_of(INPUT, committed, 3, 9) == expected
+    assert ("2 records from offset 1 on were deleted" in caplog.text) == (committed == 1)
+
+
+def test_a_committed_offset_behind_the_end_is_an_error() -> None:
+    with pytest.raises(OffsetNotThere, match=r"transactions-0 ends at offset 9, but the group has committed 10"):
+        start_of(INPUT, 10, 3, 9)
 
 
 async def test_a_fetch_goes_out_for_a_poll() -> None:

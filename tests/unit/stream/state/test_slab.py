@@ -98,3 +98,54 @@ def test_rows_of_two_partitions_are_two_users() -> None:
     slab = Slab(BLANK)
     assert slab.locate(0, [b"u"]) != slab.locate(1, [b"u"])
     assert np.array_equal(slab.partitions(), [0, 1])
+
+
+@pytest.mark.parametrize("width", [1, 2, 333, 778])
+def test_rows_have_no_hidden_padding(width: int) -> None:
+    """Every byte belongs to a field: rows made the same way are the same bytes."""
+    dtype = row_dtype(width)
+    assert dtype.itemsize % 8 == 0
+    dirty = np.frombuffer(b"\xff" * 4 * dtype.itemsize, dtype=dtype).copy()
+    dirty[:] = blank_row(dtype, 5)
+    assert dirty[np.array([2, 0])].tobytes() == 2 * blank_row(dtype, 5).tobytes()
+
+
+changes = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=4)
+
+
+@given(st.lists(st.tuples(changes, st.integers(1, 4)), max_size=4))
+def test_frozen_rows_are_given_as_they_were(cuts: list[tuple[list[list[int]], int]]) -> None:
+    """Rows change, and the slab grows, between the pieces in which a cut is taken."""
+    slab, sequence, numbers = Slab(BLANK, capacity=2), 0, dict[bytes, int]()
+
+    def change(users: list[int]) -> None:
+        nonlocal sequence
+        sequence += 1
+        keys = [b"u%d" % user for user in users]
+        for key, at in zip(keys, slab.locate(0, keys).tolist(), strict=True):
+            numbers[key] = at
+            slab.rows["sequence"][at] = sequence
+
+    for between, piece_rows in cuts:
+        frozen = sorted(numbers.values())
+        expected = {key: slab.get(0, key) for key in numbers}
+        slab.freeze(np.array(frozen, dtype=np.int64))
+        found: dict[bytes, bytes] = {}
+        pauses = iter(between)
+        for start in range(0, len(frozen), piece_rows):
+            change(next(pauses, []))
+            found |= slab.frozen(np.array(frozen[start : start + piece_rows], dtype=np.int64)).get(0, [])
+        for users in pauses:
+            change(users)
+        assert found == expected
+
+
+def test_what_is_thawed_is_not_kept() -> None:
+    slab = Slab(BLANK)
+    located = slab.locate(0, [b"u"])
+    slab.freeze(located)
+    slab.locate(0, [b"u"])
+    slab.thaw()
+    slab.rows["sequence"][located] = 5
+    slab.freeze(located)
+    assert slab.frozen(located) == {0: [(b"u", row(5))]}

@@ -1,9 +1,9 @@
-"""The order of a checkpoint, and what is left when the world fails at any point of it."""
+"""What a checkpoint makes durable together, and what counts when the world fails at any point of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,52 +12,70 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.kafka.record import RawRecord
+from stream.scoring.intake import dead_letter
 from stream.scoring.scorer import Scored
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import Topics
-from stream.worker.checkpoint import Checkpoints, KeyedValue
+from stream.worker.checkpoint import CUT_SHARE, Checkpoints, KeyedValue
 
 INPUT = TP("transactions", 0)
 
 
 class Broker:
-    """Remembers what reached it, in order; fails from its `fails_at`-th operation on."""
+    """Remembers what reached it and what of that was committed; fails from its `fails_at`-th operation on."""
 
     def __init__(self, fails_at: int | None = None) -> None:
         self.log: list[tuple[str, Any]] = []
         self.rows: dict[tuple[int, bytes], int] = {}
         self.committed: dict[TP, int] = {}
         self.scores: list[bytes] = []
+        self.open: list[tuple[str, bytes]] = []
         self._operations = 0
         self._fails_at = fails_at
 
-    async def _operate(self) -> None:
+    async def operate(self) -> None:
         await asyncio.sleep(0)
         self._operations += 1
         if self._fails_at is not None and self._operations >= self._fails_at:
             raise ConnectionError("the broker is gone")
 
     async def send(self, topic: str, _: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+        transaction = self.open
+
         async def acknowledge() -> None:
-            await self._operate()
+            await self.operate()
             self.log.append(("sent", topic))
-            if topic == "scores":
-                self.scores += [value for _, value in records]
+            transaction.extend((topic, value) for _, value in records)
 
         return [asyncio.ensure_future(acknowledge())]
 
+    async def cut(self, partitions: Collection[int]) -> Transaction:
+        assert partitions
+        transaction, self.open = Transaction(self, self.open), []
+        return transaction
+
+
+class Transaction:
+    def __init__(self, broker: Broker, sent: list[tuple[str, bytes]]) -> None:
+        self._broker = broker
+        self._sent = sent
+        self._rows: dict[tuple[int, bytes], int] = {}
+
     async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        await self._operate()
-        self.log.append(("rows", None))
+        await self._broker.operate()
+        self._broker.log.append(("rows", None))
         for partition, pairs in rows.items():
             for key, value in pairs:
-                self.rows[partition, key] = int.from_bytes(value[8:16], "little")
+                self._rows[partition, key] = int.from_bytes(value[8:16], "little")
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
-        await self._operate()
-        self.log.append(("committed", dict(offsets)))
-        self.committed |= offsets
+        await self._broker.operate()
+        self._broker.log.append(("committed", dict(offsets)))
+        self._broker.scores += [value for topic, value in self._sent if topic == "scores"]
+        self._broker.rows |= self._rows
+        self._broker.committed |= offsets
 
 
 class Run:
@@ -86,14 +104,16 @@ class Run:
         self.checkpoints.reached({INPUT: number + 1})
 
 
-async def test_outputs_then_rows_then_offsets() -> None:
+async def test_outputs_rows_and_offsets_are_committed_together() -> None:
     broker = Broker()
     run = Run(broker)
     await run.score(0)
     await run.score(1)
+    assert (broker.scores, broker.rows, broker.committed) == ([], {}, {})
     await run.checkpoints.flush()
-    assert broker.log == [("sent", "scores"), ("sent", "scores"), ("rows", None), ("committed", {INPUT: 2})]
-    assert broker.rows == {(0, b"u"): 1}
+    assert sorted(broker.log[:-1]) == [("rows", None), ("sent", "scores"), ("sent", "scores")]
+    assert broker.log[-1] == ("committed", {INPUT: 2})
+    assert (broker.scores, broker.rows) == ([b"0", b"1"], {(0, b"u"): 1})
 
 
 async def test_one_changelog_record_per_user_and_interval() -> None:
@@ -101,31 +121,28 @@ async def test_one_changelog_record_per_user_and_interval() -> None:
     run = Run(broker, interval_s=10.0)
     for number in range(5):
         await run.score(number)
-        run.checkpoints.tick()
+        await run.checkpoints.tick()
         await asyncio.sleep(0)
     assert ("rows", None) not in broker.log
-    run.clock_s = 11.0
-    run.checkpoints.tick()
+    run.clock_s = 10.0 * CUT_SHARE
+    await run.checkpoints.tick()
     await run.checkpoints.flush()
     assert [what for what, _ in broker.log].count("rows") == 1
     assert broker.committed == {INPUT: 5}
 
 
-async def test_a_row_waits_for_the_outputs_of_all_that_it_holds() -> None:
-    """Scoring goes on while a checkpoint is on its way: what it has added to a row is published before the row."""
+async def test_rows_are_committed_as_they_were_at_the_cut() -> None:
+    """Scoring goes on while a transaction is completed: what it adds counts only with the next one."""
     broker = Broker()
     run = Run(broker)
-    run.clock_s = 1.0
     await run.score(0)
-    run.checkpoints.tick()
+    await run.checkpoints.tick()
     await run.score(1)
-    while ("rows", None) not in broker.log:
-        await asyncio.sleep(0)
-    assert broker.rows == {(0, b"u"): 1}
-    assert broker.log == [("sent", "scores"), ("sent", "scores"), ("rows", None)]
     while run.checkpoints.running:
         await asyncio.sleep(0)
-    assert broker.committed == {INPUT: 1}, "an offset that was reached after the checkpoint began"
+    assert (broker.scores, broker.rows, broker.committed) == ([b"0"], {(0, b"u"): 0}, {INPUT: 1})
+    await run.checkpoints.flush()
+    assert (broker.scores, broker.rows, broker.committed) == ([b"0", b"1"], {(0, b"u"): 1}, {INPUT: 2})
 
 
 async def test_rows_go_in_pieces() -> None:
@@ -136,31 +153,41 @@ async def test_rows_go_in_pieces() -> None:
     await run.checkpoints.publish(Scored(scores={0: [(b"u", b"all")]}, touched=located))
     run.checkpoints.reached({INPUT: 1_000})
     await run.checkpoints.flush()
-    assert [what for what, _ in broker.log] == ["sent", *["rows"] * 16, "committed"]
+    assert sorted(what for what, _ in broker.log) == ["committed", *["rows"] * 16, "sent"]
     assert broker.rows == {(0, b"%d" % number): number for number in range(1_000)}
+
+
+async def test_nothing_new_makes_no_transaction() -> None:
+    broker = Broker()
+    run = Run(broker)
+    await run.score(0)
+    await run.checkpoints.flush()
+    run.checkpoints.reached({INPUT: 1})
+    await run.checkpoints.tick()
+    await run.checkpoints.flush()
+    assert [what for what, _ in broker.log].count("committed") == 1
 
 
 async def test_a_failed_background_checkpoint_is_reported() -> None:
     run = Run(Broker(fails_at=2))
-    run.clock_s = 1.0
     await run.score(0)
-    run.checkpoints.tick()
+    await run.checkpoints.tick()
     for _ in range(20):
         await asyncio.sleep(0)
     assert [type(failure) for failure in run.failures] == [ConnectionError]
 
 
 @given(st.integers(1, 30), st.lists(st.booleans(), min_size=8, max_size=8))
-def test_whatever_fails_offsets_never_overtake_rows_nor_rows_outputs(fails_at: int, ticks: list[bool]) -> None:
+def test_whatever_fails_what_counts_is_one_moment(fails_at: int, ticks: list[bool]) -> None:
+    """Committed scores, state and offsets are those of the same events, none missing and none twice."""
     broker = Broker(fails_at)
 
     async def work() -> None:
         run = Run(broker)
         for number, tick in enumerate(ticks):
             await run.score(number)
-            run.clock_s += 1.0
             if tick:
-                run.checkpoints.tick()
+                await run.checkpoints.tick()
             await asyncio.sleep(0)
         await run.checkpoints.flush()
 
@@ -170,21 +197,19 @@ def test_whatever_fails_offsets_never_overtake_rows_nor_rows_outputs(fails_at: i
         pass
     else:
         assert broker.committed == {INPUT: len(ticks)}
-    state = broker.rows.get((0, b"u"), -1)
-    assert broker.committed.get(INPUT, 0) <= state + 1, "an offset was committed whose state is not durable"
-    assert {b"%d" % number for number in range(state + 1)} <= set(broker.scores), "a state overtook its outputs"
+    reached = broker.committed.get(INPUT, 0)
+    assert broker.scores == [b"%d" % number for number in range(reached)]
+    assert broker.rows == ({(0, b"u"): reached - 1} if reached else {})
 
 
 async def test_dead_letters_and_alerts_go_to_their_topics() -> None:
-    from stream.kafka.record import RawRecord
-    from stream.scoring.intake import dead_letter
-
     broker = Broker()
     run = Run(broker)
     letter = dead_letter(RawRecord("activity", 3, 1, 0, None, b"x"), "null_key", "no key")
     await run.checkpoints.publish(Scored(alerts={2: [(b"u", b"{}")]}, dead_letters=[letter]))
+    run.checkpoints.reached({INPUT: 1})
     await run.checkpoints.flush()
-    assert sorted(topic for _, topic in broker.log) == ["alerts", "dead-letters"]
+    assert sorted(topic for what, topic in broker.log if what == "sent") == ["alerts", "dead-letters"]
 
 
 @pytest.mark.parametrize("forget", [True, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -49,6 +49,9 @@ class Broker:
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         self.committed |= offsets
+
+    async def cut(self, partitions: Collection[int]) -> Broker:  # noqa: ARG002
+        return self
 
     async def missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
         await self.send("missed", partition, records)
@@ -216,3 +219,18 @@ async def test_records_that_a_consumer_brings_again_are_taken_once() -> None:
     await engine.take(poll(events))
     assert broker.scored() == [event.event_id for event in events]
     assert engine.counts["dead_letters"] == 0
+
+
+async def test_a_dead_letter_waits_with_the_event_before_it() -> None:
+    """A successor would read from the held event on, and refuse the record again."""
+    broker = Broker()
+    engine = engine_on(broker)
+    bad = RawRecord("activity", 0, 1, 0, b"u", b"nonsense")
+    held = poll([activity(5)], lagging=["transactions"])
+    await engine.take(Poll({TP("activity", 0): [*held.records[TP("activity", 0)], bad]}, held.lagging))
+    await engine.take(poll([movement(1)], lagging=["transactions"]))
+    await engine.drain(1)
+    assert broker.committed == {TP("activity", 0): 0, TP("transactions", 0): 1}
+    assert "dead-letters" not in broker.records
+    await engine.take(Poll({TP("activity", 0): [*held.records[TP("activity", 0)], bad]}, epoch=1))
+    assert len(broker.records["dead-letters"]) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,17 +26,20 @@ TAIL = TP(CHANGELOG, 0)
 
 
 class Broker:
-    """Acknowledges when told to, and knows where the changelog ends."""
+    """Knows where the changelog ends and who owns what."""
 
     def __init__(self) -> None:
-        self.acks: list[asyncio.Future[Any]] = []
         self.end = 0
+        self.fails = False
+        self.log: list[str] = []
 
-    async def send_in_bulk(self, *_: Any) -> Sequence[Awaitable[Any]]:
-        self.acks.append(asyncio.get_running_loop().create_future())
-        return [self.acks[-1]]
+    async def own(self, partitions: frozenset[int]) -> None:
+        if self.fails:
+            raise ConnectionError("no coordinator")
+        self.log.append(f"own {','.join(map(str, sorted(partitions)))}")
 
     async def highwaters(self, *tps: TP) -> dict[TP, int]:
+        self.log.append("highwaters")
         return dict.fromkeys(tps, self.end)
 
 
@@ -58,7 +59,7 @@ class Worker:
             key_type=bytes,
             value_type=bytes,
             partitions=1,
-            options={"slab": self.slab, "on_failure": self.failures.append},
+            options={"slab": self.slab, "own": self.broker.own, "on_failure": self.failures.append},
         )
 
     async def assign(self) -> None:
@@ -66,7 +67,7 @@ class Worker:
 
     def restore(self, offset: int, *pairs: tuple[bytes, bytes | None]) -> None:
         records = [SimpleNamespace(key=key, value=value, offset=offset) for key, value in pairs]
-        message = SimpleNamespace(tp=TAIL, value=Block.of(records))
+        message = SimpleNamespace(tp=TAIL, value=Block.of(records, offset + 1))
         self.table.apply_changelog_batch([SimpleNamespace(message=message)])
 
 
@@ -81,24 +82,26 @@ def row(sequence: int) -> bytes:
     return value.tobytes()
 
 
-async def test_rows_are_archived_when_the_changelog_has_them(folder: Path) -> None:
+async def test_partitions_are_owned_before_anything_of_them_is_looked_at(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    assert worker.broker.log == ["own 0"]
+    worker.archives.close_all()
+    again = Worker(folder)
+    again.broker.fails = True
+    await again.assign()
+    assert [str(failure) for failure in again.failures] == ["no coordinator"]
+    assert again.archives.partitions() == []
+    again.archives.close_all()
+
+
+async def test_rows_are_archived_when_they_are_committed(folder: Path) -> None:
     worker = Worker(folder)
     await worker.assign()
     assert worker.table.persisted_offset(TAIL) is None
-    for failure, expected in ((None, 7), (ConnectionError("the broker is gone"), 7)):
-        located = worker.slab.locate(0, [b"u"])
-        publishing = asyncio.ensure_future(worker.table.publish_rows(worker.slab.by_partition(located)))
-        await asyncio.sleep(0)
-        assert worker.archives[0].offset == (None if failure is None else 7)
-        if failure is None:
-            worker.broker.acks[-1].set_result(SimpleNamespace(offset=7))
-            await publishing
-        else:
-            worker.broker.acks[-1].set_exception(failure)
-            with pytest.raises(ConnectionError):
-                await publishing
-        assert worker.archives[0].offset == expected
-    assert worker.table.persisted_offset(TAIL) == 7
+    worker.slab.locate(0, [b"u"])
+    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    assert worker.archives[0].offset == worker.table.persisted_offset(TAIL) == 7
     worker.archives.close_all()
 
 

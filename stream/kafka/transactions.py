@@ -1,0 +1,141 @@
+"""Kafka transactions of the partitions that a worker owns: what is sent, and the offsets read, count together or not.
+
+Each partition has two transactional producers, used in turn: while the transaction of one is completed, the other takes
+what is sent meanwhile. Their ids are made of the application and the partition, so that whoever takes a partition over
+fences its former owner, and aborts what that one left open, before anything of the partition is read. Knows nothing of
+what records mean, and not when a transaction is to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+
+from stream.kafka.record_batches import send_records
+
+PRODUCERS_PER_PARTITION = 2
+
+
+class Fenced(RuntimeError):
+    """Another worker has taken a partition over; nothing of this one's counts any more. The message names it."""
+
+
+@dataclass(eq=False)
+class Transaction:
+    """One open transaction of one partition."""
+
+    partition: int
+    _producer: AIOKafkaProducer
+
+    async def send(self, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> list[Awaitable[Any]]:
+        """Queue pairs of key and value for this partition of `topic`; see `stream.kafka.record_batches`."""
+        return await send_records(self._producer, topic, self.partition, records)
+
+    async def commit(self, offsets: Mapping[TP, int], group: str) -> None:
+        """Commit everything sent, together with the consumer group's next offsets to read.
+
+        Raises `Fenced`, or what aiokafka raises; then nothing of the transaction counts, and its producer is of no more
+        use.
+        """
+        try:
+            if offsets:
+                by_aiokafka = {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+                await self._producer.send_offsets_to_transaction(by_aiokafka, group)
+            await self._producer.commit_transaction()
+        except ProducerFenced as error:
+            raise Fenced(
+                f"partition {self.partition} belongs to another worker by now: this one was silent for longer than its "
+                "session (session_timeout_s). Nothing is lost; start it again"
+            ) from error
+
+
+@dataclass
+class _Pair:
+    producers: list[AIOKafkaProducer]
+    turn: int = 0
+    open: Transaction | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Transactions:
+    """The producers and open transactions of the partitions that this worker owns."""
+
+    def __init__(self, application_id: str, new_producer: Callable[[str], AIOKafkaProducer]) -> None:
+        """`new_producer` makes an unstarted producer with the transactional id given."""
+        self._application_id = application_id
+        self._new_producer = new_producer
+        self._pairs: dict[int, _Pair] = {}
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        return frozenset(self._pairs)
+
+    async def own(self, partitions: Collection[int]) -> None:
+        """Own exactly these partitions: the others' producers are stopped, new ones fence whoever had them.
+
+        When this returns, nothing that a former owner did can still be committed. Raises what aiokafka raises.
+        """
+        gone = [self._pairs.pop(partition) for partition in self._pairs.keys() - set(partitions)]
+        await asyncio.gather(*(_stop(pair) for pair in gone))
+        new = sorted(set(partitions) - self._pairs.keys())
+        self._pairs |= zip(new, await asyncio.gather(*(self._start(partition) for partition in new)), strict=True)
+
+    async def send(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
+    ) -> list[Awaitable[Any]]:
+        """Queue records of one partition into its open transaction. Raises `KeyError` for one that is not owned."""
+        pair = self._pairs[partition]
+        async with pair.lock:
+            if pair.open is None:
+                pair.open = await _begin(partition, pair)
+            transaction = pair.open
+        return await transaction.send(topic, records)
+
+    async def cut(self, partitions: Collection[int]) -> dict[int, Transaction]:
+        """The open transactions of these partitions; what is sent from here on belongs to the next ones.
+
+        The transactions of the cut before must have been committed.
+        """
+        found: dict[int, Transaction] = {}
+        for partition in partitions:
+            pair = self._pairs[partition]
+            async with pair.lock:
+                found[partition] = pair.open or await _begin(partition, pair)
+                pair.open, pair.turn = None, (pair.turn + 1) % PRODUCERS_PER_PARTITION
+        return found
+
+    async def stop(self) -> None:
+        """Stop all producers; what is open is aborted by whoever owns the partitions next, or by the broker."""
+        pairs, self._pairs = list(self._pairs.values()), {}
+        await asyncio.gather(*(_stop(pair) for pair in pairs))
+
+    async def _start(self, partition: int) -> _Pair:
+        ids = [f"{self._application_id}-{partition}-{number}" for number in range(PRODUCERS_PER_PARTITION)]
+        producers = [self._new_producer(transactional_id) for transactional_id in ids]
+        try:
+            await asyncio.gather(*(producer.start() for producer in producers))
+        except BaseException:
+            await asyncio.gather(*(producer.stop() for producer in producers), return_exceptions=True)
+            raise
+        return _Pair(producers)
+
+
+async def _begin(partition: int, pair: _Pair) -> Transaction:
+    producer = pair.producers[pair.turn]
+    await producer.begin_transaction()
+    return Transaction(partition, producer)
+
+
+async def _stop(pair: _Pair) -> None:
+    for producer in pair.producers:
+        try:
+            await producer.stop()
+        except KafkaError:  # fenced, or a broker that is away: nothing of it counts either way
+            continue

@@ -1,0 +1,64 @@
+"""The transactions of one interval on their way to being committed: rows to the changelog, then the offsets.
+
+What goes into which transaction, and when one is cut, is `stream.worker.checkpoint`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from faust.types import TP
+
+from stream.kafka.transactions import Transaction
+
+Pairs = Sequence[tuple[bytes, bytes]]
+
+
+class IntervalCut:
+    """Transactions by partition, closed for outputs."""
+
+    def __init__(
+        self,
+        transactions: Mapping[int, Transaction],
+        group: str,
+        changelog: str,
+        on_committed: Callable[[TP, Pairs, int], None],
+        *,
+        keeps_rows: bool,
+    ) -> None:
+        """`on_committed` is told of rows and how far they are in the changelog once that counts; without `keeps_rows`
+        it is told no rows, which then need not be held until the commit."""
+        self._transactions = transactions
+        self._group = group
+        self._changelog = changelog
+        self._on_committed = on_committed
+        self._keeps_rows = keeps_rows
+        self._sent: list[tuple[TP, Pairs, int]] = []
+
+    async def publish_rows(self, rows: Mapping[int, Pairs]) -> None:
+        """Send pairs of key and row by partition; returns when all replicas have them."""
+        pending = [
+            (partition, pairs, await self._transactions[partition].send(self._changelog, pairs))
+            for partition, pairs in rows.items()
+            if pairs
+        ]
+        for partition, pairs, acks in pending:
+            metadata = await asyncio.gather(*acks)
+            # The offset of a batch is that of its first record.
+            tp = TP(self._changelog, partition)
+            self._sent.append((tp, pairs if self._keeps_rows else (), metadata[-1].offset))
+
+    async def commit(self, offsets: Mapping[TP, int]) -> None:
+        """Commit every transaction with its partition's offsets. Raises what `Transaction.commit` does."""
+        by_partition: dict[int, dict[TP, int]] = {}
+        for tp, offset in offsets.items():
+            by_partition.setdefault(tp.partition, {})[tp] = offset
+        await asyncio.gather(
+            *(
+                transaction.commit(by_partition.get(partition, {}), self._group)
+                for partition, transaction in self._transactions.items()
+            )
+        )
+        for tp, pairs, offset in self._sent:
+            self._on_committed(tp, pairs, offset)
