@@ -26,6 +26,8 @@ class Subject:
         """Score a batch and archive the changed rows as a checkpoint does; returns the seconds that both took."""
         started_s = time.perf_counter()
         scored = self._scorer.score(taken)
-        for partition, pairs in self.slab.by_partition(np.unique(scored.touched)).items():
+        touched = np.unique(scored.touched)
+        self.slab.freeze(touched)
+        for partition, pairs in self.slab.frozen(touched).items():
             self.slab.archive(partition, pairs, 0)
         return time.perf_counter() - started_s

@@ -110,7 +110,9 @@ def _bring_into_memory(slab: Slab, bench: Bench, users: int) -> None:
             key = user_id(number).encode()
             by_partition.setdefault(partition_of(key, bench.settings.partitions), []).append(key)
         for partition, keys in by_partition.items():
-            slab.archive(partition, slab.by_partition(slab.locate(partition, keys))[partition], start)
+            located = slab.locate(partition, keys)
+            slab.freeze(located)
+            slab.archive(partition, slab.frozen(located)[partition], start)
 
 
 def _cost(subject: Subject, stream: Stream, access: str, users: int) -> float:

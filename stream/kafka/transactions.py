@@ -32,11 +32,11 @@ class Transaction:
     """One open transaction of one partition."""
 
     partition: int
-    _producer: AIOKafkaProducer
+    producer: AIOKafkaProducer
 
     async def send(self, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> list[Awaitable[Any]]:
         """Queue pairs of key and value for this partition of `topic`; see `stream.kafka.record_batches`."""
-        return await send_records(self._producer, topic, self.partition, records)
+        return await send_records(self.producer, topic, self.partition, records)
 
     async def commit(self, offsets: Mapping[TP, int], group: str) -> None:
         """Commit everything sent, together with the consumer group's next offsets to read.
@@ -47,8 +47,8 @@ class Transaction:
         try:
             if offsets:
                 by_aiokafka = {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
-                await self._producer.send_offsets_to_transaction(by_aiokafka, group)
-            await self._producer.commit_transaction()
+                await self.producer.send_offsets_to_transaction(by_aiokafka, group)
+            await self.producer.commit_transaction()
         except ProducerFenced as error:
             raise Fenced(
                 f"partition {self.partition} belongs to another worker by now: this one was silent for longer than its "

@@ -167,7 +167,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp in inputs:
             committed = await consumer.committed(tp)
             positions[TP(tp.topic, tp.partition)] = start_of(tp, committed, begins[tp], ends[tp])
-        self._seek(positions)
+        self._go_to(positions)
         return positions
 
     async def seek_back(self, positions: Mapping[TP, int]) -> None:
@@ -176,9 +176,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _seek_assigned(self, positions: Mapping[TP, int]) -> None:
         assigned = self._ensure_consumer().assignment()
-        self._seek({tp: at for tp, at in positions.items() if driver.ensure_aiokafka_TP(tp) in assigned})
+        self._go_to({tp: at for tp, at in positions.items() if driver.ensure_aiokafka_TP(tp) in assigned})
 
-    def _seek(self, positions: Mapping[TP, int]) -> None:
+    def _go_to(self, positions: Mapping[TP, int]) -> None:
         for tp, position in positions.items():
             self._ensure_consumer()._fetcher.seek_to(driver.ensure_aiokafka_TP(tp), position)
 

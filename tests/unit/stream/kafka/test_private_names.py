@@ -31,7 +31,7 @@ LIBRARIES = ("aiokafka", "faust", "kafka", "mode")
 
 METHODS: dict[type[Any], dict[str, str]] = {
     AIOKafkaClient: {"_metadata_update": "self cluster_metadata topics", "force_metadata_update": "self"},
-    Fetcher: {"_proc_fetch_request": "self assignment node_id request"},
+    Fetcher: {"_proc_fetch_request": "self assignment node_id request", "seek_to": "self tp offset"},
     PartitionRecords: {"_consumer_record": "self tp record"},
     Assignment: {"state_value": "self tp"},
     TopicPartitionState: {"consumed_to": "self position"},
@@ -41,6 +41,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
         "_fetch_records": "self consumer active_partitions timeout max_records",
         "on_start": "self",
         "on_thread_stop": "self",
+        "seek_to_committed": "self",
     },
     driver.Consumer: {
         "_drain_messages": "self fetcher",
@@ -57,6 +58,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
         "on_buffer_full": "self tp",
         "on_partitions_revoked": "self revoked",
         "perform_seek": "self",
+        "seek_to_committed": "self",
         "wait_empty": "self",
         "wait_first": "self coros timeout",
     },
@@ -64,7 +66,6 @@ METHODS: dict[type[Any], dict[str, str]] = {
         "_ensure_producer": "self",
         "_new_producer": "self transactional_id",
         "_settings_extra": "self",
-        "on_start": "self",
         "on_stop": "self",
     },
     Schema: {
@@ -95,11 +96,11 @@ METHODS: dict[type[Any], dict[str, str]] = {
 """Methods that are called, replaced or overridden, with their parameters."""
 
 ATTRIBUTES: dict[type[Any], set[str]] = {
-    AIOKafkaConsumer: {"_client", "_fetch_max_wait_ms", "_fetcher", "_subscription"},
+    AIOKafkaConsumer: {"_client", "_fetch_max_wait_ms", "_fetcher", "_isolation_level", "_subscription"},
     Assignment: {"tps"},
     BatchBuilder: {"_builder", "_relative_offset"},
     SubscriptionState: {"subscription"},
-    TopicPartitionState: {"has_valid_position", "highwater", "position"},
+    TopicPartitionState: {"has_valid_position", "lso", "position"},
     driver.AIOKafkaConsumerThread: {"_consumer"},
     driver.Consumer: {"_thread", "_unacked_messages", "_waiting_for_ack"},
 }

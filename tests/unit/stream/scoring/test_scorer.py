@@ -104,7 +104,9 @@ def test_users_on_disk_are_scored_to_the_same_bits(tmp_path: Path) -> None:
     parts = []
     for start in range(0, len(portfolio()), 40):
         parts.append(scorer.score(portfolio()[start : start + 40]))
-        for partition, pairs in slab.by_partition(np.unique(parts[-1].touched)).items():
+        touched = np.unique(parts[-1].touched)
+        slab.freeze(touched)
+        for partition, pairs in slab.frozen(touched).items():
             slab.archive(partition, pairs, start)
     expected, rows = in_one_batch()
     assert outputs(parts) == expected
