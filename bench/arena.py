@@ -39,6 +39,10 @@ class BenchError(RuntimeError):
     """A measurement cannot be taken; the message says why and what to do."""
 
 
+LAST_OFFSETS = 64
+"""So many offsets at the end of a partition hold a record for sure: transactions end one after another there."""
+
+
 class TopicWatch:
     """Asks the broker for the sizes of topics and the times of their records."""
 
@@ -50,7 +54,7 @@ class TopicWatch:
         self._consumer.close()
 
     def size(self, *topics: str) -> int:
-        """Number of records in the topics together."""
+        """Number of offsets in the topics together: the ends of transactions take some, beside the records."""
         for topic in topics:
             if topic not in self._tps:
                 numbers = self._consumer.partitions_for_topic(topic) or ()
@@ -65,13 +69,23 @@ class TopicWatch:
         if not filled:
             return 0.0
         first = min(self._timestamp(tp, 0) for tp in filled)
-        return (max(self._timestamp(tp, ends[tp] - 1) for tp in filled) - first) / 1000
+        return (max(self._last_timestamp(tp, ends[tp]) for tp in filled) - first) / 1000
 
     def first_ms(self, topic: str) -> int:
         """Time of a topic's first record, milliseconds since 1970-01-01."""
         self.size(topic)
         filled = [tp for tp, end in self._consumer.end_offsets(self._tps[topic]).items() if end > 0]
         return min(self._timestamp(tp, 0) for tp in filled)
+
+    def _last_timestamp(self, tp: TopicPartition, end: int) -> int:
+        """Time of the last record before `end`, which the ends of transactions may separate from it."""
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, max(end - LAST_OFFSETS, 0))
+        last_ms = -1
+        while self._consumer.position(tp) < end:
+            for batch in self._consumer.poll(timeout_ms=1_000).values():
+                last_ms = batch[-1].timestamp
+        return last_ms
 
     def _timestamp(self, tp: TopicPartition, offset: int) -> int:
         self._consumer.assign([tp])

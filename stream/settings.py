@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         description="Longest wait for a lagging topic before event-time merging goes on without it.",
     )
     commit_interval_s: float = Field(
-        2.0, gt=0, le=60, description="How often changed states and consumed offsets are made durable."
+        1.0, gt=0, le=60, description="Longest time from a score to its commit, together with states and offsets."
     )
     session_timeout_s: float = Field(
         6.0, ge=1, le=300, description="After this silence the group gives a dead worker's partitions to others."

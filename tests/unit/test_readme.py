@@ -112,7 +112,7 @@ def test_the_consumer_runs_and_skips_repeats(
     class KafkaConsumer:
         def __init__(self, *topics: str, **options: str) -> None:
             assert topics == ("scores",)
-            assert set(options) == {"bootstrap_servers", "group_id"}
+            assert set(options) == {"bootstrap_servers", "group_id", "isolation_level"}
 
         def __iter__(self) -> Iterator[SimpleNamespace]:
             return (SimpleNamespace(value=json.dumps(one).encode()) for one in sent)
