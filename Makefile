@@ -1,4 +1,4 @@
-# The three things to do here. `make demo ARGS="--users 500"` passes options on; `make PYTHON=python3.12 …` picks a Python.
+# The four things to do here. `make demo ARGS="--users 500"` passes options on; `make PYTHON=python3.12 …` picks a Python.
 
 PYTHON ?= python3
 ARGS ?=
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: demo test bench
+.PHONY: demo test bench chaos
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by itself
@@ -22,6 +22,9 @@ test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests wi
 
 bench: $(VENV)/installed-for-bench  ## measure events per second beside other frameworks; ARGS=latency and so on for more
 	$(BIN)/foreshock bench $(ARGS)
+
+chaos: $(VENV)/installed-for-bench  ## kill and freeze workers under live arrival, judged by an oracle; ARGS="--seeds 3"
+	$(BIN)/foreshock chaos $(ARGS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -54,6 +54,16 @@ def broker(kafka: KafkaConnection | None, names: list[str], tell: Tell) -> Itera
     if not any(MEASUREMENTS[name].broker for name in names):
         yield None
         return
+    with any_broker(kafka, tell) as found:
+        yield found
+
+
+@contextmanager
+def any_broker(kafka: KafkaConnection | None, tell: Tell) -> Iterator[KafkaConnection]:
+    """The caller's broker, or an embedded one that runs as long as the context does.
+
+    Raises `ProvisioningError` when the caller's does not answer.
+    """
     if kafka is not None:
         reachable(kafka)
         yield kafka

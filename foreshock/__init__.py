@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from foreshock import (
     bench,
     card,
+    chaos,
     comparison,
     database,
     demo,
@@ -64,7 +65,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "drift": drift.drift,
         "outlook": outlook.outlook,
     },
-    "Development": {"bench": bench.bench, "docs": documents.docs_app},
+    "Development": {"bench": bench.bench, "chaos": chaos.chaos, "docs": documents.docs_app},
 }
 """Every command by its name, in the group and the order in which the help and docs/commands.md show them."""
 

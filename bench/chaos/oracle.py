@@ -1,0 +1,176 @@
+"""What must come of a run: computed from the records that the topics hold, not from what was meant to be sent.
+
+The order in which the topics of a partition were interleaved is the workers' own choice; it is read from the committed
+scores. Everything else follows: every score, alert and state must be the one that the scorer comes to in that order,
+and every input must be accounted for exactly once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from events.types import KINDS
+from model.bundle import Bundle
+from stream.kafka.connection import KafkaConnection
+from stream.kafka.topic_reader import TopicReader
+from stream.outputs import DeadLetter, Score
+from stream.scoring.intake import Intake, Taken
+from stream.scoring.scorer import KeyedValues, Scorer
+from stream.settings import Settings
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
+
+Coordinate = tuple[str, int, int]
+"""Topic, partition and offset."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Counts of what is wrong, as a reader of committed records sees it; all are 0 where nothing is.
+
+    `lost` inputs have neither a score nor a dead letter, `twice` have more than one of them, `strange` outputs name no
+    input. `wrong_scores` and `wrong_alerts` are users of whom a record differs from the oracle's in a byte, is missing
+    or in excess, `wrong_rows` users with another state. `broken_sequences` are users whose scores are not numbered
+    1, 2, 3, ….
+    """
+
+    inputs: int
+    scores: int
+    alerts: int
+    lost: int
+    twice: int
+    strange: int
+    wrong_scores: int
+    wrong_alerts: int
+    wrong_rows: int
+    broken_sequences: int
+
+    @property
+    def is_right(self) -> bool:
+        faults = asdict(self)
+        return not any(faults[name] for name in faults if name not in ("inputs", "scores", "alerts"))
+
+
+@dataclass(frozen=True)
+class Published:
+    """All committed records of a deployment, by what they are, each partition's in order."""
+
+    inputs: Sequence[Any]
+    scores: Sequence[Any]
+    alerts: Sequence[Any]
+    dead_letters: Sequence[Any]
+    changelog: Sequence[Any]
+
+    @classmethod
+    def read(cls, kafka: KafkaConnection, settings: Settings) -> Published:
+        """What the topics hold now."""
+        topics = settings.topics
+        with TopicReader(kafka) as reader:
+
+            def records(*names: str) -> list[Any]:
+                partitions = ((name, p) for name in names for p in range(reader.partitions(name)))
+                return [record for name, partition in partitions for record in reader.each(name, partition)]
+
+            return cls(
+                records(*topics.inputs),
+                records(topics.scores),
+                records(topics.alerts),
+                records(topics.dead_letters),
+                records(topics.changelog(settings.application_id)),
+            )
+
+
+def judge(published: Published, settings: Settings) -> Verdict:
+    """Judge what workers with `settings` have made of all inputs."""
+    inputs = {(record.topic, record.partition, record.offset): record for record in published.inputs}
+    decoded = [msgspec.json.decode(record.value, type=Score) for record in published.scores]
+    sources = [(score.source_topic, score.source_partition, score.source_offset) for score in decoded]
+    refused = [_refused(record.value) for record in published.dead_letters]
+    accounted = Counter(sources) + Counter(refused)
+    expected = _Oracle(settings, inputs)
+    expected.score([at for at in dict.fromkeys(sources) if at in inputs])
+    expected.pass_over([at for at in refused if at in inputs])
+    sequences: dict[tuple[int, str], list[int]] = {}
+    for score in decoded:
+        sequences.setdefault((score.source_partition, score.user_id), []).append(score.sequence)
+    return Verdict(
+        inputs=len(inputs),
+        scores=len(decoded),
+        alerts=len(published.alerts),
+        lost=len(inputs.keys() - accounted.keys()),
+        twice=sum(count > 1 for count in accounted.values()),
+        strange=len(accounted.keys() - inputs.keys()),
+        wrong_scores=_differing(_by_user(published.scores), expected.scores),
+        wrong_alerts=_differing(_by_user(published.alerts), expected.alerts),
+        wrong_rows=_differing(
+            {(record.partition, record.key): record.value for record in published.changelog}, expected.rows()
+        ),
+        broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences.values()),
+    )
+
+
+class _Oracle:
+    """The scorer over one slab, without a broker."""
+
+    def __init__(self, settings: Settings, inputs: dict[Coordinate, Any]) -> None:
+        bundle = Bundle.load(settings.bundle)
+        self._inputs = inputs
+        self._slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
+        self._scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), self._slab, settings.topics)
+        self._intakes = {topic: Intake(kind) for topic, kind in zip(settings.topics.inputs, KINDS, strict=True)}
+        self.scores: dict[tuple[int, bytes], list[bytes]] = {}
+        self.alerts: dict[tuple[int, bytes], list[bytes]] = {}
+
+    def score(self, order: Iterable[Coordinate]) -> None:
+        """Take the events at these places, in this order."""
+        taken = [item for at in order if isinstance(item := self._take(at), Taken)]
+        scored = self._scorer.score(taken)
+        self.scores, self.alerts = _keyed(scored.scores), _keyed(scored.alerts)
+
+    def pass_over(self, refused: Iterable[Coordinate]) -> None:
+        """Take note that valid events at these places were repeats: all that it changes is how far a row has read."""
+        for at in refused:
+            item = self._take(at)
+            if isinstance(item, Taken):
+                row = self._slab.locate(item.partition, [item.key])
+                read = self._slab.rows["consumed_offset"]
+                read[row, item.kind_no] = np.maximum(read[row, item.kind_no], item.offset)
+
+    def rows(self) -> dict[tuple[int, bytes], bytes]:
+        return {(partition, key): row for partition, key, row in self._slab.items()}
+
+    def _take(self, at: Coordinate) -> Any:
+        return self._intakes[at[0]].take(self._inputs[at], time.time_ns() // 1_000_000)
+
+
+def _refused(value: bytes) -> Coordinate:
+    letter = msgspec.json.decode(value, type=DeadLetter)
+    return letter.topic, letter.partition, letter.offset
+
+
+def _by_user(records: Iterable[Any]) -> dict[tuple[int, bytes], list[bytes]]:
+    """Values in order by partition and key: between users, the order of alerts is that of batches."""
+    found: dict[tuple[int, bytes], list[bytes]] = {}
+    for record in records:
+        found.setdefault((record.partition, record.key), []).append(record.value)
+    return found
+
+
+def _keyed(by_partition: dict[int, KeyedValues]) -> dict[tuple[int, bytes], list[bytes]]:
+    found: dict[tuple[int, bytes], list[bytes]] = {}
+    for partition, pairs in by_partition.items():
+        for key, value in pairs:
+            found.setdefault((partition, key), []).append(value)
+    return found
+
+
+def _differing(found: dict[Any, Any], expected: dict[Any, Any]) -> int:
+    """How many keys have another value, or are on one side only."""
+    return sum(found.get(key) != expected.get(key) for key in found.keys() | expected.keys())

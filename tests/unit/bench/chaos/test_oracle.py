@@ -1,0 +1,116 @@
+"""The oracle finds every sort of fault, one at a time, and none where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.chaos.feed import arrivals
+from bench.chaos.oracle import Published, Verdict, judge
+from bench.chaos.plan import Plan
+from events.types import KINDS
+from model.bundle import Bundle
+from stream.kafka.record import RawRecord
+from stream.outputs import encode_output
+from stream.scoring.intake import Intake
+from stream.scoring.scorer import Scorer
+from stream.settings import load_settings
+from stream.state.row import blank_row, row_dtype
+from stream.state.slab import Slab
+
+SETTINGS = load_settings()
+
+
+@cache
+def right() -> Published:
+    """What a worker would publish of some events on one partition, taken one by one as they arrive."""
+    bundle = Bundle.load(SETTINGS.bundle)
+    slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
+    scorer = Scorer(bundle, SETTINGS.alert_policy(bundle.thresholds), slab, SETTINGS.topics)
+    offsets = dict.fromkeys(KINDS, 0)
+    inputs, scores, alerts, letters = [], [], [], []
+    plan = replace(Plan.of(5, 900), users=30, late_share=0.1, twice_share=0.05)
+    for kind, key, value, at_ms in arrivals(plan):
+        record = RawRecord(kind, 0, offsets[kind], at_ms, key, value)
+        offsets[kind] += 1
+        inputs.append(record)
+        taken, _ = Intake(kind).take_all([record], 10**13)
+        scored = scorer.score(taken)
+        scores += scored.scores.get(0, [])
+        alerts += scored.alerts.get(0, [])
+        letters += [(None, encode_output(letter)) for letter in scored.dead_letters]
+    rows = [(key, row) for _, key, row in slab.items()]
+
+    def records(pairs: Any) -> list[Any]:
+        return [SimpleNamespace(partition=0, key=key, value=value) for key, value in pairs]
+
+    return Published(inputs, records(scores), records(alerts), records(letters), records(rows))
+
+
+def test_what_is_right_is_found_right() -> None:
+    verdict = judge(right(), SETTINGS)
+    assert verdict.is_right, verdict
+    assert verdict.inputs == 900
+    assert verdict.scores > 800
+    assert min(verdict.alerts, len(right().dead_letters)) > 0
+
+
+def changed(record: Any, before: bytes, after: bytes) -> Any:
+    assert before in record.value
+    return SimpleNamespace(partition=record.partition, key=record.key, value=record.value.replace(before, after, 1))
+
+
+def faults(name: str) -> tuple[Published, dict[str, int]]:
+    """What was published with one fault in it, and the least that the verdict must count."""
+    good = right()
+    last = good.scores[-1]
+    if name == "a score is missing":
+        return replace(good, scores=good.scores[:-1]), {"lost": 1}
+    if name == "a score stands twice":
+        return replace(good, scores=[*good.scores, last]), {"twice": 1, "wrong_scores": 1, "broken_sequences": 1}
+    if name == "a dead letter is missing":
+        return replace(good, dead_letters=good.dead_letters[:-1]), {"lost": 1}
+    if name == "an input is missing":
+        scored = {(record.topic, record.offset) for record in good.inputs[-1:]}
+        kept = [record for record in good.inputs if (record.topic, record.offset) not in scored]
+        return replace(good, inputs=kept), {"strange": 1}
+    if name == "a score differs":
+        return replace(good, scores=[*good.scores[:-1], changed(last, b'"level":"', b'"level": "')]), {
+            "wrong_scores": 1
+        }
+    if name == "an alert differs":
+        other = changed(good.alerts[0], b'"kind":"', b'"kind": "')
+        return replace(good, alerts=[other, *good.alerts[1:]]), {"wrong_alerts": 1}
+    if name == "an alert stands twice":
+        return replace(good, alerts=[*good.alerts, good.alerts[0]]), {"wrong_alerts": 1}
+    if name == "a state is older":
+        row = good.changelog[0]
+        older = SimpleNamespace(partition=0, key=row.key, value=row.value[:8] + bytes(8) + row.value[16:])
+        return replace(good, changelog=[*good.changelog, older]), {"wrong_rows": 1}
+    assert name == "a state is missing"
+    return replace(good, changelog=good.changelog[1:]), {"wrong_rows": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a score is missing",
+        "a score stands twice",
+        "a dead letter is missing",
+        "an input is missing",
+        "a score differs",
+        "an alert differs",
+        "an alert stands twice",
+        "a state is older",
+        "a state is missing",
+    ],
+)
+def test_a_fault_is_found(name: str) -> None:
+    published, least = faults(name)
+    verdict: Verdict = judge(published, SETTINGS)
+    assert not verdict.is_right
+    assert all(getattr(verdict, count) >= number for count, number in least.items()), verdict
