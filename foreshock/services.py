@@ -47,7 +47,7 @@ def worker(*, settings: Settings) -> None:
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives)
             _publish_metrics(settings, started)
-            code = serve(started.app, lambda: started.failure.error, "worker")
+            code = serve(started.app, lambda: started.failure.error, "worker", stall_timeout_s=settings.stall_timeout_s)
     except (BundleError, PolicyError) as error:
         fail(str(error))
     raise typer.Exit(code)
@@ -101,4 +101,5 @@ def sink(*, settings: Settings) -> None:
 
     set_up_logging(settings.log_level)
     started = SinkApp(settings, kafka_of(settings), database_of(settings))
-    raise typer.Exit(serve(started.app, lambda: started.failure.error, "sink"))
+    code = serve(started.app, lambda: started.failure.error, "sink", stall_timeout_s=settings.stall_timeout_s)
+    raise typer.Exit(code)

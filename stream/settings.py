@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         le=86_400,
         description="A worker or sink that reaches no broker for so long ends, for its supervisor to start it again.",
     )
+    stall_timeout_s: float = Field(
+        60.0,
+        ge=5,
+        le=3_600,
+        description="A worker or sink whose event loop hangs for so long ends at once, for others to take over.",
+    )
     state_dir: Path | None = Field(
         None,
         description="Folder of the users' rows on a local disk, one for each worker; unset keeps them in memory only.",

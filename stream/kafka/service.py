@@ -12,6 +12,8 @@ from typing import Any
 import faust
 from faust.worker import Worker
 
+from stream.kafka.stall import StallWatch
+
 QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
 """Loggers of libraries; under `stream`, Faust logs the start and stop of its services. Our logger is `foreshock`."""
 
@@ -56,10 +58,11 @@ def set_up_logging(level: str) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
 
 
-def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str) -> int:
+def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str, *, stall_timeout_s: float) -> int:
     """Run `app` until SIGINT or SIGTERM, or until it fails. Returns the exit code: 0, or 1 after a failure.
 
-    `failure` returns the error that ended the app, if there was one.
+    `failure` returns the error that ended the app, if there was one. An event loop that hangs for `stall_timeout_s`
+    ends the process at once, see `stream.kafka.stall`.
     """
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
@@ -68,6 +71,8 @@ def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str
     gc.set_threshold(*COLLECT_SELDOM)
     worker: Any = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     logger.info("%s starts: application %s", what, app.conf.id)
+    watch = StallWatch(loop, stall_timeout_s, what)
+    watch.start()
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
@@ -76,6 +81,8 @@ def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str
         if failure() is None:
             logger.critical("%s stops: %r", what, error, exc_info=error)
         return 1
+    finally:
+        watch.stop()
     return 1 if failure() is not None else code
 
 
