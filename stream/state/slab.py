@@ -86,6 +86,10 @@ class Slab:
         """Write rows back; `rows` must not repeat."""
         put_records(self._rows, rows, values)
 
+    def partitions_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The partition of each of `rows`, int64 `[n]`."""
+        return np.fromiter((self._owners[row][0] for row in rows.tolist()), dtype=np.int64, count=len(rows))
+
     def freeze(self, rows: NDArray[np.int64]) -> None:
         """Let `frozen` give `rows`, int64 `[n]`, as they are now, however they are changed after being located."""
         if len(self._frozen) < len(self._rows):

@@ -47,6 +47,9 @@ PIECES = 16
 LEAST_PIECE_ROWS, MOST_PIECE_ROWS = 64, 1_024
 """Rows are sent in about so many pieces of about so many rows: one clump a second would delay the scores."""
 
+MOST_GROUPS = 8
+"""Into so many groups partitions are put at most, each of which is committed at once."""
+
 CUT_SHARE, SPREAD_SHARE = 0.75, 0.2
 """Shares of the interval after which a transaction is cut, and over which its pieces are spread then. The rest is for
 the commit itself: what was scored right after a cut is to be committed an interval later."""
@@ -63,7 +66,7 @@ class Cut(Protocol):
         """Send rows by partition to the changelog; returns when they are acknowledged."""
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
-        """Commit outputs, rows and these next offsets to read; returns when all partitions are done."""
+        """Commit outputs, rows and these next offsets to read, of the partitions that they are about."""
 
 
 class Durable(Protocol):
@@ -195,19 +198,27 @@ class Checkpoints:
         return _Work(await self._durable.cut({tp.partition for tp in offsets}), touched, offsets, sent)
 
     async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
-        """Send the rows of a cut in pieces, `pause_s` apart, and commit."""
-        touched = work.touched
-        size = min(max(-(-len(touched) // PIECES), LEAST_PIECE_ROWS), MOST_PIECE_ROWS)
-        for start in range(0, len(touched), size):
-            if start and pause_s:
-                await asyncio.sleep(pause_s)
-            with self._stages("changelog"):
-                await work.cut.publish_rows(self._slab.frozen(touched[start : start + size]))
+        """Send the rows of a cut in pieces, `pause_s` apart, and commit, one group of partitions after the other.
+
+        All at once would keep the broker busy for as long as it takes, while scores wait.
+        """
         for published in work.sent:
             await published
-        with self._stages("commit"):
-            await work.cut.commit(work.offsets)
-        self._committed.update(work.offsets)
+        size = min(max(-(-len(work.touched) // PIECES), LEAST_PIECE_ROWS), MOST_PIECE_ROWS)
+        partition_of_row = self._slab.partitions_of(work.touched)
+        partitions = sorted({tp.partition for tp in work.offsets})
+        groups = min(len(partitions), MOST_GROUPS)
+        for group in (partitions[number::groups] for number in range(groups)):
+            rows = work.touched[np.isin(partition_of_row, group)]
+            for start in range(0, len(rows), size):
+                with self._stages("changelog"):
+                    await work.cut.publish_rows(self._slab.frozen(rows[start : start + size]))
+                if pause_s:
+                    await asyncio.sleep(pause_s)
+            offsets = {tp: offset for tp, offset in work.offsets.items() if tp.partition in group}
+            with self._stages("commit"):
+                await work.cut.commit(offsets)
+            self._committed.update(offsets)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running = None

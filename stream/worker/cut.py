@@ -50,15 +50,14 @@ class IntervalCut:
             self._sent.append((tp, pairs if self._keeps_rows else (), metadata[-1].offset))
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
-        """Commit every transaction with its partition's offsets. Raises what `Transaction.commit` does."""
+        """Commit the transactions of the partitions that `offsets` are about. Raises what `Transaction.commit` does."""
         by_partition: dict[int, dict[TP, int]] = {}
         for tp, offset in offsets.items():
             by_partition.setdefault(tp.partition, {})[tp] = offset
         await asyncio.gather(
-            *(
-                transaction.commit(by_partition.get(partition, {}), self._group)
-                for partition, transaction in self._transactions.items()
-            )
+            *(self._transactions[partition].commit(own, self._group) for partition, own in by_partition.items())
         )
-        for tp, pairs, offset in self._sent:
+        committed = [sent for sent in self._sent if sent[0].partition in by_partition]
+        self._sent = [sent for sent in self._sent if sent[0].partition not in by_partition]
+        for tp, pairs, offset in committed:
             self._on_committed(tp, pairs, offset)

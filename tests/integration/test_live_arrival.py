@@ -117,11 +117,14 @@ Engine.take = hangs
 def test_a_worker_that_hangs_gives_its_partitions_up(deploy: Deploy) -> None:
     """Its consumer's thread goes on telling the group that it is alive."""
     deployment = deploy(watchdog=False, session_timeout_s=SESSION_S, heartbeat_interval_s=0.5, stall_timeout_s=5)
-    with feeding(deployment.kafka, deployment.settings, replace(LIVE, seed=31, users=60, events=600)):
-        with deployment.running("worker", "hangs", fault=HANGS) as worker:
-            deployment.wait(lambda: not worker.alive, "the end of the worker that hangs", seconds=60)
-            assert "its event loop has hung for 5 s" in worker.log_text()
-            assert "in hangs" in worker.log_text(), "where it hung"
+    plan = replace(LIVE, seed=31, users=60, events=600)
+    with (
+        feeding(deployment.kafka, deployment.settings, plan),
+        deployment.running("worker", "hangs", fault=HANGS) as worker,
+    ):
+        deployment.wait(lambda: not worker.alive, "the end of the worker that hangs", seconds=60)
+        assert "its event loop has hung for 5 s" in worker.log_text()
+        assert "in hangs" in worker.log_text(), "where it hung"
     with deployment.running("worker", "successor") as worker:
         deployment.wait_until_scored(worker)
     verdict = judge(Published.read(deployment.kafka, deployment.settings), deployment.settings)

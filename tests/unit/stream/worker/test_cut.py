@@ -1,0 +1,73 @@
+"""Rows and offsets of an interval go into their partitions' transactions, and are reported once they count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from stream.worker.cut import IntervalCut, Pairs
+
+CHANGELOG = "app-user_state-changelog"
+
+
+class Transaction:
+    """Of one partition; `fails` when it is to be committed."""
+
+    def __init__(self, partition: int, fails: bool = False) -> None:
+        self.partition = partition
+        self.fails = fails
+        self.log: list[Any] = []
+
+    async def send(self, topic: str, records: Pairs) -> list[Awaitable[Any]]:
+        self.log.append((topic, list(records)))
+        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged.set_result(SimpleNamespace(offset=10 * len(self.log)))
+        return [acknowledged]
+
+    async def commit(self, offsets: Mapping[TP, int], group: str) -> None:
+        if self.fails:
+            raise ConnectionError("fenced")
+        self.log.append((group, dict(offsets)))
+
+
+def cut_of(*transactions: Transaction, keeps_rows: bool = True) -> tuple[IntervalCut, list[Any]]:
+    told: list[Any] = []
+
+    def tell(tp: TP, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+        told.append((tp, list(pairs), offset))
+
+    by_partition: Any = {transaction.partition: transaction for transaction in transactions}
+    return IntervalCut(by_partition, "app", CHANGELOG, tell, keeps_rows=keeps_rows), told
+
+
+@pytest.mark.parametrize("keeps_rows", [True, False])
+async def test_rows_and_offsets_go_by_partition(keeps_rows: bool) -> None:
+    first, second = Transaction(0), Transaction(1)
+    cut, told = cut_of(first, second, keeps_rows=keeps_rows)
+    await cut.publish_rows({0: [(b"a", b"1")], 1: [(b"b", b"2")]})
+    await cut.publish_rows({0: [(b"c", b"3")]})
+    assert told == [], "nothing counts yet"
+    await cut.commit({TP("activity", 0): 4, TP("transactions", 0): 7})
+    assert first.log == [
+        (CHANGELOG, [(b"a", b"1")]),
+        (CHANGELOG, [(b"c", b"3")]),
+        ("app", {TP("activity", 0): 4, TP("transactions", 0): 7}),
+    ]
+    of_first = [([(b"a", b"1")], 10), ([(b"c", b"3")], 20)]
+    assert told == [(TP(CHANGELOG, 0), pairs if keeps_rows else [], offset) for pairs, offset in of_first]
+    assert second.log == [(CHANGELOG, [(b"b", b"2")])], "its turn comes later"
+    await cut.commit({TP("activity", 1): 2})
+    assert told[2:] == [(TP(CHANGELOG, 1), [(b"b", b"2")] if keeps_rows else [], 10)]
+
+
+async def test_what_cannot_be_committed_is_not_reported() -> None:
+    cut, told = cut_of(Transaction(0, fails=True))
+    await cut.publish_rows({0: [(b"a", b"1")]})
+    with pytest.raises(ConnectionError, match="fenced"):
+        await cut.commit({TP("activity", 0): 4})
+    assert told == []
