@@ -24,7 +24,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import partition_of
 from stream.settings import Settings
 
-MONTHS = 8
+MONTHS = 24
 CAREFUL_EVERY = 10
 """One record in so many goes through the producer that uses transactions."""
 

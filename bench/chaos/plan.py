@@ -59,7 +59,7 @@ class Plan:
             standby_replicas=chance.choice([0, 0, 1]),
             commit_interval_s=chance.choice([0.2, 1.0]),
             batch_max_records=chance.choice([50, 500, 16_000]),
-            pause_s=chance.choice([(0.2, 1.5), (0.5, 4.0)]),
+            pause_s=chance.choice([(0.2, 1.0), (0.5, 2.5)]),
             freeze_share=chance.choice([0.1, 0.3]),
             stop_share=0.1,
         )
