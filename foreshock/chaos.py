@@ -40,7 +40,7 @@ def chaos(
     from bench.chaos.run import run
     from bench.suite import any_broker
 
-    outcomes = []
+    outcomes: list[dict[str, Any]] = []
     try:
         Bundle.load(settings.bundle)
         with (
