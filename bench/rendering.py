@@ -177,11 +177,14 @@ def _throughput_table(result: Result) -> tuple[Row, list[Row]]:
 
 
 def _latency_table(result: Result) -> tuple[Row, list[Row]]:
-    rows = [
-        (_count(float(rate)), *(f"{each[name]:.1f}" for name in ("p50", "p99", "p99.9")))
-        for rate, each in result["latency_ms"].items()
-    ]
-    return ("events/s", "p50, ms", "p99, ms", "p99.9, ms"), list(rows)
+    names = ("p50", "p99", "p99.9")
+    committed = result.get("committed_latency_ms")  # not in results from before transactions
+    rows = []
+    for rate, each in result["latency_ms"].items():
+        row = [_count(float(rate)), *(f"{each[name]:.1f}" for name in names)]
+        rows.append((*row, *(f"{committed[rate][name]:.0f}" for name in names)) if committed else tuple(row))
+    header = ("events/s", *(f"{name}, ms" for name in names))
+    return (*header, *(f"committed {name}, ms" for name in names)) if committed else header, list(rows)
 
 
 def _cost_rows(result: Result) -> list[Row]:
