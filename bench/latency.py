@@ -139,12 +139,12 @@ def _delays(
     pairs: list[tuple[int, int]] = []
     got_ms = {} if reader is None else reader.got_ms
     decode = msgspec.json.Decoder(_Source).decode
-    with TopicReader(arena.kafka) as reader:
+    with TopicReader(arena.kafka) as topics:
         for partition in range(arena.settings.partitions):
             for topic in arena.topics.inputs:
-                for record in reader.each(topic, partition):
+                for record in topics.each(topic, partition):
                     due_ms[topic, partition, record.offset] = record.timestamp
-            for record in reader.each(arena.topics.scores, partition):
+            for record in topics.each(arena.topics.scores, partition):
                 source = decode(record.value)
                 due = due_ms[source.source_topic, source.source_partition, source.source_offset]
                 had_ms = record.timestamp if reader is None else got_ms.get((partition, record.offset))
