@@ -109,6 +109,7 @@ class Deployment:
         os.kill(process.identity.pid, signal.SIGKILL)
 
     def size(self, *topics: str) -> int:
+        """Offsets in the topics: of outputs, the ends of transactions take some beside the records."""
         with TopicReader(self.kafka) as reader:
             return reader.size(topics)
 

@@ -73,4 +73,4 @@ def test_an_outage_delays_and_loses_nothing(
                 deployment.wait(lambda: stored(deployment), "storing", sink)
         finally:
             operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
-    assert summarise(database).scores == deployment.size(deployment.topics.scores)
+    assert summarise(database).scores == len(deployment.records(deployment.topics.scores))
