@@ -119,8 +119,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A record that was refused: its bytes (base64), its place (topic, partition, offset) and the refusal."""
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A record that was refused: its bytes (base64), its place (topic, partition, offset) and the refusal.
+
+    A value or key that is too large for the topic is null, and its size in bytes and SHA-256 (hexadecimal) stand in the
+    last fields, which every other dead letter lacks; the record itself is still at its place.
+    """
 
     dead_letter_id: str
     reason: RefusalCode
@@ -131,6 +135,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timestamp_ms: int
     key_base64: str | None
     value_base64: str | None
+    key_bytes: int | None = None
+    key_sha256: str | None = None
+    value_bytes: int | None = None
+    value_sha256: str | None = None
 
 
 OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Alert, "dead-letters": DeadLetter}

@@ -17,9 +17,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from stream.kafka.clients import NoBrokerReachable, first_reachable, open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
-
-DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
-"""A dead letter carries its original record in base64 (four bytes for three), and the original may have megabytes."""
+from stream.topics import DEAD_LETTER_MAX_BYTES
 
 DEAD_LETTER_RETENTION_MS = 90 * 86_400_000
 CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
@@ -151,6 +149,17 @@ def topic_id(connection: KafkaConnection, topic: str) -> str:
             if described["name"] == topic:
                 return str(described["topic_id"])
     raise ProvisioningError(f"topic {topic} does not exist; create it: `foreshock topics create`")
+
+
+def largest_record_bytes(connection: KafkaConnection, topic: str) -> int | None:
+    """Most bytes that a topic takes in one batch (`max.message.bytes`).
+
+    None where the topic does not exist or this client may not see its settings. Raises `ProvisioningError`.
+    """
+    with _admin(connection) as admin:
+        state = _states(admin, [topic]).get(topic)
+    found = None if state is None else state.configs.get("max.message.bytes")
+    return None if found is None else int(found)
 
 
 def judge_topics(

@@ -6,6 +6,7 @@ Wires the parts together; what happens to an event is in `stream.worker.engine`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -18,12 +19,14 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
+from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.transport import consumer_of, producer_of
 from stream.scoring.scorer import Scorer
 from stream.settings import Settings
 from stream.state.resident import ResidentSlab
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
+from stream.topics import DEAD_LETTER_MAX_BYTES
 from stream.worker.checkpoint import Checkpoints, Cut, KeyedValue
 from stream.worker.cut import IntervalCut
 from stream.worker.engine import Engine, wall_ms
@@ -34,6 +37,11 @@ if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
     from stream.state.archive import Archives
 
 TABLE_NAME = "user_state"
+
+USUAL_MAX_BYTES = 1_048_588
+"""What a topic takes in one batch unless its settings or its broker's say otherwise."""
+
+logger = logging.getLogger("foreshock.worker")
 
 
 def worker_slab(bundle: Bundle, archives: Archives | None = None, resident_users: int | None = None) -> Slab:
@@ -56,6 +64,7 @@ class WorkerApp:
         self.slab = worker_slab(bundle, archives, settings.resident_users)
         self.app = faust_app(settings, kafka, settings.application_id)
         self.failure = Failure(self.app, "worker")
+        self._letters_fitted = False
         self.table = StateTable(
             self.app,
             name=TABLE_NAME,
@@ -110,7 +119,21 @@ class WorkerApp:
         return consumer_of(self.app).lag()
 
     async def _own(self, partitions: frozenset[int]) -> None:
+        if partitions and not self._letters_fitted:
+            self.engine.limit_dead_letters(await asyncio.to_thread(self._letter_max_bytes))
+            self._letters_fitted = True
         await producer_of(self.app).transactions.own(partitions)
+
+    def _letter_max_bytes(self) -> int:
+        """The largest record that the topic of dead letters surely takes: a larger one would end this worker, and each
+        that reads the same input after it."""
+        topic = self.settings.topics.dead_letters
+        try:
+            found = largest_record_bytes(self.app.connection, topic)
+        except ProvisioningError as error:
+            logger.info("the settings of %s could not be read: %s", topic, error)
+            found = None
+        return min(USUAL_MAX_BYTES if found is None else found, DEAD_LETTER_MAX_BYTES)
 
     async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
         return await producer_of(self.app).transactions.send(topic, partition, records)

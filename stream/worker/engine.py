@@ -89,6 +89,11 @@ class Engine:
         self.counts: Counter[str] = Counter()
         self._has_failed = has_failed
 
+    def limit_dead_letters(self, max_bytes: int) -> None:
+        """Make dead letters that fit into a record of `max_bytes`; what is larger is left out of them."""
+        for intake in self._intakes.values():
+            intake.letter_max_bytes = max_bytes
+
     async def take(self, poll: Poll) -> frozenset[TP]:
         """Process a poll (an empty one is a clock tick). Returns the partitions that should not be polled now.
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
-from events.types import KINDS, Event, KeyedEvent, Kind, keyed
+from events.types import KINDS, Event, KeyedEvent, keyed
 from model.bundle import Bundle
 from stream.embedded.server import ServerProcess
 from stream.kafka.clients import open_admin, open_producer
@@ -72,12 +73,23 @@ class Deployment:
 
         return asyncio.run(send())
 
-    def send_raw(self, kind: Kind, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0) -> None:
-        producer = open_producer(self.kafka, max_request_size=8 * 1024 * 1024)
+    def send_raw(
+        self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0, **options: Any
+    ) -> None:
+        """Send bytes to a topic, given by its name without the prefix; `options` are the producer's."""
+        producer = open_producer(self.kafka, **({"max_request_size": 8 * 1024 * 1024} | options))
         for key, value in records:
-            producer.send(self.topics.of_kind(kind), key=key, value=value, partition=partition)
+            producer.send(f"{self.topics.prefix}{topic}", key=key, value=value, partition=partition)
         producer.flush()
         producer.close()
+
+    def configure(self, topic: str, configs: dict[str, str]) -> None:
+        """Set settings of a topic on the broker."""
+        admin = open_admin(self.kafka)
+        try:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+        finally:
+            admin.close()
 
     @contextmanager
     def running(

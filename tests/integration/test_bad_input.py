@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from stream.outputs import DeadLetter, Score
 
@@ -38,6 +40,38 @@ BAD: list[tuple[str, bytes | None, bytes | None]] = [
     ("unknown_kind", b"u", event(kind="forgiven")),
     ("null_value", b"u", None),
 ]
+
+
+@pytest.mark.parametrize("limit", [None, 1_048_588])
+def test_a_record_larger_than_its_dead_letter_may_be_does_not_end_the_worker(deploy: Deploy, limit: int | None) -> None:
+    """Compressed, 10 MB pass the limit of the input topic; a topic of one's own may have the usual limit."""
+    deployment = deploy(watchdog=False)
+    if limit is not None:
+        deployment.configure(deployment.topics.dead_letters, {"max.message.bytes": str(limit)})
+    large = event(note="x" * 10_000_000)
+    kept = event(note="x" * ((limit or 8 * 1024 * 1024) // 2))
+    records: list[tuple[bytes | None, bytes | None]] = [
+        (b"u", event(event_id="first")),
+        (b"u", large),
+        (b"k" * 900_000, event(note="x" * 900_000)),
+        (b"u", kept),
+        (b"u", event(event_id="last")),
+    ]
+    deployment.send_raw("repayments", records, compression_type="gzip", max_request_size=16 * 1024 * 1024)
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    letters = {
+        letter.offset: letter
+        for record in deployment.records(deployment.topics.dead_letters)
+        for letter in [msgspec.json.decode(record.value, type=DeadLetter)]
+    }
+    assert sorted(letters) == [1, 2, 3]
+    assert (letters[1].value_base64, letters[1].value_bytes) == (None, len(large))
+    assert letters[1].value_sha256 == hashlib.sha256(large).hexdigest()
+    assert base64.b64decode(letters[1].key_base64 or "") == b"u"
+    assert base64.b64decode(letters[3].value_base64 or "") == kept
+    assert (letters[2].value_base64 is None) == (limit is not None)
+    assert len(deployment.records(deployment.topics.scores)) == 2
 
 
 def test_every_bad_record_is_kept_and_every_good_one_scored(deploy: Deploy) -> None:
