@@ -9,9 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 Level: TypeAlias = Literal["LOW", "MEDIUM", "HIGH"]
 LEVELS: tuple[Level, ...] = ("LOW", "MEDIUM", "HIGH")
@@ -42,6 +43,12 @@ RefusalCode: TypeAlias = Literal[
 
 An alert's reasons are something else, see `Reason`."""
 
+Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+Sequence: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Partition: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
+
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock")
 
 
@@ -57,17 +64,17 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     score_id: str
     event_id: str
     user_id: str
-    occurred_at: dt.datetime
-    sequence: int
-    score: float
+    occurred_at: Moment
+    sequence: Sequence
+    score: Probability
     horizons: dict[str, float]
     level: Level
     baseline: float
     delta: float
     days_past_due: float | None
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: Partition
+    source_offset: Offset
     model: str
 
 
@@ -83,9 +90,9 @@ class WeighedEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A recent event and its share (0–1) of the model's attention among the user's recent events of its kind."""
 
     topic: str
-    partition: int
-    offset: int
-    occurred_at: dt.datetime
+    partition: Partition
+    offset: Offset
+    occurred_at: Moment
     weight: float
 
 
@@ -99,11 +106,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     alert_id: str
     user_id: str
     kind: AlertKind
-    occurred_at: dt.datetime
-    opened_at: dt.datetime
+    occurred_at: Moment
+    opened_at: Moment
     level_from: Level
     level_to: Level
-    score: float
+    score: Probability
     baseline: float
     delta: float
     reference_pd: float | None
@@ -111,10 +118,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     triggers: list[Trigger]
     reasons: list[Reason]
     weighed_most: list[WeighedEvent]
-    sequence: int
+    sequence: Sequence
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: Partition
+    source_offset: Offset
     policy: str
     model: str
 
@@ -130,8 +137,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defau
     reason: RefusalCode
     message: str
     topic: str
-    partition: int
-    offset: int
+    partition: Partition
+    offset: Offset
     timestamp_ms: int
     key_base64: str | None
     value_base64: str | None
@@ -142,6 +149,36 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defau
 
 
 OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Alert, "dead-letters": DeadLetter}
+
+Decoded = TypeVar("Decoded")
+
+
+class ForeignRecord(ValueError):
+    """A record of an output topic that Foreshock cannot have written; the message says why."""
+
+
+class OutputDecoder(Generic[Decoded]):
+    """Decodes the values of an output topic. Others may have written there, so any bytes, and none, get an answer."""
+
+    def __init__(self, kind: type[Decoded]) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def __call__(self, value: bytes | None) -> Decoded:
+        """Raises `ForeignRecord`."""
+        if value is None:
+            raise ForeignRecord("a record without a value (tombstone)")
+        try:
+            return self._decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ForeignRecord(shortened(str(error), 200)) from None
+
+
+def shortened(text: str, longest: int, end: int = 0) -> str:
+    """`text`, of which characters before the last `end` are left out so that about `longest` remain."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - end]} […]" + (f" {text[-end:]}" if end else "")
+
 
 _ENCODER = msgspec.json.Encoder()
 

@@ -1,31 +1,29 @@
 """The sink: writes scores, alerts and dead letters from their topics into PostgreSQL.
 
 It is a consumer group of its own, so a database outage delays the tables and nothing else: offsets of records that are
-not written are not committed, and the topics keep the records until the sink catches up. Loads no model.
+not written are not committed, and the topics keep the records until the sink catches up. Records that others wrote into
+the topics, and that no table takes, are named in the log, counted and skipped. Loads no model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from faust.types import TP
 
 from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
+from stream.database.refusals import Placed, write_what_fits
 from stream.database.writer import DatabaseWriter
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
-from stream.kafka.record import Record
 from stream.kafka.transport import consumer_of
-from stream.outputs import Alert, DeadLetter, Score
+from stream.outputs import Alert, DeadLetter, ForeignRecord, OutputDecoder, Score, coordinate, shortened
 from stream.settings import Settings
 
 LONGEST_RETRY_S = 30.0
@@ -38,15 +36,6 @@ def sink_group(application_id: str) -> str:
     return f"{application_id}-sink"
 
 
-@dataclass
-class Rows:
-    """The records of a poll, decoded."""
-
-    scores: list[Score] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-
-
 class SinkApp:
     """A sink: the Faust app, and the writer that its agent calls."""
 
@@ -54,10 +43,10 @@ class SinkApp:
         self._settings = settings
         self._writer = DatabaseWriter(database, score_history=settings.score_history)
         self._registered = False
-        self._decoders: dict[str, tuple[msgspec.json.Decoder[Any], str]] = {
-            settings.topics.scores: (msgspec.json.Decoder(Score), "scores"),
-            settings.topics.alerts: (msgspec.json.Decoder(Alert), "alerts"),
-            settings.topics.dead_letters: (msgspec.json.Decoder(DeadLetter), "dead_letters"),
+        self._decoders: dict[str, OutputDecoder[Any]] = {
+            settings.topics.scores: OutputDecoder(Score),
+            settings.topics.alerts: OutputDecoder(Alert),
+            settings.topics.dead_letters: OutputDecoder(DeadLetter),
         }
         self.app = faust_app(
             settings,
@@ -87,8 +76,8 @@ class SinkApp:
                 async with self._turn:
                     if poll.epoch < self._epoch:
                         continue  # it may follow a poll that was not written
-                    rows = self._decode(poll)
-                    if await self._write_until_done(rows):
+                    batch = self._decode(poll)
+                    if await self._write_until_done(batch):
                         consumer.advance(poll.reached())
             except Exception as error:
                 self.failure(error)
@@ -104,12 +93,12 @@ class SinkApp:
         async with self._turn:
             self._given_up.clear()
 
-    async def _write_until_done(self, rows: Rows) -> bool:
-        """Write rows, again and again while the database is unavailable; False when told to give up."""
+    async def _write_until_done(self, batch: list[Placed]) -> bool:
+        """Write a batch, again and again while the database is unavailable; False when told to give up."""
         pause_s = self._settings.sink_retry_s
         while not self._given_up.is_set():
             try:
-                await asyncio.to_thread(self._write_once, rows)
+                await asyncio.to_thread(self._write_once, batch)
                 return True
             except DatabaseUnavailable as error:
                 logger.warning("%s; trying again in %.0f s", error, pause_s)
@@ -119,11 +108,22 @@ class SinkApp:
                 pause_s = min(2 * pause_s, LONGEST_RETRY_S)
         return False
 
-    def _write_once(self, rows: Rows) -> None:
+    def _write_once(self, batch: list[Placed]) -> None:
         if not self._registered:
             self._register_model()
             self._registered = True
-        self._writer.write(rows.scores, rows.alerts, rows.dead_letters)
+        refused: set[str] = set()
+
+        def skip(placed: Placed, error: Exception) -> None:
+            refused.add(placed.place)
+            self._skip(placed.place, str(error).partition("\n")[0])
+
+        try:
+            write_what_fits(self._writer, batch, skip)
+        finally:
+            # Not to be found, and told of, once more when the database goes away now and the batch is written again.
+            if refused:
+                batch[:] = [placed for placed in batch if placed.place not in refused]
 
     def _register_model(self) -> None:
         """Store the manifest of the configured bundle. Scores of models without a stored manifest are written, too."""
@@ -134,21 +134,18 @@ class SinkApp:
             return
         self._writer.register_model(f"{fingerprint:016x}", msgspec.to_builtins(manifest))
 
-    def _decode(self, poll: Poll) -> Rows:
-        rows = Rows()
+    def _decode(self, poll: Poll) -> list[Placed]:
+        batch: list[Placed] = []
         for tp, records in poll.records.items():
-            decoder, name = self._decoders[tp.topic]
-            getattr(rows, name).extend(self._rows_of(tp, records, decoder))
-        return rows
+            decode = self._decoders[tp.topic]
+            for record in records:
+                place = coordinate(tp.topic, tp.partition, record.offset)
+                try:
+                    batch.append(Placed(place, decode(record.value)))
+                except ForeignRecord as error:
+                    self._skip(place, str(error))
+        return batch
 
-    def _rows_of(self, tp: TP, records: Sequence[Record], decoder: msgspec.json.Decoder[Any]) -> list[Any]:
-        rows = []
-        for record in records:
-            try:
-                rows.append(decoder.decode(record.value or b""))
-            except msgspec.MsgspecError as error:
-                self.skipped += 1
-                logger.error(
-                    "%s:%d:%d is none of ours and is skipped: %s", tp.topic, tp.partition, record.offset, error
-                )
-        return rows
+    def _skip(self, place: str, reason: str) -> None:
+        self.skipped += 1
+        logger.error("%s is none of ours and is skipped: %s", place, shortened(reason, 200))

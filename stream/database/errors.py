@@ -4,7 +4,8 @@
 | --- | --- | --- |
 | `DatabaseUnavailable` | lost, refused, starting, full, deadlocked | try the same batch again later |
 | `DatabaseOutdated` | a table or column is missing | stop; someone runs `foreshock db upgrade` |
-| any other `psycopg.Error` | a fault of this program, e.g. a value outside a constraint | stop and show it |
+| other `psycopg.Error`s about a value (`refusals.is_refusal`) | a record that others wrote | leave it out and tell |
+| any other `psycopg.Error` | a fault of this program | stop and show it |
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import msgspec
 from events.columns import DAY_MS
 from events.types import EVENT_TYPES, KINDS, Event, Kind
 from stream.kafka.record import Record
-from stream.outputs import DeadLetter, RefusalCode, caused_id, coordinate
+from stream.outputs import DeadLetter, RefusalCode, caused_id, coordinate, shortened
 from stream.topics import DEAD_LETTER_MAX_BYTES
 
 MAX_VALUE_BYTES = 65_536
@@ -68,7 +68,7 @@ def dead_letter(
         name = max(kept, key=lambda name: len(kept[name] or b""))
         part, kept[name] = kept[name] or b"", None
         left_out |= {f"{name}_bytes": len(part), f"{name}_sha256": hashlib.sha256(part).hexdigest()}
-    message = _shortened(message)
+    message = shortened(message, LONGEST_MESSAGE, MESSAGE_END)
     if left_out:
         hashes = " and ".join(
             f"the {name} of {left_out[f'{name}_bytes']} bytes, SHA-256 {left_out[f'{name}_sha256']}"
@@ -92,12 +92,6 @@ def dead_letter(
 
 def _base64_size(part: bytes | None) -> int:
     return 0 if part is None else 4 * -(-len(part) // 3)
-
-
-def _shortened(message: str) -> str:
-    if len(message) <= LONGEST_MESSAGE:
-        return message
-    return f"{message[: LONGEST_MESSAGE - MESSAGE_END]} […] {message[-MESSAGE_END:]}"
 
 
 class Intake:

@@ -1,0 +1,109 @@
+"""Writes a batch without the rows that cannot be stored for what they hold, and says which they are.
+
+Others may write to the output topics, and a single value that no table takes must not keep everything behind it out. An
+error of another kind is passed on: an unavailable database, a missing table, a fault of this program. Decodes nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from stream.database import staging
+from stream.database.partitions import month_of, next_month
+from stream.database.writer import DatabaseWriter
+from stream.outputs import Alert, DeadLetter, Score
+
+CONTENT_CLASSES = frozenset({"22", "54"})
+"""SQLSTATE classes that a value causes: data exception; program limit exceeded, e.g. a key too long for its index."""
+
+CONVERSION_ERRORS = (ValueError, OverflowError, RecursionError, struct.error)
+"""What a value that fits into no column raises on its way into a row: bad base64, a number or a time out of range."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An output with the place of its record, `<topic>:<partition>:<offset>`."""
+
+    place: str
+    output: Score | Alert | DeadLetter
+
+
+OnRefused = Callable[[Placed, Exception], None]
+
+
+def write_what_fits(writer: DatabaseWriter, batch: Sequence[Placed], on_refused: OnRefused) -> None:
+    """Write a batch; what its content keeps out is left out, and `on_refused` called for each with the reason.
+
+    As long as nothing is refused, this is one call of `writer.write`. Otherwise rows that cannot be converted are
+    sorted out first, and a batch that the database refuses then is halved until the culprits stand alone. Each part is
+    a transaction of its own. Raises what `writer.write` raises for another reason than content; the whole batch can be
+    written again then.
+    """
+    if not _refusal_of(writer, batch):
+        return
+    convertible = []
+    for placed in batch:
+        error = _fault_of(placed.output)
+        if error is None:
+            convertible.append(placed)
+        else:
+            on_refused(placed, error)
+    _write_in_halves(writer, convertible, on_refused)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error of writing is about what the rows hold, so that the same rows will never be written."""
+    if not isinstance(error, psycopg.Error):
+        return isinstance(error, CONVERSION_ERRORS)
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.DataError)
+    if isinstance(error, psycopg.errors.CheckViolation):
+        return error.diag.constraint_name is not None  # without a name, it is a partition that is missing
+    return error.sqlstate[:2] in CONTENT_CLASSES
+
+
+def _write_in_halves(writer: DatabaseWriter, batch: Sequence[Placed], on_refused: OnRefused) -> None:
+    error = _refusal_of(writer, batch)
+    if error is None:
+        return
+    if len(batch) == 1:
+        on_refused(batch[0], error)
+        return
+    middle = len(batch) // 2
+    _write_in_halves(writer, batch[:middle], on_refused)
+    _write_in_halves(writer, batch[middle:], on_refused)
+
+
+def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | None:
+    """Write a batch; returns the error where its content was refused, after which nothing of it is written."""
+    outputs = [placed.output for placed in batch]
+    try:
+        writer.write(
+            [output for output in outputs if isinstance(output, Score)],
+            [output for output in outputs if isinstance(output, Alert)],
+            [output for output in outputs if isinstance(output, DeadLetter)],
+        )
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return error
+    return None
+
+
+def _fault_of(output: Score | Alert | DeadLetter) -> Exception | None:
+    """Why an output cannot become a row. Cheap, where asking the database would take many transactions."""
+    try:
+        if isinstance(output, Score):
+            next_month(month_of(output.occurred_at))
+            (row,) = staging.score_rows([output])
+        else:
+            row = staging.alert_row(output) if isinstance(output, Alert) else staging.dead_letter_row(output)
+    except CONVERSION_ERRORS as error:
+        return error
+    if any(isinstance(cell, str) and "\x00" in cell for cell in row):
+        return ValueError("U+0000 in an id or a name")
+    return None
