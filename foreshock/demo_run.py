@@ -39,6 +39,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import open_publisher
 from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, DeadLetter, Level, RefusalCode, Score
+from stream.replay.foreign import ForeignRecords, OutputValues
 from stream.settings import Settings
 from stream.sink import sink_group
 
@@ -198,23 +199,29 @@ class Demo:
         published_ms: list[int] = []
         alerts: list[Alert] = []
         letters: Counter[RefusalCode] = Counter()
-        decode_score, decode_alert = msgspec.json.Decoder(Score).decode, msgspec.json.Decoder(Alert).decode
-        decode_letter = msgspec.json.Decoder(DeadLetter).decode
+        foreign, topics = ForeignRecords(), self._topics
+        read_scores = OutputValues(topics.scores, Score, foreign)
+        read_alerts = OutputValues(topics.alerts, Alert, foreign)
+        read_letters = OutputValues(topics.dead_letters, DeadLetter, foreign)
         with TopicReader(self._kafka) as reader:
             total = reader.size([self._topics.scores])
             for partition in range(reader.partitions(self._topics.scores)):
                 for record in reader.each(self._topics.scores, partition):
                     if report.scores_in_topic % SCORES_PER_REPORT == 0:
                         self._progress("read", report.scores_in_topic, total)
-                    score = decode_score(record.value)
+                    score = read_scores.one(record.value)
+                    if score is None:
+                        continue
                     published_ms.append(record.timestamp)
                     report.scores_in_topic += 1
                     if score.score_id not in seen:
                         seen.add(score.score_id)
                         scores.setdefault(score.user_id, _Trace()).add(score)
-                alerts += [decode_alert(value) for value in reader.values(self._topics.alerts, partition)]
-                letters.update(decode_letter(v).reason for v in reader.values(self._topics.dead_letters, partition))
+                alerts += [alert for alert, _ in read_alerts.of(reader.values(topics.alerts, partition))]
+                refused = read_letters.of(reader.values(topics.dead_letters, partition))
+                letters.update(letter.reason for letter, _ in refused)
             self._progress("read", report.scores_in_topic, total)
+        foreign.tell()
         report.dead_letters = letters.total()
         report.dead_letters_by_reason = dict(letters.most_common())
         report.events_scored = len(seen)

@@ -82,8 +82,8 @@ class TopicReader:
         for found, _ in self.records([topic], partition):
             yield from found.get(topic, [])
 
-    def values(self, topic: str, partition: int) -> Iterator[bytes]:
-        """Values of one partition, in order. Raises as `records`."""
+    def values(self, topic: str, partition: int) -> Iterator[bytes | None]:
+        """Values of one partition, in order; None is a tombstone. Raises as `records`."""
         return (record.value for record in self.each(topic, partition))
 
     def size(self, topics: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ import msgspec
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, Score
+from stream.replay.foreign import ForeignRecords, OutputValues
 from stream.replay.run import ReplayRange
 from stream.topics import Topics
 
@@ -86,37 +87,49 @@ def diff_with_live(
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ReplayDiff:
     """Compare a replay with what was published live in its range. Raises `TopicUnreadable` when one is missing."""
-    result = ReplayDiff()
+    result, foreign = ReplayDiff(), ForeignRecords()
     with TopicReader(kafka) as reader:
+        outputs = _Outputs(reader, replayed, foreign)
         live_alerts: dict[str, Alert] = {}
         replayed_alerts: dict[str, Alert] = {}
         partitions = reader.partitions(topics.replay_scores(replayed.name))
         for partition in range(partitions):
-            _compare_scores(reader, topics, replayed, partition, result)
-            live_alerts |= _alerts(reader.values(topics.alerts, partition), replayed)
-            replayed_alerts |= _alerts(reader.values(topics.replay_alerts(replayed.name), partition), replayed)
+            _compare_scores(outputs, topics, replayed.name, partition, result)
+            live_alerts |= outputs.alerts(topics.alerts, partition)
+            replayed_alerts |= outputs.alerts(topics.replay_alerts(replayed.name), partition)
             on_progress(partition + 1, partitions)
+    foreign.tell()
     _compare_alerts(live_alerts, replayed_alerts, result)
     return result
 
 
-def _in_range(values: Iterator[bytes], kind: type[Any], replayed: ReplayRange) -> Iterator[tuple[Any, bytes]]:
-    decode = msgspec.json.Decoder(kind).decode
-    for value in values:
-        record = decode(value)
-        if replayed.covers(record.occurred_at) and replayed.wants(record.user_id.encode()):
-            yield record, value
+@dataclass(frozen=True)
+class _Outputs:
+    """Reads outputs in a range. What is none of ours is left out and added to `foreign`."""
+
+    reader: TopicReader
+    replayed: ReplayRange
+    foreign: ForeignRecords
+
+    def scores(self, topic: str, partition: int) -> Iterator[tuple[Score, bytes]]:
+        return self._in_range(topic, partition, Score)
+
+    def alerts(self, topic: str, partition: int) -> dict[str, Alert]:
+        """By transition id."""
+        return {alert.transition_id: alert for alert, _ in self._in_range(topic, partition, Alert)}
+
+    def _in_range(self, topic: str, partition: int, kind: type[Any]) -> Iterator[tuple[Any, bytes]]:
+        values = self.reader.values(topic, partition)
+        for output, value in OutputValues(topic, kind, self.foreign).of(values):
+            if self.replayed.covers(output.occurred_at) and self.replayed.wants(output.user_id.encode()):
+                yield output, value
 
 
-def _compare_scores(
-    reader: TopicReader, topics: Topics, replayed: ReplayRange, partition: int, result: ReplayDiff
-) -> None:
-    live = {
-        score.score_id: value for score, value in _in_range(reader.values(topics.scores, partition), Score, replayed)
-    }
+def _compare_scores(outputs: _Outputs, topics: Topics, replay: str, partition: int, result: ReplayDiff) -> None:
+    live = {score.score_id: value for score, value in outputs.scores(topics.scores, partition)}
     decode = msgspec.json.Decoder(Score).decode
     moves = result.mean_move * result.moved
-    for score, value in _in_range(reader.values(topics.replay_scores(replayed.name), partition), Score, replayed):
+    for score, value in outputs.scores(topics.replay_scores(replay), partition):
         published = live.pop(score.score_id, None)
         if published is None:
             result.only_replayed += 1
@@ -142,10 +155,6 @@ def _compare_scores(
 
 def _largest(moved: Iterable[Moved]) -> list[Moved]:
     return heapq.nlargest(EXAMPLES, moved, key=lambda move: abs(move.replayed - move.live))
-
-
-def _alerts(values: Iterator[bytes], replayed: ReplayRange) -> dict[str, Alert]:
-    return {alert.transition_id: alert for alert, _ in _in_range(values, Alert, replayed)}
 
 
 def _compare_alerts(live: dict[str, Alert], replayed: dict[str, Alert], result: ReplayDiff) -> None:

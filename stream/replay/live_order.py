@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
+from stream.outputs import ForeignRecord, Offset, OutputDecoder
+from stream.replay.foreign import ForeignRecords
 from stream.scoring.intake import Taken
 
 _AFTER_LIVE = 1 << 60
@@ -16,7 +18,7 @@ class _Source(msgspec.Struct, gc=False):
     """The fields of a score that identify its event."""
 
     source_topic: str
-    source_offset: int
+    source_offset: Offset
 
 
 @dataclass
@@ -27,13 +29,29 @@ class LiveOrder:
     last_offset: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, values: Iterator[bytes], inputs: Sequence[str]) -> LiveOrder:
-        """From the values of the live `scores` topic's partition, in order."""
+    def read(
+        cls,
+        values: Iterable[bytes | None],
+        inputs: Sequence[str],
+        foreign: ForeignRecords | None = None,
+        topic: str = "scores",
+    ) -> LiveOrder:
+        """From the values of the live `scores` topic's partition, in order.
+
+        What is no score of an event in `inputs` is left out and added to `foreign`, under the name `topic`.
+        """
         order = cls()
-        decode = msgspec.json.Decoder(_Source).decode
+        foreign = ForeignRecords() if foreign is None else foreign
+        decode = OutputDecoder(_Source)
         kind_no_of = {topic: no for no, topic in enumerate(inputs)}
         for number, value in enumerate(values):
-            source = decode(value)
+            try:
+                source = decode(value)
+                if source.source_topic not in kind_no_of:
+                    raise ForeignRecord(f"a score of an event in {source.source_topic!r:.100}")
+            except ForeignRecord as error:
+                foreign.add(topic, error)
+                continue
             kind_no = kind_no_of[source.source_topic]
             order.rank[kind_no, source.source_offset] = number
             order.last_offset[kind_no] = max(order.last_offset.get(kind_no, -1), source.source_offset)

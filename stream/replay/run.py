@@ -24,6 +24,7 @@ from stream.kafka.clients import open_admin, open_producer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import create_topics, replay_specifications
 from stream.kafka.topic_reader import TopicReader
+from stream.replay.foreign import ForeignRecords
 from stream.replay.live_order import LiveOrder
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
@@ -111,17 +112,21 @@ class Replay:
         """
         group = f"{self._settings.application_id}-replay-{self._range.name}"
         producer = open_producer(self._kafka, acks="all", linger_ms=20)
+        scores, foreign = self._topics.scores, ForeignRecords()
         try:
             with TopicReader(self._kafka, group) as reader, TopicReader(self._kafka) as journal:
                 total = reader.size(self._topics.inputs)
                 for partition in range(reader.partitions(self._topics.inputs[0])):
-                    order = LiveOrder.read(journal.values(self._topics.scores, partition), self._topics.inputs)
+                    order = LiveOrder.read(journal.values(scores, partition), self._topics.inputs, foreign, scores)
                     for done in self._partition(reader, partition, order, producer):
                         self.counts["read"] += done
                         on_progress(self.counts["read"], total)
             producer.flush()
         finally:
             producer.close()
+        foreign.tell()
+        if foreign.counts:
+            self.counts["foreign_scores"] = foreign.counts.total()
         return self.counts
 
     def _partition(self, reader: TopicReader, partition: int, order: LiveOrder, producer: Any) -> Iterator[int]:

@@ -13,6 +13,7 @@ from events.types import KINDS, Event
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import partition_of
 from stream.kafka.topic_reader import TopicReader
+from stream.replay.foreign import ForeignRecords
 from stream.replay.live_order import LiveOrder
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
@@ -64,7 +65,9 @@ def read_partition(
             on_progress(len(records))
     if not any(held):
         return []
-    order = LiveOrder.read(reader.values(topics.scores, partition), topics.inputs)
+    foreign = ForeignRecords()
+    order = LiveOrder.read(reader.values(topics.scores, partition), topics.inputs, foreign, topics.scores)
+    foreign.tell()
     return in_scored_order(held, order)
 
 

@@ -96,3 +96,34 @@ def test_a_run_that_is_not_on_record_is_named(live: Any, database: DatabaseConne
     diff = foreshock(live, database, "replay", "diff", "nobody")
     assert diff.returncode == 1
     assert "nobody" in diff.stderr
+
+
+def test_what_others_wrote_into_the_outputs_is_left_out_and_told_of_once(
+    live: Any, database: DatabaseConnection, tmp_path: Path
+) -> None:
+    """The last test of this deployment, whose topics are no longer as workers left them."""
+    foreign = [None, b"\xff", b"{}", b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"]
+    for topic in ("scores", "alerts"):
+        for partition in range(live.settings.partitions):
+            live.send_raw(topic, [(b"u", value) for value in foreign], partition)
+    count = len(foreign) * live.settings.partitions
+    run = foreshock(live, database, "replay", "run", "foreign", "--from", "2000-01-01", "--to", "2100-01-01")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr.count(f"scores: {count} records are none of ours and are left out") == 1
+    recorded = find(database, "foreign")
+    assert recorded is not None
+    assert recorded.counts["foreign_scores"] == count
+    live.send_raw("scores.replay.foreign", [(b"u", value) for value in foreign])
+    report = tmp_path / "foreign.json"
+    diff = foreshock(live, database, "replay", "diff", "foreign", "--report", str(report))
+    assert diff.returncode == 0, diff.stdout + diff.stderr
+    for topic in ("scores", "alerts"):
+        assert diff.stderr.count(f".{topic}: {count} records are none of ours and are left out") == 1
+    user_id = live.records(live.topics.of_kind("profiles"))[0].key.decode()
+    arguments = ("--bootstrap-servers", str(live.kafka), "--topic-prefix", live.topics.prefix)
+    explained = subprocess.run(
+        [sys.executable, "-m", "foreshock", "explain", "--user", user_id, *arguments],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert explained.returncode == 0, explained.stdout + explained.stderr
+    assert explained.stderr.count("are none of ours and are left out") == 1

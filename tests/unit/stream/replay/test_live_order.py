@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 
+from stream.replay.foreign import ForeignRecords
 from stream.replay.live_order import LiveOrder
 
 INPUTS = ("repayments", "transactions")
@@ -24,6 +26,29 @@ def test_events_are_placed_as_they_were_scored() -> None:
     order = LiveOrder.read(iter([score("transactions", 4), score("repayments", 0), score("transactions", 5)]), INPUTS)
     places = [order.place(event(1, 4)), order.place(event(0, 0)), order.place(event(1, 5))]
     assert places == sorted(places)
+
+
+FOREIGN = {
+    "a tombstone": None,
+    "empty": b"",
+    "not UTF-8": b'{"source_topic":"\xff","source_offset":1}',
+    "deep": b'{"zzz":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    "of another shape": b'{"hello":"world"}',
+    "a list": b"[]",
+    "of another topic": score("elsewhere.transactions", 7),
+    "offset below zero": score("transactions", -1),
+    "offset beyond bigint": b'{"source_topic":"transactions","source_offset":1' + b"0" * 30 + b"}",
+}
+
+
+@pytest.mark.parametrize("value", FOREIGN.values(), ids=FOREIGN)
+def test_what_is_no_score_of_ours_is_left_out_and_counted(value: bytes | None) -> None:
+    ours = [score("transactions", 4), score("repayments", 0)]
+    foreign = ForeignRecords()
+    order = LiveOrder.read(iter([value, ours[0], value, ours[1]]), INPUTS, foreign, "scores")
+    assert order.place(event(1, 4)) < order.place(event(0, 0))
+    assert order.last_offset == {1: 4, 0: 0}
+    assert foreign.counts == {"scores": 2}
 
 
 def test_an_event_that_was_scored_twice_counts_where_it_stands_last() -> None:
