@@ -63,9 +63,10 @@ def rounded(value: bytes) -> bytes:
 def samples_section() -> str:
     """The Markdown section of the samples."""
     lines = [
-        "Each sample is complete: it has every field of its topic's schema. The inputs are those of one invented",
-        "borrower. The outputs are what the pretrained model and the default policy make of that borrower's history;",
-        f"their numbers are rounded to {DIGITS} decimal places.",
+        "Each sample is complete: it has every field of its topic's schema, but for those of a dead letter that say",
+        "what was too large for it. The inputs are those of one invented borrower. The outputs are what the pretrained",
+        "model and the default policy make of that borrower's history; their numbers are rounded to "
+        f"{DIGITS} decimal places.",
     ]
     topic = None
     for sample in sample_records():

@@ -139,7 +139,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defau
     topic: str
     partition: Partition
     offset: Offset
-    timestamp_ms: int
+    timestamp_ms: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     key_base64: str | None
     value_base64: str | None
     key_bytes: int | None = None

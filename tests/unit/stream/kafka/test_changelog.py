@@ -54,6 +54,29 @@ def pairs_of(columns: Sequence[Columns]) -> list[tuple[bytes, bytes]]:
     ]  # fmt: skip
 
 
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+@pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("size", [1, 700, 3_000_000])
+def test_every_codec_is_read(compression: int, size: int) -> None:
+    rows: Pairs = [(b"%d" % number, bytes([number]) * size) for number in range(12)]
+    kept: Pairs = rows if size < 3_000_000 else rows[:2]
+    content = record_batch([*kept, (b"gone", None)], start=7, compression=compression)
+    columns, next_offset = cut(memoryview(content))
+    assert pairs_of(columns) == list(kept)
+    assert next_offset == 7 + len(kept) + 1
+
+
+@pytest.mark.parametrize("compression", [1, 2, 3, 4])
+def test_a_compressed_batch_that_is_malformed_is_refused(compression: int) -> None:
+    content = bytearray(record_batch([(b"key", b"value" * 100)], compression=compression))
+    content[61:] = bytes(len(content) - 61)
+    struct.pack_into(">I", content, 17, google_crc32c.value(bytes(content[21:])))
+    with pytest.raises(Unreadable, match="cannot be decoded"):
+        cut(memoryview(content))
+
+
 @given(
     st.lists(
         st.tuples(

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.errors import KafkaError
-from kafka.record import default_records, util
+from kafka.record import MemoryRecords, default_records, util
 
 from stream.kafka.clients import (
     NoBrokerReachable,
@@ -103,3 +104,14 @@ def test_the_checksum_is_that_of_kafka_python(data: bytes) -> None:
     """Computed by a C library in place of a loop in Python, and put where kafka-python looks for it."""
     assert crc32c(memoryview(data)) == util.calc_crc32c(memoryview(data))
     assert default_records.calc_crc32c is crc32c
+
+
+@pytest.mark.parametrize("compression", range(5), ids=["none", "gzip", "snappy", "lz4", "zstd"])
+def test_kafka_python_reads_every_codec(compression: int) -> None:
+    """The batches are aiokafka's; a value of 3 MB is larger than a codec's window or block."""
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 24)
+    values = [b"one", b"two" * 1_000, b"three" * 600_000]
+    for offset, value in enumerate(values):
+        builder.append(offset, 0, b"key", value, [])
+    batch = MemoryRecords(bytes(builder.build())).next_batch()
+    assert [record.value for record in batch] == values

@@ -108,6 +108,7 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
 
 MODULES: dict[str, dict[str, str | None]] = {
     "aiokafka.client": {"AIOKafkaClient": None},
+    "aiokafka.codec": {},
     "aiokafka.consumer.fetcher": {"PartitionRecords": None},
     "aiokafka.partitioner": {"murmur2": "data"},
     "aiokafka.protocol.produce": {"ProduceRequest": "transactional_id required_acks timeout topics"},
@@ -116,6 +117,7 @@ MODULES: dict[str, dict[str, str | None]] = {
     "faust.stores.base": {"SerializedStore": None},
     "faust.transport.drivers.aiokafka": {},
     "faust.worker": {"Worker": None},
+    "kafka.codec": {},
     "kafka.net.compat": {"KafkaNetClient": "net manager configs"},
     "kafka.record.default_records": {},
     "mode.utils.futures": {"notify": "fut result"},
