@@ -21,8 +21,19 @@ SETTINGS_PANEL = "Settings"
 """Heading in the help of the options that set a setting."""
 
 
-def _setting(text: str, *names: str, default: str | bool = True) -> Any:
-    return typer.Option(*names, help=text, show_default=default, rich_help_panel=SETTINGS_PANEL)
+def _setting(text: str, *names: str, default: str | bool = True, **more: Any) -> Any:
+    return typer.Option(*names, help=text, show_default=default, rich_help_panel=SETTINGS_PANEL, **more)
+
+
+def _folder(text: str, *names: str, default: str | bool = True) -> Any:
+    return _setting(text, *names, default=default, parser=_path, metavar="PATH")
+
+
+def _path(text: str | Path) -> Path:
+    """An empty path, as from a variable of the shell that is not set, would be the current folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("is empty; name a folder, or leave the option out")
+    return Path(text)
 
 
 OPTIONS: dict[str, Any] = {
@@ -32,12 +43,12 @@ OPTIONS: dict[str, Any] = {
     "topic_prefix": Annotated[str | None, _setting("Put before every topic name.")],
     "application_id": Annotated[str | None, _setting("Consumer group of the workers.")],
     "partitions": Annotated[int | None, _setting("Partitions of every topic.")],
-    "bundle": Annotated[Path | None, _setting("Model bundle folder.", default="pretrained")],
+    "bundle": Annotated[Path | None, _folder("Model bundle folder.", default="pretrained")],
     "state_dir": Annotated[
-        Path | None, _setting("Keep users on disk here, one folder for each worker.", default="memory")
+        Path | None, _folder("Keep users on disk here, one folder for each worker.", default="memory")
     ],
     "resident_users": Annotated[int | None, _setting("Most users in memory, with --state-dir.")],
-    "stack_dir": Annotated[Path | None, _setting("Folder of the embedded stack.")],
+    "stack_dir": Annotated[Path | None, _folder("Folder of the embedded stack.")],
 }
 """Options that set a setting, by the setting's name."""
 

@@ -72,7 +72,7 @@ def settings_page() -> str:
         "# Settings\n",
         NOTE.strip() + "\n",
         "A flag beats a `FORESHOCK_*` variable, which beats `foreshock.toml` (or the file that `--config` or",
-        "`FORESHOCK_CONFIG` names), which beats the default.\n",
+        "`FORESHOCK_CONFIG` names), which beats the default. An empty variable counts as unset.\n",
         "| key | variable | default | meaning |",
         "| --- | --- | --- | --- |",
     ]

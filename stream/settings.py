@@ -6,20 +6,18 @@ Reads configuration only; connects to nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream.alerts.policy import AlertPolicy, Thresholds
+from stream.settings_file import SettingsFileError, line_of, read_settings_file
 from stream.topics import Topics
 
+DEFAULT_CONFIG = "foreshock.toml"
 PRETRAINED_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "pretrained"
 
 
@@ -30,7 +28,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """All settings. The name of a field is its key in `foreshock.toml`; `FORESHOCK_<NAME>` is its variable."""
 
-    model_config = SettingsConfigDict(env_prefix="FORESHOCK_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FORESHOCK_", env_ignore_empty=True, extra="forbid", frozen=True)
 
     bootstrap_servers: str | None = Field(
         None, description="Kafka brokers, `host:port,…`; unset means the embedded stack that `foreshock up` started."
@@ -134,6 +132,19 @@ class Settings(BaseSettings):
         "info", description="Least severe level that is logged."
     )
 
+    @field_validator("state_dir", "database_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """An empty path would be the current folder, an empty address a server on this machine."""
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("stack_dir", "bundle", mode="before")
+    @classmethod
+    def _names_a_folder(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is empty; name a folder, or leave the setting out for its default")
+        return value
+
     @field_validator("resident_users")
     @classmethod
     def _users_out_of_memory_need_a_disk(cls, value: int | None, info: ValidationInfo) -> int | None:
@@ -173,14 +184,21 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = Path(os.environ.get("FORESHOCK_CONFIG", "foreshock.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+        path = config_path()
+        found = read_settings_file(path) if path.is_file() else {}
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=found)
+
+
+def config_path() -> Path:
+    """The TOML file of the settings, which need not be there."""
+    return Path(os.environ.get("FORESHOCK_CONFIG") or DEFAULT_CONFIG)
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     """Settings from `flags` (those that are not None), the environment, and the TOML file.
 
-    Raises `SettingsError` naming the key when a value is wrong or `config` does not exist.
+    Raises `SettingsError` naming the key when a value is wrong, or file, line and column when the file is no TOML; also
+    when `config` does not exist.
     """
     if config is not None:
         if not config.is_file():
@@ -188,9 +206,21 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         os.environ["FORESHOCK_CONFIG"] = str(config.resolve())  # for the processes that this one starts, too
     try:
         return Settings(**{key: value for key, value in flags.items() if value is not None})
+    except SettingsFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (got {problem['input']!r})"
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "
+            f"(got {problem['input']!r}{_where_set(problem['loc'], flags)})"
             for problem in error.errors()
         ]
         raise SettingsError("; ".join(problems)) from None
+
+
+def _where_set(loc: tuple[int | str, ...], flags: Mapping[str, Any]) -> str:
+    """File and line of a wrong setting, where neither an option nor a variable set it."""
+    key, path = str(loc[0]) if loc else "", config_path()
+    if flags.get(key) is not None or os.environ.get(f"FORESHOCK_{key.upper()}") or not path.is_file():
+        return ""
+    line = line_of(path, key)
+    return "" if line is None else f" in {path}, line {line}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,9 @@ ROOT: Any = typer.main.get_command(app)
         (["topics", "create", "--stack-dir", "no-such-stack"], "foreshock up"),
         (["db", "upgrade", "--stack-dir", "no-such-stack"], "--database-url"),
         (["worker", "--config", "no-such.toml"], "no-such.toml"),
+        (["worker", "--state-dir", ""], "is empty"),
+        (["worker", "--bundle", " "], "is empty"),
+        (["topics", "check", "--stack-dir", ""], "is empty"),
         (["train", "--out", "bundle", "--architecture", "abacus"], "lstm-attention"),
         (["explain", "--user", "u", "--stack-dir", "no-such-stack"], "foreshock up"),
         (["explain", "--user", "nobody", "--source", "simulator", "--users", "10", "--months", "1"], "'nobody'"),
@@ -40,6 +44,16 @@ def test_what_is_missing_is_named(arguments: list[str], said: str) -> None:
     result = runner.invoke(app, arguments)
     assert result.exit_code in (1, 2)
     assert said in result.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize("content", [b"partitions = 4,", b"\xe9", b'bundle = "C:\\Users"', b'partitions = "many"'])
+def test_a_file_of_settings_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_bytes(content)
+    result = runner.invoke(app, ["topics", "check", "--config", str(file)])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert f"{file}, line 1" in line
 
 
 def commands(command: Any = ROOT, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.settings import SettingsError, load_settings
+from stream.settings import Settings, SettingsError, load_settings
 
 
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +44,59 @@ def test_a_wrong_variable_names_its_key(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no\.toml is not a file"):
         load_settings(tmp_path / "no.toml")
+
+
+@pytest.mark.parametrize("key", sorted(Settings.model_fields))
+def test_an_empty_variable_counts_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv(f"FORESHOCK_{key.upper()}", "")
+    assert load_settings() == Settings.model_construct()
+    file = tmp_path / "foreshock.toml"
+    file.write_text("partitions = 5\n")
+    assert load_settings(file).partitions == 5
+
+
+def test_an_empty_name_of_the_file_counts_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORESHOCK_CONFIG", "")
+    assert load_settings().partitions == 4
+    Path("foreshock.toml").write_text("partitions = 5\n")
+    assert load_settings().partitions == 5
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, empty: str) -> None:
+    assert load_settings(state_dir=empty).state_dir is None
+    assert load_settings(database_url=empty).database_url is None
+    file = tmp_path / "foreshock.toml"
+    file.write_text(f'state_dir = "{empty}"\n')
+    assert load_settings(file).state_dir is None
+    for key in ("stack_dir", "bundle"):
+        file.write_text(f'\n{key} = "{empty}"\n')
+        with pytest.raises(SettingsError, match=f"^{key}: .*empty.*foreshock.toml, line 2"):
+            load_settings(file)
+
+
+def test_a_wrong_value_names_file_and_line_where_the_file_is_what_set_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "foreshock.toml"
+    file.write_text('\ufeffapplication_id = "a"\n\npartitions = "many"\n[foreshock]\n', encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert f"(got 'many' in {file}, line 3)" in str(caught.value)
+    assert f"in {file}, line 4)" in str(caught.value)
+    with pytest.raises(SettingsError, match=r"partitions: [^;]*\(got 0\)"):
+        load_settings(file, partitions=0)
+    monkeypatch.setenv("FORESHOCK_PARTITIONS", "-1")
+    with pytest.raises(SettingsError, match=r"partitions: [^;]*\(got '-1'\)"):
+        load_settings(file)
+
+
+def test_what_is_no_toml_is_a_settings_error(tmp_path: Path) -> None:
+    file = tmp_path / "foreshock.toml"
+    file.write_text("partitions = 4,\n")
+    with pytest.raises(SettingsError, match=r"^config: .*foreshock\.toml, line 1, column 15: [^\n]*$"):
+        load_settings(file)
 
 
 def test_topics_carry_the_prefix() -> None:
