@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
 
@@ -24,9 +24,8 @@ CONVERSION_ERRORS = (ValueError, OverflowError, RecursionError, struct.error)
 """What a value that fits into no column raises on its way into a row: bad base64, a number or a time out of range."""
 
 
-@dataclass(frozen=True)
-class Placed:
-    """An output with the place of its record, `<topic>:<partition>:<offset>`."""
+class Placed(NamedTuple):
+    """An output with the place of its record, `<topic>:<partition>:<offset>`. A tuple, since each score needs one."""
 
     place: str
     output: Score | Alert | DeadLetter
