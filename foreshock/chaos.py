@@ -29,7 +29,9 @@ def chaos(
     events: Annotated[int, typer.Option(min=100, help="Events of each run.")] = 6_000,
     report: Report = None,
 ) -> None:
-    """Kill and freeze workers while events arrive live, and compare all that they publish with an oracle.
+    """Kill and freeze workers under live arrival and judge their scores.
+
+    An oracle computes from the inputs every score, alert and state that there must be.
 
     Uses an embedded broker or your own; topics are made for each run and deleted again. Exit code 1 when anything was
     lost, wrong or there twice for a reader of committed records. A run takes about a minute.
