@@ -29,7 +29,7 @@ def chaos(
     events: Annotated[int, typer.Option(min=100, help="Events of each run.")] = 6_000,
     report: Report = None,
 ) -> None:
-    """Kill and freeze workers under live arrival and judge their scores.
+    """Kill and freeze workers under live events, and judge them.
 
     An oracle computes from the inputs every score, alert and state that there must be.
 
