@@ -15,6 +15,7 @@ from foreshock.terminal import console, fail
 from stream.database.connection import DatabaseConnection
 from stream.embedded.stack import StackAddress, running
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.refusal import BrokerRefuses
 from stream.settings import Settings, SettingsError, load_settings
 
 SETTINGS_PANEL = "Settings"
@@ -40,6 +41,10 @@ OPTIONS: dict[str, Any] = {
     "config": Annotated[Path | None, _setting("TOML file with settings.", "--config", default="foreshock.toml")],
     "bootstrap_servers": Annotated[str | None, _setting("Your own Kafka, host:port,…", default="embedded stack")],
     "database_url": Annotated[str | None, _setting("Your own PostgreSQL, postgresql://…", default="embedded stack")],
+    "insecure": Annotated[
+        bool | None,
+        _setting("Allow connections without TLS to servers on other machines.", "--insecure", default=False),
+    ],
     "topic_prefix": Annotated[str | None, _setting("Put before every topic name.")],
     "application_id": Annotated[str | None, _setting("Consumer group of the workers.")],
     "partitions": Annotated[int | None, _setting("Partitions of every topic.")],
@@ -71,8 +76,11 @@ TwiceOption = Annotated[
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options `--config` and those of `names`, and hand it the `settings` that they come to.
 
-    A wrong setting ends the command with a message that names its key.
+    Whoever takes the address of a server takes `--insecure`, too. A wrong setting ends the command with a message that
+    names its key, TLS or SASL that fails one that says which and what to do.
     """
+    if {"bootstrap_servers", "database_url"} & set(names):
+        names = (*names, "insecure")
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -87,6 +95,8 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
                 command(settings=settings, **values)
             except SettingsError as error:  # a value that is only looked at where it is used
                 fail(str(error), code=2)
+            except BrokerRefuses as error:
+                fail(str(error))
 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
         shared = [

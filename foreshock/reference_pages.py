@@ -19,7 +19,7 @@ from foreshock.sample_records import samples_section
 from model.comparison.page import PAGE, models_page
 from model.presentation.sections import with_section
 from stream.outputs import OUTPUT_TYPES
-from stream.settings import PRETRAINED_BUNDLE, Settings
+from stream.settings import PRETRAINED_BUNDLE, Settings, secret_settings
 
 TOPICS_PAGE = "topics.md"
 SAMPLES = "samples"
@@ -72,7 +72,8 @@ def settings_page() -> str:
         "# Settings\n",
         NOTE.strip() + "\n",
         "A flag beats a `FORESHOCK_*` variable, which beats `foreshock.toml` (or the file that `--config` or",
-        "`FORESHOCK_CONFIG` names), which beats the default. An empty variable counts as unset.\n",
+        "`FORESHOCK_CONFIG` names), which beats the default. An empty variable counts as unset. Where `…_FILE` stands, a",
+        "variable with this ending may name a file that holds the value, so that no secret is in the environment.\n",
         "| key | variable | default | meaning |",
         "| --- | --- | --- | --- |",
     ]
@@ -81,9 +82,8 @@ def settings_page() -> str:
         if field.default == PRETRAINED_BUNDLE:
             default = "the pretrained bundle"
         meaning = (field.description or "").replace("|", "\\|")
-        lines.append(
-            f"| `{name}` | `FORESHOCK_{name.upper()}` | {f'`{default}`' if default else 'unset'} | {meaning} |"
-        )
+        variable = f"`FORESHOCK_{name.upper()}`" + (", `…_FILE`" if name in secret_settings() else "")
+        lines.append(f"| `{name}` | {variable} | {f'`{default}`' if default else 'unset'} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

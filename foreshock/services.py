@@ -41,7 +41,7 @@ def worker(*, settings: Settings) -> None:
     from stream.worker.app import WorkerApp
 
     set_up_logging(settings.log_level)
-    kafka = kafka_of(settings)
+    kafka = _admitting(settings)
     try:
         bundle = Bundle.load(settings.bundle)
         with _archives(settings, kafka, bundle) as archives:
@@ -51,6 +51,18 @@ def worker(*, settings: Settings) -> None:
     except (BundleError, PolicyError) as error:
         fail(str(error))
     raise typer.Exit(code)
+
+
+def _admitting(settings: Settings) -> KafkaConnection:
+    """How to reach brokers that let this client in; ends the command where TLS or SASL with them fails.
+
+    Faust would try again for ever, and only its log would say that something is wrong.
+    """
+    from stream.kafka.clients import require_access
+
+    kafka = kafka_of(settings)
+    require_access(kafka)
+    return kafka
 
 
 def _publish_metrics(settings: Settings, started: WorkerApp) -> None:
@@ -100,6 +112,6 @@ def sink(*, settings: Settings) -> None:
     from stream.sink import SinkApp
 
     set_up_logging(settings.log_level)
-    started = SinkApp(settings, kafka_of(settings), database_of(settings))
+    started = SinkApp(settings, _admitting(settings), database_of(settings))
     code = serve(started.app, lambda: started.failure.error, "sink", stall_timeout_s=settings.stall_timeout_s)
     raise typer.Exit(code)

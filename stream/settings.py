@@ -1,6 +1,7 @@
 """All settings, from command-line options, `FORESHOCK_*` variables, `foreshock.toml` and defaults, in that order.
 
-Reads configuration only; connects to nothing.
+Secrets may also come from files that `FORESHOCK_<NAME>_FILE` names, and are in no message of this module. Reads
+configuration only; connects to nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream.alerts.policy import AlertPolicy, Thresholds
@@ -19,6 +21,10 @@ from stream.topics import Topics
 
 DEFAULT_CONFIG = "foreshock.toml"
 PRETRAINED_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "pretrained"
+
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
 class SettingsError(ValueError):
@@ -34,7 +40,40 @@ class Settings(BaseSettings):
         None, description="Kafka brokers, `host:port,…`; unset means the embedded stack that `foreshock up` started."
     )
     database_url: str | None = Field(
-        None, description="PostgreSQL, `postgresql://user:password@host:port/name`; unset means the embedded stack."
+        None,
+        repr=False,
+        description="PostgreSQL, `postgresql://user:password@host:port/name`; unset means the embedded stack.",
+    )
+    database_password: SecretStr | None = Field(
+        None, description="Password for PostgreSQL, so that none needs to stand in `database_url`."
+    )
+    insecure: bool = Field(
+        False, description="Allow connections without TLS to Kafka and PostgreSQL on other machines."
+    )
+    security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT", description="Kafka: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."
+    )
+    sasl_mechanism: SaslMechanism | None = Field(
+        None, description="Kafka: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN` or `OAUTHBEARER`."
+    )
+    sasl_username: str | None = Field(None, description="Kafka: user for SCRAM and PLAIN.")
+    sasl_password: SecretStr | None = Field(None, description="Kafka: password for SCRAM and PLAIN.")
+    oauth_token_command: str | None = Field(
+        None,
+        description="Kafka: command that writes the token for OAUTHBEARER to its standard output, bare or as JSON with "
+        "`access_token` and `expires_in`. Put no secret into it: users of the machine can read a command line.",
+    )
+    ssl_cafile: Path | None = Field(
+        None,
+        description="Kafka: PEM file of the authorities that sign brokers' certificates; unset means the system's.",
+    )
+    ssl_certfile: Path | None = Field(None, description="Kafka: PEM file of the client's certificate, for mutual TLS.")
+    ssl_keyfile: Path | None = Field(
+        None, description="Kafka: PEM file of the client's private key; unset means that `ssl_certfile` holds it."
+    )
+    ssl_keyfile_password: SecretStr | None = Field(None, description="Kafka: password of `ssl_keyfile`.")
+    ssl_check_hostname: bool = Field(
+        True, description="Kafka: whether a broker's certificate must be for the host that was asked."
     )
     stack_dir: Path = Field(Path(".foreshock"), description="Folder of the embedded stack: data, logs and addresses.")
     topic_prefix: str = Field("", description="Put before every topic name, e.g. `risk.` for `risk.scores`.")
@@ -186,12 +225,42 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = config_path()
         found = read_settings_file(path) if path.is_file() else {}
-        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=found)
+        toml_settings = InitSettingsSource(settings_cls, init_kwargs=found)
+        return init_settings, env_settings, SecretFiles(settings_cls), toml_settings
 
 
 def config_path() -> Path:
     """The TOML file of the settings, which need not be there."""
     return Path(os.environ.get("FORESHOCK_CONFIG") or DEFAULT_CONFIG)
+
+
+def secret_settings() -> tuple[str, ...]:
+    """Names of the settings that are or may hold a secret: these may come from files, and no message repeats them."""
+    secret = [name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None]
+    return ("database_url", *secret)
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Values of `secret_settings` from the files that `FORESHOCK_<NAME>_FILE` name, as container platforms mount them.
+
+    The end of the last line does not count. Raises `SettingsError` naming the variable, and for a value given twice.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        variable = f"FORESHOCK_{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path or field_name not in secret_settings():
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SettingsError(f"{field_name}: both {variable} and {variable}_FILE are set; unset one of them")
+        try:
+            return Path(path).read_text().rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{field_name}: {variable}_FILE names {path}, which cannot be read ({error})") from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
@@ -204,17 +273,28 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         if not config.is_file():
             raise SettingsError(f"config: {config} is not a file; name an existing TOML file")
         os.environ["FORESHOCK_CONFIG"] = str(config.resolve())  # for the processes that this one starts, too
+    if flags.get("insecure"):
+        os.environ["FORESHOCK_INSECURE"] = "true"  # as above
     try:
         return Settings(**{key: value for key, value in flags.items() if value is not None})
     except SettingsFileError as error:
         raise SettingsError(str(error)) from None
     except ValidationError as error:
+        hidden = {(), *((name,) for name in secret_settings())}
         problems = [
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "
-            f"(got {problem['input']!r}{_where_set(problem['loc'], flags)})"
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            # A misspelt key may hold a secret as well.
+            + _got(problem, flags, hidden=problem["loc"][:1] in hidden or problem["type"] == "extra_forbidden")
             for problem in error.errors()
         ]
         raise SettingsError("; ".join(problems)) from None
+
+
+def _got(problem: Mapping[str, Any], flags: Mapping[str, Any], *, hidden: bool) -> str:
+    """The wrong value, and where it stands; only the latter when it is `hidden`."""
+    words = "" if hidden else f"got {problem['input']!r}"
+    found = f"{words}{_where_set(problem['loc'], flags)}".strip()
+    return f" ({found})" if found else ""
 
 
 def _where_set(loc: tuple[int | str, ...], flags: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
+from stream.embedded.listeners import HOST, MUTUAL, SASL, SSL, SecureListeners, protocol_of
 from stream.embedded.lock import file_lock
 from stream.embedded.server import EmbeddedError, Identity, ServerProcess, StartCancelled, free_ports, importing_servers
 from stream.kafka.clients import open_admin
@@ -57,9 +58,18 @@ class EmbeddedKafka:
     stop_signal = signal.SIGTERM
 
     def __init__(
-        self, directory: Path, *, heap_mb: int = 512, detached: bool = False, ready_timeout_s: float = 60.0
+        self,
+        directory: Path,
+        *,
+        heap_mb: int = 512,
+        detached: bool = False,
+        ready_timeout_s: float = 60.0,
+        secure: SecureListeners | None = None,
     ) -> None:
+        """`secure` adds listeners with TLS and SASL to the plain one, which stays."""
         self.directory = directory
+        self._secure = secure
+        self._secure_ports: dict[str, int] = {}
         self._heap_mb = heap_mb
         self._detached = detached
         self._ready_timeout_s = ready_timeout_s
@@ -69,6 +79,10 @@ class EmbeddedKafka:
     @property
     def connection(self) -> KafkaConnection:
         return KafkaConnection((BrokerAddress("127.0.0.1", self._port),))
+
+    def secure_address(self, listener: str) -> BrokerAddress:
+        """Where a listener of `stream.embedded.listeners` listens."""
+        return BrokerAddress(HOST, self._secure_ports[listener])
 
     @property
     def identity(self) -> Identity:
@@ -93,6 +107,7 @@ class EmbeddedKafka:
         (self.directory / "log4j2.properties").write_text(_LOG4J)
         ports = free_ports(2, self._last_ports())
         for attempt in range(1, _PORT_ATTEMPTS + 1):
+            self._secure_ports = dict(zip((SSL, MUTUAL, SASL), free_ports(3), strict=True)) if self._secure else {}
             self._write_properties(*ports)
             command: list[str | Path] = [java, *self._java_options(), "-cp", class_path]
             if not (self.directory / "data" / "meta.properties").exists():
@@ -141,6 +156,7 @@ class EmbeddedKafka:
                 f"--cluster-id={cluster_id}",
                 "--config",
                 self.directory / "server.properties",
+                *(self._secure.format_arguments() if self._secure else []),
             ],
             capture_output=True,
             text=True,
@@ -184,9 +200,18 @@ class EmbeddedKafka:
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join(
+                [f"PLAINTEXT://127.0.0.1:{port}", f"CONTROLLER://127.0.0.1:{controller_port}"]
+                + [f"{name}://127.0.0.1:{secure_port}" for name, secure_port in self._secure_ports.items()]
+            ),
+            "advertised.listeners": ",".join(
+                [f"PLAINTEXT://127.0.0.1:{port}"]
+                + [f"{name}://{HOST}:{secure_port}" for name, secure_port in self._secure_ports.items()]
+            ),
+            "listener.security.protocol.map": ",".join(
+                ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
+                + [f"{name}:{protocol_of(name)}" for name in self._secure_ports]
+            ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": _escaped(self.directory / "data"),
@@ -216,6 +241,7 @@ class EmbeddedKafka:
             "num.io.threads": 4,
             "num.recovery.threads.per.data.dir": 2,
             "background.threads": 4,
+            **(self._secure.properties(self._secure_ports) if self._secure else {}),
         }
         text = "".join(f"{key}={value}\n" for key, value in properties.items())
         (self.directory / "server.properties").write_text(text)

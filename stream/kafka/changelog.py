@@ -1,9 +1,10 @@
 """Fast reading of a changelog during recovery: record batches become arrays of keys and values.
 
 Recovery reads gigabytes of rows of equal size, and one Python object per record would take most of its time. Instead, a
-thread fetches record batches over its own connection to each partition's leader into reused buffers, and returns arrays
-that are views of these buffers. What it cannot read it refuses with `Unreadable`; the caller then continues from the
-same offset with the ordinary consumer. Knows the format of fetch responses and record batches, not what the rows mean.
+thread fetches record batches over its own connection (with TLS and SASL where they are set) to each partition's leader
+into reused buffers, and returns arrays that are views of these buffers. What it cannot read it refuses with
+`Unreadable`; the caller then continues from the same offset with the ordinary consumer. Knows the format of fetch
+responses and record batches, not what the rows mean.
 """
 
 from __future__ import annotations
@@ -234,7 +235,8 @@ class ChangelogReader:
         self._closed = True
         for opened in list(self._sockets.values()):
             with contextlib.suppress(OSError):  # the broker closed it first
-                opened.shutdown(socket.SHUT_RDWR)  # wakes the thread; close() would not
+                # Wakes the thread; close() would not, and a TLS socket's own method takes its state away meanwhile.
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
 

@@ -1,11 +1,14 @@
 """Opens Kafka clients of every kind but Faust's: kafka-python's, aiokafka's, and plain sockets.
 
 What they need to know of the cluster comes from a `KafkaConnection`. A client that reaches no broker is closed again.
-Knows nothing of topics or events.
+Where TLS or SASL fails, the client libraries say little, late and in their own logs; `open_socket` finds out which of
+them it is and what to do, and is asked first. Knows nothing of topics or events.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +24,10 @@ from kafka.net.compat import KafkaNetClient
 from kafka.record import default_records
 
 from stream.kafka.connection import BrokerAddress, KafkaConnection
+from stream.kafka.refusal import BrokerRefuses, refusal
+from stream.kafka.sasl import authenticate, greet
+
+ACCESS_TIMEOUT_S = 5.0
 
 
 class NoBrokerReachable(ConnectionError):
@@ -42,7 +49,10 @@ kafka.codec.has_zstd, default_records.zstd_decode = codec.has_zstd, codec.zstd_d
 
 
 def open_consumer(connection: KafkaConnection, **options: Any) -> Any:
-    """A connected `KafkaConsumer` of kafka-python. Raises what its constructor does: `KafkaError`, `OSError`."""
+    """A connected `KafkaConsumer` of kafka-python.
+
+    Raises what its constructor does, `KafkaError` and `OSError`, and `BrokerRefuses`, which is an `OSError`.
+    """
     return _opened(KafkaConsumer, connection, options)
 
 
@@ -68,6 +78,7 @@ def _opened(kind: Callable[..., Any], connection: KafkaConnection, options: dict
         networks.append(KafkaNetClient(*arguments, **config))
         return networks[-1]
 
+    require_access(connection)
     try:
         return kind(kafka_client=network, **connection.kafka_python_options(), **options)
     except BaseException:
@@ -92,36 +103,71 @@ def aiokafka_client(connection: KafkaConnection) -> AIOKafkaClient:
 
 
 @asynccontextmanager
-async def started(client: Any) -> AsyncIterator[None]:
+async def started(client: Any, connection: KafkaConnection | None = None) -> AsyncIterator[None]:
     """An aiokafka producer or consumer from its start to its stop.
+
+    With the `connection` that it was made with, raises `BrokerRefuses` where TLS or SASL fails.
 
     A client that could not start is stopped as well, or it would warn of being unclosed when it is garbage-collected.
     """
     try:
+        if connection is not None:
+            await asyncio.to_thread(require_access, connection)
         await client.start()
         yield
     finally:
         await client.stop()
 
 
-def open_socket(connection: KafkaConnection, address: BrokerAddress, timeout_s: float) -> socket.socket:  # noqa: ARG001
-    """A connection to one broker of the cluster, for requests that no client library makes. Raises `OSError`.
+def open_socket(connection: KafkaConnection, address: BrokerAddress, timeout_s: float) -> socket.socket:
+    """A connection to one broker of the cluster, encrypted and authenticated, for requests that no library makes.
 
-    `connection` says how brokers are to be reached beside their address; today there is nothing more to it.
+    Raises `BrokerRefuses` where TLS or SASL fails, `OSError` where the broker cannot be reached.
     """
-    return socket.create_connection(address, timeout=timeout_s)
+    opened = socket.create_connection(address, timeout=timeout_s)
+    security = connection.security
+    try:
+        if security.ssl_context is not None:
+            opened = security.ssl_context.wrap_socket(opened, server_hostname=address.host)
+        if security.sasl:
+            authenticate(opened, connection.client_id, security.kafka_python_options())
+        if security.protocol != "PLAINTEXT":
+            greet(opened, connection.client_id)
+    except Exception as error:
+        opened.close()
+        reason = refusal(error, security)
+        if reason is None:
+            raise
+        raise BrokerRefuses(f"{address}: {reason}") from error
+    return opened
+
+
+def require_access(connection: KafkaConnection) -> None:
+    """Raises `BrokerRefuses` where TLS or SASL is set and fails with all brokers that can be reached.
+
+    Says nothing of brokers that are down: clients wait for them.
+    """
+    if connection.security.protocol != "PLAINTEXT":
+        with contextlib.suppress(NoBrokerReachable):
+            first_reachable(connection, ACCESS_TIMEOUT_S)
 
 
 def first_reachable(connection: KafkaConnection, timeout_s: float) -> KafkaConnection:
     """`connection` with only the first address that takes a connection: a client learns of the other brokers there.
 
-    Raises `NoBrokerReachable` after one attempt at each, where a client would try until its time is up.
+    Raises `NoBrokerReachable` after one attempt at each, where a client would try until its time is up, and
+    `BrokerRefuses` if it was TLS or SASL that failed with one of them.
     """
     reasons = []
+    refused: BrokerRefuses | None = None
     for address in connection.addresses:
         try:
             open_socket(connection, address, timeout_s).close()
             return replace(connection, addresses=(address,))
+        except BrokerRefuses as error:
+            refused = refused or error
         except OSError as error:
             reasons.append(f"{address}: {error.strerror or error}")
+    if refused is not None:
+        raise refused
     raise NoBrokerReachable("; ".join(reasons))

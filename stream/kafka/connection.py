@@ -6,10 +6,12 @@ Made from settings or from the address of an embedded broker. Opens nothing: tha
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
+from stream.kafka.security import KafkaSecurity
 from stream.settings import Settings, SettingsError
 
 CLIENT_ID = "foreshock"
@@ -31,13 +33,25 @@ class BrokerAddress(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the host is written as the loopback interface. Asks no name server."""
+        try:
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host.lower().rstrip(".") == "localhost"
+
 
 @dataclass(frozen=True)
 class KafkaConnection:
-    """How to reach a Kafka cluster. `addresses` are the brokers to ask first (at least one); they name the others."""
+    """How to reach a Kafka cluster. `addresses` are the brokers to ask first (at least one); they name the others.
+
+    Passwords in `security` are not in its `repr`, nor in `str()` of it.
+    """
 
     addresses: tuple[BrokerAddress, ...]
     client_id: str = CLIENT_ID
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
     @classmethod
     def parse(cls, bootstrap_servers: str) -> Self:
@@ -52,8 +66,27 @@ class KafkaConnection:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """From `bootstrap_servers`; None when it is not set. Raises as `parse` does."""
-        return None if settings.bootstrap_servers is None else cls.parse(settings.bootstrap_servers)
+        """From `bootstrap_servers` and the settings of TLS and SASL; None when `bootstrap_servers` is not set.
+
+        Raises `SettingsError` naming the setting: as `parse` and `KafkaSecurity.from_settings` do, and where records
+        would cross a network without TLS although `insecure` does not say so.
+        """
+        if settings.bootstrap_servers is None:
+            if settings.security_protocol != "PLAINTEXT":
+                raise SettingsError(
+                    f"security_protocol: is {settings.security_protocol}, but bootstrap_servers is not set, and the "
+                    "embedded broker takes PLAINTEXT only; set bootstrap_servers, or unset security_protocol"
+                )
+            return None
+        connection = replace(cls.parse(settings.bootstrap_servers), security=KafkaSecurity.from_settings(settings))
+        away = [address for address in connection.addresses if not address.on_this_machine]
+        if away and not connection.security.tls and not settings.insecure:
+            raise SettingsError(
+                f"security_protocol: {connection.security.protocol} would send borrowers' events to {away[0]} without "
+                "encryption; set security_protocol to SASL_SSL or SSL, or, where everybody on the network may read and "
+                "change them, set insecure to true (--insecure)"
+            )
+        return connection
 
     @property
     def bootstrap_servers(self) -> str:
@@ -65,10 +98,13 @@ class KafkaConnection:
 
     def aiokafka_options(self) -> dict[str, Any]:
         """Keyword arguments of aiokafka's clients."""
-        return {"bootstrap_servers": [str(address) for address in self.addresses], "client_id": self.client_id}
+        return self._options() | self.security.aiokafka_options()
 
     def kafka_python_options(self) -> dict[str, Any]:
         """Keyword arguments of kafka-python's clients."""
+        return self._options() | self.security.kafka_python_options()
+
+    def _options(self) -> dict[str, Any]:
         return {"bootstrap_servers": [str(address) for address in self.addresses], "client_id": self.client_id}
 
     def faust_options(self) -> dict[str, Any]:
@@ -76,6 +112,7 @@ class KafkaConnection:
         return {
             "broker": [f"{TRANSPORT_SCHEME}://{address}" for address in self.addresses],
             "broker_client_id": self.client_id,
+            **self.security.faust_options(),
         }
 
 

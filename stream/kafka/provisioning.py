@@ -16,6 +16,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from stream.kafka.clients import NoBrokerReachable, first_reachable, open_admin
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.refusal import BrokerRefuses
 from stream.settings import Settings
 from stream.topics import DEAD_LETTER_MAX_BYTES
 
@@ -299,17 +300,21 @@ def _admin(connection: KafkaConnection) -> Iterator[Any]:
 
 
 def reachable(connection: KafkaConnection) -> KafkaConnection:
-    """The connection with one address that takes connections. Raises `ProvisioningError` when there is none."""
+    """The connection with one address that takes connections. Raises `ProvisioningError` when there is none, or when
+    TLS or SASL fails."""
     try:
         return first_reachable(connection, BROKER_TIMEOUT_MS / 1000)
     except NoBrokerReachable as error:
         raise ProvisioningError(_no_answer(str(error))) from error
+    except BrokerRefuses as error:
+        raise ProvisioningError(f"the Kafka broker at {error}") from error
 
 
 def _no_answer(reasons: str) -> str:
     return (
         f"no Kafka broker answers ({reasons}); "
-        "check --bootstrap-servers and that the broker is up, or start the embedded one with `foreshock up`"
+        "check --bootstrap-servers, security_protocol, and that the broker is up, or start the embedded one with "
+        "`foreshock up`"
     )
 
 

@@ -75,8 +75,11 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(connection: KafkaConnection, topics: Topics) -> AsyncIterator[Publisher]:
-    """A publisher for topics that exist; raises `KafkaError` of aiokafka when no broker can be reached."""
+    """A publisher for topics that exist.
+
+    Raises `KafkaError` of aiokafka when no broker can be reached, `BrokerRefuses` when TLS or SASL fails.
+    """
     producer = aiokafka_producer(connection, enable_idempotence=True, max_batch_size=BATCH_BYTES)
-    async with started(producer):
+    async with started(producer, connection):
         partitions = await producer.partitions_for(topics.inputs[0])
         yield Publisher(producer, topics, len(partitions))

@@ -17,6 +17,9 @@ from stream.kafka.stall import StallWatch
 QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
 """Loggers of libraries; under `stream`, Faust logs the start and stop of its services. Our logger is `foreshock`."""
 
+REPEAT_PASSWORDS = ("aiokafka.conn", "kafka.net.connection", "kafka.protocol.parser")
+"""Loggers of libraries that write whole requests at the level `debug`, those with passwords and tokens too."""
+
 COLLECT_SELDOM = (50_000, 20, 100)
 """Thresholds of the garbage collector. With Python's own it runs many times per batch and finds nothing to free."""
 
@@ -56,6 +59,8 @@ def set_up_logging(level: str) -> None:
         handler.addFilter(Repeated())
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    for name in REPEAT_PASSWORDS:
+        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else logging.WARNING)
 
 
 def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str, *, stall_timeout_s: float) -> int:

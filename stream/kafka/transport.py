@@ -22,13 +22,15 @@ from mode import Service
 from mode.utils.futures import notify
 
 from stream.kafka.changelog import Block, ChangelogReader, Unreadable
-from stream.kafka.connection import BrokerAddress
+from stream.kafka.clients import require_access
+from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.demand import Demand
 from stream.kafka.faust_app import App
 from stream.kafka.poll import Fetched, Poll
 from stream.kafka.reconnection import BrokersUnreachable, Reconnection
 from stream.kafka.record import RawRecord, Record
 from stream.kafka.record_batches import send_records
+from stream.kafka.refusal import BrokerRefuses
 from stream.kafka.transactions import Transactions
 
 logger = logging.getLogger("foreshock.transport")
@@ -256,6 +258,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_thread_stop()
 
 
+def _refused(connection: KafkaConnection) -> str:
+    """Whether it is TLS or SASL that fails by now, for the end of a message: a password was changed, or a certificate
+    has expired."""
+    try:
+        require_access(connection)
+    except BrokerRefuses as error:
+        return f"; {error}"
+    return ""
+
+
 class Consumer(driver.Consumer):
     """Delivers one message per poll; commits the offsets given to `advance`."""
 
@@ -294,6 +306,7 @@ class Consumer(driver.Consumer):
                     BrokersUnreachable(
                         f"no broker could be reached for {self.longest_unreachable_s:.0f} s (broker_timeout_s); what "
                         "was not committed will be read again. Start again when the brokers are back"
+                        + await asyncio.to_thread(_refused, cast(App, self.app).connection)
                     )
                 )
                 return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.settings import Settings, SettingsError, load_settings
+from stream.settings import Settings, SettingsError, load_settings, secret_settings
 
 
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +103,48 @@ def test_topics_carry_the_prefix() -> None:
     topics = load_settings(topic_prefix="risk.").topics
     assert topics.inputs == ("risk.repayments", "risk.transactions", "risk.activity", "risk.profiles")
     assert topics.replay_scores("march") == "risk.scores.replay.march"
+
+
+@pytest.mark.parametrize("name", secret_settings())
+def test_a_secret_from_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "secret"
+    file.write_text("correct horse\n")
+    monkeypatch.setenv(f"FORESHOCK_{name.upper()}_FILE", str(file))
+    found = getattr(load_settings(), name)
+    assert (found if isinstance(found, str) else found.get_secret_value()) == "correct horse"
+
+    monkeypatch.setenv(f"FORESHOCK_{name.upper()}", "x")
+    with pytest.raises(SettingsError, match=rf"^{name}: both "):
+        load_settings()
+    monkeypatch.delenv(f"FORESHOCK_{name.upper()}")
+    monkeypatch.setenv(f"FORESHOCK_{name.upper()}_FILE", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=rf"^{name}: .*_FILE names .*none, which cannot be read"):
+        load_settings()
+
+
+def test_only_secrets_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "prefix"
+    file.write_text("risk.")
+    monkeypatch.setenv("FORESHOCK_TOPIC_PREFIX_FILE", str(file))
+    assert load_settings().topic_prefix == ""
+
+
+@pytest.mark.parametrize("name", [*secret_settings(), "sasl_pasword"])
+def test_no_message_repeats_a_secret(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "foreshock.toml"
+    file.write_text(f'{name} = ["correct horse"]\n')
+    with pytest.raises(SettingsError, match=rf"^{name}: ") as caught:
+        load_settings(file)
+    assert "horse" not in str(caught.value)
+
+
+def test_other_messages_repeat_what_they_got(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORESHOCK_PARTITIONS", "many")
+    with pytest.raises(SettingsError, match=r"\(got 'many'\)"):
+        load_settings()
+
+
+def test_insecure_holds_for_the_processes_of_a_command_too() -> None:
+    assert not load_settings().insecure
+    assert load_settings(insecure=True).insecure
+    assert load_settings().insecure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from aiokafka.conn import collect_hosts
 from faust.transport.drivers.aiokafka import server_list
@@ -88,3 +90,26 @@ def test_every_library_understands_what_it_is_given(addresses: list[BrokerAddres
     servers = server_list(urls.urllist(options["broker"]), 9092)
     assert [(host, port) for host, port, _ in collect_hosts(servers, randomize=False)] == expected
     assert options["broker_client_id"] == "me"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LocalHost.", "[::1]"])
+def test_plain_text_stays_on_this_machine(host: str) -> None:
+    assert KafkaConnection.from_settings(Settings(bootstrap_servers=f"{host}:9092")) is not None
+
+
+@pytest.mark.parametrize("host", ["broker-1", "10.0.0.4", "[2001:db8::2]", "localhost.example", "0.0.0.0"])
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
+def test_plain_text_leaves_this_machine_only_when_told_so(host: str, protocol: str) -> None:
+    sasl = {"sasl_mechanism": "PLAIN", "sasl_username": "u", "sasl_password": "p"} if "SASL" in protocol else {}
+    settings = Settings(bootstrap_servers=f"127.0.0.1:1,{host}:9092", security_protocol=protocol, **sasl)
+    with pytest.raises(SettingsError, match=rf"^security_protocol: {protocol} .*{re.escape(host)}.*--insecure"):
+        KafkaConnection.from_settings(settings)
+    told = settings.model_copy(update={"insecure": True})
+    assert KafkaConnection.from_settings(told) is not None
+    encrypted = settings.model_copy(update={"security_protocol": protocol.replace("PLAINTEXT", "SSL").lstrip("_")})
+    assert KafkaConnection.from_settings(encrypted) is not None
+
+
+def test_security_is_for_a_broker_of_ones_own() -> None:
+    with pytest.raises(SettingsError, match="security_protocol: is SSL, but bootstrap_servers is not set"):
+        KafkaConnection.from_settings(Settings(security_protocol="SSL"))

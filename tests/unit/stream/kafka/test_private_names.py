@@ -107,6 +107,7 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
 """Attributes and properties that are read or set."""
 
 MODULES: dict[str, dict[str, str | None]] = {
+    "aiokafka.abc": {"AbstractTokenProvider": None},
     "aiokafka.client": {"AIOKafkaClient": None},
     "aiokafka.codec": {},
     "aiokafka.consumer.fetcher": {"PartitionRecords": None},
@@ -119,6 +120,8 @@ MODULES: dict[str, dict[str, str | None]] = {
     "faust.worker": {"Worker": None},
     "kafka.codec": {},
     "kafka.net.compat": {"KafkaNetClient": "net manager configs"},
+    "kafka.net.sasl": {"get_sasl_mechanism": "name"},
+    "kafka.net.sasl.oauth": {"AbstractTokenProvider": None},
     "kafka.record.default_records": {},
     "mode.utils.futures": {"notify": "fut result"},
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from stream.kafka.service import REPEATED_EVERY_S, Repeated
+import pytest
+
+from stream.kafka.service import REPEAT_PASSWORDS, REPEATED_EVERY_S, Repeated, set_up_logging
 
 
 def record(
@@ -36,3 +38,17 @@ def test_other_complaints_and_our_own_lines_are_not_held_back() -> None:
     assert not repeated.filter(record("aiokafka.conn", "one", 0.1))
     assert all(repeated.filter(record("foreshock.worker", "users=1", 0.0)) for _ in range(3))
     assert all(repeated.filter(record("aiokafka.client", "detail", 0.0, level=logging.INFO)) for _ in range(3))
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_requests_with_passwords_are_never_logged(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    names = ("aiokafka", "faust", "mode", "kafka", "stream", *REPEAT_PASSWORDS, "")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        set_up_logging(level)
+        assert not any(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in REPEAT_PASSWORDS)
+        assert logging.getLogger("aiokafka.client").isEnabledFor(logging.DEBUG) == (level == "debug")
+    finally:
+        for name, was in before.items():
+            logging.getLogger(name).setLevel(was)
