@@ -1,0 +1,248 @@
+"""A deployment on a broker with TLS and passwords, and what each wrong certificate, name or password looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from model.datasets.sources import open_dataset
+from stream.database import migration
+from stream.database.connection import DatabaseConnection
+from stream.database.summary import summarise
+from stream.embedded.kafka import EmbeddedKafka
+from stream.embedded.listeners import MUTUAL, SASL, SSL, SecureListeners
+from stream.kafka.connection import KafkaConnection
+from stream.kafka.security import KafkaSecurity
+from stream.settings import load_settings
+from stream.sink import sink_group
+
+Deploy = Callable[..., Any]
+
+PASSWORD = "correct-horse-battery"
+NOTICED_S = 30.0
+"""Within this time a command, started from nothing, has ended with the reason."""
+
+
+def written(issued: trustme.LeafCert, path: Path) -> Path:
+    """Certificate and key in one file; Kafka reads keys in PKCS #8 only."""
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(encoded + b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    return path
+
+
+class Bank:
+    """A broker with secured listeners, and the files of its clients."""
+
+    def __init__(self, folder: Path) -> None:
+        authority, stranger = trustme.CA(), trustme.CA()
+        self.authority, self.wrong_authority = folder / "ca.pem", folder / "stranger.pem"
+        authority.cert_pem.write_to_path(str(self.authority))
+        stranger.cert_pem.write_to_path(str(self.wrong_authority))
+        self.client = written(authority.issue_cert("worker@bank.example", common_name="worker"), folder / "worker.pem")
+        self.wrong_client = written(stranger.issue_cert("worker@bank.example"), folder / "wrong.pem")
+        server = written(authority.issue_cert("localhost"), folder / "server.pem")
+        self.broker = EmbeddedKafka(
+            folder / "kafka", secure=SecureListeners(server, self.authority, {"worker": PASSWORD})
+        )
+
+    def settings(self, listener: str, **others: Any) -> dict[str, Any]:
+        """Settings of a client of the listener that does everything right, but for `others`."""
+        found: dict[str, Any] = {
+            "bootstrap_servers": str(self.broker.secure_address(listener)),
+            "security_protocol": "SASL_SSL" if listener == SASL else "SSL",
+            "ssl_cafile": str(self.authority),
+        }
+        if listener == SASL:
+            found |= {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "worker", "sasl_password": PASSWORD}
+        if listener == MUTUAL:
+            found["ssl_certfile"] = str(self.client)
+        return {name: value for name, value in (found | others).items() if value is not None}
+
+    def elsewhere(self, listener: str) -> str:
+        """The listener by a name that its certificate does not hold."""
+        return f"127.0.0.1:{self.broker.secure_address(listener).port}"
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
+    made = Bank(tmp_path_factory.mktemp("bank"))
+    try:
+        made.broker.start()
+        yield made
+    finally:
+        made.broker.stop()
+
+
+def foreshock(settings: Mapping[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command whose settings come from the environment, so that no secret is in the list of processes."""
+    variables = {f"FORESHOCK_{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "foreshock", *arguments],
+        env={**os.environ, "COLUMNS": "2000", **variables},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((result.stdout + result.stderr).split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listener", [SASL, MUTUAL])
+def test_a_whole_deployment(
+    bank: Bank, deploy_on: Deploy, database: DatabaseConnection, listener: str, tmp_path: Path
+) -> None:
+    """Topics are made, events scored, states recovered, tables written and a range replayed, each by its command."""
+    options = bank.settings(listener, log_level="debug")
+    kafka = KafkaConnection.from_settings(load_settings(**options))
+    assert kafka is not None
+    address = options.pop("bootstrap_servers")
+    deployment = deploy_on(kafka, database_url=database.url, **options)
+    settings = {**deployment.options, "bootstrap_servers": address}
+    migration.upgrade(database)
+    assert foreshock(settings, "topics", "create").returncode == 0
+
+    events = list(open_dataset("simulator", users=40, months=6, seed=3).events())
+    half = len(events) // 2
+    deployment.publish(events[:half])
+    with deployment.running("worker", "first") as worker:
+        deployment.wait_until_scored(worker)
+        deployment.kill(worker)
+        deployment.publish(events[half:])
+    with deployment.running("worker", "second") as worker:
+        deployment.wait_until_scored(worker)
+        log = (tmp_path / "second.log").read_text()
+    assert "recovery goes on record by record" not in log, "the changelog's own reader must take this way too"
+    assert deployment.outcome() == deployment.undisturbed()
+
+    with deployment.running("sink") as sink:
+        outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+        group = sink_group(deployment.settings.application_id)
+        deployment.wait(
+            lambda: bool(deployment.committed(group, outputs) == deployment.size(*outputs)), "storing", sink
+        )
+    assert summarise(database).scores == len(events)
+
+    examined = foreshock(settings, "doctor")
+    assert examined.returncode == 0, said(examined)
+    assert f"{kafka} answers" in said(examined)
+    report = tmp_path / "replay.json"
+    whole = ("--from", "2000-01-01", "--to", "2100-01-01")
+    assert foreshock(settings, "replay", "run", "all", *whole).returncode == 0
+    compared = foreshock(settings, "replay", "diff", "all", "--report", str(report))
+    assert compared.returncode == 0, said(compared)
+    assert json.loads(report.read_text())["identical_scores"] == len(events)
+
+    for path in tmp_path.glob("*.log"):
+        assert PASSWORD not in path.read_text(), f"{path} repeats the password"
+    assert all(PASSWORD not in said(result) for result in (examined, compared))
+
+
+WRONG: dict[str, tuple[str, Callable[[Bank], dict[str, Any]], tuple[str, ...]]] = {
+    "authority": (SSL, lambda bank: {"ssl_cafile": bank.wrong_authority}, ("authority", "ssl_cafile")),
+    "system's authorities": (SASL, lambda _: {"ssl_cafile": None}, ("authority", "ssl_cafile")),
+    "host name": (SSL, lambda bank: {"bootstrap_servers": bank.elsewhere(SSL)}, ("another host", "ssl_check_hostname")),
+    "password": (SASL, lambda _: {"sasl_password": "wrong-horse"}, ("refuses the user", "sasl_password")),
+    "user": (SASL, lambda _: {"sasl_username": "nobody"}, ("refuses the user", "sasl_username")),
+    "mechanism": (
+        SASL,
+        lambda _: {
+            "sasl_mechanism": "OAUTHBEARER", "oauth_token_command": "echo wrong-horse", "sasl_username": None,
+            "sasl_password": None,
+        },
+        ("refuses the token", "oauth_token_command"),
+    ),
+    "no client certificate": (
+        MUTUAL, lambda _: {"ssl_certfile": None}, ("wants a client certificate", "ssl_certfile"),
+    ),
+    "client certificate": (
+        MUTUAL, lambda bank: {"ssl_certfile": bank.wrong_client}, ("refuses the client certificate", "ssl_certfile"),
+    ),
+    "no password": (
+        SASL, lambda _: {
+            "security_protocol": "SSL", "sasl_mechanism": None, "sasl_username": None, "sasl_password": None,
+        },
+        ("closes the connection", "SASL_SSL"),
+    ),
+    "no password wanted": (
+        SSL, lambda _: {
+            "security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "u", "sasl_password": "p",
+        },
+        ("uses no SASL", "security_protocol"),
+    ),
+}  # fmt: skip
+"""What is wrong: the listener, the settings that differ, and what must be said."""
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_the_doctor_says_what_is_wrong(bank: Bank, what: str) -> None:
+    from stream.doctor import examine
+
+    listener, differing, words = WRONG[what]
+    settings = load_settings(**bank.settings(listener, **differing(bank)))
+    begun_s = time.monotonic()
+    finding = next(iter(examine(settings, KafkaConnection.from_settings(settings), None)))
+    assert (finding.level, finding.subject) == ("error", "broker")
+    text = f"{finding.message}; {finding.remedy}"
+    assert all(word in text for word in words), text
+    assert "horse" not in text
+    assert time.monotonic() - begun_s < 10
+
+
+@pytest.mark.parametrize("command", ["worker", "sink"])
+@pytest.mark.parametrize("what", ["authority", "password", "no client certificate"])
+def test_a_worker_ends_and_says_what_is_wrong(bank: Bank, command: str, what: str) -> None:
+    listener, differing, words = WRONG[what]
+    settings = bank.settings(listener, database_url="postgresql://u@127.0.0.1:1/d", **differing(bank))
+    begun_s = time.monotonic()
+    result = foreshock(settings, command)
+    assert result.returncode == 1
+    assert all(word in said(result) for word in words), said(result)
+    assert "Traceback" not in said(result)
+    assert "horse" not in said(result)
+    assert time.monotonic() - begun_s < NOTICED_S
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_other_ways_to_give_a_password(bank: Bank, mechanism: str) -> None:
+    from stream.kafka.clients import open_admin
+
+    settings = load_settings(**bank.settings(SASL, sasl_mechanism=mechanism))
+    connection = KafkaConnection.from_settings(settings)
+    assert connection is not None
+    open_admin(connection).close()
+
+
+def test_tls_alone_and_without_the_host_name(bank: Bank) -> None:
+    from stream.kafka.clients import require_access
+
+    settings = load_settings(**bank.settings(SSL, bootstrap_servers=bank.elsewhere(SSL), ssl_check_hostname=False))
+    connection = KafkaConnection.from_settings(settings)
+    assert connection is not None
+    require_access(connection)
+
+
+def test_a_plain_client_at_a_secured_listener_is_told_where_to_look(bank: Bank) -> None:
+    from stream.doctor import examine
+
+    plain = KafkaConnection((bank.broker.secure_address(SSL),))
+    finding = next(iter(examine(load_settings(), plain, None)))
+    assert (finding.level, finding.subject) == ("error", "broker")
+    assert "security_protocol" in finding.remedy
+    with_sasl = dataclasses.replace(plain, security=KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "u", "p"))
+    finding = next(iter(examine(load_settings(), with_sasl, None)))
+    assert "security_protocol" in f"{finding.message} {finding.remedy}"
