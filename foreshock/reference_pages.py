@@ -72,8 +72,8 @@ def settings_page() -> str:
         "# Settings\n",
         NOTE.strip() + "\n",
         "A flag beats a `FORESHOCK_*` variable, which beats `foreshock.toml` (or the file that `--config` or",
-        "`FORESHOCK_CONFIG` names), which beats the default. An empty variable counts as unset. Where `…_FILE` stands, a",
-        "variable with this ending may name a file that holds the value, so that no secret is in the environment.\n",
+        "`FORESHOCK_CONFIG` names), which beats the default. An empty variable counts as unset. Where `…_FILE` stands,",
+        "a variable with this ending may name a file that holds the value, so that no secret is in the environment.\n",
         "| key | variable | default | meaning |",
         "| --- | --- | --- | --- |",
     ]

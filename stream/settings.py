@@ -6,6 +6,7 @@ configuration only; connects to nothing.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -232,6 +233,14 @@ class Settings(BaseSettings):
 def config_path() -> Path:
     """The TOML file of the settings, which need not be there."""
     return Path(os.environ.get("FORESHOCK_CONFIG") or DEFAULT_CONFIG)
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether a host is written as the loopback interface: what `insecure` need not allow. Asks no name server."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 def secret_settings() -> tuple[str, ...]:

@@ -1,11 +1,14 @@
 """How to reach PostgreSQL: one frozen value that opens connections and engines, for the sink, migrations and queries.
 
-Every connection has the same time zone and the same timeouts. Runs no query of its own.
+Every connection has the same time zone and the same timeouts. TLS is what the address says (`sslmode`, `sslrootcert`,
+`sslcert`, `sslkey`). Runs no query of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import psycopg
@@ -13,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Engine, NullPool, create_engine
 
 from stream.database.errors import DatabaseError, translated
-from stream.settings import Settings
+from stream.settings import Settings, SettingsError, on_this_machine
 
 CONNECT_TIMEOUT_S = 5
 # A server that vanished without closing the connection is noticed after about 10 + 3·5 s; the system's default is two
@@ -26,6 +29,8 @@ _TIMEOUTS: dict[str, int] = {
     "tcp_user_timeout": 25_000,
 }
 
+_ENCRYPTED = ("require", "verify-ca", "verify-full")
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -33,16 +38,41 @@ Connection = psycopg.Connection[tuple[object, ...]]
 class DatabaseConnection:
     """How to reach a database. `url` may hold a password; `address`, which is also `str()` of it, never does.
 
+    `password` is for a `url` without one.
+
     `url` is `postgresql://…`, `postgres://…`, SQLAlchemy's `postgresql+psycopg://…` or libpq's `key=value` form. What
     is none of these is refused with `DatabaseError` by all that uses it.
     """
 
     url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """From `database_url`; None when it is not set."""
-        return None if settings.database_url is None else cls(settings.database_url)
+        """From `database_url` and `database_password`; None when `database_url` is not set.
+
+        Raises `SettingsError` naming the setting: when the address is not PostgreSQL's, when there are two passwords,
+        and where rows would cross a network without TLS although `insecure` does not say so.
+        """
+        if settings.database_url is None:
+            return None
+        connection = cls(settings.database_url)
+        try:
+            given = conninfo_to_dict(connection.connection_string())
+        except DatabaseError as error:
+            raise SettingsError(str(error)) from None
+        away = _host_without_tls(given)
+        if away is not None and not settings.insecure:
+            raise SettingsError(
+                f"database_url: would send borrowers' data to {away} without encryption; add sslmode=verify-full and "
+                "sslrootcert=FILE to it, or, where everybody on the network may read and change them, set insecure to "
+                "true (--insecure)"
+            )
+        if settings.database_password is None:
+            return connection
+        if given.get("password"):
+            raise SettingsError("database_password: database_url holds a password, too; remove it there")
+        return replace(connection, password=settings.database_password.get_secret_value())
 
     @property
     def address(self) -> str:
@@ -71,6 +101,8 @@ class DatabaseConnection:
                 "database_url: not an address of PostgreSQL; expected postgresql://user:password@host:port/name"
             ) from None
         parameters: dict[str, Any] = {"application_name": application_name, **_TIMEOUTS, **given}
+        if self.password is not None:
+            parameters["password"] = self.password
         return make_conninfo(**parameters)
 
     def connect(self, application_name: str = "foreshock") -> Connection:
@@ -99,3 +131,17 @@ class DatabaseConnection:
             return connection
 
         return create_engine("postgresql+psycopg://", creator=connect_for_engine, poolclass=NullPool)
+
+
+def _host_without_tls(given: Mapping[str, Any]) -> str | None:
+    """The first host on another machine to which these parameters may connect without TLS; None when there is none.
+
+    libpq's own default, `prefer`, falls back to plain text. Sockets in the file system are on this machine. What a
+    connection service file says is not known here.
+    """
+    if (given.get("sslmode") or os.environ.get("PGSSLMODE")) in _ENCRYPTED or given.get("service"):
+        return None
+    hosts = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST") or ""
+    return next(
+        (host for host in str(hosts).split(",") if host[:1] not in ("", "/", "@") and not on_this_machine(host)), None
+    )

@@ -73,5 +73,17 @@ def translated(address: str) -> Iterator[None]:
         raise DatabaseUnavailable(f"database {address} is not available: {_said(error)}") from error
 
 
+_HINTS = {
+    "certificate verify failed": "set sslrootcert in database_url to the PEM file of the authority that signed the "
+    "server's certificate",
+    "does not match host name": "connect by a name that is in the server's certificate (database_url)",
+    "server does not support SSL": "the server has no TLS, which sslmode in database_url asks for",
+    "password authentication failed": "check the user in database_url, and database_password",
+    "no password supplied": "set database_password",
+}
+"""What to look at, by the words of libpq or of the server; both are in English unless told otherwise."""
+
+
 def _said(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said + "".join(f"; {hint}" for words, hint in _HINTS.items() if words in said)

@@ -6,13 +6,12 @@ Made from settings or from the address of an embedded broker. Opens nothing: tha
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from stream.kafka.security import KafkaSecurity
-from stream.settings import Settings, SettingsError
+from stream.settings import Settings, SettingsError, on_this_machine
 
 CLIENT_ID = "foreshock"
 """Name of all clients in the broker's logs, metrics and quotas."""
@@ -32,14 +31,6 @@ class BrokerAddress(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def on_this_machine(self) -> bool:
-        """Whether the host is written as the loopback interface. Asks no name server."""
-        try:
-            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
-        except ValueError:
-            return self.host.lower().rstrip(".") == "localhost"
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class KafkaConnection:
                 )
             return None
         connection = replace(cls.parse(settings.bootstrap_servers), security=KafkaSecurity.from_settings(settings))
-        away = [address for address in connection.addresses if not address.on_this_machine]
+        away = [address for address in connection.addresses if not on_this_machine(address.host)]
         if away and not connection.security.tls and not settings.insecure:
             raise SettingsError(
                 f"security_protocol: {connection.security.protocol} would send borrowers' events to {away[0]} without "

@@ -6,7 +6,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError, DatabaseUnavailable
-from stream.settings import Settings
+from stream.settings import Settings, SettingsError
 
 
 def parameters_of(url: str, application_name: str = "foreshock") -> dict[str, str]:
@@ -57,9 +57,8 @@ def test_nothing_that_is_printed_has_a_password() -> None:
 
 def test_made_from_settings() -> None:
     assert DatabaseConnection.from_settings(Settings()) is None
-    assert DatabaseConnection.from_settings(Settings(database_url="postgresql://h/d")) == DatabaseConnection(
-        "postgresql://h/d"
-    )
+    found = DatabaseConnection.from_settings(Settings(database_url="postgresql://127.0.0.1/d"))
+    assert found == DatabaseConnection("postgresql://127.0.0.1/d")
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
@@ -68,3 +67,64 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+def test_the_password_may_stand_apart() -> None:
+    settings = Settings(database_url="postgresql://ann@localhost/risk", database_password="sec'ret \\")
+    found = DatabaseConnection.from_settings(settings)
+    assert found is not None
+    assert conninfo_to_dict(found.connection_string())["password"] == "sec'ret \\"
+    assert "sec'ret" not in f"{found!r} {found} {settings!r}"
+
+    both = Settings(database_url="postgresql://ann:first@localhost/risk", database_password="second")
+    with pytest.raises(SettingsError, match=r"^database_password: ") as caught:
+        DatabaseConnection.from_settings(both)
+    assert not any(word in str(caught.value) for word in ("first", "second"))
+
+
+def test_what_is_no_address_names_the_setting() -> None:
+    with pytest.raises(SettingsError, match=r"^database_url: ") as caught:
+        DatabaseConnection.from_settings(Settings(database_url="mysql://ann:secret@h/d"))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db.example/d",
+        "postgresql://10.0.0.4/d?sslmode=prefer",
+        "postgresql://ann:secret@localhost,db.example/d",
+        "postgresql:///d?hostaddr=10.0.0.4",
+        "host=db.example sslmode=disable",
+    ],
+)
+def test_rows_leave_this_machine_without_tls_only_when_told_so(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^database_url: .*sslmode=verify-full.*--insecure") as caught:
+        DatabaseConnection.from_settings(Settings(database_url=url))
+    assert "secret" not in str(caught.value)
+    assert DatabaseConnection.from_settings(Settings(database_url=url, insecure=True)) == DatabaseConnection(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://localhost/d",
+        "postgresql://[::1]:5433/d",
+        "postgresql:///d?host=/run/postgresql",
+        "postgresql:///d",
+        "postgresql://db.example/d?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgresql://db.example/d?sslmode=require",
+        "service=bank",
+    ],
+)
+def test_what_stays_on_this_machine_or_is_encrypted(url: str) -> None:
+    assert DatabaseConnection.from_settings(Settings(database_url=url)) == DatabaseConnection(url)
+
+
+def test_the_environment_of_libpq_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert DatabaseConnection.from_settings(Settings(database_url="postgresql://db.example/d")) is not None
+    monkeypatch.delenv("PGSSLMODE")
+    monkeypatch.setenv("PGHOST", "db.example")
+    with pytest.raises(SettingsError, match=r"to db\.example without"):
+        DatabaseConnection.from_settings(Settings(database_url="postgresql:///d"))
