@@ -25,7 +25,8 @@ class SecureListeners:
     whose clients are trusted, both PEM. `users` are names and passwords, for PLAIN and for both kinds of SCRAM.
 
     With `administrators` nobody but them may do anything that no ACL allows; names are principals, `User:name`. The
-    plain listener's clients are `User:ANONYMOUS`. OAUTHBEARER takes unsigned tokens.
+    plain listener's clients are `User:ANONYMOUS`, those with a certificate have its common name. OAUTHBEARER takes
+    unsigned tokens.
     """
 
     certificate: Path
@@ -52,6 +53,7 @@ class SecureListeners:
         found[f"{sasl}.oauthbearer.sasl.jaas.config"] = f"{_MODULES}.oauthbearer.OAuthBearerLoginModule required;"
         if self.administrators:
             found["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+            found["ssl.principal.mapping.rules"] = "RULE:^.*CN=([^,]+).*$/$1/"
             found["super.users"] = ";".join(self.administrators)
         return found
 

@@ -101,7 +101,7 @@ class Deployment:
             name or command, [sys.executable, "-c", start, command], self.folder / f"{name or command}.log"
         )
         environment = {f"FORESHOCK_{key.upper()}": str(value) for key, value in {**self.options, **options}.items()}
-        environment["FORESHOCK_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
+        environment.setdefault("FORESHOCK_BOOTSTRAP_SERVERS", self.kafka.bootstrap_servers)
         saved = {key: os.environ.get(key) for key in environment}
         os.environ.update(environment)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePattern, ResourceType
 
 from model.datasets.sources import open_dataset
 from stream.database import migration
@@ -22,6 +24,7 @@ from stream.database.connection import DatabaseConnection
 from stream.database.summary import summarise
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.listeners import MUTUAL, SASL, SSL, SecureListeners
+from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.security import KafkaSecurity
 from stream.settings import load_settings
@@ -30,6 +33,10 @@ from stream.sink import sink_group
 Deploy = Callable[..., Any]
 
 PASSWORD = "correct-horse-battery"
+ROLES = ("least-worker", "least-sink", "least-replay")
+"""Users with no more rights than SECURITY.md lists; `worker` and those without a name may do everything."""
+
+PAGE = Path(__file__).parents[2] / "SECURITY.md"
 NOTICED_S = 30.0
 """Within this time a command, started from nothing, has ended with the reason."""
 
@@ -56,7 +63,13 @@ class Bank:
         self.wrong_client = written(stranger.issue_cert("worker@bank.example"), folder / "wrong.pem")
         server = written(authority.issue_cert("localhost"), folder / "server.pem")
         self.broker = EmbeddedKafka(
-            folder / "kafka", secure=SecureListeners(server, self.authority, {"worker": PASSWORD})
+            folder / "kafka",
+            secure=SecureListeners(
+                server,
+                self.authority,
+                {"worker": PASSWORD, **dict.fromkeys(ROLES, PASSWORD)},
+                administrators=("User:ANONYMOUS", "User:worker"),
+            ),
         )
 
     def settings(self, listener: str, **others: Any) -> dict[str, Any]:
@@ -219,8 +232,6 @@ def test_a_worker_ends_and_says_what_is_wrong(bank: Bank, command: str, what: st
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
 def test_other_ways_to_give_a_password(bank: Bank, mechanism: str) -> None:
-    from stream.kafka.clients import open_admin
-
     settings = load_settings(**bank.settings(SASL, sasl_mechanism=mechanism))
     connection = KafkaConnection.from_settings(settings)
     assert connection is not None
@@ -246,3 +257,57 @@ def test_a_plain_client_at_a_secured_listener_is_told_where_to_look(bank: Bank) 
     with_sasl = dataclasses.replace(plain, security=KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "u", "p"))
     finding = next(iter(examine(load_settings(), with_sasl, None)))
     assert "security_protocol" in f"{finding.message} {finding.remedy}"
+
+
+def listed(role: str) -> Iterator[tuple[ResourceType, str, ACLOperation]]:
+    """The rights of a role, from the table on the page."""
+    rows = re.findall(rf"^\| {role} \| (\w[\w ]*) \| (.+?) \| (.+?) \|$", PAGE.read_text(), re.MULTILINE)
+    assert rows, f"SECURITY.md lists no rights of the {role}"
+    for kind, names, operations in rows:
+        for name in re.findall(r"`([^`]+)`", names):
+            for operation in operations.split(", "):
+                words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation)
+                yield ResourceType[kind.upper().replace(" ", "_")], name, ACLOperation[words.upper()]
+
+
+def granted(role: str, topic_prefix: str, application_id: str) -> Iterator[ACL]:
+    """The page names topics without a prefix and the application as it is called by default; `*` ends a prefix."""
+    for kind, name, operation in listed(role.removeprefix("least-")):
+        whole = name.replace("foreshock", application_id)
+        if kind is ResourceType.TOPIC and whole == name:
+            whole = topic_prefix + name
+        pattern = ACLResourcePatternType.PREFIXED if name.endswith("*") else ACLResourcePatternType.LITERAL
+        resource = ResourcePattern(kind, whole.removesuffix("*"), pattern)
+        yield ACL(f"User:{role}", "*", operation, ACLPermissionType.ALLOW, resource)
+
+
+@pytest.mark.slow
+def test_the_least_rights_are_enough(bank: Bank, deploy_on: Deploy, database: DatabaseConnection) -> None:
+    deployment = deploy_on(bank.broker.connection, database_url=database.url)
+    prefix, application_id = deployment.settings.topic_prefix, deployment.settings.application_id
+    admin = open_admin(bank.broker.connection)
+    try:
+        acls = [acl for role in ROLES for acl in granted(role, prefix, application_id)]
+        assert not admin.create_acls(acls)["failed"]
+    finally:
+        admin.close()
+    migration.upgrade(database)
+    events = list(open_dataset("simulator", users=30, months=6, seed=3).events())
+    half = len(events) // 2
+    outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+
+    worker, sink, replay = (bank.settings(SASL, sasl_username=role) for role in ROLES)
+    for name, part in (("first", events[:half]), ("second", events[half:])):
+        deployment.publish(part)
+        with deployment.running("worker", name, **worker) as process:
+            deployment.wait_until_scored(process)
+    assert deployment.outcome() == deployment.undisturbed()
+    with deployment.running("sink", **sink) as process:
+        group = sink_group(application_id)
+        deployment.wait(lambda: deployment.committed(group, outputs) == deployment.size(*outputs), "storing", process)
+    assert summarise(database).scores == len(events)
+    settings = {**deployment.options, **replay}
+    whole = ("--from", "2000-01-01", "--to", "2100-01-01")
+    for arguments in (("run", "all", *whole), ("run", "all", *whole, "--overwrite"), ("diff", "all")):
+        result = foreshock(settings, "replay", *arguments)
+        assert result.returncode == 0, said(result)
