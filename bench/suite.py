@@ -18,7 +18,7 @@ from bench.peers import python_of
 from model.bundle import Bundle
 from stream.embedded.kafka import EmbeddedKafka
 from stream.kafka.connection import KafkaConnection
-from stream.kafka.provisioning import reachable
+from stream.kafka.provisioning import ProvisioningError, reachable
 from stream.settings import Settings
 
 Tell = Callable[[str], None]
@@ -49,11 +49,16 @@ def broker(kafka: KafkaConnection | None, names: list[str], tell: Tell) -> Itera
     """The broker to measure on: the caller's, or an embedded one that runs as long as the context does; None if none is
     needed.
 
-    Raises `ProvisioningError` when the caller's does not answer.
+    Raises `ProvisioningError` when the caller's does not answer, or takes no plain text where that is needed.
     """
     if not any(MEASUREMENTS[name].broker for name in names):
         yield None
         return
+    if kafka is not None and "throughput" in names and kafka.security.protocol != "PLAINTEXT":
+        raise ProvisioningError(
+            f"security_protocol: is {kafka.security.protocol}, but the programs that `bench throughput` compares with "
+            "take PLAINTEXT only; use such a broker, or the embedded one"
+        )
     with any_broker(kafka, tell) as found:
         yield found
 

@@ -14,6 +14,7 @@ from stream.kafka.demand import Demand
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Fetched, Poll
 from stream.kafka.record import RawRecord
+from stream.kafka.refusal import BrokerRefuses
 from stream.kafka.transport import Consumer, OffsetNotThere, consumer_of, fetch_on_demand, start_of
 from stream.settings import load_settings
 
@@ -216,3 +217,19 @@ async def test_a_fetch_that_nobody_wants_any_more_ends_quietly() -> None:
     fetching.cancel()
     assert await asyncio.wait_for(fetching, 5) is False
     assert fetcher.requests == []
+
+
+async def test_the_end_says_when_a_password_is_no_longer_right(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No broker answers for too long: whether it is down or refuses us is asked once more, for the last message."""
+
+    def refuse(_: KafkaConnection) -> None:
+        raise BrokerRefuses("broker:9093: the broker refuses the user; check sasl_password")
+
+    monkeypatch.setattr("stream.kafka.transport.require_access", refuse)
+    monkeypatch.setattr("stream.kafka.transport.REACHABLE_EVERY_S", 0.01)
+    loop.answers.unreachable_s = 61.0
+    failed: list[Exception] = []
+    loop.consumer.on_failure, loop.consumer.longest_unreachable_s = failed.append, 60.0
+    await asyncio.wait_for(loop.consumer._give_up_in_time.fun(loop.consumer), 5)
+    assert "for 60 s (broker_timeout_s)" in str(failed[0])
+    assert str(failed[0]).endswith("; broker:9093: the broker refuses the user; check sasl_password")
