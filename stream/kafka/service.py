@@ -17,8 +17,8 @@ from stream.kafka.stall import StallWatch
 QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
 """Loggers of libraries; under `stream`, Faust logs the start and stop of its services. Our logger is `foreshock`."""
 
-REPEAT_PASSWORDS = ("aiokafka.conn", "kafka.net.connection", "kafka.protocol.parser")
-"""Loggers of libraries that write whole requests at the level `debug`, those with passwords and tokens too."""
+REPEAT_PASSWORDS = ("aiokafka.conn", "kafka")
+"""Loggers of libraries that write whole requests and configurations at the level `debug`, with passwords and tokens."""
 
 COLLECT_SELDOM = (50_000, 20, 100)
 """Thresholds of the garbage collector. With Python's own it runs many times per batch and finds nothing to free."""
