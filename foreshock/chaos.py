@@ -11,6 +11,7 @@ import typer
 from aiokafka.errors import KafkaError as AioKafkaError
 from kafka.errors import KafkaError
 
+from bench.chaos.report import faults, summary
 from foreshock.options import Report, takes_settings
 from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
@@ -56,7 +57,7 @@ def chaos(
                 outcomes.append(outcome.as_report())
                 console.print(_line(seed, outcomes[-1]))
                 if report is not None:
-                    report.write_bytes(msgspec.json.format(msgspec.json.encode(_summary(outcomes)), indent=2) + b"\n")
+                    report.write_bytes(msgspec.json.format(msgspec.json.encode(summary(outcomes)), indent=2) + b"\n")
     except (BundleError, EmbeddedError, ProvisioningError) as error:
         fail(str(error))
     except (AioKafkaError, KafkaError) as error:
@@ -64,15 +65,15 @@ def chaos(
     except KeyboardInterrupt:
         console.print("interrupted; stopping what was started")
         raise typer.Exit(130) from None
-    summary = _summary(outcomes)
-    console.print(f"{summary['right']} of {summary['runs']} runs right; {_counts(summary['disturbances'])}")
-    raise typer.Exit(0 if summary["right"] == summary["runs"] else 1)
+    found = summary(outcomes)
+    console.print(f"{found['right']} of {found['runs']} runs right; {_counts(found['disturbances'])}")
+    raise typer.Exit(0 if found["right"] == found["runs"] else 1)
 
 
 def _line(seed: int, outcome: dict[str, Any]) -> str:
     verdict = outcome["verdict"]
-    wrong = {name: n for name, n in verdict.items() if n and name not in ("inputs", "scores", "alerts")}
-    said = "right" if outcome["right"] else f"WRONG {_counts(wrong)}{'' if outcome['settled'] else ', lag stayed'}"
+    lag = "" if outcome["settled"] else ", lag stayed"
+    said = "right" if outcome["right"] else f"WRONG {_counts(faults(verdict))}{lag}"
     return (
         f"seed {seed}: {said}; {verdict['inputs']:,} inputs, {verdict['scores']:,} scores, "
         f"{verdict['alerts']:,} alerts; "
@@ -82,20 +83,3 @@ def _line(seed: int, outcome: dict[str, Any]) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in sorted(counts.items())) or "nothing"
-
-
-def _summary(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
-    """All runs and their sums."""
-    disturbances: dict[str, int] = {}
-    faults: dict[str, int] = {}
-    for outcome in outcomes:
-        for sums, found in ((disturbances, outcome["disturbances"]), (faults, outcome["verdict"])):
-            for name, number in found.items():
-                sums[name] = sums.get(name, 0) + number
-    return {
-        "runs": len(outcomes),
-        "right": sum(outcome["right"] for outcome in outcomes),
-        "disturbances": disturbances,
-        "sums": faults,
-        "outcomes": outcomes,
-    }

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from pydantic_core import PydanticUndefined
 
+from bench.chaos import report as chaos_report
 from events.types import EVENT_TYPES
 from foreshock.sample_records import samples_section
 from model.comparison.page import PAGE, models_page
@@ -35,19 +36,30 @@ def reference(root: Any) -> dict[Path, str]:
 
 
 def write_reference(folder: Path, root: Any) -> list[Path]:
-    """Write all documents and the marked sections of topics.md and models.md; returns their paths.
+    """Write all documents and the marked sections of topics.md, models.md and reliability.md; returns their paths.
 
     The tables of models.md are made from the reports in the folder. Raises `SectionError` when a page lacks its
     marked section, `PageError` when models.md or a report is not as it must be.
     """
     written = []
-    pages = reference(root) | {Path(TOPICS_PAGE): topics_page(folder), Path(PAGE): models_page(folder)}
+    pages = reference(root) | {
+        Path(TOPICS_PAGE): topics_page(folder),
+        Path(PAGE): models_page(folder),
+        Path(chaos_report.PAGE): reliability_page(folder),
+    }
     for path, content in pages.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content)
         written.append(target)
     return written
+
+
+def reliability_page(folder: Path) -> str:
+    """reliability.md with what the chaos report beside it comes to. Raises `SectionError` when it lacks the section."""
+    page = (folder / chaos_report.PAGE).read_text()
+    report = msgspec.json.decode((folder / chaos_report.RESULTS).read_bytes())
+    return with_section(page, chaos_report.SECTION, chaos_report.section(report), chaos_report.PAGE)
 
 
 def _schemas() -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from foreshock.chaos import _line, _summary
+from foreshock.chaos import _line
 
 
 def outcome(*, lost: int = 0, settled: bool = True) -> dict[str, Any]:
@@ -26,10 +26,3 @@ def test_a_run_that_is_right_says_how_much_it_was() -> None:
 def test_a_run_that_is_wrong_says_what_is() -> None:
     assert "seed 4: WRONG 2 lost;" in _line(4, outcome(lost=2))
     assert "WRONG nothing, lag stayed" in _line(5, outcome(settled=False))
-
-
-def test_sums_are_of_all_runs() -> None:
-    summary = _summary([outcome(), outcome(lost=2), outcome(settled=False)])
-    assert (summary["runs"], summary["right"]) == (3, 1)
-    assert summary["disturbances"] == {"kills": 12, "freezes": 3}
-    assert summary["sums"]["lost"] == 2

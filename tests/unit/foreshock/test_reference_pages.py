@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from foreshock import COMMANDS, app
-from foreshock.reference_pages import TOPICS_PAGE, commands_page, reference, topics_page
+from foreshock.reference_pages import TOPICS_PAGE, commands_page, reference, reliability_page, topics_page
 from model.comparison.page import PAGE, models_page
 from model.presentation.sections import SectionError
 from stream.settings import Settings
@@ -34,6 +34,10 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 def test_the_sample_records_are_current() -> None:
     assert (DOCS / TOPICS_PAGE).read_text() == topics_page(DOCS), "run `foreshock docs write`"
+
+
+def test_the_chaos_report_is_told_as_it_is() -> None:
+    assert (DOCS / "reliability.md").read_text() == reliability_page(DOCS), "run `foreshock docs write`"
 
 
 def test_a_page_without_its_marks_is_refused(tmp_path: Path) -> None:
