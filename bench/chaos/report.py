@@ -40,10 +40,10 @@ def section(report: Mapping[str, Any]) -> str:
     seeds = sorted(outcome["plan"]["seed"] for outcome in report["outcomes"])
     wrong = faults(sums)
     found = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in wrong.items())
+    times = f"{disturbances.get('kills', 0):,} kills, {disturbances.get('freezes', 0):,} freezes"
     return (
         f"The last report ([{RESULTS}]({RESULTS})) has {report['runs']} runs, seeds {seeds[0]} to {seeds[-1]}, with "
-        f"{sums['inputs']:,} inputs,\n{disturbances.get('kills', 0):,} kills, {disturbances.get('freezes', 0):,} freezes "
-        f"and {disturbances.get('stops', 0):,} stops. "
+        f"{sums['inputs']:,} inputs,\n{times} and {disturbances.get('stops', 0):,} stops. "
         f"{report['right']} of {report['runs']} runs were right: "
         + (f"the others had {found}." if wrong else "nothing lost, nothing twice, nothing wrong.")
     )
