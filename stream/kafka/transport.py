@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import aiokafka
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -46,6 +48,9 @@ TRANSACTION_TIMEOUT_MS = 60_000
 """After this time the broker aborts a transaction that nobody has completed: until then a partition whose worker has
 ended, and that no other takes over, shows readers of committed records nothing that came after it."""
 
+ASTRAY_POLLS = 3
+"""After so many polls in a row that do not go on where a partition must, the broker is asked what it holds."""
+
 REACHABLE_EVERY_S = 0.5
 """How often a consumer looks whether brokers can be reached."""
 
@@ -75,6 +80,23 @@ def fetch_on_demand(fetcher: Any, polls: Demand) -> None:
         return await fetch(*request)
 
     fetcher._proc_fetch_request = fetch_when_polled
+
+
+def _note_reset(
+    self: TopicPartitionState,
+    position: int,
+    reset: Any = TopicPartitionState.reset_to,  # the original
+) -> None:
+    """Count how often aiokafka moves a consumer by itself: from an offset that the topic does not have."""
+    self.resets = _resets(self) + 1
+    reset(self, position)
+
+
+def _resets(state: TopicPartitionState) -> int:
+    return getattr(state, "resets", 0)
+
+
+TopicPartitionState.reset_to = _note_reset
 
 
 class OffsetNotThere(RuntimeError):
@@ -172,6 +194,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._go_to(positions)
         return positions
 
+    async def start_again(self, tp: TP, expected: int) -> int:
+        """Where to go on in a partition that does not give the records from `expected` on, by what it holds now.
+
+        Raises `OffsetNotThere` where it ends before that.
+        """
+        return cast(int, await self.call_thread(self._start_again, tp, expected))
+
+    async def _start_again(self, tp: TP, expected: int) -> int:
+        consumer, at = self._ensure_consumer(), driver.ensure_aiokafka_TP(tp)
+        begins, ends = await consumer.beginning_offsets([at]), await consumer.end_offsets([at])
+        return start_of(at, expected, begins[at], ends[at])
+
     async def seek_back(self, positions: Mapping[TP, int]) -> None:
         """Go to `positions`, in those of the partitions that are still assigned."""
         await self.call_thread(self._seek_assigned, positions)
@@ -202,7 +236,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 logger.warning("recovery goes on record by record: %s: %s", type(error).__name__, error)
         self._stop_reading()
         consumer.resume(*(wanted & consumer.paused()))
-        before = {tp: (state, state.position) for tp, state in self._states(consumer, wanted).items()}
+        before = {tp: (state, state.position, _resets(state)) for tp, state in self._states(consumer, wanted).items()}
         self._polls.begin()
         try:
             records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
@@ -210,7 +244,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self._polls.end()
         found: dict[Any, Fetched] = {}
         for tp, state in self._states(consumer, wanted).items():
-            start = before[tp][1] if tp in before and before[tp][0] is state else None
+            was, start, resets = before.get(tp, (None, None, 0))
+            if was is not state or resets != _resets(state):
+                start = None
             if tp in records or (start is not None and state.position != start):
                 # Without a start that is known, whoever expects one will see that it is another.
                 found[tp] = Fetched(records.get(tp, ()), -1 if start is None else start, state.position)
@@ -289,6 +325,8 @@ class Consumer(driver.Consumer):
         self._polled_epoch = 0
         self._expected: dict[TP, int] = {}
         """Where the next records of each input partition must begin, so that none is left out and none comes twice."""
+        self._astray: Counter[TP] = Counter()
+        """How often in a row a partition did not go on where it must."""
         self.longest_unreachable_s = math.inf
         self.on_failure: Callable[[Exception], None] | None = None
         """Called when this consumer cannot go on: offsets that a topic does not have, or no broker reached for
@@ -357,6 +395,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
         self._expected.clear()
+        self._astray.clear()
         for tp in revoked:
             self._advanced.pop(tp, None)
 
@@ -403,6 +442,20 @@ class Consumer(driver.Consumer):
             return {}
         return self._expected
 
+    async def _bring_back(self, astray: dict[TP, int]) -> None:
+        """Seek to where each of these partitions must go on.
+
+        Where that was in vain, the records are not there: retention has taken them, or the topic was made anew.
+        """
+        for tp in [tp for tp in astray if self._astray[tp] >= ASTRAY_POLLS]:
+            try:
+                self._expected[tp] = astray[tp] = await self._thread.start_again(tp, astray[tp])
+            except OffsetNotThere as error:
+                if self.on_failure is None:
+                    raise
+                self.on_failure(error)
+        await self._thread.seek_back(astray)
+
     async def _deliver(self, records: Mapping[Any, Fetched | Block]) -> None:
         """One message per changelog partition, then one for all partitions of input topics."""
         inputs: dict[TP, Sequence[Record]] = {}
@@ -418,11 +471,13 @@ class Consumer(driver.Consumer):
                 # seek. Before the first seek after a rebalance nothing is expected: that seek will come.
                 if tp in self._expected:
                     astray[tp] = self._expected[tp]
+                    self._astray[tp] += 1
             else:
+                self._astray.pop(tp, None)
                 inputs[tp], ends[tp] = fetched.records, fetched.end
                 self._expected[tp] = fetched.end
         if astray:
-            await self._thread.seek_back(astray)
+            await self._bring_back(astray)
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
         if assigned:
             lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)

@@ -34,7 +34,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
     Fetcher: {"_proc_fetch_request": "self assignment node_id request", "seek_to": "self tp offset"},
     PartitionRecords: {"_consumer_record": "self tp record"},
     Assignment: {"state_value": "self tp"},
-    TopicPartitionState: {"consumed_to": "self position"},
+    TopicPartitionState: {"consumed_to": "self position", "reset_to": "self position"},
     driver.AIOKafkaConsumerThread: {
         "_create_worker_consumer": "self transport",
         "_ensure_consumer": "self",
@@ -111,6 +111,7 @@ MODULES: dict[str, dict[str, str | None]] = {
     "aiokafka.client": {"AIOKafkaClient": None},
     "aiokafka.codec": {},
     "aiokafka.consumer.fetcher": {"PartitionRecords": None},
+    "aiokafka.consumer.subscription_state": {"TopicPartitionState": None},
     "aiokafka.partitioner": {"murmur2": "data"},
     "aiokafka.protocol.produce": {"ProduceRequest": "transactional_id required_acks timeout topics"},
     "aiokafka.record.default_records": {"DefaultRecordBatch": None, "DefaultRecordBatchBuilder": None},

@@ -15,7 +15,7 @@ from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Fetched, Poll
 from stream.kafka.record import RawRecord
 from stream.kafka.refusal import BrokerRefuses
-from stream.kafka.transport import Consumer, OffsetNotThere, consumer_of, fetch_on_demand, start_of
+from stream.kafka.transport import ASTRAY_POLLS, Consumer, OffsetNotThere, consumer_of, fetch_on_demand, start_of
 from stream.settings import load_settings
 
 INPUT = TP("transactions", 0)
@@ -31,12 +31,17 @@ class Answers:
         self.polls = 0
         self.committed = 7
         self.sought: list[Mapping[TP, int]] = []
+        self.holds = (0, 100)
+        """First offset and the one after the last that the broker holds."""
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         return {INPUT: self.committed}
 
     async def seek_back(self, positions: Mapping[TP, int]) -> None:
         self.sought.append(dict(positions))
+
+    async def start_again(self, tp: TP, expected: int) -> int:
+        return start_of(tp, expected, *self.holds)
 
     async def getmany(self, active_partitions: set[TP], timeout: float) -> Mapping[TP, Fetched]:  # noqa: ARG002
         self.polls += 1
@@ -171,6 +176,38 @@ async def test_a_poll_from_before_the_partitions_were_given_up_is_dropped(loop: 
     while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
         pass
     assert poll.records == {INPUT: [RECORD]}
+
+
+@pytest.mark.parametrize("start", [-1, 30])
+async def test_records_that_retention_took_are_named_and_passed(
+    loop: Loop, start: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The consumer was moved by itself, to the first record that there is."""
+    await loop.resume()
+    loop.answers.holds = (30, 100)
+    behind = RawRecord("transactions", 0, 30, 0, b"u", b"{}")
+    for _ in range(ASTRAY_POLLS):
+        loop.answers.queue.put_nowait({INPUT: Fetched([behind], start, 31)})
+    await settled()
+    assert loop.answers.sought == [{INPUT: 7}] * (ASTRAY_POLLS - 1) + [{INPUT: 30}]
+    assert "23 records from offset 7 on were deleted before they were read" in caplog.text
+    loop.answers.queue.put_nowait({INPUT: Fetched([behind], 30, 31)})
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
+        pass
+    assert poll.records == {INPUT: [behind]}
+
+
+async def test_a_topic_made_anew_while_it_is_read_is_a_failure(loop: Loop) -> None:
+    await loop.resume()
+    failures: list[Exception] = []
+    loop.consumer.on_failure = failures.append
+    loop.answers.holds = (0, 3)
+    first = RawRecord("transactions", 0, 0, 0, b"u", b"{}")
+    for _ in range(ASTRAY_POLLS):
+        loop.answers.queue.put_nowait({INPUT: Fetched([first], -1, 1)})
+    await settled()
+    assert [type(failure) for failure in failures] == [OffsetNotThere]
+    assert "transactions-0 ends at offset 3, but the group has committed 7" in str(failures[0])
 
 
 async def test_offsets_without_records_are_passed_on(loop: Loop) -> None:
