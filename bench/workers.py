@@ -83,16 +83,16 @@ def _sink(arena: Arena, workload: Workload, folder: Path) -> dict[str, Any]:
         time.sleep(SETTLE_S)
         published = arena.publish(workload)
         arena.wait_for(worker, arena.topics.scores, published, LIMIT_S)
-        scored_s, scores = time.monotonic(), arena.watch.size(arena.topics.scores)
+        scored_s = time.monotonic()
         engine = database.open_engine()
         stack.callback(engine.dispose)
-        while (stored := _stored(engine)) < scores:
+        while (stored := _stored(engine)) < published:
             if not sink.alive or time.monotonic() - scored_s > LIMIT_S:
-                raise BenchError(f"the sink stored {stored:,} of {scores:,} scores; {sink.log_tail(25)}")
+                raise BenchError(f"the sink stored {stored:,} of {published:,} scores; {sink.log_tail(25)}")
             time.sleep(SAMPLE_S)
         return {
-            "scores": scores,
-            "scores_per_second_beside_it": scores / arena.watch.span_s(arena.topics.scores),
+            "scores": published,
+            "scores_per_second_beside_it": published / arena.watch.span_s(arena.topics.scores),
             "stored_after_the_last_score_s": time.monotonic() - scored_s,
         }
 

@@ -109,7 +109,7 @@ def create_topics(
     `ProvisioningError`.
     """
     asked = tuple(specifications(settings) if wanted is None else wanted)
-    with _admin(connection) as admin:
+    with answering_admin(connection) as admin:
         present = set(admin.list_topics())
         created = []
         for topic in asked:
@@ -135,7 +135,7 @@ def create_topics(
 def check_topics(connection: KafkaConnection, settings: Settings) -> list[Finding]:
     """Findings on every topic that a deployment needs, in the order of `specifications`. Raises `ProvisioningError`."""
     wanted = specifications(settings)
-    with _admin(connection) as admin:
+    with answering_admin(connection) as admin:
         states = _states(admin, [topic.name for topic in wanted])
     return judge_topics(settings, wanted, states)
 
@@ -145,7 +145,7 @@ def topic_id(connection: KafkaConnection, topic: str) -> str:
 
     Raises `ProvisioningError`, also if the topic does not exist.
     """
-    with _admin(connection) as admin:
+    with answering_admin(connection) as admin:
         for described in admin.describe_topics():
             if described["name"] == topic:
                 return str(described["topic_id"])
@@ -157,7 +157,7 @@ def largest_record_bytes(connection: KafkaConnection, topic: str) -> int | None:
 
     None where the topic does not exist or this client may not see its settings. Raises `ProvisioningError`.
     """
-    with _admin(connection) as admin:
+    with answering_admin(connection) as admin:
         state = _states(admin, [topic]).get(topic)
     found = None if state is None else state.configs.get("max.message.bytes")
     return None if found is None else int(found)
@@ -282,7 +282,8 @@ def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
 
 
 @contextmanager
-def _admin(connection: KafkaConnection) -> Iterator[Any]:
+def answering_admin(connection: KafkaConnection) -> Iterator[Any]:
+    """An admin client of a cluster that answers. Raises `ProvisioningError`, also for what the broker refuses."""
     answering = reachable(connection)
     try:
         admin = open_admin(answering, bootstrap_timeout_ms=BROKER_TIMEOUT_MS)

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
 from stream.kafka.record_batches import send_records
@@ -33,6 +33,8 @@ class Transaction:
 
     partition: int
     producer: AIOKafkaProducer
+    lineage: str = ""
+    """Kept with each offset, see `stream.kafka.lineage`."""
 
     async def send(self, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> list[Awaitable[Any]]:
         """Queue pairs of key and value for this partition of `topic`; see `stream.kafka.record_batches`."""
@@ -46,7 +48,10 @@ class Transaction:
         """
         try:
             if offsets:
-                by_aiokafka = {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+                by_aiokafka = {
+                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, self.lineage)
+                    for tp, offset in offsets.items()
+                }
                 await self.producer.send_offsets_to_transaction(by_aiokafka, group)
             await self.producer.commit_transaction()
         except ProducerFenced as error:
@@ -72,6 +77,8 @@ class Transactions:
         self._application_id = application_id
         self._new_producer = new_producer
         self._pairs: dict[int, _Pair] = {}
+        self.lineage = ""
+        """Kept with committed offsets, see `stream.kafka.lineage`."""
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -94,7 +101,7 @@ class Transactions:
         pair = self._pairs[partition]
         async with pair.lock:
             if pair.open is None:
-                pair.open = await _begin(partition, pair)
+                pair.open = await self._begin(partition, pair)
             transaction = pair.open
         return await transaction.send(topic, records)
 
@@ -107,7 +114,7 @@ class Transactions:
         for partition in partitions:
             pair = self._pairs[partition]
             async with pair.lock:
-                found[partition] = pair.open or await _begin(partition, pair)
+                found[partition] = pair.open or await self._begin(partition, pair)
                 pair.open, pair.turn = None, (pair.turn + 1) % PRODUCERS_PER_PARTITION
         return found
 
@@ -126,11 +133,10 @@ class Transactions:
             raise
         return _Pair(producers)
 
-
-async def _begin(partition: int, pair: _Pair) -> Transaction:
-    producer = pair.producers[pair.turn]
-    await producer.begin_transaction()
-    return Transaction(partition, producer)
+    async def _begin(self, partition: int, pair: _Pair) -> Transaction:
+        producer = pair.producers[pair.turn]
+        await producer.begin_transaction()
+        return Transaction(partition, producer, self.lineage)
 
 
 async def _stop(pair: _Pair) -> None:

@@ -325,6 +325,9 @@ class Consumer(driver.Consumer):
         self._polled_epoch = 0
         self._expected: dict[TP, int] = {}
         """Where the next records of each input partition must begin, so that none is left out and none comes twice."""
+        self._begun: dict[TP, int] = {}
+        """Where partitions begin, until a poll has told: also that of an idle topic is to be committed, whose lag and
+        whose topic's id nobody would know."""
         self._astray: Counter[TP] = Counter()
         """How often in a row a partition did not go on where it must."""
         self.longest_unreachable_s = math.inf
@@ -435,6 +438,7 @@ class Consumer(driver.Consumer):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         try:
             self._expected = dict(await self._thread.seek_to_committed())
+            self._begun = dict(self._expected)
         except OffsetNotThere as error:
             if self.on_failure is None:
                 raise
@@ -483,6 +487,7 @@ class Consumer(driver.Consumer):
             lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
             if any(inputs.values()):
                 self._demand.end()
+            ends, self._begun = {**self._begun, **ends}, {}
             poll = Poll({tp: batch for tp, batch in inputs.items() if batch}, lagging, self._polled_epoch, ends)
             await self._pass_on(assigned[0], -1, poll)
 

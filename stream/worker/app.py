@@ -18,6 +18,7 @@ from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
+from stream.kafka.lineage import examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.transport import consumer_of, producer_of
@@ -122,7 +123,16 @@ class WorkerApp:
         if partitions and not self._letters_fitted:
             self.engine.limit_dead_letters(await asyncio.to_thread(self._letter_max_bytes))
             self._letters_fitted = True
-        await producer_of(self.app).transactions.own(partitions)
+        transactions = producer_of(self.app).transactions
+        if partitions - transactions.partitions:
+            transactions.lineage = await asyncio.to_thread(
+                examine,
+                self.app.connection,
+                self.settings.application_id,
+                self.settings.topics.inputs,
+                self.table.changelog_topic_name,
+            )
+        await transactions.own(partitions)
 
     def _letter_max_bytes(self) -> int:
         """The largest record that the topic of dead letters surely takes: a larger one would end this worker, and each

@@ -197,6 +197,11 @@ class Engine:
     async def _score(self, taken: Sequence[Taken]) -> None:
         with self.stages("score"):
             scored = self._scorer.score(taken)
+        if scored.counts["already_scored"] and not self.counts["already_scored"]:
+            logger.warning(
+                "events are skipped since the states have read their offsets: were offsets reset? If the input topics "
+                "were made anew, start under another application_id"
+            )
         self.counts.update(scored.counts)
         self.counts["dead_letters"] += len(scored.dead_letters)
         by_partition: dict[int, list[int]] = {}

@@ -57,7 +57,11 @@ class Deployment:
             **settings,
         }
         self.settings: Settings = load_settings(bootstrap_servers=kafka.bootstrap_servers, **self.options)
-        create_topics(kafka, self.settings)
+        self.create_topics()
+
+    def create_topics(self) -> None:
+        """Those that are not there."""
+        create_topics(self.kafka, self.settings)
 
     @property
     def topics(self) -> Topics:

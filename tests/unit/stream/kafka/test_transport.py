@@ -213,6 +213,9 @@ async def test_a_topic_made_anew_while_it_is_read_is_a_failure(loop: Loop) -> No
 async def test_offsets_without_records_are_passed_on(loop: Loop) -> None:
     """The end of a transaction takes an offset, and so does every record of an aborted one."""
     await loop.resume()
+    loop.answers.queue.put_nowait({})
+    first = await asyncio.wait_for(loop.delivered.get(), 5)
+    assert (first.records, first.reached()) == ({}, {INPUT: 7}), "where it begins"
     loop.answers.queue.put_nowait({INPUT: Fetched([], 7, 12)})
     while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).ends:
         pass

@@ -234,3 +234,14 @@ async def test_a_dead_letter_waits_with_the_event_before_it() -> None:
     assert "dead-letters" not in broker.records
     await engine.take(Poll({TP("activity", 0): [*held.records[TP("activity", 0)], bad]}, epoch=1))
     assert len(broker.records["dead-letters"]) == 1
+
+
+async def test_events_that_the_states_already_hold_are_skipped_with_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    engine = engine_on(Broker())
+    await engine.take(poll([activity(5), activity(9)]))
+    await engine.drain(1)
+    assert caplog.text == ""
+    await engine.take(poll([activity(5), activity(9)], epoch=1))
+    await engine.take(poll([activity(20)], first_offset=2, epoch=1))
+    assert engine.counts["already_scored"] == 2
+    assert caplog.text.count("start under another application_id") == 1

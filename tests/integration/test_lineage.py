@@ -1,0 +1,118 @@
+"""Topics that change beneath a worker: it goes on rightly and says what is missing, or stops and says what to do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import TopicPartition
+
+from events.types import Transaction
+from stream.kafka.clients import open_admin
+from stream.outputs import Score
+
+Deploy = Callable[..., Any]
+START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+def movements(first: int, count: int) -> list[Transaction]:
+    """Of one borrower, an hour apart."""
+    return [
+        Transaction(event_id=f"t{number}", user_id="u", occurred_at=START + dt.timedelta(hours=number), amount=-5.0)
+        for number in range(first, first + count)
+    ]
+
+
+def scored(deployment: Any) -> list[str]:
+    return [msgspec.json.decode(r.value, type=Score).event_id for r in deployment.records(deployment.topics.scores)]
+
+
+@pytest.fixture
+def admin(kafka: Any) -> Iterator[Any]:
+    opened = open_admin(kafka)
+    yield opened
+    opened.close()
+
+
+def made_anew(admin: Any, deployment: Any, topic: str) -> None:
+    admin.delete_topics([topic])
+    deadline_s = time.monotonic() + 30
+    while topic in admin.list_topics():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+    deployment.create_topics()
+
+
+def ends_with(deployment: Any, *said: str) -> None:
+    """A worker that is started now ends with exit code 1 and says all of that."""
+    with deployment.running("worker", "again") as worker:
+        deployment.wait(lambda: not worker.alive, "the worker's end", seconds=60)
+        text = worker.log_text()
+    assert all(part in text for part in said), text
+
+
+@pytest.mark.parametrize("more", [3, 12], ids=["fewer records than were read", "more records than were read"])
+def test_a_topic_made_anew_stops_the_worker(deploy: Deploy, admin: Any, more: int) -> None:
+    deployment = deploy(watchdog=False)
+    deployment.publish(movements(0, 5))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    made_anew(admin, deployment, deployment.topics.of_kind("transactions"))
+    deployment.publish(movements(100, more))
+    ends_with(deployment, "OtherLineage", "transactions was deleted and made anew", "another application_id")
+    assert scored(deployment) == [f"t{number}" for number in range(5)]
+
+
+def test_all_topics_made_anew_are_told_by_what_is_skipped(deploy: Deploy, admin: Any) -> None:
+    """The broker has forgotten the group's offsets with the topics."""
+    deployment = deploy(watchdog=False)
+    deployment.publish(movements(0, 5))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    for topic in deployment.topics.inputs:
+        made_anew(admin, deployment, topic)
+    deployment.publish(movements(100, 3))
+    with deployment.running("worker", "again") as worker:
+        deployment.wait_until_scored(worker)
+        assert "made anew, start under another application_id" in worker.log_text()
+
+
+def test_another_prefix_under_the_same_application_stops_the_worker(deploy: Deploy) -> None:
+    deployment = deploy(watchdog=False)
+    deployment.publish(movements(0, 5))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    other = deploy(watchdog=False, topic_prefix=f"other-{deployment.topics.prefix}")
+    other.publish(movements(0, 5))
+    ends_with(other, "OtherLineage", f"has read {deployment.topics.of_kind('transactions')}", "topic_prefix")
+
+
+def test_partitions_added_to_one_topic_stop_the_worker(deploy: Deploy, admin: Any) -> None:
+    deployment = deploy(watchdog=False)
+    deployment.publish(movements(0, 5))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    admin.create_partitions({deployment.topics.of_kind("activity"): 6})
+    ends_with(deployment, "OtherLineage", "different numbers of partitions", "activity 6")
+
+
+def test_records_deleted_before_they_were_read_are_named(deploy: Deploy, admin: Any) -> None:
+    """By retention, while no worker runs."""
+    deployment = deploy(watchdog=False)
+    topic = deployment.topics.of_kind("transactions")
+    deployment.publish(movements(0, 5))
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    deployment.publish(movements(5, 5))
+    (partition,) = {record.partition for record in deployment.records(topic)}
+    admin.delete_records({TopicPartition(topic, partition): 8})
+    with deployment.running("worker", "second") as worker:
+        deployment.wait(lambda: len(scored(deployment)) == 7, "scoring what is left", worker)
+        assert (
+            f"{topic}-{partition}: 3 records from offset 5 on were deleted before they were read" in worker.log_text()
+        )
+    assert scored(deployment) == [f"t{number}" for number in (*range(5), 8, 9)]

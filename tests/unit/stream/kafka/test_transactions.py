@@ -1,0 +1,134 @@
+"""Which producer takes what, what is fenced when, and what a commit carries, with producers that only remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.types import TP
+
+from stream.kafka import transactions as module
+from stream.kafka.transactions import Fenced, Transactions
+
+
+class Producer:
+    """Of one transactional id."""
+
+    def __init__(self, transactional_id: str, log: list[str]) -> None:
+        self.name = transactional_id
+        self.log = log
+        self.fenced = False
+        self.refuses = False
+        self.offsets: Mapping[TopicPartition, OffsetAndMetadata] = {}
+
+    async def start(self) -> None:
+        if self.refuses:
+            raise KafkaConnectionError("no coordinator")
+        self.log.append(f"start {self.name}")
+
+    async def stop(self) -> None:
+        self.log.append(f"stop {self.name}")
+        if self.fenced:
+            raise ProducerFenced
+
+    async def begin_transaction(self) -> None:
+        self.log.append(f"begin {self.name}")
+
+    async def send_offsets_to_transaction(self, offsets: Any, group: str) -> None:
+        self.offsets = offsets
+        self.log.append(f"offsets {self.name} {group}")
+
+    async def commit_transaction(self) -> None:
+        if self.fenced:
+            raise ProducerFenced
+        self.log.append(f"commit {self.name}")
+
+
+class Worker:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.producers: dict[str, Producer] = {}
+        self.refuses = False
+
+        async def send(producer: Producer, topic: str, partition: int, records: Any) -> list[Any]:
+            self.log.append(f"send {producer.name} {topic} {partition} {list(records)}")
+            return []
+
+        monkeypatch.setattr(module, "send_records", send)
+        self.transactions = Transactions("app", self._make)
+
+    def _make(self, transactional_id: str) -> Any:
+        made = self.producers[transactional_id] = Producer(transactional_id, self.log)
+        made.refuses = self.refuses
+        return made
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+    return Worker(monkeypatch)
+
+
+async def test_two_producers_take_turns(worker: Worker) -> None:
+    await worker.transactions.own({0})
+    del worker.log[:]
+    await worker.transactions.send("scores", 0, [(b"u", b"1")])
+    (first,) = (await worker.transactions.cut({0})).values()
+    await worker.transactions.send("scores", 0, [(b"u", b"2")])
+    await first.send("changelog", [(b"u", b"row")])
+    await first.commit({}, "app")
+    (second,) = (await worker.transactions.cut({0})).values()
+    await second.commit({}, "app")
+    await worker.transactions.send("scores", 0, [(b"u", b"3")])
+    assert worker.log == [
+        "begin app-0-0",
+        "send app-0-0 scores 0 [(b'u', b'1')]",
+        "begin app-0-1",
+        "send app-0-1 scores 0 [(b'u', b'2')]",
+        "send app-0-0 changelog 0 [(b'u', b'row')]",
+        "commit app-0-0",
+        "commit app-0-1",
+        "begin app-0-0",
+        "send app-0-0 scores 0 [(b'u', b'3')]",
+    ]
+
+
+async def test_offsets_alone_make_a_transaction_and_carry_the_topic(worker: Worker) -> None:
+    worker.transactions.lineage = "id-1,id-2"
+    await worker.transactions.own({3})
+    (cut,) = (await worker.transactions.cut({3})).values()
+    await cut.commit({TP("activity", 3): 7, TP("profiles", 3): 2}, "app")
+    assert worker.producers["app-3-0"].offsets == {
+        TopicPartition("activity", 3): OffsetAndMetadata(7, "id-1,id-2"),
+        TopicPartition("profiles", 3): OffsetAndMetadata(2, "id-1,id-2"),
+    }
+
+
+async def test_partitions_that_go_are_stopped_and_those_that_stay_are_not_begun_anew(worker: Worker) -> None:
+    await worker.transactions.own({0, 1})
+    del worker.log[:]
+    worker.producers["app-0-0"].fenced = True
+    await worker.transactions.own({1, 2})
+    assert sorted(worker.log) == ["start app-2-0", "start app-2-1", "stop app-0-0", "stop app-0-1"]
+    assert worker.transactions.partitions == {1, 2}
+    with pytest.raises(KeyError):
+        await worker.transactions.send("scores", 0, [])
+
+
+async def test_a_partition_that_cannot_be_owned_is_an_error_and_leaves_nothing_behind(worker: Worker) -> None:
+    worker.refuses = True
+    with pytest.raises(KafkaConnectionError):
+        await worker.transactions.own({0})
+    assert worker.transactions.partitions == frozenset()
+    assert sorted(worker.log) == ["stop app-0-0", "stop app-0-1"]
+
+
+async def test_who_was_fenced_is_told_so(worker: Worker) -> None:
+    await worker.transactions.own({0})
+    await worker.transactions.send("scores", 0, [])
+    (cut,) = (await worker.transactions.cut({0})).values()
+    worker.producers["app-0-0"].fenced = True
+    with pytest.raises(Fenced, match="partition 0 belongs to another worker by now"):
+        await cut.commit({TP("activity", 0): 7}, "app")
