@@ -1,7 +1,7 @@
 """What Foreshock publishes: scores, alerts and dead letters, as types and as JSON.
 
-Every id is a function of its cause, so that a record published again after a crash carries the same id and the same
-bytes. No I/O here.
+Every id is a function of its cause: what is computed again after a crash has the same ids, and where the events are
+taken in the same order, the same bytes. No I/O here.
 """
 
 from __future__ import annotations

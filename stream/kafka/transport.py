@@ -113,8 +113,8 @@ def start_of(tp: Any, committed: int | None, begin: int, end: int) -> int:
     if committed > end:
         raise OffsetNotThere(
             f"{tp.topic}-{tp.partition} ends at offset {end}, but the group has committed {committed}: the topic was "
-            "deleted and made anew, or has lost its end. If it was made anew, start under another application_id, or "
-            "reset the group's offsets of the topic once its events may follow on the states that exist"
+            "deleted and made anew, or has lost its end. The states hold events that it does not, and skip what has "
+            "offsets that they have read: start under another application_id"
         )
     if committed < begin:
         logger.error(
