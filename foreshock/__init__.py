@@ -1,81 +1,82 @@
 """The `foreshock` command: one Typer application, its commands grouped by what they are for.
 
-A module holds the commands of one subject. Commands read options, call what does the work and print the result; they
-import PyTorch and other heavy packages only when they are called.
+A module holds the commands of one subject. Commands read options, call what does the work and print the result. A
+module is imported when one of its commands is asked for, so that a worker starts without what only reports need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from foreshock import (
-    bench,
-    card,
-    chaos,
-    comparison,
-    database,
-    demo,
-    doctor,
-    documents,
-    drift,
-    evaluation,
-    experiments,
-    explanation,
-    outlook,
-    reasons,
-    replay,
-    services,
-    simulation,
-    stack,
-    topics,
-    training,
-)
-
-COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+COMMANDS: dict[str, dict[str, str]] = {
     "Run": {
-        "demo": demo.demo,
-        "up": stack.up,
-        "down": stack.down,
-        "worker": services.worker,
-        "sink": services.sink,
-        "doctor": doctor.doctor,
+        "demo": "demo:demo",
+        "up": "stack:up",
+        "down": "stack:down",
+        "worker": "services:worker",
+        "sink": "services:sink",
+        "doctor": "doctor:doctor",
     },
     "Data and topics": {
-        "topics": topics.topics_app,
-        "db": database.database_app,
-        "simulate": simulation.simulate,
+        "topics": "topics:topics_app",
+        "db": "database:database_app",
+        "simulate": "simulation:simulate",
     },
-    "Replay": {"replay": replay.replay_app},
+    "Replay": {"replay": "replay:replay_app"},
     "Models": {
-        "train": training.train,
-        "evaluate": evaluation.evaluate,
-        "compare": comparison.compare,
-        "tune": experiments.tune,
-        "ablate": experiments.ablate,
-        "card": card.card,
-        "reference": card.reference,
-        "reasons": reasons.reasons_app,
+        "train": "training:train",
+        "evaluate": "evaluation:evaluate",
+        "compare": "comparison:compare",
+        "tune": "experiments:tune",
+        "ablate": "experiments:ablate",
+        "card": "card:card",
+        "reference": "card:reference",
+        "reasons": "reasons:reasons_app",
     },
     "Reports": {
-        "explain": explanation.explain,
-        "drift": drift.drift,
-        "outlook": outlook.outlook,
+        "explain": "explanation:explain",
+        "drift": "drift:drift",
+        "outlook": "outlook:outlook",
     },
-    "Development": {"bench": bench.bench, "chaos": chaos.chaos, "docs": documents.docs_app},
+    "Development": {"bench": "bench:bench", "chaos": "chaos:chaos", "docs": "documents:docs_app"},
 }
-"""Every command by its name, in the group and the order in which the help and docs/commands.md show them."""
+"""Every command by its name, in the group and the order in which the help and docs/commands.md show them, and its
+place: a module of this package, and the function or application in it."""
+
+
+@functools.cache
+def _command(name: str) -> Any:
+    """The Click command of this name, made by its module; None where there is none of this name."""
+    group = next((group for group, names in COMMANDS.items() if name in names), None)
+    if group is None:
+        return None
+    module, _, place = COMMANDS[group][name].partition(":")
+    found = getattr(import_module(f"{__name__}.{module}"), place)
+    alone = typer.Typer(
+        cls=TyperGroup, add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode="markdown"
+    )
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name, rich_help_panel=group)
+    else:
+        alone.command(name, rich_help_panel=group)(found)
+    return typer.main.get_group(alone).commands[name]
 
 
 class GroupedCommands(TyperGroup):
-    """Lists the commands in the order of `COMMANDS`; Typer would put every sub-application last."""
+    """Lists the commands in the order of `COMMANDS`, and has each made when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Names of all commands."""
-        return [name for commands in COMMANDS.values() for name in commands]
+        return [name for names in COMMANDS.values() for name in names]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """The command of this name, or None."""
+        return _command(cmd_name)
 
 
 app = typer.Typer(
@@ -89,16 +90,9 @@ app = typer.Typer(
 )
 
 
-def _register(group: str, name: str, command: Any) -> None:
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name, rich_help_panel=group)
-    else:
-        app.command(name, rich_help_panel=group)(command)
-
-
-for _group, _commands in COMMANDS.items():
-    for _name, _command in _commands.items():
-        _register(_group, _name, _command)
+@app.callback()
+def _root() -> None:
+    """Makes the application a group: its commands are not known to Typer before they are asked for."""
 
 
 def main() -> None:

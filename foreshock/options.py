@@ -6,17 +6,19 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from foreshock.terminal import console, fail
-from stream.database.connection import DatabaseConnection
-from stream.embedded.stack import StackAddress, running
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
 from stream.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from stream.database.connection import DatabaseConnection
+    from stream.embedded.stack import StackAddress
 
 SETTINGS_PANEL = "Settings"
 """Heading in the help of the options that set a setting."""
@@ -119,10 +121,14 @@ def kafka_of(settings: Settings) -> KafkaConnection:
 
 def database_of(settings: Settings) -> DatabaseConnection:
     """How a command reaches PostgreSQL: the user's own, else that of the embedded stack."""
+    from stream.database.connection import DatabaseConnection
+
     return DatabaseConnection.from_settings(settings) or _stack_of(settings, "--database-url").database
 
 
 def _stack_of(settings: Settings, missing: str) -> StackAddress:
+    from stream.embedded.stack import running
+
     stack = running(settings.stack_dir)
     if stack is None:
         fail(f"no {missing} given and no embedded stack runs in {settings.stack_dir}: give it, or run `foreshock up`")

@@ -110,7 +110,7 @@ def commands_page(root: Any) -> str:
     lines = ["# Commands\n", NOTE.strip() + "\n"]
     group = None
     for name in root.list_commands(None):
-        command = root.commands[name]
+        command = root.get_command(None, name)
         if command.rich_help_panel != group:
             group = command.rich_help_panel
             lines.append(f"## {group}\n")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from sqlalchemy import Engine, NullPool, create_engine
 
 from stream.database.errors import DatabaseError, translated
 from stream.settings import Settings, SettingsError, on_this_machine
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 CONNECT_TIMEOUT_S = 5
 # A server that vanished without closing the connection is noticed after about 10 + 3·5 s; the system's default is two
@@ -124,6 +126,7 @@ class DatabaseConnection:
 
     def open_engine(self, application_name: str = "foreshock") -> Engine:
         """SQLAlchemy engine on `connect`, raising what it raises; keeps no connection open between uses."""
+        from sqlalchemy import NullPool, create_engine
 
         def connect_for_engine() -> Connection:
             connection = self.connect(application_name)

@@ -51,8 +51,9 @@ def test_command_is_one_of_the_command_line(name: str) -> None:
     command: Any = typer.main.get_command(app)
     for word in OURS[name]["command"]:
         assert hasattr(command, "commands"), f"{command.name} takes no subcommand {word}"
-        assert word in command.commands, f"{word} is none of {sorted(command.commands)}"
-        command = command.commands[word]
+        found = command.get_command(None, word)
+        assert found is not None, f"{word} is none of {command.list_commands(None)}"
+        command = found
     assert not hasattr(command, "commands"), f"{OURS[name]['command']} is a group of commands, not a command"
     required = [parameter.name for parameter in command.params if parameter.required]
     assert required == []

@@ -20,6 +20,7 @@ def imported_by(module: str) -> set[str]:
     [
         ("stream.sink", ("onnxruntime", "torch", "stream.scoring", "stream.state", "stream.worker", "stream.embedded")),
         ("stream.kafka.changelog", ("onnxruntime", "torch", "model", "stream.scoring", "stream.worker")),
+        ("foreshock.services", ("psycopg", "sqlalchemy", "alembic", "bench", "reports", "foreshock.demo")),
         ("stream.worker.app", ("torch", "stream.database", "stream.embedded", "rocksdict")),
     ],
 )
