@@ -17,7 +17,7 @@ from stream.kafka.connection import KafkaConnection
 
 SIZES = {
     "throughput": ["--events", "1500", "--users", "60", "--seconds", "1", "--rounds", "1"],
-    "latency": ["--users", "100", "--seconds", "0.5"],
+    "latency": ["--users", "100", "--seconds", "0.5", "--rounds", "1"],
     "history": ["--events", "20", "--users", "8", "--rounds", "1"],
     "users": ["--users", "500", "--rounds", "1"],
     "recovery": ["--users", "400", "--events", "20000", "--rounds", "1"],
