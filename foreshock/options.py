@@ -139,7 +139,7 @@ def event_progress() -> Progress:
     """A progress bar that counts events."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -13,21 +13,10 @@ import typer
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
+from events.text import printable
+
 PIPE_COLUMNS = 10_000
 """Width where no terminal shows the text: nothing is wrapped or cut off for whoever reads it by program."""
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    """The text with every character that is not printable as a Python escape (`\\x1b`, `\\n`, `\\u202e`).
-
-    Characters in `keep` stay as they are.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() or character in keep else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def styled(text: str, style: str = "") -> Text:

@@ -6,12 +6,14 @@ the manifest. A card does not belong to the bundle's fingerprint; nothing here c
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from events.columns import COLUMNS, PROTECTED_FIELDS
+from events.text import printable
 from events.types import KINDS
 from model.bundle import Bundle
 from model.evaluation.drift import CalibrationDrift, calibration_drift
@@ -304,8 +306,13 @@ def _limits(bundle: Bundle, figures: CardFigures | None) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Markdown of a cell, which may name a category of the data: it can be no HTML and ends no cell."""
+    return html.escape(printable(text), quote=False).replace("|", "\\|")
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -198,6 +198,6 @@ def load_sequences(
 @contextmanager
 def progress_bars(shown: bool) -> Iterator[Progress]:
     """Progress bars on the terminal, or none."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, disable=not shown) as bars:
         yield bars

@@ -12,6 +12,7 @@ from typing import Any
 import faust
 from faust.worker import Worker
 
+from events.text import printable
 from stream.kafka.stall import StallWatch
 
 QUIET_LOGGERS = ("aiokafka", "faust", "mode", "kafka", "stream")
@@ -50,13 +51,20 @@ class Repeated(logging.Filter):
         return True
 
 
+class OneRecordPerLine(logging.Formatter):
+    """Escapes control characters, and indents lines after the first: what a message repeats of an event or of a broker
+    can neither change what a terminal shows nor pass for a line of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t").replace("\n", "\n    ")
+
+
 def set_up_logging(level: str) -> None:
     """Log to standard error; messages of libraries only from warnings upwards, unless `level` is `debug`."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(level=level.upper(), stream=sys.stderr, force=True)
     for handler in logging.getLogger().handlers:
         handler.addFilter(Repeated())
+        handler.setFormatter(OneRecordPerLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     for name in REPEAT_PASSWORDS:

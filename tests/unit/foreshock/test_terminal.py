@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import re
+from pathlib import Path
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
-from foreshock.terminal import TerminalConsole, fail, printable, styled
+from events.text import printable
+from foreshock.tables import Column, Table
+from foreshock.terminal import TerminalConsole, fail, styled
+
+ROOT = Path(__file__).parents[3]
 
 ODD = [
     "[red]x[/]",
@@ -26,25 +35,6 @@ def printed(*parts: object, terminal: bool, width: int = 80) -> str:
     file = io.StringIO()
     TerminalConsole(file=file, width=width, force_terminal=terminal).print(*parts)
     return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain – ünïcödé 😀", "plain – ünïcödé 😀"),
-        ("\x1b[31m", "\\x1b[31m"),
-        ("a\nb\tc", "a\\nb\\tc"),
-        ("\x9b", "\\x9b"),
-        ("\u202e", "\\u202e"),
-        ("\udc80", "\\udc80"),
-    ],
-)
-def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-def test_some_characters_can_be_kept() -> None:
-    assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -71,3 +61,46 @@ def test_an_error_is_printed_as_it_is(text: str, capsys: pytest.CaptureFixture[s
         fail(f"user {text} is unknown", code=3)
     assert exit_.value.exit_code == 3
     assert capsys.readouterr().err == f"error: user {printable(text)} is unknown\n"
+
+
+@given(st.text())
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_text_reaches_a_terminal_as_an_escape(terminal: bool, text: str) -> None:
+    """In running text, in a table's cell, in its heading and title."""
+    table = Table(text, Column("other", prose=True), title=text)
+    table.add_row(text, styled(text))
+    for part in (text, table):
+        shown = printed(part, terminal=terminal, width=60)
+        plain = re.sub(r"\x1b\[[13]?m|\x1b\[0m", "", shown)  # our own headings and titles
+        assert all(character.isprintable() or character in "\n\t" for character in plain)
+
+
+PRINTS = (
+    "print",
+    "typer.echo",
+    "typer.secho",
+    "click.echo",
+    "click.secho",
+    "rich.print",
+    "Console",
+    "sys.stdout.write",
+    "sys.stderr.write",
+)
+APART = {
+    "foreshock/terminal.py": "the console itself",
+    "stream/embedded/tether.py": "a program of its own, whose output another program reads",
+}
+
+
+@pytest.mark.parametrize("package", ["foreshock", "reports", "bench", "stream", "model", "events"])
+def test_nothing_prints_past_the_consoles(package: str) -> None:
+    found = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTS and name not in APART:
+                found.append(f"{name}:{node.lineno}: {ast.unparse(node.func)}")
+            # Rich takes the text of this column as markup unless told otherwise.
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "TextColumn":
+                assert "markup" in [each.arg for each in node.keywords], f"{name}:{node.lineno}"
+    assert found == []

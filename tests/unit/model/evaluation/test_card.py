@@ -57,6 +57,13 @@ def test_protected_fields_are_evaluated_though_they_are_no_input(figures: CardFi
     assert "Not an input: age_band, sex." in text
 
 
+def test_a_category_can_be_no_html_and_ends_no_cell(figures: CardFigures) -> None:
+    part = replace(figures.by_field["sex"][0], name="<script>alert(1)</script> | a\nb\x1b[31m")
+    text = card(BUNDLE, replace(figures, by_field={"sex": [part]}))
+    assert "| &lt;script&gt;alert(1)&lt;/script&gt; \\| a\\nb\\x1b[31m |" in text
+    assert "<script>" not in text
+
+
 def test_a_protected_input_is_stated() -> None:
     vocabularies = {**BUNDLE.vocabularies, "profiles": {**BUNDLE.vocabularies["profiles"], "sex": {"female": 2}}}
     manifest = msgspec.structs.replace(BUNDLE.manifest, vocabularies=vocabularies)

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from stream.kafka.service import REPEAT_PASSWORDS, REPEATED_EVERY_S, Repeated, set_up_logging
+from stream.kafka.service import REPEAT_PASSWORDS, REPEATED_EVERY_S, OneRecordPerLine, Repeated, set_up_logging
 
 
 def record(
@@ -52,3 +52,23 @@ def test_requests_with_passwords_are_never_logged(level: str, monkeypatch: pytes
     finally:
         for name, was in before.items():
             logging.getLogger(name).setLevel(was)
+
+
+@pytest.mark.parametrize("odd", ["\x1b[31mred", "\x9b31m", "a\rb", "bad\udc80", "safe\u202egpj.exe", "\x00\x07"])
+def test_what_a_message_repeats_cannot_reach_the_terminal(odd: str) -> None:
+    try:
+        raise ValueError(odd)
+    except ValueError as error:
+        made = logging.LogRecord("foreshock", 40, __file__, 1, "skipped: %s", (odd,), (ValueError, error, None))
+    shown = OneRecordPerLine("%(levelname)s %(message)s").format(made)
+    assert shown.replace("\n", "").isprintable()
+    assert "Traceback" not in shown
+    assert shown.startswith("ERROR skipped: ")
+
+
+def test_what_a_message_repeats_cannot_pass_for_a_line_of_the_log() -> None:
+    made = record("foreshock", "skipped: %s", 0.0, "x\n2026-01-01 00:00:00 INFO all is well\n\nquite")
+    first, *rest = OneRecordPerLine("%(levelname)s %(message)s").format(made).split("\n")
+    assert first == "ERROR skipped: x"
+    assert all(line.startswith("    ") for line in rest)
+    assert len(rest) == 3
