@@ -23,6 +23,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.net.compat import KafkaNetClient
 from kafka.record import default_records
 
+import stream.kafka.header_names  # noqa: F401  # which makes the libraries read any header name
 from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.refusal import BrokerRefuses, refusal
 from stream.kafka.sasl import authenticate, greet

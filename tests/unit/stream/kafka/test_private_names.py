@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kafka.record.default_records
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import _DefaultRecordBatchPy
 from faust import Schema, Table
 from faust.stores.base import SerializedStore
 from faust.transport.drivers import aiokafka as driver
@@ -32,7 +34,9 @@ LIBRARIES = ("aiokafka", "faust", "kafka", "mode")
 METHODS: dict[type[Any], dict[str, str]] = {
     AIOKafkaClient: {"_metadata_update": "self cluster_metadata topics", "force_metadata_update": "self"},
     Fetcher: {"_proc_fetch_request": "self assignment node_id request", "seek_to": "self tp offset"},
-    PartitionRecords: {"_consumer_record": "self tp record"},
+    PartitionRecords: {"_consumer_record": "self tp record", "_unpack_records": "self"},
+    _DefaultRecordBatchPy: {"_read_msg": "self decode_varint"},
+    kafka.record.default_records.DefaultRecordBatch: {"_read_msg": "self decode_varint"},
     Assignment: {"state_value": "self tp"},
     TopicPartitionState: {"consumed_to": "self position", "reset_to": "self position"},
     driver.AIOKafkaConsumerThread: {
@@ -99,6 +103,9 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
     AIOKafkaConsumer: {"_client", "_fetch_max_wait_ms", "_fetcher", "_isolation_level", "_subscription"},
     Assignment: {"tps"},
     BatchBuilder: {"_builder", "_relative_offset"},
+    PartitionRecords: {"_records", "_records_iterator", "next_fetch_offset"},
+    _DefaultRecordBatchPy: {"_buffer", "_pos"},
+    kafka.record.default_records.DefaultRecordBatch: {"_buffer", "_pos"},
     SubscriptionState: {"subscription"},
     TopicPartitionState: {"has_valid_position", "lso", "position"},
     driver.AIOKafkaConsumerThread: {"_consumer"},
@@ -114,7 +121,12 @@ MODULES: dict[str, dict[str, str | None]] = {
     "aiokafka.consumer.subscription_state": {"TopicPartitionState": None},
     "aiokafka.partitioner": {"murmur2": "data"},
     "aiokafka.protocol.produce": {"ProduceRequest": "transactional_id required_acks timeout topics"},
-    "aiokafka.record.default_records": {"DefaultRecordBatch": None, "DefaultRecordBatchBuilder": None},
+    "aiokafka.record.default_records": {
+        "DefaultRecordBatch": None,
+        "DefaultRecordBatchBuilder": None,
+        "_DefaultRecordBatchPy": None,
+    },
+    "aiokafka.record.memory_records": {"MemoryRecords": None},
     "aiokafka.record.util": {"decode_varint": "buffer pos"},
     "faust.stores.base": {"SerializedStore": None},
     "faust.transport.drivers.aiokafka": {},
