@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +15,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 if TYPE_CHECKING:
+    from stream.database.connection import DatabaseConnection
     from stream.state.archive import Archives
     from stream.worker.app import WorkerApp
 
@@ -65,6 +66,21 @@ def _admitting(settings: Settings) -> KafkaConnection:
     return kafka
 
 
+def _holding_text(database: DatabaseConnection) -> DatabaseConnection:
+    """The database; ends the command where its encoding lacks characters, which would only be found at some record.
+
+    For one that is away the sink waits.
+    """
+    from stream.database.errors import DatabaseEncodingError, DatabaseUnavailable
+
+    with suppress(DatabaseUnavailable):
+        try:
+            database.connect("foreshock-sink").close()
+        except DatabaseEncodingError as error:
+            fail(str(error))
+    return database
+
+
 def _publish_metrics(settings: Settings, started: WorkerApp) -> None:
     from stream.worker.metrics import serve_metrics
 
@@ -112,6 +128,6 @@ def sink(*, settings: Settings) -> None:
     from stream.sink import SinkApp
 
     set_up_logging(settings.log_level)
-    started = SinkApp(settings, _admitting(settings), database_of(settings))
+    started = SinkApp(settings, _admitting(settings), _holding_text(database_of(settings)))
     code = serve(started.app, lambda: started.failure.error, "sink", stall_timeout_s=settings.stall_timeout_s)
     raise typer.Exit(code)

@@ -16,8 +16,8 @@ from kafka.errors import KafkaError
 
 from model.bundle import Bundle, BundleError
 from stream.database import migration
-from stream.database.connection import DatabaseConnection
-from stream.database.errors import DatabaseError
+from stream.database.connection import UNCHECKED_ENCODING, DatabaseConnection
+from stream.database.errors import DatabaseEncodingError, DatabaseError
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
@@ -42,7 +42,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Yields findings as they are made, the most basic first. A connection that is None is reported as a finding."""
     yield from _broker_findings(settings, kafka, sample_records)
-    yield _database_finding(database)
+    yield from _database_findings(database)
     yield _bundle_finding(settings)
 
 
@@ -140,19 +140,45 @@ def _user_id(key: bytes | None) -> str | None:
         return None
 
 
-def _database_finding(database: DatabaseConnection | None) -> Finding:
+def _database_findings(database: DatabaseConnection | None) -> Iterator[Finding]:
     if database is None:
-        return Finding(
+        yield Finding(
             "error",
             "database",
             "no address was given and no embedded stack runs",
             "give --database-url, or start the embedded stack: `foreshock up`",
         )
+        return
     try:
-        revision, head = migration.current(database), migration.head()
+        revision, encoding = migration.current(database), _encoding(database)
+    except DatabaseEncodingError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield Finding("error", "database", what, remedy)
+        return
     except DatabaseError as error:
-        return Finding("error", "database", str(error), "check --database-url and that the server is up")
-    address = database.address
+        yield Finding("error", "database", str(error), "check --database-url and that the server is up")
+        return
+    yield _revision_finding(database.address, revision)
+    if encoding == UNCHECKED_ENCODING:
+        yield Finding(
+            "warning",
+            "database encoding",
+            f"{database.address} has the encoding {encoding}: ids are kept as UTF-8, but other clients may read other "
+            "characters",
+            "make a database with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+        )
+
+
+def _encoding(database: DatabaseConnection) -> str | None:
+    connection = database.connect("foreshock-doctor")
+    try:
+        return connection.info.parameter_status("server_encoding")
+    finally:
+        connection.close()
+
+
+def _revision_finding(address: str, revision: str | None) -> Finding:
+    head = migration.head()
     if revision == head:
         return Finding("ok", "database", f"{address} is at revision {head}")
     if revision is None:

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,24 @@ def topic_prefix(new_topic_prefix: Callable[[], str]) -> str:
 @pytest.fixture
 def database(server_database: DatabaseConnection) -> Iterator[DatabaseConnection]:
     """A fresh, empty database that is dropped afterwards, whoever is still connected."""
+    with _new_database(server_database) as found:
+        yield found
+
+
+@pytest.fixture
+def database_encoded(server_database: DatabaseConnection) -> Iterator[Callable[[str], DatabaseConnection]]:
+    """Makes a fresh, empty database of the encoding given."""
+    with ExitStack() as databases:
+        yield lambda encoding: databases.enter_context(_new_database(server_database, encoding))
+
+
+@contextmanager
+def _new_database(server_database: DatabaseConnection, encoding: str = "UTF8") -> Iterator[DatabaseConnection]:
     name = f"test{next(_NUMBERS)}"
+    create = (
+        "CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0" if encoding != "UTF8" else "CREATE DATABASE {}"
+    )
     with server_database.connect() as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL(create).format(sql.Identifier(name), sql.Literal(encoding)))
         yield DatabaseConnection(f"{server_database.url.rsplit('/', 1)[0]}/{name}")
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

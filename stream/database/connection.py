@@ -1,7 +1,7 @@
 """How to reach PostgreSQL: one frozen value that opens connections and engines, for the sink, migrations and queries.
 
-Every connection has the same time zone and the same timeouts. TLS is what the address says (`sslmode`, `sslrootcert`,
-`sslcert`, `sslkey`). Runs no query of its own.
+Every connection has the same time zone, the same timeouts and UTF-8, whatever the environment says. TLS is what the
+address says (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`). Runs no query of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from stream.database.errors import DatabaseError, translated
+from stream.database.errors import DatabaseEncodingError, DatabaseError, translated
 from stream.settings import Settings, SettingsError, on_this_machine
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ _TIMEOUTS: dict[str, int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+
+UNCHECKED_ENCODING = "SQL_ASCII"
+"""A database of this encoding keeps the bytes that it is given, ours in UTF-8, and knows no characters."""
 
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
 
@@ -87,7 +90,8 @@ class DatabaseConnection:
         return self.address
 
     def connection_string(self, application_name: str = "foreshock") -> str:
-        """libpq connection string with our timeouts; parameters that the URL itself sets override them.
+        """libpq connection string with our timeouts; parameters that the URL itself sets override them, but for the
+        encoding.
 
         Raises `DatabaseError` when the URL is none of PostgreSQL's.
         """
@@ -103,6 +107,7 @@ class DatabaseConnection:
                 "database_url: not an address of PostgreSQL; expected postgresql://user:password@host:port/name"
             ) from None
         parameters: dict[str, Any] = {"application_name": application_name, **_TIMEOUTS, **given}
+        parameters["client_encoding"] = "UTF8"
         if self.password is not None:
             parameters["password"] = self.password
         return make_conninfo(**parameters)
@@ -112,17 +117,26 @@ class DatabaseConnection:
 
         Raises `DatabaseUnavailable` when the server cannot be reached or refuses (libpq gives no code for a refusal, so
         a wrong password looks like an outage; the server's own words are in the message), `DatabaseError` for a
-        malformed URL.
+        malformed URL, `DatabaseEncodingError` for a database that cannot hold every character.
         """
         text = self.connection_string(application_name)
         with translated(self.address):
             connection = psycopg.connect(text, autocommit=True)
             try:
+                self._require_unicode(connection)
                 connection.execute("SET TIME ZONE 'UTC'")
             except BaseException:
                 connection.close()
                 raise
         return connection
+
+    def _require_unicode(self, connection: Connection) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8", UNCHECKED_ENCODING):
+            raise DatabaseEncodingError(
+                f"database {self.address} has the encoding {encoding}, which cannot hold every user_id; "
+                "make one that can: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+            )
 
     def open_engine(self, application_name: str = "foreshock") -> Engine:
         """SQLAlchemy engine on `connect`, raising what it raises; keeps no connection open between uses."""

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `DatabaseUnavailable` | lost, refused, starting, full, deadlocked | try the same batch again later |
 | `DatabaseOutdated` | a table or column is missing | stop; someone runs `foreshock db upgrade` |
+| `DatabaseEncodingError` | its encoding lacks characters | stop; someone makes another database |
 | other `psycopg.Error`s about a value (`refusals.is_refusal`) | a record that others wrote | leave it out and tell |
 | any other `psycopg.Error` | a fault of this program | stop and show it |
 """
@@ -27,6 +28,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class DatabaseOutdated(DatabaseError):
     """The database lacks a table or column that this release needs, or has none of them yet."""
+
+
+class DatabaseEncodingError(DatabaseError):
+    """The database is made in an encoding that lacks most characters."""
 
 
 TRANSIENT_CLASSES: frozenset[str] = frozenset({"08", "40", "53", "57", "58"})

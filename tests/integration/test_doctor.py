@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,25 @@ def test_database_of_a_newer_release(database: DatabaseConnection, settings: Set
     found = problems(examine(settings, None, database))
     assert "r9999, which this release" in found["database"].message
     assert "newer" in found["database"].remedy
+
+
+def test_database_that_knows_no_characters(
+    database_encoded: Callable[[str], DatabaseConnection], settings: Settings
+) -> None:
+    database = database_encoded("SQL_ASCII")
+    migration.upgrade(database)
+    found = problems(examine(settings, None, database))
+    assert found["database encoding"].level == "warning"
+    assert "ENCODING 'UTF8'" in found["database encoding"].remedy
+    assert "database" not in found
+
+
+def test_database_that_lacks_characters(
+    database_encoded: Callable[[str], DatabaseConnection], settings: Settings
+) -> None:
+    found = problems(examine(settings, None, database_encoded("LATIN1")))
+    assert "LATIN1" in found["database"].message
+    assert found["database"].remedy.endswith("CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0")
 
 
 def test_bundle_that_is_not_there(settings: Settings, tmp_path: Path) -> None:

@@ -74,3 +74,15 @@ def test_an_outage_delays_and_loses_nothing(
         finally:
             operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     assert summarise(database).scores == len(deployment.records(deployment.topics.scores))
+
+
+def test_a_database_that_lacks_characters_is_refused_before_anything_is_read(
+    deploy: Deploy, database_encoded: Callable[[str], DatabaseConnection]
+) -> None:
+    deployment = deploy(database_url=database_encoded("LATIN1").url)
+    with deployment.running("sink") as sink:
+        deployment.wait(lambda: not sink.alive, "the refusal")
+        (line,) = sink.log_text().splitlines()
+    assert line.startswith("error: database ")
+    assert "has the encoding LATIN1" in line
+    assert "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0" in line

@@ -39,6 +39,11 @@ def test_the_address_overrules_our_timeouts_and_name() -> None:
     assert (theirs["connect_timeout"], theirs["application_name"]) == ("60", "desk")
 
 
+@pytest.mark.parametrize("url", ["postgresql://h/d", "postgresql://h/d?client_encoding=LATIN1", "host=h"])
+def test_every_connection_speaks_utf_8(url: str) -> None:
+    assert parameters_of(url)["client_encoding"] == "UTF8"
+
+
 @pytest.mark.parametrize("url", ["mysql://ann:secret@h/d", "risk", "postgresql://ann:secret@h/d?colour=blue"])
 def test_what_is_no_address_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(DatabaseError, match=r"database_url: .*expected postgresql://") as caught:
