@@ -38,8 +38,8 @@ from stream.kafka.clients import open_admin, open_consumer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import open_publisher
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import Alert, DeadLetter, Level, RefusalCode, Score
-from stream.replay.foreign import ForeignRecords, OutputValues
+from stream.outputs import Alert, Level, RefusalCode, Score
+from stream.replay.foreign import ForeignRecords, OutputValues, dead_letters
 from stream.settings import Settings
 from stream.sink import sink_group
 
@@ -202,7 +202,6 @@ class Demo:
         foreign, topics = ForeignRecords(), self._topics
         read_scores = OutputValues(topics.scores, Score, foreign)
         read_alerts = OutputValues(topics.alerts, Alert, foreign)
-        read_letters = OutputValues(topics.dead_letters, DeadLetter, foreign)
         with TopicReader(self._kafka) as reader:
             total = reader.size([self._topics.scores])
             for partition in range(reader.partitions(self._topics.scores)):
@@ -218,8 +217,8 @@ class Demo:
                         seen.add(score.score_id)
                         scores.setdefault(score.user_id, _Trace()).add(score)
                 alerts += [alert for alert, _ in read_alerts.of(reader.values(topics.alerts, partition))]
-                refused = read_letters.of(reader.values(topics.dead_letters, partition))
-                letters.update(letter.reason for letter, _ in refused)
+                refused = dead_letters(reader.each(topics.dead_letters, partition), topics.dead_letters, foreign)
+                letters.update(letter.reason for letter in refused)
             self._progress("read", report.scores_in_topic, total)
         foreign.tell()
         report.dead_letters = letters.total()

@@ -19,7 +19,8 @@ from events.columns import DAY_MS
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
-from stream.outputs import encode_output
+from stream.outputs import DeadLetter
+from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, Settings
@@ -27,6 +28,8 @@ from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 
 USER_ID = "customer-4711"
+APPLICATION_ID = "foreshock"
+OWN_HEADERS = [("producer", b"card-gateway-2")]
 FIRST_DAY = dt.datetime(2024, 1, 1, 9, 0, tzinfo=dt.UTC)
 INSTALMENT = 240.0
 DIGITS = 3
@@ -35,7 +38,7 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """A record's topic, what it shows, and its JSON value."""
+    """A record's topic, what it shows, and its JSON value; of a dead letter, the whole record as JSON."""
 
     topic: str
     title: str
@@ -63,10 +66,9 @@ def rounded(value: bytes) -> bytes:
 def samples_section() -> str:
     """The Markdown section of the samples."""
     lines = [
-        "Each sample is complete: it has every field of its topic's schema, but for those of a dead letter that say",
-        "what was too large for it. The inputs are those of one invented borrower. The outputs are what the pretrained",
-        "model and the default policy make of that borrower's history; their numbers are rounded to "
-        f"{DIGITS} decimal places.",
+        "Each sample is complete: a record's value with every field of its topic's schema; of the dead letter, key and",
+        "headers are shown beside the value. The inputs are those of one invented borrower. The outputs are what the",
+        f"pretrained model and the default policy make of that borrower's history; numbers have {DIGITS} decimals.",
     ]
     topic = None
     for sample in sample_records():
@@ -102,7 +104,7 @@ def _input(title: str, event: Event) -> Sample:
 
 
 def published() -> Iterator[tuple[str, str, bytes]]:
-    """Topic, title and exact value of the published records: a score, an alert and a dead letter."""
+    """Topic, title and exact JSON of the published records: a score, an alert and a dead letter."""
     bundle, settings = Bundle.load(PRETRAINED_BUNDLE), Settings.model_construct()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
@@ -117,24 +119,35 @@ def published() -> Iterator[tuple[str, str, bytes]]:
     cause = msgspec.json.decode(opened)["sequence"]
     yield "scores", "The score after the event that opened the alert below", scores[cause - 1]
     yield "alerts", "The alert that this score opened", opened
-    yield "dead-letters", "A record that is not JSON, as it came", letters[0]
+    yield "dead-letters", "A record that is not JSON, as it came, with one header of its own", shown(letters[0])
 
 
-def _taken(events: Sequence[Event]) -> tuple[list[Taken], list[bytes]]:
+def shown(letter: DeadLetter) -> bytes:
+    """The record of a dead letter as JSON, all of whose bytes are text."""
+    return msgspec.json.encode(
+        {
+            "key": (letter.key or b"").decode(),
+            "headers": {name: (content or b"").decode() for name, content in letter.record_headers()},
+            "value": (letter.value or b"").decode(),
+        }
+    )
+
+
+def _taken(events: Sequence[Event]) -> tuple[list[Taken], list[DeadLetter]]:
     """The history as a worker takes it in, and the dead letters; a broken record stands at the end."""
     offsets: Counter[str] = Counter()
     last_ms = round(events[-1].occurred_at.timestamp() * 1000)
     taken: list[Taken] = []
-    letters: list[bytes] = []
+    letters: list[DeadLetter] = []
     key = USER_ID.encode()
     values = [(event.KIND, encode_event(event), round(event.occurred_at.timestamp() * 1000)) for event in events]
-    intakes = {kind: Intake(kind) for kind in KINDS}
+    intakes = {kind: Intake(kind, DeadLetters(APPLICATION_ID)) for kind in KINDS}
     for kind, value, at_ms in [*values, ("transactions", b'{"event_id": "t-0028", "user_id"', last_ms)]:
-        record = RawRecord(kind, 3, offsets[kind], at_ms, key, value)
+        record = RawRecord(kind, 3, offsets[kind], at_ms, key, value, OWN_HEADERS)
         offsets[kind] += 1
         good, refused = intakes[kind].take_all([record], last_ms + DAY_MS)
         taken += good
-        letters += map(encode_output, refused)
+        letters += refused
     return taken, letters
 
 

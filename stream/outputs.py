@@ -1,4 +1,4 @@
-"""What Foreshock publishes: scores, alerts and dead letters, as types and as JSON.
+"""What Foreshock publishes: scores and alerts as types and as JSON, dead letters as bytes with headers.
 
 Every id is a function of its cause: what is computed again after a crash has the same ids, and where the events are
 taken in the same order, the same bytes. No I/O here.
@@ -6,13 +6,18 @@ taken in the same order, the same bytes. No I/O here.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime as dt
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Generic, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
+
+from events.text import printable
 
 Level: TypeAlias = Literal["LOW", "MEDIUM", "HIGH"]
 LEVELS: tuple[Level, ...] = ("LOW", "MEDIUM", "HIGH")
@@ -39,7 +44,7 @@ RefusalCode: TypeAlias = Literal[
     "in_the_future",
     "duplicate_event_id",
 ]
-"""Why an input was refused: the field `reason` of a dead letter. `docs/topics.md` explains each code.
+"""Why an input was refused: the `foreshock.reason` of a dead letter. `docs/topics.md` explains each code.
 
 An alert's reasons are something else, see `Reason`."""
 
@@ -126,12 +131,185 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """A record that was refused: its bytes (base64), its place (topic, partition, offset) and the refusal.
+Header: TypeAlias = tuple[str, bytes | None]
+"""Name and value of a Kafka record's header."""
 
-    A value or key that is too large for the topic is null, and its size in bytes and SHA-256 (hexadecimal) stand in the
-    last fields, which every other dead letter lacks; the record itself is still at its place.
+HEADER_PREFIX = "foreshock."
+LETTER_VERSION = "1"
+
+LETTER_HEADERS: dict[str, str] = {
+    "foreshock.version": f"`{LETTER_VERSION}`, the version of these headers",
+    "foreshock.id": "UUIDv5 of topic, partition and offset: the same for every copy of a dead letter",
+    "foreshock.application.id": "`application_id` of the worker that refused the record",
+    "foreshock.reason": "the refusal code",
+    "foreshock.message": "what was wrong, in words; of more than 1,000 characters the middle is left out",
+    "foreshock.topic": "topic in which the refused record stands",
+    "foreshock.partition": "its partition",
+    "foreshock.offset": "its offset",
+    "foreshock.timestamp": "its timestamp in milliseconds since 1970-01-01 UTC",
+    "foreshock.key": "`kept`: it is this record's key; `null`: it had none; `left_out`: it was too large",
+    "foreshock.value": "`kept`: it is this record's value, also where that is empty; `null`; `left_out`",
+    "foreshock.headers": "`kept`: its own headers follow, but for those that begin with `foreshock.`; `left_out`",
+    "foreshock.key.bytes": "size of a key that was left out",
+    "foreshock.key.sha256": "its SHA-256 (hexadecimal)",
+    "foreshock.value.bytes": "size of a value that was left out",
+    "foreshock.value.sha256": "its SHA-256",
+    "foreshock.headers.bytes": "size of headers that were left out, names (UTF-8) and values together",
+    "foreshock.headers.sha256": "SHA-256 of their names and values, one after the other",
+}
+"""Every header of a dead letter that is not the refused record's own, in order, with its meaning. Values are text."""
+
+_PARTS = ("key", "value", "headers")
+
+
+class LeftOut(msgspec.Struct, frozen=True, gc=False):
+    """A part of a refused record that was too large for its dead letter: size in bytes and SHA-256 (hexadecimal)."""
+
+    size: Annotated[int, Meta(ge=0)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class OutputRecord(Protocol):
+    """What is read of a record of an output topic; the records of aiokafka and kafka-python both have it."""
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Collection[Header]: ...
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A record that was refused, as it came, with its place (topic, partition, offset) and the refusal.
+
+    Published with the refused record's key and value as its own, and the rest in headers (`LETTER_HEADERS`), before
+    the refused record's own. `key`, `value` and `headers` are null or empty where the record had none, and where one
+    was too large: then `left_out` has an entry under its name, and the record itself is still at its place.
     """
+
+    dead_letter_id: str
+    reason: RefusalCode
+    message: str
+    topic: str
+    partition: Partition
+    offset: Offset
+    timestamp_ms: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    application_id: str = ""
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[Header, ...] = ()
+    left_out: dict[str, LeftOut] = {}
+
+    def record_headers(self) -> list[Header]:
+        """The headers of the record in which this is published."""
+        named = {
+            "version": LETTER_VERSION,
+            "id": self.dead_letter_id,
+            "application.id": self.application_id,
+            "reason": self.reason,
+            "message": self.message,
+            "topic": self.topic,
+            "partition": str(self.partition),
+            "offset": str(self.offset),
+            "timestamp": str(self.timestamp_ms),
+        }
+        named |= {part: self._is(part) for part in _PARTS}
+        for part in _PARTS:
+            if part in self.left_out:
+                left_out = self.left_out[part]
+                named |= {f"{part}.bytes": str(left_out.size), f"{part}.sha256": left_out.sha256}
+        ours: list[Header] = [
+            # A message may repeat a lone surrogate of what was refused, which UTF-8 does not have.
+            (f"{HEADER_PREFIX}{name}", text.encode(errors="backslashreplace"))
+            for name, text in named.items()
+        ]
+        return [*ours, *self.headers]
+
+    def _is(self, part: str) -> str:
+        if part in self.left_out:
+            return "left_out"
+        return "null" if getattr(self, part) is None else "kept"
+
+    @classmethod
+    def from_record(cls, record: OutputRecord) -> DeadLetter:
+        """The dead letter of a record that has one's headers, or of one that release 0.1 wrote, which has none.
+
+        Raises `ForeignRecord`.
+        """
+        ours = dict[str, bytes | None]()
+        for name, content in record.headers or ():
+            if name.startswith(HEADER_PREFIX):
+                if name in ours:
+                    raise ForeignRecord(f"two headers {name}")
+                ours[name] = content
+        if not ours:
+            return _letter_of_release_0_1(record.value)
+        named = _Texts(ours)
+        if (version := named.take("version")) != LETTER_VERSION:
+            raise ForeignRecord(f"foreshock.version is {version!r}; this release reads {LETTER_VERSION}")
+        letter: dict[str, Any] = {
+            "dead_letter_id": named.take("id"),
+            "application_id": named.take("application.id"),
+            **{name: named.take(name) for name in ("reason", "message", "topic")},
+            **{name: named.number(name) for name in ("partition", "offset")},
+            "timestamp_ms": named.number("timestamp"),
+            "key": record.key,
+            "value": record.value,
+            "headers": own_headers(record.headers),
+        }
+        said = {part: named.take(part) for part in _PARTS}
+        letter["left_out"] = {
+            part: {"size": named.number(f"{part}.bytes"), "sha256": named.take(f"{part}.sha256")}
+            for part in _PARTS
+            if said[part] == "left_out"
+        }
+        named.nothing_is_left()
+        try:
+            found = msgspec.convert(letter, cls)
+        except msgspec.ValidationError as error:
+            raise ForeignRecord(str(error)) from None
+        for part in _PARTS:
+            if found._is(part) != said[part] or (said[part] == "left_out" and letter[part]):
+                raise ForeignRecord(f"foreshock.{part} is {said[part]!r}, which the record is not")
+        return found
+
+
+class _Texts:
+    """The texts of our headers, taken out one by one. All raise `ForeignRecord`."""
+
+    def __init__(self, headers: dict[str, bytes | None]) -> None:
+        self._left = headers
+
+    def take(self, name: str) -> str:
+        content = self._left.pop(f"{HEADER_PREFIX}{name}", None)
+        if content is None:
+            raise ForeignRecord(f"no header {HEADER_PREFIX}{name}")
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise ForeignRecord(f"{HEADER_PREFIX}{name} is not UTF-8") from None
+
+    def number(self, name: str) -> int:
+        text = self.take(name)
+        if len(text) < 30 and text.isascii() and text.removeprefix("-").isdigit() and str(int(text)) == text:
+            return int(text)
+        raise ForeignRecord(f"{HEADER_PREFIX}{name} is {text!r}, no number")
+
+    def nothing_is_left(self) -> None:
+        for name in self._left:
+            raise ForeignRecord(f"a header {name!r}, which this release does not know")
+
+
+def own_headers(headers: Collection[Header] | None) -> tuple[Header, ...]:
+    """A refused record's headers without those that a dead letter has itself: it may be one that was sent back."""
+    return tuple((name, content) for name, content in headers or () if not name.startswith(HEADER_PREFIX))
+
+
+class _JsonLetter(msgspec.Struct):
+    """What release 0.1 wrote as a dead letter's value: the refused bytes in base64."""
 
     dead_letter_id: str
     reason: RefusalCode
@@ -142,19 +320,41 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defau
     timestamp_ms: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     key_base64: str | None
     value_base64: str | None
-    key_bytes: int | None = None
-    key_sha256: str | None = None
-    value_bytes: int | None = None
-    value_sha256: str | None = None
 
 
-OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Alert, "dead-letters": DeadLetter}
+def _letter_of_release_0_1(value: bytes | None) -> DeadLetter:
+    try:
+        letter = OutputDecoder(_JsonLetter)(value)
+        key, original = (
+            None if text is None else base64.b64decode(text, validate=True)
+            for text in (letter.key_base64, letter.value_base64)
+        )
+    except (ForeignRecord, binascii.Error, ValueError) as error:
+        raise ForeignRecord(f"no header {HEADER_PREFIX}version, and no dead letter of release 0.1: {error}") from None
+    return DeadLetter(
+        dead_letter_id=letter.dead_letter_id,
+        reason=letter.reason,
+        message=letter.message,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        timestamp_ms=letter.timestamp_ms,
+        key=key,
+        value=original,
+    )
+
+
+OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Alert}
+"""What the values of output topics are in JSON. Those of `dead-letters` are the bytes that were refused."""
 
 Decoded = TypeVar("Decoded")
 
 
 class ForeignRecord(ValueError):
-    """A record of an output topic that Foreshock cannot have written; the message says why."""
+    """A record of an output topic that Foreshock cannot have written; the message says why, and can be printed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(printable(shortened(why, 200)))
 
 
 class OutputDecoder(Generic[Decoded]):
@@ -170,7 +370,7 @@ class OutputDecoder(Generic[Decoded]):
         try:
             return self._decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ForeignRecord(shortened(str(error), 200)) from None
+            raise ForeignRecord(str(error)) from None
 
 
 def shortened(text: str, longest: int, end: int = 0) -> str:
@@ -183,7 +383,7 @@ def shortened(text: str, longest: int, end: int = 0) -> str:
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode_output(output: Score | Alert | DeadLetter) -> bytes:
+def encode_output(output: Score | Alert) -> bytes:
     """JSON bytes as published; equal objects give equal bytes."""
     return _ENCODER.encode(output)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
+from stream.kafka.record import Record
 from stream.kafka.transport import consumer_of
 from stream.outputs import Alert, DeadLetter, ForeignRecord, OutputDecoder, Score, coordinate, shortened
 from stream.settings import Settings
@@ -43,10 +45,11 @@ class SinkApp:
         self._settings = settings
         self._writer = DatabaseWriter(database, score_history=settings.score_history)
         self._registered = False
-        self._decoders: dict[str, OutputDecoder[Any]] = {
-            settings.topics.scores: OutputDecoder(Score),
-            settings.topics.alerts: OutputDecoder(Alert),
-            settings.topics.dead_letters: OutputDecoder(DeadLetter),
+        score, alert = OutputDecoder(Score), OutputDecoder(Alert)
+        self._decoders: dict[str, Callable[[Record], Score | Alert | DeadLetter]] = {
+            settings.topics.scores: lambda record: score(record.value),
+            settings.topics.alerts: lambda record: alert(record.value),
+            settings.topics.dead_letters: DeadLetter.from_record,
         }
         self.app = faust_app(
             settings,
@@ -141,7 +144,7 @@ class SinkApp:
             for record in records:
                 place = coordinate(tp.topic, tp.partition, record.offset)
                 try:
-                    batch.append(Placed(place, decode(record.value)))
+                    batch.append(Placed(place, decode(record)))
                 except ForeignRecord as error:
                     self._skip(place, str(error))
         return batch

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from events.types import KINDS, Kind
 
 DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
-"""Largest batch that the topic of dead letters is made for: a dead letter carries its original in base64 (four bytes
-for three), and the original may have megabytes."""
+"""Largest batch that the topic of dead letters is made for: a dead letter carries its original, which may have
+megabytes."""
 
 
 @dataclass(frozen=True)

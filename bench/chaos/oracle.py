@@ -92,7 +92,7 @@ def judge(published: Published, settings: Settings) -> Verdict:
     inputs = {(record.topic, record.partition, record.offset): record for record in published.inputs}
     decoded = [msgspec.json.decode(record.value, type=Score) for record in published.scores]
     sources = [(score.source_topic, score.source_partition, score.source_offset) for score in decoded]
-    refused = [_refused(record.value) for record in published.dead_letters]
+    refused = [_refused(record) for record in published.dead_letters]
     accounted = Counter(sources) + Counter(refused)
     expected = _Oracle(settings, inputs)
     expected.score([at for at in dict.fromkeys(sources) if at in inputs])
@@ -150,8 +150,8 @@ class _Oracle:
         return self._intakes[at[0]].take(self._inputs[at], time.time_ns() // 1_000_000)
 
 
-def _refused(value: bytes) -> Coordinate:
-    letter = msgspec.json.decode(value, type=DeadLetter)
+def _refused(record: Any) -> Coordinate:
+    letter = DeadLetter.from_record(record)
     return letter.topic, letter.partition, letter.offset
 
 

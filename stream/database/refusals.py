@@ -21,7 +21,7 @@ CONTENT_CLASSES = frozenset({"22", "54"})
 """SQLSTATE classes that a value causes: data exception; program limit exceeded, e.g. a key too long for its index."""
 
 CONVERSION_ERRORS = (ValueError, OverflowError, RecursionError, struct.error)
-"""What a value that fits into no column raises on its way into a row: bad base64, a number or a time out of range."""
+"""What a value that fits into no column raises on its way into a row: a number or a time out of range, no Unicode."""
 
 
 class Placed(NamedTuple):

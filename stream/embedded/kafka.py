@@ -29,7 +29,7 @@ LOGGING_COORDINATE = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
 """What carries the broker's messages to its log; Kafka's own coordinate leaves it out."""
 
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
-"""Largest record batch: a dead letter carries its original, up to 1 MB and more, in base64."""
+"""Largest record batch: a dead letter carries its original, which may have megabytes."""
 
 FETCH_TIMEOUT_S = 600.0
 DISK_MIN_BYTES = 512 * 1024 * 1024

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
+
+Header: TypeAlias = tuple[str, bytes | None]
+"""Name and value of a header."""
 
 
 class Record(Protocol):
@@ -30,6 +34,9 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None: ...
 
+    @property
+    def headers(self) -> Sequence[Header]: ...
+
 
 class RawRecord(msgspec.Struct, frozen=True, gc=False):
     """A record with these fields only. A msgspec struct, because the worker's consumer creates one for every event."""
@@ -40,3 +47,4 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[Header] = ()

@@ -9,7 +9,7 @@ what records mean, and not when a transaction is to end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
+from stream.kafka.record import Header
 from stream.kafka.record_batches import send_records
 
 PRODUCERS_PER_PARTITION = 2
@@ -36,9 +37,14 @@ class Transaction:
     lineage: str = ""
     """Kept with each offset, see `stream.kafka.lineage`."""
 
-    async def send(self, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> list[Awaitable[Any]]:
+    async def send(
+        self,
+        topic: str,
+        records: Iterable[tuple[bytes | None, bytes | None]],
+        headers: Sequence[list[Header]] | None = None,
+    ) -> list[Awaitable[Any]]:
         """Queue pairs of key and value for this partition of `topic`; see `stream.kafka.record_batches`."""
-        return await send_records(self.producer, topic, self.partition, records)
+        return await send_records(self.producer, topic, self.partition, records, headers)
 
     async def commit(self, offsets: Mapping[TP, int], group: str) -> None:
         """Commit everything sent, together with the consumer group's next offsets to read.
@@ -95,7 +101,11 @@ class Transactions:
         self._pairs |= zip(new, await asyncio.gather(*(self._start(partition) for partition in new)), strict=True)
 
     async def send(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
+        self,
+        topic: str,
+        partition: int,
+        records: Iterable[tuple[bytes | None, bytes | None]],
+        headers: Sequence[list[Header]] | None = None,
     ) -> list[Awaitable[Any]]:
         """Queue records of one partition into its open transaction. Raises `KeyError` for one that is not owned."""
         pair = self._pairs[partition]
@@ -103,7 +113,7 @@ class Transactions:
             if pair.open is None:
                 pair.open = await self._begin(partition, pair)
             transaction = pair.open
-        return await transaction.send(topic, records)
+        return await transaction.send(topic, records, headers)
 
     async def cut(self, partitions: Collection[int]) -> dict[int, Transaction]:
         """The open transactions of these partitions; what is sent from here on belongs to the next ones.

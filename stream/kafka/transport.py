@@ -56,11 +56,13 @@ REACHABLE_EVERY_S = 0.5
 
 
 def _record_of(_: PartitionRecords, tp: TopicPartition, record: Any) -> RawRecord:
-    return RawRecord(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
+    return RawRecord(
+        tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers or ()
+    )
 
 
 # For every record aiokafka creates an object of eleven fields. That takes three times as long as parsing the record and
-# holds the interpreter lock, which the scoring thread needs. This process reads only these six fields.
+# holds the interpreter lock, which the scoring thread needs. This process reads only these seven fields.
 PartitionRecords._consumer_record = _record_of
 
 
@@ -532,7 +534,7 @@ class Producer(driver.Producer):
         await super().on_stop()
 
     async def send_records(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes]]
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes | None]]
     ) -> list[Awaitable[Any]]:
         """Queue pairs of key and value for one partition, outside transactions; see `stream.kafka.record_batches`."""
         return await send_records(self._ensure_producer(), topic, partition, records)

@@ -1,4 +1,4 @@
-"""Decodes the values of output topics past what others wrote there, which is left out, counted, and told of once.
+"""Decodes the records of output topics past what others wrote there, which is left out, counted, and told of once.
 
 Reads no topic.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
-from stream.outputs import Decoded, ForeignRecord, OutputDecoder
+from stream.outputs import DeadLetter, Decoded, ForeignRecord, OutputDecoder, OutputRecord
 
 logger = logging.getLogger("foreshock.topics")
 
@@ -57,3 +57,14 @@ class OutputValues(Generic[Decoded]):
             found = self.one(value)
             if found is not None and value is not None:
                 yield found, value
+
+
+def dead_letters(records: Iterable[OutputRecord], topic: str, foreign: ForeignRecords) -> Iterator[DeadLetter]:
+    """The dead letters among records of their topic; what is none of ours is added to `foreign`."""
+    for record in records:
+        try:
+            letter = DeadLetter.from_record(record)
+        except ForeignRecord as error:
+            foreign.add(topic, error)
+            continue
+        yield letter

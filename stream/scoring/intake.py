@@ -5,8 +5,6 @@ Checks the rules of `events.types`, the record's key and size, and its date agai
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,18 +13,11 @@ import msgspec
 from events.columns import DAY_MS
 from events.types import EVENT_TYPES, KINDS, Event, Kind
 from stream.kafka.record import Record
-from stream.outputs import DeadLetter, RefusalCode, caused_id, coordinate, shortened
-from stream.topics import DEAD_LETTER_MAX_BYTES
+from stream.outputs import DeadLetter, RefusalCode
+from stream.scoring.dead_letters import DeadLetters
 
 MAX_VALUE_BYTES = 65_536
 """A larger record is refused without being decoded; events are far smaller."""
-
-LETTER_ROOM_BYTES = 16_384
-"""Of a dead letter's record, what is set aside for everything but key and value: names, and a message in which JSON may
-write each character in 6 bytes."""
-
-LONGEST_MESSAGE, MESSAGE_END = 1_000, 150
-"""Characters of a dead letter's message; of a longer one the middle is left out, since the end says which field."""
 
 FUTURE_TOLERANCE_MS = DAY_MS
 """How far ahead of the clock an event may be dated."""
@@ -54,51 +45,11 @@ class Refused(Exception):
         self.code: RefusalCode = code
 
 
-def dead_letter(
-    record: Record, refusal: RefusalCode, message: str, max_bytes: int = DEAD_LETTER_MAX_BYTES
-) -> DeadLetter:
-    """The dead letter of a record; the same record and `max_bytes` give the same bytes.
-
-    Encoded, it fits into a record of `max_bytes` (at least `LETTER_ROOM_BYTES`): where key and value do not, the larger
-    of them, or both, are replaced by size and SHA-256.
-    """
-    kept = {"key": record.key, "value": record.value}
-    left_out: dict[str, int | str] = {}
-    while sum(_base64_size(part) for part in kept.values()) > max(max_bytes - LETTER_ROOM_BYTES, 0):
-        name = max(kept, key=lambda name: len(kept[name] or b""))
-        part, kept[name] = kept[name] or b"", None
-        left_out |= {f"{name}_bytes": len(part), f"{name}_sha256": hashlib.sha256(part).hexdigest()}
-    message = shortened(message, LONGEST_MESSAGE, MESSAGE_END)
-    if left_out:
-        hashes = " and ".join(
-            f"the {name} of {left_out[f'{name}_bytes']} bytes, SHA-256 {left_out[f'{name}_sha256']}"
-            for name in kept
-            if f"{name}_bytes" in left_out
-        )
-        message += f"; left out here: {hashes}"
-    return DeadLetter(
-        dead_letter_id=caused_id("dead-letter", coordinate(record.topic, record.partition, record.offset)),
-        reason=refusal,  # the published name of the field
-        message=message,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key_base64=None if kept["key"] is None else base64.b64encode(kept["key"]).decode(),
-        value_base64=None if kept["value"] is None else base64.b64encode(kept["value"]).decode(),
-        **left_out,  # type: ignore[arg-type]  # by name: sizes are int, hashes str
-    )
-
-
-def _base64_size(part: bytes | None) -> int:
-    return 0 if part is None else 4 * -(-len(part) // 3)
-
-
 class Intake:
-    """Decodes the records of one kind's topic. `letter_max_bytes` is the largest record that a dead letter may be."""
+    """Decodes the records of one kind's topic; makes dead letters with `letters`."""
 
-    def __init__(self, kind: Kind, letter_max_bytes: int = DEAD_LETTER_MAX_BYTES) -> None:
-        self.letter_max_bytes = letter_max_bytes
+    def __init__(self, kind: Kind, letters: DeadLetters | None = None) -> None:
+        self._letters = letters or DeadLetters()
         self._kind: Kind = kind
         self._kind_no = KINDS.index(kind)
         self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
@@ -137,7 +88,7 @@ class Intake:
         try:
             return self._take(record, now_ms)
         except Refused as refusal:
-            return dead_letter(record, refusal.code, str(refusal), self.letter_max_bytes)
+            return self._letters.of(record, refusal.code, str(refusal))
 
     def _take(self, record: Record, now_ms: int) -> Taken:
         key, value = record.key, record.value

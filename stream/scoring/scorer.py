@@ -21,11 +21,12 @@ from stream.alerts.facts import Marks, update_facts
 from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import CLEARED, Decision, advance
 from stream.outputs import DeadLetter
+from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.duplicates import find_repeats, id_hashes
 from stream.scoring.encoding import OutputEncoder, ScoredColumns
 from stream.scoring.explanation import Explainer
 from stream.scoring.instalments import InstalmentColumns, apply_repayments, instalment_columns, is_current
-from stream.scoring.intake import Taken, dead_letter
+from stream.scoring.intake import Taken
 from stream.scoring.waves import Block, Wave, wave_numbers, waves
 from stream.state.row import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows
 from stream.state.slab import Slab
@@ -150,9 +151,13 @@ class Moment:
 
 
 class Scorer:
-    """Scores events with one bundle under one alert policy over one slab."""
+    """Scores events with one bundle under one alert policy over one slab; makes dead letters of repeats with
+    `letters`."""
 
-    def __init__(self, bundle: Bundle, policy: AlertPolicy, slab: Slab, topics: Topics) -> None:
+    def __init__(
+        self, bundle: Bundle, policy: AlertPolicy, slab: Slab, topics: Topics, letters: DeadLetters | None = None
+    ) -> None:
+        self.letters = letters or DeadLetters()
         self._bundle = bundle
         self._policy = policy
         self._slab = slab
@@ -205,7 +210,9 @@ class Scorer:
         np.maximum.at(rows["consumed_offset"], (batch.row, batch.kind_no), batch.offset)
         repeats = find_repeats(batch.row, batch.id_hash, rows["recent_ids"], rows["sequence"])
         if repeats.any():
-            scored.dead_letters += [_repeat(batch.taken[position]) for position in np.flatnonzero(repeats).tolist()]
+            scored.dead_letters += [
+                self._repeat(batch.taken[position]) for position in np.flatnonzero(repeats).tolist()
+            ]
             scored.counts["duplicates"] += int(repeats.sum())
             batch = batch.only(~repeats)
         return batch
@@ -397,7 +404,7 @@ class Scorer:
                 )
                 scored.counts[f"alerts_{kind}"] += 1
 
-
-def _repeat(item: Taken) -> DeadLetter:
-    message = f"event_id {item.event.event_id!r} was already scored for this user among the last {RECENT_IDS} events"
-    return dead_letter(item.record, "duplicate_event_id", message)
+    def _repeat(self, item: Taken) -> DeadLetter:
+        event_id = item.event.event_id
+        message = f"event_id {event_id!r} was already scored for this user among the last {RECENT_IDS} events"
+        return self.letters.of(item.record, "duplicate_event_id", message)

@@ -21,7 +21,9 @@ from stream.kafka.faust_app import faust_app
 from stream.kafka.lineage import examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
+from stream.kafka.record import Header
 from stream.kafka.transport import consumer_of, producer_of
+from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.scorer import Scorer
 from stream.settings import Settings
 from stream.state.resident import ResidentSlab
@@ -89,7 +91,7 @@ class WorkerApp:
         policy = settings.alert_policy(bundle.thresholds)
         self.engine = Engine(
             settings,
-            Scorer(bundle, policy, self.slab, settings.topics),
+            Scorer(bundle, policy, self.slab, settings.topics, DeadLetters(settings.application_id)),
             self.slab,
             self.checkpoints,
             self._publish_missed,
@@ -145,8 +147,14 @@ class WorkerApp:
             found = None
         return min(USUAL_MAX_BYTES if found is None else found, DEAD_LETTER_MAX_BYTES)
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
-        return await producer_of(self.app).transactions.send(topic, partition, records)
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[KeyedValue],
+        headers: Sequence[list[Header]] | None = None,
+    ) -> Sequence[Awaitable[Any]]:
+        return await producer_of(self.app).transactions.send(topic, partition, records, headers)
 
     async def cut(self, partitions: Collection[int]) -> Cut:
         return IntervalCut(

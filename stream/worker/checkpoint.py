@@ -30,7 +30,8 @@ import numpy as np
 from faust.types import TP
 from numpy.typing import NDArray
 
-from stream.outputs import DeadLetter, encode_output
+from stream.kafka.record import Header
+from stream.outputs import DeadLetter
 from stream.scoring.scorer import Scored
 from stream.state.slab import Slab
 from stream.topics import Topics
@@ -54,7 +55,7 @@ CUT_SHARE, SPREAD_SHARE = 0.75, 0.2
 """Shares of the interval after which a transaction is cut, and over which its pieces are spread then. The rest is for
 the commit itself: what was scored right after a cut is to be committed an interval later."""
 
-KeyedValue = tuple[bytes | None, bytes]
+KeyedValue = tuple[bytes | None, bytes | None]
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
@@ -72,8 +73,15 @@ class Cut(Protocol):
 class Durable(Protocol):
     """What a checkpoint needs of Kafka."""
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
-        """Queue records of one partition in order; each awaitable returned is done when a part is acknowledged."""
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[KeyedValue],
+        headers: Sequence[list[Header]] | None = None,
+    ) -> Sequence[Awaitable[Any]]:
+        """Queue records of one partition in order, with the headers of each if there are any; each awaitable returned
+        is done when a part is acknowledged."""
 
     async def cut(self, partitions: Collection[int]) -> Cut:
         """Close the open transactions of partitions: what is sent from here on belongs to the next ones."""
@@ -121,13 +129,16 @@ class Checkpoints:
 
     async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> None:
         """Queue the outputs of a batch and remember its rows."""
-        outputs: list[tuple[str, int, Sequence[KeyedValue]]] = []
+        outputs: list[tuple[str, int, Sequence[KeyedValue], Sequence[list[Header]] | None]] = []
         for topic, by_partition in ((self._topics.scores, scored.scores), (self._topics.alerts, scored.alerts)):
-            outputs += [(topic, partition, records) for partition, records in by_partition.items()]
-        refused: dict[int, list[KeyedValue]] = {}
+            outputs += [(topic, partition, records, None) for partition, records in by_partition.items()]
+        refused: dict[int, list[DeadLetter]] = {}
         for letter in (*scored.dead_letters, *dead_letters):
-            refused.setdefault(letter.partition, []).append((None, encode_output(letter)))
-        outputs += [(self._topics.dead_letters, partition, records) for partition, records in refused.items()]
+            refused.setdefault(letter.partition, []).append(letter)
+        for partition, letters in refused.items():
+            originals = [(letter.key, letter.value) for letter in letters]
+            headers = [letter.record_headers() for letter in letters]
+            outputs.append((self._topics.dead_letters, partition, originals, headers))
         self._touched.append(scored.touched)
         if not outputs:
             return

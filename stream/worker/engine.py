@@ -70,7 +70,7 @@ class Engine:
         self._publish_missed = publish_missed
         self._now_ms = now_ms
         self._topics = settings.topics.inputs
-        self._intakes = {topic: Intake(kind) for topic, kind in zip(self._topics, KINDS, strict=True)}
+        self._intakes = {topic: Intake(kind, scorer.letters) for topic, kind in zip(self._topics, KINDS, strict=True)}
         self._merges: dict[int, PartitionMerge] = {}
         self._watermarks: dict[int, Watermark] = {}
         self._position: dict[TP, int] = {}
@@ -91,8 +91,7 @@ class Engine:
 
     def limit_dead_letters(self, max_bytes: int) -> None:
         """Make dead letters that fit into a record of `max_bytes`; what is larger is left out of them."""
-        for intake in self._intakes.values():
-            intake.letter_max_bytes = max_bytes
+        self._scorer.letters.max_bytes = max_bytes
 
     async def take(self, poll: Poll) -> frozenset[TP]:
         """Process a poll (an empty one is a clock tick). Returns the partitions that should not be polled now.

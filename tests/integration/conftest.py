@@ -78,12 +78,19 @@ class Deployment:
         return asyncio.run(send())
 
     def send_raw(
-        self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0, **options: Any
+        self,
+        topic: str,
+        records: Iterable[tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Any]],
+        partition: int = 0,
+        **options: Any,
     ) -> None:
-        """Send bytes to a topic, given by its name without the prefix; `options` are the producer's."""
+        """Send bytes to a topic, given by its name without the prefix: key, value, and headers if there are any.
+        `options` are the producer's."""
         producer = open_producer(self.kafka, **({"max_request_size": 8 * 1024 * 1024} | options))
-        for key, value in records:
-            producer.send(f"{self.topics.prefix}{topic}", key=key, value=value, partition=partition)
+        for key, value, *headers in records:
+            producer.send(
+                f"{self.topics.prefix}{topic}", key=key, value=value, partition=partition, headers=list(*headers)
+            )
         producer.flush()
         producer.close()
 

@@ -83,8 +83,6 @@ LETTER = DeadLetter(
     partition=0,
     offset=0,
     timestamp_ms=0,
-    key_base64=None,
-    value_base64=None,
 )
 
 

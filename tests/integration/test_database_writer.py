@@ -1,8 +1,7 @@
 """The writer on a real server: each row once, nothing goes back, whatever is repeated, reordered or split."""
 
-import base64
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.database.connection import DatabaseConnection
+from stream.database.errors import DatabaseEncodingError
 from stream.database.migration import upgrade
 from stream.database.writer import DatabaseWriter, Written
 from stream.outputs import Alert, AlertKind, DeadLetter, Level, Reason, Score, WeighedEvent
@@ -85,8 +85,8 @@ def a_dead_letter(number: int = 1, **changes: Any) -> DeadLetter:
         partition=2,
         offset=number,
         timestamp_ms=1_683_331_200_123,
-        key_base64=base64.b64encode(b"ann").decode(),
-        value_base64=base64.b64encode(b"\x00\xff{").decode(),
+        key=b"ann",
+        value=b"\x00\xff{",
     )
     return msgspec.structs.replace(letter, **changes)
 
@@ -148,7 +148,7 @@ def test_an_alert_is_kept_field_by_field(writer: DatabaseWriter, upgraded: Datab
 
 
 def test_a_dead_letter_is_kept_with_its_bytes(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
-    letters = [a_dead_letter(1), a_dead_letter(2, key_base64=None, value_base64=None, timestamp_ms=2**62)]
+    letters = [a_dead_letter(1), a_dead_letter(2, key=None, value=None, timestamp_ms=2**62)]
 
     assert writer.write_dead_letters(letters) == Written(dead_letters=2)
     first, second = rows(upgraded, "dead_letters")
@@ -272,6 +272,37 @@ def test_nul_and_control_characters_do_not_stop_the_sink(writer: DatabaseWriter,
     assert [(row["user_id"], row["event_id"]) for row in rows(upgraded, "score_history")] == [(shown, shown)]
     assert [(row["user_id"], row["reasons"][0]["text"]) for row in rows(upgraded, "alerts")] == [(shown, shown)]
     assert [row["message"] for row in rows(upgraded, "dead_letters")] == [shown]
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+@pytest.mark.parametrize("client", ["LATIN1", "SQL_ASCII", "UTF8"])
+def test_every_character_is_kept_whatever_the_environment_says(
+    database_encoded: Callable[[str], DatabaseConnection],
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str,
+    client: str,
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", client)
+    database = database_encoded(encoding)
+    upgrade(database)
+    upgrade(database)
+    name = "用户 ключ é 😀"
+    reason = Reason(code="x", text=name, contribution=0.5)
+    with DatabaseWriter(database) as writer:
+        batch = ([a_score(name)], [an_alert(user_id=name, reasons=[reason])], [a_dead_letter(message=name)])
+        assert writer.write(*batch) == Written(1, 1, 1, 1)
+        assert writer.write(*batch) == Written()
+    assert [row["user_id"] for row in rows(database, "score_history")] == [name]
+    assert [row["reasons"][0]["text"] for row in rows(database, "alerts")] == [name]
+    assert [row["message"] for row in rows(database, "dead_letters")] == [name]
+
+
+def test_a_database_without_every_character_is_refused(database_encoded: Callable[[str], DatabaseConnection]) -> None:
+    database = database_encoded("LATIN1")
+    with pytest.raises(DatabaseEncodingError, match=r"has the encoding LATIN1.*; make one that can: CREATE DATABASE"):
+        upgrade(database)
+    with DatabaseWriter(database) as writer, pytest.raises(DatabaseEncodingError):
+        writer.write_scores([a_score()])
 
 
 def test_numbers_at_their_limits(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:

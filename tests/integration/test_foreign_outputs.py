@@ -13,12 +13,15 @@ from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.refusals import Placed, write_what_fits
 from stream.database.writer import DatabaseWriter
-from stream.outputs import Alert, DeadLetter, ForeignRecord, OutputDecoder, Score
+from stream.kafka.record import RawRecord
+from stream.outputs import HEADER_PREFIX, Alert, DeadLetter, ForeignRecord, OutputDecoder, Score
 from stream.sink import sink_group
 
 Deploy = Callable[..., Any]
 
 TYPES: dict[str, type[Any]] = {"scores": Score, "alerts": Alert, "dead-letters": DeadLetter}
+
+Headers = list[tuple[str, bytes | None]]
 
 GOOD: dict[str, dict[str, Any]] = {
     "scores": {
@@ -42,16 +45,30 @@ GOOD: dict[str, dict[str, Any]] = {
         "timestamp_ms": 0, "key_base64": None, "value_base64": None,
     },
 }  # fmt: skip
+"""That of `dead-letters` is JSON as release 0.1 wrote it."""
+
+LETTER_TEXTS = {
+    "version": "1", "id": "d", "application.id": "", "reason": "not_json", "message": "m", "topic": "t",
+    "partition": "0", "offset": "0", "timestamp": "0", "key": "kept", "value": "kept", "headers": "kept",
+}  # fmt: skip
 
 
-def good(topic: str, number: int) -> bytes:
-    """One that is to be stored."""
+def letter_headers(**texts: str) -> Headers:
+    """Those of a dead letter, with other texts; `_` stands for a full stop."""
+    changed = LETTER_TEXTS | {name.replace("_", "."): text for name, text in texts.items()}
+    return [(f"{HEADER_PREFIX}{name}", text.encode()) for name, text in changed.items()]
+
+
+def good(topic: str, number: int) -> tuple[bytes | None, Headers]:
+    """Value and headers of one that is to be stored; every other dead letter is of release 0.1."""
+    if topic == "dead-letters" and number % 2:
+        return b"\xff", letter_headers(id=f"good-{number}")
     own: dict[str, dict[str, Any]] = {
         "scores": {"score_id": f"good:{number}", "user_id": f"user-{number}"},
         "alerts": {"transition_id": f"good-{number}", "alert_id": f"good-{number}"},
         "dead-letters": {"dead_letter_id": f"good-{number}"},
     }
-    return json.dumps(GOOD[topic] | own[topic]).encode()
+    return json.dumps(GOOD[topic] | own[topic]).encode(), []
 
 
 def with_value(topic: str, name: str, raw: str) -> bytes:
@@ -62,6 +79,20 @@ def with_value(topic: str, name: str, raw: str) -> bytes:
 def random_text(size: int) -> str:
     """Text that no compression makes short: PostgreSQL compresses long keys."""
     return "".join(random.Random(size).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=size))
+
+
+def foreign_letters() -> Iterator[tuple[str, Headers]]:
+    """What is wrong, and headers with it."""
+    for name in ("id", "topic"):
+        yield f"NUL in header {name}", letter_headers(**{name: "a\x00"})
+        yield f"header {name} too long for its index", letter_headers(**{name: random_text(20_000)})
+    for name, number in (("partition", -1), ("partition", 2**31), ("offset", 2**63), ("timestamp", 2**63)):
+        yield f"header {name} {number}", letter_headers(**{name: str(number)})
+    yield "another version", letter_headers(version="2")
+    yield "no version", letter_headers()[1:]
+    yield "an escape in a header", letter_headers(reason="\x1b[31m\n")
+    yield "another header of ours", letter_headers(mood="good")
+    yield "null, but with a value", letter_headers(value="null")
 
 
 def foreign() -> Iterator[tuple[str, str, bytes | None]]:
@@ -121,7 +152,10 @@ def foreign() -> Iterator[tuple[str, str, bytes | None]]:
         yield "dead-letters", f"partition {number}", with_value("dead-letters", "partition", number)
 
 
-FOREIGN = list(foreign())
+FOREIGN: list[tuple[str, str, bytes | None, Headers]] = [
+    *((*each, []) for each in foreign()),
+    *(("dead-letters", what, b"x", headers) for what, headers in foreign_letters()),
+]
 
 
 @pytest.fixture
@@ -141,14 +175,18 @@ def counts(database: DatabaseConnection) -> dict[str, int]:
 
 
 def store(
-    database: DatabaseConnection, records: list[tuple[str, bytes | None]]
+    database: DatabaseConnection, records: list[tuple[str, bytes | None, Headers]]
 ) -> tuple[list[int], dict[int, Exception]]:
     """Numbers of the records that the decoder refuses, and of those that the database does."""
     decoders = {topic: OutputDecoder(kind) for topic, kind in TYPES.items()}
     undecodable, batch = [], []
-    for number, (topic, value) in enumerate(records):
+    for number, (topic, value, headers) in enumerate(records):
         try:
-            batch.append(Placed(str(number), decoders[topic](value)))
+            if topic == "dead-letters":
+                output = DeadLetter.from_record(RawRecord(topic, 0, number, 0, b"u", value, headers))
+            else:
+                output = decoders[topic](value)
+            batch.append(Placed(str(number), output))
         except ForeignRecord:
             undecodable.append(number)
     refused: dict[int, Exception] = {}
@@ -158,12 +196,12 @@ def store(
 
 
 def test_each_is_skipped_and_what_stands_beside_it_is_stored(upgraded: DatabaseConnection) -> None:
-    records: list[tuple[str, bytes | None]] = []
+    records: list[tuple[str, bytes | None, Headers]] = []
     expected: set[int] = set()
-    for number, (topic, _, value) in enumerate(FOREIGN):
-        records += [(each, good(each, number)) for each in GOOD]
+    for number, (topic, _, value, headers) in enumerate(FOREIGN):
+        records += [(each, *good(each, number)) for each in GOOD]
         expected.add(len(records))
-        records.append((topic, value))
+        records.append((topic, value, headers))
     undecodable, refused = store(upgraded, records)
     kept = [FOREIGN[number // 4][:2] for number in sorted(expected - {*undecodable, *refused})]
     assert kept == []
@@ -176,10 +214,8 @@ def test_a_sink_goes_on_and_names_what_it_skips(deploy: Deploy, upgraded: Databa
     deployment = deploy(database_url=upgraded.url)
     outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
     for topic in GOOD:
-        values = [value for of_topic, _, value in FOREIGN if of_topic == topic]
-        deployment.send_raw(
-            topic, [(b"u", good(topic, 0)), *((b"u", value) for value in values), (b"u", good(topic, 1))]
-        )
+        others = [(b"u", value, headers) for of_topic, _, value, headers in FOREIGN if of_topic == topic]
+        deployment.send_raw(topic, [(b"u", *good(topic, 0)), *others, (b"u", *good(topic, 1))])
     group = sink_group(deployment.settings.application_id)
     with deployment.running("sink") as sink:
         deployment.wait(lambda: deployment.committed(group, outputs) == deployment.size(*outputs), "storing", sink)
@@ -189,3 +225,4 @@ def test_a_sink_goes_on_and_names_what_it_skips(deploy: Deploy, upgraded: Databa
     assert len(named) == len(FOREIGN)
     assert all(f" {deployment.topics.prefix}{topic}:0:1 is none of ours" in log for topic in GOOD)
     assert max(map(len, named)) < 500
+    assert all(line.partition(" ERROR ")[2].isprintable() for line in named)

@@ -44,6 +44,9 @@ def test_a_page_without_its_marks_is_refused(tmp_path: Path) -> None:
     (tmp_path / TOPICS_PAGE).write_text("# Topics\n<!-- samples:end -->\n")
     with pytest.raises(SectionError, match="samples:begin"):
         topics_page(tmp_path)
+    (tmp_path / TOPICS_PAGE).write_text("# Topics\n<!-- samples:begin -->\n<!-- samples:end -->\n")
+    with pytest.raises(SectionError, match="letter-headers:begin"):
+        topics_page(tmp_path)
 
 
 def test_the_commands_stand_in_their_groups_and_hidden_options_are_left_out() -> None:

@@ -15,7 +15,6 @@ from bench.chaos.plan import Plan
 from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
-from stream.outputs import encode_output
 from stream.scoring.intake import Intake
 from stream.scoring.scorer import Scorer
 from stream.settings import load_settings
@@ -42,13 +41,17 @@ def right() -> Published:
         scored = scorer.score(taken)
         scores += scored.scores.get(0, [])
         alerts += scored.alerts.get(0, [])
-        letters += [(None, encode_output(letter)) for letter in scored.dead_letters]
+        letters += scored.dead_letters
     rows = [(key, row) for _, key, row in slab.items()]
 
     def records(pairs: Any) -> list[Any]:
         return [SimpleNamespace(partition=0, key=key, value=value) for key, value in pairs]
 
-    return Published(inputs, records(scores), records(alerts), records(letters), records(rows))
+    refused = [
+        SimpleNamespace(partition=0, key=letter.key, value=letter.value, headers=letter.record_headers())
+        for letter in letters
+    ]
+    return Published(inputs, records(scores), records(alerts), refused, records(rows))
 
 
 def test_what_is_right_is_found_right() -> None:

@@ -53,8 +53,9 @@ class Worker:
         self.producers: dict[str, Producer] = {}
         self.refuses = False
 
-        async def send(producer: Producer, topic: str, partition: int, records: Any) -> list[Any]:
-            self.log.append(f"send {producer.name} {topic} {partition} {list(records)}")
+        async def send(producer: Producer, topic: str, partition: int, records: Any, headers: Any = None) -> list[Any]:
+            with_headers = "" if headers is None else f" with {headers}"
+            self.log.append(f"send {producer.name} {topic} {partition} {list(records)}{with_headers}")
             return []
 
         monkeypatch.setattr(module, "send_records", send)
@@ -132,3 +133,10 @@ async def test_who_was_fenced_is_told_so(worker: Worker) -> None:
     worker.producers["app-0-0"].fenced = True
     with pytest.raises(Fenced, match="partition 0 belongs to another worker by now"):
         await cut.commit({TP("activity", 0): 7}, "app")
+
+
+async def test_headers_go_with_their_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(monkeypatch)
+    await worker.transactions.own([0])
+    await worker.transactions.send("dead-letters", 0, [(None, None)], [[("a", b"b")]])
+    assert worker.log[-1] == "send app-0-0 dead-letters 0 [(None, None)] with [[('a', b'b')]]"

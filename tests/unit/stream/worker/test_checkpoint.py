@@ -12,8 +12,8 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka.record import RawRecord
-from stream.scoring.intake import dead_letter
+from stream.kafka.record import Header, RawRecord
+from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.scorer import Scored
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
@@ -31,7 +31,8 @@ class Broker:
         self.rows: dict[tuple[int, bytes], int] = {}
         self.committed: dict[TP, int] = {}
         self.scores: list[bytes] = []
-        self.open: list[tuple[str, bytes]] = []
+        self.open: list[tuple[str, bytes | None]] = []
+        self.headers: dict[str, Sequence[list[Header]]] = {}
         self._operations = 0
         self._fails_at = fails_at
 
@@ -41,8 +42,13 @@ class Broker:
         if self._fails_at is not None and self._operations >= self._fails_at:
             raise ConnectionError("the broker is gone")
 
-    async def send(self, topic: str, _: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+    async def send(
+        self, topic: str, _: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
+    ) -> Sequence[Awaitable[Any]]:
         transaction = self.open
+        if headers is not None:
+            assert len(headers) == len(records)
+            self.headers[topic] = headers
 
         async def acknowledge() -> None:
             await self.operate()
@@ -58,7 +64,7 @@ class Broker:
 
 
 class Transaction:
-    def __init__(self, broker: Broker, sent: list[tuple[str, bytes]]) -> None:
+    def __init__(self, broker: Broker, sent: list[tuple[str, bytes | None]]) -> None:
         self._broker = broker
         self._sent = sent
         self._rows: dict[tuple[int, bytes], int] = {}
@@ -73,7 +79,7 @@ class Transaction:
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         await self._broker.operate()
         self._broker.log.append(("committed", dict(offsets)))
-        self._broker.scores += [value for topic, value in self._sent if topic == "scores"]
+        self._broker.scores += [value or b"" for topic, value in self._sent if topic == "scores"]
         self._broker.rows |= self._rows
         self._broker.committed |= offsets
 
@@ -205,11 +211,12 @@ def test_whatever_fails_what_counts_is_one_moment(fails_at: int, ticks: list[boo
 async def test_dead_letters_and_alerts_go_to_their_topics() -> None:
     broker = Broker()
     run = Run(broker)
-    letter = dead_letter(RawRecord("activity", 3, 1, 0, None, b"x"), "null_key", "no key")
+    letter = DeadLetters().of(RawRecord("activity", 3, 1, 0, None, b"x"), "null_key", "no key")
     await run.checkpoints.publish(Scored(alerts={2: [(b"u", b"{}")]}, dead_letters=[letter]))
     run.checkpoints.reached({INPUT: 1})
     await run.checkpoints.flush()
     assert sorted(topic for what, topic in broker.log if what == "sent") == ["alerts", "dead-letters"]
+    assert broker.headers == {"dead-letters": [letter.record_headers()]}
 
 
 @pytest.mark.parametrize("forget", [True, False])

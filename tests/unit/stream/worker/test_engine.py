@@ -15,7 +15,7 @@ from faust.types import TP
 from events.types import Activity, Event, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from stream.kafka.poll import Poll
-from stream.kafka.record import RawRecord
+from stream.kafka.record import Header, RawRecord
 from stream.outputs import Score
 from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
@@ -32,16 +32,20 @@ class Broker:
     """Takes everything at once, unless `stuck`."""
 
     def __init__(self) -> None:
-        self.records: dict[str, list[bytes]] = {}
+        self.records: dict[str, list[bytes | None]] = {}
+        self.headers: dict[str, list[list[Header]]] = {}
         self.rows: list[bytes] = []
         self.committed: dict[TP, int] = {}
         self.stuck = False
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyedValue]) -> Sequence[Awaitable[Any]]:
+    async def send(
+        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
+    ) -> Sequence[Awaitable[Any]]:
         assert partition == 0
         if self.stuck:
             await asyncio.sleep(3600)
         self.records.setdefault(topic, []).extend(value for _, value in records)
+        self.headers.setdefault(topic, []).extend(headers or ())
         return []
 
     async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
@@ -57,7 +61,7 @@ class Broker:
         await self.send("missed", partition, records)
 
     def scored(self) -> list[str]:
-        return [msgspec.json.decode(value, type=Score).event_id for value in self.records.get("scores", [])]
+        return [msgspec.json.decode(value or b"", type=Score).event_id for value in self.records.get("scores", [])]
 
 
 def engine_on(broker: Broker, **flags: Any) -> Engine:
@@ -182,9 +186,27 @@ async def test_refused_records_are_published_and_passed() -> None:
     bad = RawRecord("activity", 0, 0, 0, b"u", b"nonsense")
     await engine.take(Poll({TP("activity", 0): [bad]}))
     await engine.drain(1)
-    assert len(broker.records["dead-letters"]) == 1
+    assert broker.records["dead-letters"] == [b"nonsense"]
     assert broker.committed == {TP("activity", 0): 1}
     assert engine.counts["dead_letters"] == 1
+
+
+async def test_dead_letters_fit_whether_the_intake_or_the_scorer_makes_them() -> None:
+    """A valid event may have large headers, too, and come twice."""
+    broker = Broker()
+    engine = engine_on(broker)
+    engine.limit_dead_letters(100_000)
+    headers: list[Header] = [("trace", bytes(1_000_000))]
+    good, again, bad = (
+        RawRecord("activity", 0, offset, 0, b"u", value, headers)
+        for offset, value in enumerate((encode_event(activity(1)), encode_event(activity(1)), b"nonsense"))
+    )
+    await engine.take(Poll({TP("activity", 0): [good, again, bad]}))
+    assert broker.records["dead-letters"] == [encode_event(activity(1)), b"nonsense"]
+    for published in broker.headers["dead-letters"]:
+        found = dict(published)
+        assert (found["foreshock.headers"], found["foreshock.headers.bytes"]) == (b"left_out", b"1000005")
+        assert "trace" not in found
 
 
 async def test_the_watchdog_announces_an_absence_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +224,7 @@ async def test_the_watchdog_announces_an_absence_once(monkeypatch: pytest.Monkey
     )
     await engine.take(poll([bill, *(movement(number) for number in range(24 * 8))]))
     await engine.take(poll([]))
-    (missed,) = [msgspec.json.decode(value, type=Repayment) for value in broker.records["missed"]]
+    (missed,) = [msgspec.json.decode(value or b"", type=Repayment) for value in broker.records["missed"]]
     assert (missed.kind, missed.instalment_no) == ("missed", 1)
     await engine.take(poll([missed], first_offset=1))
     await engine.take(poll([]))

@@ -7,6 +7,7 @@ import urllib.request
 from faust.types import TP
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream.scoring.dead_letters import DeadLetters
 from stream.settings import load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
@@ -17,7 +18,9 @@ from stream.worker.stages import STAGES
 
 
 class Unused:
-    """Stands where an engine that takes no poll needs nothing."""
+    """Stands where an engine that takes no poll needs next to nothing."""
+
+    letters = DeadLetters()
 
 
 def test_serves_counts_stages_lag_and_users() -> None:
