@@ -109,6 +109,15 @@ class Profile(Event, frozen=True, kw_only=True, gc=False):
     term_months: Annotated[float, Meta(ge=0, le=1_200)] | None = None
 
 
+class Forgetting(Event, frozen=True, kw_only=True, gc=False):
+    """That a borrower is to be forgotten: what a tombstone in `profiles` comes to (no value, and the `user_id` as key).
+
+    No lender sends it as JSON. `event_id` is the place of the record, `occurred_at` the record's own time.
+    """
+
+    KIND: ClassVar[Kind] = "profiles"
+
+
 EVENT_TYPES: dict[Kind, type[Event]] = {
     "repayments": Repayment,
     "transactions": Transaction,

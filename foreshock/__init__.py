@@ -27,6 +27,12 @@ COMMANDS: dict[str, dict[str, str]] = {
         "db": "database:database_app",
         "simulate": "simulation:simulate",
     },
+    "People's data": {
+        "forget": "people:forget",
+        "export": "people:export",
+        "pseudonym": "people:pseudonym",
+        "pseudonymise": "people:pseudonymise",
+    },
     "Replay": {"replay": "replay:replay_app"},
     "Models": {
         "train": "training:train",

@@ -103,11 +103,18 @@ def _archives(settings: Settings, kafka: KafkaConnection, bundle: Bundle) -> Ite
     from stream.kafka.provisioning import ProvisioningError, topic_id
     from stream.state.archive import ArchiveError, Archives, Origin
     from stream.state.row import row_dtype
+    from stream.topics import CHANGELOG_TOMBSTONE_DAYS
 
     changelog = settings.topics.changelog(settings.application_id)
     try:
         origin = Origin(topic_id(kafka, changelog), bundle.fingerprint, row_dtype(bundle.state_width).itemsize)
-        archives = Archives(settings.state_dir / changelog, origin, settings.state_memory_mib << 20)
+        # A day less: the deletions must still be there when the changelog is read to its end.
+        archives = Archives(
+            settings.state_dir / changelog,
+            origin,
+            settings.state_memory_mib << 20,
+            most_days_away=CHANGELOG_TOMBSTONE_DAYS - 1,
+        )
     except (ArchiveError, ProvisioningError) as error:
         fail(str(error))
     try:

@@ -34,7 +34,8 @@ def simulate(
     """Publish the events of simulated borrowers to the input topics.
 
     Needs Kafka with its topics, or `--out` for a file of JSON lines. Events come in order of event time. With `--late
-    0.02 --twice 0.005` some arrive late or twice, as in an ordinary feed.
+    0.02 --twice 0.005` some arrive late or twice, as in an ordinary feed. With the setting `pseudonym_key`, borrowers
+    stand under their pseudonyms.
 
         foreshock simulate --users 1000 --months 12 --out events.jsonl
     """
@@ -42,7 +43,8 @@ def simulate(
         dataset = open_dataset("simulator", None, users=users, months=months, seed=seed)
     except DatasetError as error:
         fail(str(error))
-    events = itertools.islice(arrivals_of(dataset, late, twice, seed), limit)
+    arrivals, pseudonyms = arrivals_of(dataset, late, twice, seed), settings.pseudonyms
+    events = itertools.islice(arrivals if pseudonyms is None else pseudonyms.put_on_all(arrivals), limit)
     if out is not None:
         with out.open("wb") as file, event_progress() as progress:
             task = progress.add_task("writing", total=limit)

@@ -10,7 +10,7 @@ import base64
 import binascii
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -391,6 +391,19 @@ def encode_output(output: Score | Alert) -> bytes:
 def coordinate(topic: str, partition: int, offset: int) -> str:
     """The id of a record by its place: `<topic>:<partition>:<offset>`."""
     return f"{topic}:{partition}:{offset}"
+
+
+SOURCE_HEADER = "foreshock.source"
+"""Header of a tombstone in `scores` and `alerts`: the place of the record that asked to forget the user, as
+`coordinate` writes it."""
+
+
+def forgotten_by(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The place of the input behind a record of `scores` or `alerts` that tells of a forgotten user, else None."""
+    if value is not None:
+        return None
+    found = dict(headers or ()).get(SOURCE_HEADER)
+    return None if found is None else found.decode(errors="replace")
 
 
 def caused_id(noun: str, *cause: str) -> str:

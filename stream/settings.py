@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from events.pseudonyms import KEY_ID_PATTERN, Pseudonyms
 from stream.alerts.policy import AlertPolicy, Thresholds
 from stream.settings_file import SettingsFileError, line_of, read_settings_file
 from stream.topics import Topics
@@ -82,6 +83,24 @@ class Settings(BaseSettings):
     replication_factor: int = Field(1, ge=1, le=9, description="Replicas of every topic that `topics create` makes.")
     application_id: str = Field(
         "foreshock", min_length=1, description="Consumer group of the workers; names the changelog."
+    )
+    input_retention_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days that `topics create` lets events be kept, by their record's time; unset means without limit.",
+    )
+    output_retention_days: float | None = Field(
+        None, gt=0, le=36_500, description="The same for scores and alerts, and for those of replays."
+    )
+    dead_letter_retention_days: float = Field(90.0, gt=0, le=36_500, description="The same for dead letters.")
+    pseudonym_key: SecretStr | None = Field(
+        None,
+        description="Secret of the pseudonyms that `simulate`, `person forget` and the like put in the place of "
+        "`user_id`: at least 64 hexadecimal digits. Workers and sink need none.",
+    )
+    pseudonym_key_id: str = Field(
+        "p1", pattern=KEY_ID_PATTERN, description="Name of `pseudonym_key`, with which its pseudonyms begin."
     )
     bundle: Path = Field(PRETRAINED_BUNDLE, description="Model bundle folder.")
 
@@ -191,6 +210,16 @@ class Settings(BaseSettings):
         if value is not None and info.data.get("state_dir") is None:
             raise ValueError("users who leave memory need a place on disk; set state_dir, too")
         return value
+
+    @property
+    def pseudonyms(self) -> Pseudonyms | None:
+        """The key of the pseudonyms, if there is one. Raises `SettingsError`."""
+        if self.pseudonym_key is None:
+            return None
+        try:
+            return Pseudonyms.from_hex(self.pseudonym_key_id, self.pseudonym_key.get_secret_value())
+        except ValueError as error:
+            raise SettingsError(f"pseudonym_key: {error}") from None
 
     @property
     def topics(self) -> Topics:

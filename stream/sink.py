@@ -1,16 +1,17 @@
 """The sink: writes scores, alerts and dead letters from their topics into PostgreSQL.
 
 It is a consumer group of its own, so a database outage delays the tables and nothing else: offsets of records that are
-not written are not committed, and the topics keep the records until the sink catches up. Records that others wrote into
-the topics, and that no table takes, are named in the log, counted and skipped. Loads no model.
+not written are not committed, and the topics keep the records until the sink catches up. A tombstone that tells of a
+forgotten user deletes that user's rows, in order with what else its topic holds. Records that others wrote into the
+topics, and that no table takes, are named in the log, counted and skipped. Loads no model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,14 +19,23 @@ from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
 from stream.database.refusals import Placed, write_what_fits
-from stream.database.writer import DatabaseWriter
+from stream.database.writer import DatabaseWriter, UserPlace
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.record import Record
 from stream.kafka.transport import consumer_of
-from stream.outputs import Alert, DeadLetter, ForeignRecord, OutputDecoder, Score, coordinate, shortened
+from stream.outputs import (
+    Alert,
+    DeadLetter,
+    ForeignRecord,
+    OutputDecoder,
+    Score,
+    coordinate,
+    forgotten_by,
+    shortened,
+)
 from stream.settings import Settings
 
 LONGEST_RETRY_S = 30.0
@@ -36,6 +46,13 @@ logger = logging.getLogger("foreshock.sink")
 def sink_group(application_id: str) -> str:
     """The sink's consumer group."""
     return f"{application_id}-sink"
+
+
+class Forgotten(NamedTuple):
+    """Users, with their partition, of whom the topic of scores, or that of alerts, says that they are forgotten."""
+
+    of_scores: set[UserPlace]
+    of_alerts: set[UserPlace]
 
 
 class SinkApp:
@@ -79,8 +96,7 @@ class SinkApp:
                 async with self._turn:
                     if poll.epoch < self._epoch:
                         continue  # it may follow a poll that was not written
-                    batch = self._decode(poll)
-                    if await self._write_until_done(batch):
+                    if await self._write_until_done(*self._decode(poll)):
                         consumer.advance(poll.reached())
             except Exception as error:
                 self.failure(error)
@@ -96,12 +112,12 @@ class SinkApp:
         async with self._turn:
             self._given_up.clear()
 
-    async def _write_until_done(self, batch: list[Placed]) -> bool:
+    async def _write_until_done(self, batch: list[Placed], forgotten: Forgotten) -> bool:
         """Write a batch, again and again while the database is unavailable; False when told to give up."""
         pause_s = self._settings.sink_retry_s
         while not self._given_up.is_set():
             try:
-                await asyncio.to_thread(self._write_once, batch)
+                await asyncio.to_thread(self._write_once, batch, forgotten)
                 return True
             except DatabaseUnavailable as error:
                 logger.warning("%s; trying again in %.0f s", error, pause_s)
@@ -111,10 +127,12 @@ class SinkApp:
                 pause_s = min(2 * pause_s, LONGEST_RETRY_S)
         return False
 
-    def _write_once(self, batch: list[Placed]) -> None:
+    def _write_once(self, batch: list[Placed], forgotten: Forgotten) -> None:
         if not self._registered:
             self._register_model()
             self._registered = True
+        # What stands before a user's tombstone is not in the batch, so all that it holds of them comes after.
+        self._writer.forget(forgotten.of_scores, forgotten.of_alerts)
         refused: set[str] = set()
 
         def skip(placed: Placed, error: Exception) -> None:
@@ -137,17 +155,37 @@ class SinkApp:
             return
         self._writer.register_model(f"{fingerprint:016x}", msgspec.to_builtins(manifest))
 
-    def _decode(self, poll: Poll) -> list[Placed]:
+    def _decode(self, poll: Poll) -> tuple[list[Placed], Forgotten]:
+        """The outputs of a poll, and the users to forget before they are written.
+
+        Of a user who is forgotten, what stands before that on the same partition is left out.
+        """
         batch: list[Placed] = []
+        forgotten = Forgotten(set(), set())
         for tp, records in poll.records.items():
             decode = self._decoders[tp.topic]
+            until = self._forgotten_until(records) if tp.topic != self._settings.topics.dead_letters else {}
+            (forgotten.of_scores if tp.topic == self._settings.topics.scores else forgotten.of_alerts).update(
+                (key.decode(errors="replace"), tp.partition) for key in until
+            )
             for record in records:
+                if record.offset <= until.get(record.key or b"", -1):
+                    continue
                 place = coordinate(tp.topic, tp.partition, record.offset)
                 try:
                     batch.append(Placed(place, decode(record)))
                 except ForeignRecord as error:
                     self._skip(place, str(error))
-        return batch
+        return batch, forgotten
+
+    @staticmethod
+    def _forgotten_until(records: Sequence[Record]) -> dict[bytes, int]:
+        """Offset of the last tombstone of each user that is forgotten in these records, by key."""
+        return {
+            record.key or b"": record.offset
+            for record in records
+            if record.value is None and forgotten_by(record.value, record.headers) is not None
+        }
 
     def _skip(self, place: str, reason: str) -> None:
         self.skipped += 1

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Records = NDArray[np.void]
-Columns = tuple[list[bytes], NDArray[np.uint8]]
-"""Keys, and as many values of one size: uint8 `[n, size]`, each value contiguous."""
+Columns = tuple[list[bytes], NDArray[np.uint8] | None]
+"""Keys, and as many values of one size: uint8 `[n, size]`, each value contiguous. None where keys are deleted."""
 
 
 def take_records(records: Records, index: Any) -> Records:

@@ -12,6 +12,11 @@ DEAD_LETTER_MAX_BYTES = 8 * 1024 * 1024
 megabytes."""
 
 
+CHANGELOG_TOMBSTONE_DAYS = 30
+"""How long compaction leaves a deletion in the changelog. A copy of the changelog that was not kept up for longer may
+have missed one, and must not be gone on from."""
+
+
 @dataclass(frozen=True)
 class Topics:
     """Names under an optional prefix, e.g. `Topics("risk.").scores == "risk.scores"`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,15 +20,19 @@ from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import DeadLetter, Score
+from stream.outputs import DeadLetter, Score, forgotten_by
+from stream.scoring.forgetting import pieces_between
 from stream.scoring.intake import Intake, Taken
-from stream.scoring.scorer import KeyedValues, Scorer
+from stream.scoring.scorer import Scorer
 from stream.settings import Settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 
 Coordinate = tuple[str, int, int]
 """Topic, partition and offset."""
+
+_ByUser = dict[tuple[int, bytes], list[bytes | None]]
+"""Values by partition and key; None where the user was forgotten."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +94,14 @@ class Published:
 def judge(published: Published, settings: Settings) -> Verdict:
     """Judge what workers with `settings` have made of all inputs."""
     inputs = {(record.topic, record.partition, record.offset): record for record in published.inputs}
-    decoded = [msgspec.json.decode(record.value, type=Score) for record in published.scores]
-    sources = [(score.source_topic, score.source_partition, score.source_offset) for score in decoded]
+    sources = [_source(record) for record in published.scores]
+    decoded = [msgspec.json.decode(record.value, type=Score) for record in published.scores if record.value is not None]
     refused = [_refused(record) for record in published.dead_letters]
     accounted = Counter(sources) + Counter(refused)
     expected = _Oracle(settings, inputs)
     expected.score([at for at in dict.fromkeys(sources) if at in inputs])
     expected.pass_over([at for at in refused if at in inputs])
-    sequences: dict[tuple[int, str], list[int]] = {}
-    for score in decoded:
-        sequences.setdefault((score.source_partition, score.user_id), []).append(score.sequence)
+    sequences = _sequences(published.scores)
     return Verdict(
         inputs=len(inputs),
         scores=len(decoded),
@@ -110,9 +112,10 @@ def judge(published: Published, settings: Settings) -> Verdict:
         wrong_scores=_differing(_by_user(published.scores), expected.scores),
         wrong_alerts=_differing(_by_user(published.alerts), expected.alerts),
         wrong_rows=_differing(
-            {(record.partition, record.key): record.value for record in published.changelog}, expected.rows()
+            _without_tombstones({(record.partition, record.key): record.value for record in published.changelog}),
+            expected.rows(),
         ),
-        broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences.values()),
+        broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences),
     )
 
 
@@ -125,20 +128,27 @@ class _Oracle:
         self._slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
         self._scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), self._slab, settings.topics)
         self._intakes = {topic: Intake(kind) for topic, kind in zip(settings.topics.inputs, KINDS, strict=True)}
-        self.scores: dict[tuple[int, bytes], list[bytes]] = {}
-        self.alerts: dict[tuple[int, bytes], list[bytes]] = {}
+        self.scores: _ByUser = {}
+        self.alerts: _ByUser = {}
 
     def score(self, order: Iterable[Coordinate]) -> None:
         """Take the events at these places, in this order."""
         taken = [item for at in order if isinstance(item := self._take(at), Taken)]
-        scored = self._scorer.score(taken)
-        self.scores, self.alerts = _keyed(scored.scores), _keyed(scored.alerts)
+        for piece in pieces_between(taken):
+            scored = self._scorer.score(piece)
+            told = {partition: [(key, None) for key, _ in found] for partition, found in scored.forgotten.items()}
+            for mine, found in ((self.scores, scored.scores), (self.alerts, scored.alerts)):
+                _add(mine, found)
+                _add(mine, told)
 
     def pass_over(self, refused: Iterable[Coordinate]) -> None:
-        """Take note that valid events at these places were repeats: all that it changes is how far a row has read."""
+        """Take note that valid events at these places were repeats: all that it changes is how far a row has read.
+
+        Of a user who was forgotten and has not come back there is no row.
+        """
         for at in refused:
             item = self._take(at)
-            if isinstance(item, Taken):
+            if isinstance(item, Taken) and self._slab.get(item.partition, item.key) is not None:
                 row = self._slab.locate(item.partition, [item.key])
                 read = self._slab.rows["consumed_offset"]
                 read[row, item.kind_no] = np.maximum(read[row, item.kind_no], item.offset)
@@ -155,20 +165,45 @@ def _refused(record: Any) -> Coordinate:
     return letter.topic, letter.partition, letter.offset
 
 
-def _by_user(records: Iterable[Any]) -> dict[tuple[int, bytes], list[bytes]]:
+def _source(record: Any) -> Coordinate:
+    """The input behind a record of the topic of scores."""
+    place = forgotten_by(record.value, record.headers)
+    if place is not None:
+        topic, partition, offset = place.split(":")
+        return topic, int(partition), int(offset)
+    score = msgspec.json.decode(record.value, type=Score)
+    return score.source_topic, score.source_partition, score.source_offset
+
+
+def _sequences(scores: Iterable[Any]) -> list[list[int]]:
+    """The sequences of each user's scores, in order; those of a user who was forgotten begin anew."""
+    closed: list[list[int]] = []
+    current: dict[tuple[int, bytes], list[int]] = {}
+    for record in scores:
+        if record.value is None:
+            closed.append(current.pop((record.partition, record.key), []))
+        else:
+            sequence = msgspec.json.decode(record.value, type=Score).sequence
+            current.setdefault((record.partition, record.key), []).append(sequence)
+    return [*closed, *current.values()]
+
+
+def _without_tombstones(rows: dict[Any, bytes | None]) -> dict[Any, bytes]:
+    return {key: row for key, row in rows.items() if row is not None}
+
+
+def _by_user(records: Iterable[Any]) -> _ByUser:
     """Values in order by partition and key: between users, the order of alerts is that of batches."""
-    found: dict[tuple[int, bytes], list[bytes]] = {}
+    found: _ByUser = {}
     for record in records:
         found.setdefault((record.partition, record.key), []).append(record.value)
     return found
 
 
-def _keyed(by_partition: dict[int, KeyedValues]) -> dict[tuple[int, bytes], list[bytes]]:
-    found: dict[tuple[int, bytes], list[bytes]] = {}
+def _add(mine: _ByUser, by_partition: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
     for partition, pairs in by_partition.items():
         for key, value in pairs:
-            found.setdefault((partition, key), []).append(value)
-    return found
+            mine.setdefault((partition, key), []).append(value)
 
 
 def _differing(found: dict[Any, Any], expected: dict[Any, Any]) -> int:

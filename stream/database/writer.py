@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -111,6 +111,17 @@ _DURABLE = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
 
+_FORGOTTEN = "unnest(%s::text[], %s::int[]) AS forgotten (id, part)"
+_DELETE_SCORES = tuple(
+    f"DELETE FROM {table} USING {_FORGOTTEN} WHERE user_id = id AND split_part(score_id, ':', 2) = part::text"
+    for table in ("user_scores", "score_history")
+)
+_DELETE_ALERTS = (
+    f"DELETE FROM alert_events USING {_FORGOTTEN} WHERE user_id = id AND source_partition = part",
+    f"DELETE FROM alerts USING {_FORGOTTEN} WHERE user_id = id AND part IS NOT NULL "
+    "AND NOT EXISTS (SELECT FROM alert_events WHERE alert_events.alert_id = alerts.alert_id)",
+)
+
 _INSERT_MODELS = """
 INSERT INTO model_versions (fingerprint) SELECT unnest(%s::text[]) ON CONFLICT (fingerprint) DO NOTHING
 """
@@ -118,6 +129,24 @@ _REGISTER_MODEL = """
 INSERT INTO model_versions (fingerprint, manifest) VALUES (%s, %s)
 ON CONFLICT (fingerprint) DO UPDATE SET manifest = EXCLUDED.manifest WHERE model_versions.manifest IS NULL
 """
+
+
+SCORE_TABLES, ALERT_TABLES = ("user_scores", "score_history"), ("alerts", "alert_events")
+"""The tables with a `user_id`, by the topic that they are a copy of."""
+
+
+UserPlace = tuple[str, int]
+"""A user and the partition that their events are on."""
+
+
+def _forget(connection: Connection, of_scores: Collection[UserPlace], of_alerts: Collection[UserPlace]) -> None:
+    with connection.transaction():
+        for statements, places in ((_DELETE_SCORES, of_scores), (_DELETE_ALERTS, of_alerts)):
+            # In order, as the upserts lock them.
+            users = sorted((staging.without_nul(user_id), partition) for user_id, partition in places)
+            asked = ([user_id for user_id, _ in users], [partition for _, partition in users])
+            for statement in statements if users else ():
+                connection.execute(statement, asked)
 
 
 @dataclass(frozen=True)
@@ -199,6 +228,15 @@ class DatabaseWriter:
         if not (scores or alerts or dead_letters):
             return Written()
         return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters))
+
+    def forget(self, of_scores: Collection[UserPlace], of_alerts: Collection[UserPlace]) -> None:
+        """Delete the scores of some users and the alerts of some, in one transaction; what is not there is no error.
+
+        The topics of scores and of alerts each tell of it, and each partition in order with its own records. So the
+        rows that came of another partition stay.
+        """
+        if of_scores or of_alerts:
+            self._run(lambda connection: _forget(connection, of_scores, of_alerts))
 
     def register_model(self, fingerprint: str, manifest: Mapping[str, Any]) -> None:
         """Keep a model's manifest. A fingerprint is the hash of its manifest, so one that is there stays as it is."""

@@ -64,7 +64,7 @@ class Unreadable(RuntimeError):
 
 @dataclass
 class Block:
-    """Consecutive changelog records of one partition, up to but not including `next_offset`, without deletions.
+    """Consecutive changelog records of one partition, up to but not including `next_offset`, deletions among them.
 
     `columns` may be views of a reused buffer: they are valid until `release` is called.
     """
@@ -184,11 +184,12 @@ def _one_by_one(batch: memoryview) -> list[Columns]:
 
 
 def _by_size(records: Iterable[tuple[bytes | None, bytes | None]]) -> list[Columns]:
-    there = ((key, value) for key, value in records if key is not None and value is not None)
+    there = ((key, value) for key, value in records if key is not None)
     columns: list[Columns] = []
-    for size, group in itertools.groupby(there, key=lambda record: len(record[1])):
+    for size, group in itertools.groupby(there, key=lambda record: None if record[1] is None else len(record[1])):
         keys, values = zip(*group, strict=True)
-        columns.append((list(keys), np.ndarray((len(keys), size), dtype=np.uint8, buffer=b"".join(values))))
+        of_keys = None if size is None else np.ndarray((len(keys), size), dtype=np.uint8, buffer=b"".join(values))
+        columns.append((list(keys), of_keys))
     return columns
 
 

@@ -6,7 +6,7 @@ Works on any broker; changes no topic that exists. Names come from `stream.topic
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -18,9 +18,15 @@ from stream.kafka.clients import NoBrokerReachable, first_reachable, open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
 from stream.settings import Settings
-from stream.topics import DEAD_LETTER_MAX_BYTES
+from stream.topics import CHANGELOG_TOMBSTONE_DAYS, DEAD_LETTER_MAX_BYTES
 
-DEAD_LETTER_RETENTION_MS = 90 * 86_400_000
+DAY_MS = 86_400_000
+LONGEST_MS = 36_500 * DAY_MS
+"""What stands for no limit where Kafka has no word for it."""
+
+COMPACTION_LAG_MS = 7 * DAY_MS
+"""At the latest after so long, what was replaced or deleted leaves a compacted topic."""
+
 CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
 """Kafka compacts closed segments only, so small segments keep the changelog, and with it recovery, short."""
 
@@ -67,20 +73,21 @@ class TopicState:
 def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
     """Every topic that a deployment needs: inputs, outputs and the changelog, all with the same partition count.
 
-    Events are kept without limit, because replays read them. Profiles and state rows are compacted to one per user.
+    Events are kept without limit unless a setting says otherwise, because replays read them. Profiles and state rows
+    are compacted to one per user; that a user was forgotten stays in `profiles` for as long as events do.
     """
     topics = settings.topics
-    keep = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED}
-    compact = {"cleanup.policy": "compact"}
-    configs: dict[str, dict[str, str]] = dict.fromkeys((*topics.inputs, topics.scores, topics.alerts), keep)
-    configs[topics.of_kind("profiles")] = compact
-    configs[topics.dead_letters] = {
-        "cleanup.policy": "delete",
-        "retention.ms": str(DEAD_LETTER_RETENTION_MS),
-        "retention.bytes": UNLIMITED,
+    compact = {"cleanup.policy": "compact", "max.compaction.lag.ms": str(COMPACTION_LAG_MS)}
+    configs: dict[str, dict[str, str]] = dict.fromkeys(topics.inputs, _kept(settings.input_retention_days))
+    events_ms = configs[topics.of_kind("repayments")]["retention.ms"]
+    tombstones_ms = str(LONGEST_MS) if events_ms == UNLIMITED else events_ms
+    configs[topics.of_kind("profiles")] = compact | {"delete.retention.ms": tombstones_ms}
+    configs |= dict.fromkeys((topics.scores, topics.alerts), _kept(settings.output_retention_days))
+    configs[topics.dead_letters] = _kept(settings.dead_letter_retention_days) | {
         "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
     }
     configs[topics.changelog(settings.application_id)] = compact | {
+        "delete.retention.ms": str(CHANGELOG_TOMBSTONE_DAYS * DAY_MS),
         "segment.bytes": str(CHANGELOG_SEGMENT_BYTES),
         "min.cleanable.dirty.ratio": "0.3",
     }
@@ -90,12 +97,17 @@ def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
     )
 
 
+def _kept(days: float | None) -> dict[str, str]:
+    """Settings of a topic whose records are kept for so many days, None for without limit."""
+    retention_ms = UNLIMITED if days is None else str(round(days * DAY_MS))
+    return {"cleanup.policy": "delete", "retention.ms": retention_ms, "retention.bytes": UNLIMITED}
+
+
 def replay_specifications(settings: Settings, replay: str) -> tuple[TopicSpecification, ...]:
     """The two output topics of a replay, with the settings of the live ones."""
-    topics = settings.topics
-    keep = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED}
+    topics, kept = settings.topics, _kept(settings.output_retention_days)
     return tuple(
-        TopicSpecification(name, settings.partitions, settings.replication_factor, keep)
+        TopicSpecification(name, settings.partitions, settings.replication_factor, kept)
         for name in (topics.replay_scores(replay), topics.replay_alerts(replay))
     )
 
@@ -150,6 +162,12 @@ def topic_id(connection: KafkaConnection, topic: str) -> str:
             if described["name"] == topic:
                 return str(described["topic_id"])
     raise ProvisioningError(f"topic {topic} does not exist; create it: `foreshock topics create`")
+
+
+def topic_states(connection: KafkaConnection, wanted: Callable[[str], bool]) -> dict[str, TopicState]:
+    """The topics whose names are `wanted`, by name, as they are on the broker. Raises `ProvisioningError`."""
+    with answering_admin(connection) as admin:
+        return _states(admin, [name for name in admin.list_topics() if wanted(name)])
 
 
 def largest_record_bytes(connection: KafkaConnection, topic: str) -> int | None:
@@ -229,15 +247,22 @@ def _config_findings(topic: TopicSpecification, state: TopicState) -> Iterator[F
             f"cleanup.policy is {policy} and should be {wanted_policy}: {lost}",
             f"kafka-configs --alter --topic {topic.name} --add-config cleanup.policy={wanted_policy}",
         )
-    retention = state.configs.get("retention.ms")
-    if topic.configs.get("retention.ms") == UNLIMITED and policy == "delete" and retention not in (None, UNLIMITED):
-        yield Finding(
-            "warning",
-            subject,
-            f"records are deleted {int(retention) / 86_400_000:.1f} days after their event time: older ranges cannot "
-            "be replayed, and events that are loaded late are deleted at once",
-            f"kafka-configs --alter --topic {topic.name} --add-config retention.ms=-1",
-        )
+    if policy == "delete":
+        yield from _retention_findings(topic, state)
+    for name, wanted, consequence in (
+        ("delete.retention.ms", "at least", "a copy of the topic may miss that a user was forgotten"),
+        ("max.compaction.lag.ms", "at most", "what was replaced or deleted may stay in the topic for longer"),
+    ):
+        found, right = state.configs.get(name), topic.configs.get(name)
+        if found is None or right is None:
+            continue
+        if int(found) < int(right) if wanted == "at least" else int(found) > int(right):
+            yield Finding(
+                "warning",
+                subject,
+                f"{name} is {found} and should be {wanted} {right}: {consequence}",
+                f"kafka-configs --alter --topic {topic.name} --add-config {name}={right}",
+            )
     largest, needed = state.configs.get("max.message.bytes"), topic.configs.get("max.message.bytes")
     if largest is not None and needed is not None and int(largest) < int(needed):
         yield Finding(
@@ -253,6 +278,27 @@ def _config_findings(topic: TopicSpecification, state: TopicState) -> Iterator[F
             f"{state.replicas} replicas, and the setting `replication_factor` is {topic.replication_factor}",
             "add replicas with kafka-reassign-partitions, or lower the setting",
         )
+
+
+def _retention_findings(topic: TopicSpecification, state: TopicState) -> Iterator[Finding]:
+    found, wanted = state.configs.get("retention.ms"), topic.configs.get("retention.ms")
+    if found is None or wanted is None or found == wanted:
+        return
+    remedy = f"kafka-configs --alter --topic {topic.name} --add-config retention.ms={wanted}"
+    if found == UNLIMITED or (wanted != UNLIMITED and int(found) > int(wanted)):
+        kept = "without limit" if found == UNLIMITED else f"for {int(found) / DAY_MS:.1f} days"
+        message = f"records are kept {kept}, the settings say {int(wanted) / DAY_MS:.1f} days"
+    elif wanted != UNLIMITED:
+        message = (
+            f"records are deleted {int(found) / DAY_MS:.1f} days after their time, the settings say after "
+            f"{int(wanted) / DAY_MS:.1f}"
+        )
+    else:
+        message = (
+            f"records are deleted {int(found) / DAY_MS:.1f} days after their time: older ranges cannot be replayed, "
+            "and events that are loaded late with their own time are deleted at once"
+        )
+    yield Finding("warning", f"topic {topic.name}", message, remedy)
 
 
 def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:

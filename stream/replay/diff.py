@@ -15,7 +15,7 @@ import msgspec
 
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import Alert, Score
+from stream.outputs import Alert, Score, forgotten_by
 from stream.replay.foreign import ForeignRecords, OutputValues
 from stream.replay.run import ReplayRange
 from stream.topics import Topics
@@ -103,6 +103,10 @@ def diff_with_live(
     return result
 
 
+class _OfUser(msgspec.Struct, gc=False):
+    user_id: str
+
+
 @dataclass(frozen=True)
 class _Outputs:
     """Reads outputs in a range. What is none of ours is left out and added to `foreign`."""
@@ -111,22 +115,48 @@ class _Outputs:
     replayed: ReplayRange
     foreign: ForeignRecords
 
+    def live_scores(self, topic: str, partition: int) -> dict[str, bytes]:
+        """By score id, without those of users who were forgotten since: a replay scores none of them again."""
+        live: dict[str, bytes] = {}
+        begins: dict[bytes, int] = {}
+        for output, value in self._in_range(topic, partition, Score, lambda key: begins.update({key: len(live)})):
+            live[output.score_id] = value
+        if not begins:
+            return live
+        user_of = msgspec.json.Decoder(_OfUser).decode
+        numbered = enumerate(live.items())
+        return {name: value for no, (name, value) in numbered if no >= begins.get(user_of(value).user_id.encode(), 0)}
+
     def scores(self, topic: str, partition: int) -> Iterator[tuple[Score, bytes]]:
         return self._in_range(topic, partition, Score)
 
     def alerts(self, topic: str, partition: int) -> dict[str, Alert]:
-        """By transition id."""
-        return {alert.transition_id: alert for alert, _ in self._in_range(topic, partition, Alert)}
+        """By transition id, without those of users who were forgotten since."""
+        found: dict[str, Alert] = {}
 
-    def _in_range(self, topic: str, partition: int, kind: type[Any]) -> Iterator[tuple[Any, bytes]]:
-        values = self.reader.values(topic, partition)
-        for output, value in OutputValues(topic, kind, self.foreign).of(values):
-            if self.replayed.covers(output.occurred_at) and self.replayed.wants(output.user_id.encode()):
-                yield output, value
+        def drop(key: bytes) -> None:
+            for name in [name for name, alert in found.items() if alert.user_id.encode() == key]:
+                del found[name]
+
+        for alert, _ in self._in_range(topic, partition, Alert, drop):
+            found[alert.transition_id] = alert
+        return found
+
+    def _in_range(
+        self, topic: str, partition: int, kind: type[Any], on_forgotten: Callable[[bytes], None] = lambda _key: None
+    ) -> Iterator[tuple[Any, bytes]]:
+        values = OutputValues(topic, kind, self.foreign)
+        for record in self.reader.each(topic, partition):
+            if forgotten_by(record.value, record.headers) is not None:
+                on_forgotten(record.key or b"")
+                continue
+            output = values.one(record.value)
+            if output and self.replayed.covers(output.occurred_at) and self.replayed.wants(output.user_id.encode()):
+                yield output, record.value
 
 
 def _compare_scores(outputs: _Outputs, topics: Topics, replay: str, partition: int, result: ReplayDiff) -> None:
-    live = {score.score_id: value for score, value in outputs.scores(topics.scores, partition)}
+    live = outputs.live_scores(topics.scores, partition)
     decode = msgspec.json.Decoder(Score).decode
     moves = result.mean_move * result.moved
     for score, value in outputs.scores(topics.replay_scores(replay), partition):

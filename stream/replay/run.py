@@ -4,7 +4,8 @@ Reads the input topics from their beginning, so that every state is the same as 
 range, to `scores.replay.<name>` and `alerts.replay.<name>`. Live topics, states and offsets are untouched.
 
 Events are scored in the order of the live workers, which the live `scores` topic records. Events that the workers
-refused are skipped; events that they have not reached yet follow in event-time order.
+refused are skipped, and of a user who was forgotten those before that; events that they have not reached yet follow in
+event-time order.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from stream.kafka.provisioning import create_topics, replay_specifications
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.foreign import ForeignRecords
 from stream.replay.live_order import LiveOrder
+from stream.scoring.forgetting import pieces_between
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
 from stream.scoring.scorer import KeyedValues, Scorer
@@ -117,7 +119,7 @@ class Replay:
             with TopicReader(self._kafka, group) as reader, TopicReader(self._kafka) as journal:
                 total = reader.size(self._topics.inputs)
                 for partition in range(reader.partitions(self._topics.inputs[0])):
-                    order = LiveOrder.read(journal.values(scores, partition), self._topics.inputs, foreign, scores)
+                    order = LiveOrder.read(journal.each(scores, partition), self._topics.inputs, foreign, scores)
                     for done in self._partition(reader, partition, order, producer):
                         self.counts["read"] += done
                         on_progress(self.counts["read"], total)
@@ -141,10 +143,11 @@ class Replay:
             ready = merge.release([no for no, topic in enumerate(self._topics.inputs) if topic in behind])
             size = self._settings.batch_max_records
             for start in range(0, len(ready), size):
-                scored = scorer.score(ready[start : start + size])
-                self.counts.update(scored.counts)
-                self._publish(producer, "scores", self._topics.replay_scores(self._range.name), scored.scores)
-                self._publish(producer, "alerts", self._topics.replay_alerts(self._range.name), scored.alerts)
+                for piece in pieces_between(ready[start : start + size]):
+                    scored = scorer.score(piece)
+                    self.counts.update(scored.counts)
+                    self._publish(producer, "scores", self._topics.replay_scores(self._range.name), scored.scores)
+                    self._publish(producer, "alerts", self._topics.replay_alerts(self._range.name), scored.alerts)
             yield sum(len(records) for records in found.values())
 
     def _take(self, kind_no: int, records: Sequence[Any], order: LiveOrder) -> Iterator[Taken]:
@@ -155,6 +158,8 @@ class Replay:
             outcome = self._intakes[kind_no].take(record, now_ms)
             if not isinstance(outcome, Taken) or order.was_refused(outcome):
                 self.counts["refused"] += 1
+            elif order.leaves_out(outcome):
+                self.counts["of_forgotten_users"] += 1
             else:
                 yield outcome
 

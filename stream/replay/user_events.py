@@ -15,6 +15,7 @@ from stream.kafka.publisher import partition_of
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.foreign import ForeignRecords
 from stream.replay.live_order import LiveOrder
+from stream.scoring.forgetting import is_forgetting
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
 from stream.state.row import RECENT_IDS
@@ -66,7 +67,7 @@ def read_partition(
     if not any(held):
         return []
     foreign = ForeignRecords()
-    order = LiveOrder.read(reader.values(topics.scores, partition), topics.inputs, foreign, topics.scores)
+    order = LiveOrder.read(reader.each(topics.scores, partition), topics.inputs, foreign, topics.scores)
     foreign.tell()
     return in_scored_order(held, order)
 
@@ -74,15 +75,19 @@ def read_partition(
 def in_scored_order(held: list[list[Taken]], order: LiveOrder) -> list[Taken]:
     """One user's events of each kind, in the order of their offsets, merged as the workers applied them.
 
-    Leaves out what the workers refused, and repeats of one of the last `RECENT_IDS` event ids.
+    Leaves out what the workers refused, repeats of one of the last `RECENT_IDS` event ids, and everything up to where
+    the user was to be forgotten.
     """
     merge = PartitionMerge(order.place)
     for kind_no, items in enumerate(held):
-        merge.push(kind_no, [item for item in items if not order.was_refused(item)])
+        merge.push(kind_no, [item for item in items if not order.leaves_out(item)])
     seen: deque[str] = deque(maxlen=RECENT_IDS)
-    merged = []
+    merged: list[Taken] = []
     for item in merge.release():
-        if item.event.event_id not in seen:
+        if is_forgetting(item):
+            seen.clear()
+            merged.clear()
+        elif item.event.event_id not in seen:
             seen.append(item.event.event_id)
             merged.append(item)
     return merged

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from events.columns import DAY_MS
-from events.types import EVENT_TYPES, KINDS, Event, Kind
+from events.types import EVENT_TYPES, KINDS, Event, Forgetting, Kind
 from stream.kafka.record import Record
-from stream.outputs import DeadLetter, RefusalCode
+from stream.outputs import DeadLetter, RefusalCode, coordinate, moment_of
 from stream.scoring.dead_letters import DeadLetters
 
 MAX_VALUE_BYTES = 65_536
@@ -25,7 +25,9 @@ FUTURE_TOLERANCE_MS = DAY_MS
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """A valid event with the place of its record. A struct is made faster than a dataclass, and each event needs
-    one."""
+    one.
+
+    `event` may be a `Forgetting`; `stream.scoring.forgetting` sets those apart."""
 
     kind: Kind
     kind_no: int
@@ -94,6 +96,8 @@ class Intake:
         key, value = record.key, record.value
         if key is None:
             raise Refused("null_key", "the record has no key; the key must be the user_id")
+        if value is None and self._kind == "profiles":
+            return self._forgetting(record, key, now_ms)
         if value is None:
             raise Refused("null_value", "the record has no value; events are never deleted")
         if len(value) > MAX_VALUE_BYTES:
@@ -113,6 +117,20 @@ class Intake:
             raise Refused("before_1970", f"occurred_at is {event.occurred_at.isoformat()}, before 1970-01-01")
         if occurred_ms > now_ms + FUTURE_TOLERANCE_MS:
             raise Refused("in_the_future", f"occurred_at is {event.occurred_at.isoformat()}, more than a day ahead")
+        return Taken(self._kind, self._kind_no, record.partition, record.offset, key, occurred_ms, event, record)
+
+    def _forgetting(self, record: Record, key: bytes, now_ms: int) -> Taken:
+        """A tombstone. It has no event time, so its place in the merge is the record's time, which is never refused."""
+        try:
+            user_id = key.decode()
+        except UnicodeDecodeError:
+            raise Refused("key_not_utf8", "the key is not UTF-8; the key must be the user_id") from None
+        occurred_ms = min(max(record.timestamp, 0), now_ms)
+        event = Forgetting(
+            event_id=coordinate(record.topic, record.partition, record.offset),
+            user_id=user_id,
+            occurred_at=moment_of(occurred_ms),
+        )
         return Taken(self._kind, self._kind_no, record.partition, record.offset, key, occurred_ms, event, record)
 
 

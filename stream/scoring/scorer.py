@@ -25,6 +25,7 @@ from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.duplicates import find_repeats, id_hashes
 from stream.scoring.encoding import OutputEncoder, ScoredColumns
 from stream.scoring.explanation import Explainer
+from stream.scoring.forgetting import is_forgetting
 from stream.scoring.instalments import InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.scoring.intake import Taken
 from stream.scoring.waves import Block, Wave, wave_numbers, waves
@@ -40,15 +41,20 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 
 @dataclass
 class Scored:
-    """The results of a batch. `scores` and `alerts` are keys and JSON values by partition, in order."""
+    """The results of a batch. `scores` and `alerts` are keys and JSON values by partition, in order.
+
+    `forgotten` are users to be forgotten, of whom both topics get a tombstone: keys and the places of the records that
+    asked for it, by partition. Where there are any, nothing was scored.
+    """
 
     scores: dict[int, KeyedValues] = field(default_factory=dict)
     alerts: dict[int, KeyedValues] = field(default_factory=dict)
+    forgotten: dict[int, list[tuple[bytes, str]]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     """Numbers of the rows that changed, in any order, with repeats."""
     counts: Counter[str] = field(default_factory=Counter)
-    """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, and alerts by kind."""
+    """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, `forgotten`, and alerts by kind."""
 
 
 @dataclass(frozen=True)
@@ -168,14 +174,28 @@ class Scorer:
         ]
 
     def score(self, taken: Sequence[Taken]) -> Scored:
-        """Score events that stand in the order in which each user's are to be applied."""
+        """Score events that stand in the order in which each user's are to be applied, or forget users.
+
+        `taken` must be one of the pieces of `stream.scoring.forgetting`.
+        """
         scored = Scored()
         if not taken:
             return scored
+        if is_forgetting(taken[0]):
+            return self._forget(taken)
         scored.touched = self._locate(taken)
         batch = self._admit(taken, scored)
         if batch.taken:
             self._apply(batch, scored)
+        return scored
+
+    def _forget(self, taken: Sequence[Taken]) -> Scored:
+        """Forget users, and tell whoever keeps their scores and alerts, whether or not a row was held."""
+        scored = Scored(counts=Counter(forgotten=len(taken)))
+        for item in taken:
+            scored.forgotten.setdefault(item.partition, []).append((item.key, item.event.event_id))
+        rows = [self._slab.forget(item.partition, item.key) for item in taken]
+        scored.touched = np.array(rows, dtype=np.int64)
         return scored
 
     def _locate(self, taken: Sequence[Taken]) -> NDArray[np.int64]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +34,9 @@ from stream.state.row import NEVER, StateMismatch
 DUE, ABOUT = "due", "about"
 """Column families beside the rows: users by the due date of their first open instalment, and the rows' origin."""
 
-_ORIGIN, _OFFSET = b"origin", b"offset"
+_ORIGIN, _OFFSET, _WRITTEN = b"origin", b"offset", b"written"
+
+DAY_MS = 86_400_000
 
 WRITE_BUFFER_BYTES = 16 << 20
 WRITE_BUFFER_SHARE = 0.5
@@ -65,7 +69,8 @@ class Archive:
     together with their offset and due dates; the next start reads it from the changelog.
     """
 
-    def __init__(self, folder: Path, memory: Memory) -> None:
+    def __init__(self, folder: Path, memory: Memory, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
         self._database = Rdict(str(folder), memory.options(), {DUE: memory.options(), ABOUT: memory.options()})
         without_log: Any = WriteOptions()
         without_log.disable_wal = True
@@ -78,6 +83,9 @@ class Archive:
         """No entry is before this one. A scan from the very start would pass over all deleted entries."""
         found = self._about.get(_OFFSET)
         self.offset: int | None = None if found is None else int.from_bytes(found, "big")
+        found = self._about.get(_WRITTEN)
+        self.written_ms: int | None = None if found is None else int.from_bytes(found, "big")
+        """When rows were last written, by this machine's clock."""
         found = self._about.get(_ORIGIN)
         self.origin: Origin | None = None if found is None else msgspec.json.decode(found, type=Origin)
 
@@ -94,16 +102,19 @@ class Archive:
         return cast(list[bytes | None], found)
 
     def write(
-        self, rows: Sequence[tuple[bytes, bytes]], offset: int, due_ms: Sequence[int], former_ms: Sequence[int]
+        self, rows: Sequence[tuple[bytes, bytes | None]], offset: int, due_ms: Sequence[int], former_ms: Sequence[int]
     ) -> None:
-        """Store rows that the changelog holds up to `offset`, atomically.
+        """Store rows that the changelog holds up to `offset`, and delete those that are None, atomically.
 
         `due_ms` are the due dates of the rows' first open instalments, `NEVER` for none, and `former_ms` the dates that
         they replace, where known. Where unknown, the old entry stays and `due_until` still returns it.
         """
         batch = WriteBatch(raw_mode=True)
         for (key, row), due, former in zip(rows, due_ms, former_ms, strict=True):
-            batch.put(key, row)
+            if row is None:
+                batch.delete(key)
+            else:
+                batch.put(key, row)
             if due == former:
                 continue
             if former != NEVER:
@@ -113,6 +124,7 @@ class Archive:
                 batch.put(entry, b"", self._due_family)
                 self._first_due = min(self._first_due, entry)
         batch.put(_OFFSET, offset.to_bytes(8, "big"), self._about_family)
+        batch.put(_WRITTEN, self._now_ms().to_bytes(8, "big"), self._about_family)
         self._database.write(batch)
         self.offset = offset
 
@@ -183,8 +195,22 @@ class Memory:
 class Archives:
     """The archives of one worker's partitions, in a folder of its own."""
 
-    def __init__(self, folder: Path, origin: Origin, memory_bytes: int) -> None:
-        """Raises `ArchiveError` when the folder cannot be written or another worker uses it."""
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        memory_bytes: int,
+        *,
+        most_days_away: float = math.inf,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Raises `ArchiveError` when the folder cannot be written or another worker uses it.
+
+        Rows that were not written for `most_days_away` are discarded when they are opened: the changelog may no longer
+        say whom of them to forget.
+        """
+        self._longest_away_ms = most_days_away * DAY_MS
+        self._now_ms = now_ms
         self._folder = folder
         self._origin = origin
         self._memory = Memory(memory_bytes)
@@ -203,7 +229,7 @@ class Archives:
         return list(self._open)
 
     def open(self, partition: int) -> Archive:
-        """Open a partition's archive; it is empty where there was none, or one of another changelog.
+        """Open a partition's archive; it is empty where there was none, or one of another changelog, or one too old.
 
         Raises `StateMismatch` for rows of another model or layout.
         """
@@ -213,6 +239,11 @@ class Archives:
         if archive.origin is not None and archive.origin.changelog_id != self._origin.changelog_id:
             archive.close()
             self._remove(partition, "it was copied from a changelog topic that has been made anew since")
+            archive = self._readable(partition)
+        elif archive.offset is not None and self._away_ms(archive) > self._longest_away_ms:
+            archive.close()
+            days = self._longest_away_ms / DAY_MS
+            self._remove(partition, f"it was not written for {days:.0f} days, and the changelog forgets deletions")
             archive = self._readable(partition)
         if archive.origin is None:
             archive.begin(self._origin)
@@ -226,6 +257,9 @@ class Archives:
             )
         self._open[partition] = archive
         return archive
+
+    def _away_ms(self, archive: Archive) -> float:
+        return math.inf if archive.written_ms is None else self._now_ms() - archive.written_ms
 
     def discard(self, partition: int, cause: str) -> None:
         """Empty an open archive, with a warning that gives the cause."""
@@ -251,14 +285,14 @@ class Archives:
         """An archive as it is on disk, or an empty one in place of one that is damaged."""
         path = self._path(partition)
         try:
-            return Archive(path, self._memory)
+            return Archive(path, self._memory, self._now_ms)
         except Exception as error:  # RocksDB's errors have no class of their own
             if not str(error).startswith("Corruption") and not isinstance(error, msgspec.DecodeError):
                 raise ArchiveError(
                     f"state_dir: {path} cannot be opened ({error}); check the disk and its permissions"
                 ) from error
             self._remove(partition, f"it is damaged ({error})")
-            return Archive(path, self._memory)
+            return Archive(path, self._memory, self._now_ms)
 
     def _remove(self, partition: int, cause: str) -> None:
         path = self._path(partition)

@@ -5,7 +5,7 @@ Does no I/O except through `stream.state.archive`; `stream.worker.checkpoint` de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,39 +80,58 @@ class ResidentSlab(Slab):
         super().freeze(rows)
         self._changed_since_frozen[rows] = False
 
-    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes | None]], offset: int) -> None:
         numbers = self._numbers(partition, [key for key, _ in pairs])
         if partition not in self._archives or (numbers < 0).any():
             return  # the partition was revoked while the changelog took the rows; its archive keeps the older offset
-        rows = np.frombuffer(b"".join(row for _, row in pairs), dtype=self.dtype)
-        self._write(partition, pairs, offset, numbers, rows)
+        self._write(partition, pairs, offset, numbers)
         self._changed[numbers] = self._changed_since_frozen[numbers]
         self._none_to_evict = False
+        for row in self._gone.intersection(numbers.tolist()):
+            if not self._changed[row]:
+                self._leave_memory(row)
+
+    def _let_go(self, told: Iterable[int]) -> None:
+        """Nothing yet: until the archive has no row of theirs, only the blank one in memory says that they are gone."""
+
+    def _leave_memory(self, row: int) -> None:
+        self._used_in[row] = 0
+        super().remove(*self._owners[row])
 
     def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:
         """Write rows to the archive, and over those in memory."""
-        latest = dict(items)
+        return self._store(partition, dict(items), offset)
+
+    def _store(self, partition: int, latest: Mapping[bytes, bytes | None], offset: int) -> int:
+        """Write rows as `put`, and remove users whose bytes are None."""
         if latest:
-            rows = self._checked(partition, latest)
-            numbers = self._numbers(partition, list(latest))
-            self._write(partition, list(latest.items()), offset, numbers, rows)
+            there = {key: row for key, row in latest.items() if row is not None}
+            rows = self._checked(partition, there) if there else self._blank[:0]
+            self._write(partition, list(latest.items()), offset, self._numbers(partition, list(latest)))
+            numbers = self._numbers(partition, list(there))
             here = np.flatnonzero(numbers >= 0)
             put_records(self._rows, numbers[here], take_records(rows, here))
             self._changed[numbers[here]] = False
+            self._gone.difference_update(numbers[here].tolist())
+            removed = self._numbers(partition, list(latest.keys() - there.keys()))
+            for row in removed[removed >= 0].tolist():
+                self._leave_memory(row)
         return len(latest)
 
     def restore(self, partition: int, columns: Sequence[Columns], offset: int) -> int:
         """As `put`, in one write: the archive's offset is never ahead of its rows."""
+        latest: dict[bytes, bytes | None] = {}
         for keys, values in columns:
-            self._check(partition, keys, values)
-        values_by_key = (
-            (key, row.tobytes()) for keys, values in columns for key, row in zip(keys, values, strict=True)
-        )
-        return self.put(partition, values_by_key, offset)
+            if values is None:
+                latest.update(dict.fromkeys(keys))
+            else:
+                self._check(partition, keys, values)
+                latest.update((key, row.tobytes()) for key, row in zip(keys, values, strict=True))
+        return self._store(partition, latest, offset)
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         found = super().get(partition, key)
-        if found is None and partition in self._archives:
+        if found is None and key not in self._index.get(partition, {}) and partition in self._archives:
             (found,) = self._archives[partition].read([key])
         return found
 
@@ -178,12 +197,13 @@ class ResidentSlab(Slab):
     def _write(
         self,
         partition: int,
-        pairs: Sequence[tuple[bytes, bytes]],
+        pairs: Sequence[tuple[bytes, bytes | None]],
         offset: int,
         numbers: NDArray[np.int64],
-        rows: Rows,
     ) -> None:
-        due_ms = first_due_ms(rows)
+        due_ms = np.full(len(pairs), NEVER, dtype=np.int64)
+        there = np.flatnonzero(np.array([row is not None for _, row in pairs], dtype=np.bool_))
+        due_ms[there] = first_due_ms(np.frombuffer(b"".join(row for _, row in pairs if row), dtype=self.dtype))
         here = numbers >= 0
         former_ms = np.where(here, self._archived_due_ms[numbers], NEVER)
         self._archives[partition].write(pairs, offset, due_ms.tolist(), former_ms.tolist())

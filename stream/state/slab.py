@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from stream.state.row import NO_OFFSET, Rows, StateMismatch
 from stream.structured import Columns, put_records, take_records
 
+Pairs = list[tuple[bytes, bytes | None]]
+"""Keys and the bytes of their rows, None for a forgotten user: keys and values of changelog records."""
+
 
 class Slab:
     """Rows of users by partition and key, in one array that grows by doubling.
@@ -38,8 +41,10 @@ class Slab:
         self._free: list[int] = []
         self._frozen = np.zeros(len(self._rows), dtype=np.bool_)
         """By row, whether `frozen` is still to give it as it is now."""
-        self._kept: dict[int, bytes] = {}
-        """Bytes of frozen rows that were located since, as they were before."""
+        self._kept: dict[int, bytes | None] = {}
+        """Bytes of frozen rows that were located since, as they were before; None of a forgotten user."""
+        self._gone: set[int] = set()
+        """Blank rows of forgotten users, who are to be removed from wherever rows are kept as well."""
         self.counts: Counter[str] = Counter()
         """Rows moved between memory and disk; empty for a slab without disk."""
 
@@ -58,7 +63,7 @@ class Slab:
         return self._used
 
     def __len__(self) -> int:
-        return self._used - len(self._free)
+        return self._used - len(self._free) - len(self._gone)
 
     def partitions(self) -> list[int]:
         return list(self._index)
@@ -70,9 +75,27 @@ class Slab:
         """
         found, new = self._find_or_add(partition, keys)
         self._keep(found)
+        if self._gone:
+            self._gone.difference_update(found.tolist())
         if new:
             self._fill(partition, new)
         return found
+
+    def forget(self, partition: int, key: bytes) -> int:
+        """Forget a user; returns the number of their row, which is blank from now on.
+
+        It stays theirs until `frozen` has told of it, so that no other user's row can take its place before that. A
+        user who is located again meanwhile begins with it.
+        """
+        (row,) = located = self.locate(partition, [key])
+        put_records(self._rows, located, self._blank)
+        self._gone.add(int(row))
+        return int(row)
+
+    def _let_go(self, told: Iterable[int]) -> None:
+        """Remove forgotten users, of whose rows `frozen` has told."""
+        for row in told:
+            self.remove(*self._owners[row])
 
     def _fill(self, partition: int, new: list[int]) -> None:  # noqa: ARG002
         """Write the first content of new rows."""
@@ -96,7 +119,7 @@ class Slab:
             self._frozen = np.concatenate((self._frozen, np.zeros(len(self._rows) - len(self._frozen), np.bool_)))
         self._frozen[rows] = True
 
-    def frozen(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+    def frozen(self, rows: NDArray[np.int64]) -> dict[int, Pairs]:
         """Keys and bytes, by partition, that frozen `rows` had when they were frozen; they are not frozen any more."""
         untouched = self._frozen[rows]
         self._frozen[rows] = False
@@ -104,6 +127,8 @@ class Slab:
         for row in rows[~untouched].tolist():
             partition, key = self._owners[row]
             found.setdefault(partition, []).append((key, self._kept.pop(row)))
+        if self._gone:
+            self._let_go(self._gone.intersection(rows[untouched].tolist()))
         return found
 
     def thaw(self) -> None:
@@ -119,17 +144,20 @@ class Slab:
             size = self._rows.dtype.itemsize
             content = take_records(self._rows, held).tobytes()
             parts = (content[at : at + size] for at in range(0, len(content), size))
-            self._kept.update(zip(held.tolist(), parts, strict=True))
+            self._kept.update(
+                (row, None if row in self._gone else part) for row, part in zip(held.tolist(), parts, strict=True)
+            )
             self._frozen[held] = False
 
-    def by_partition(self, rows: NDArray[np.int64]) -> dict[int, list[tuple[bytes, bytes]]]:
+    def by_partition(self, rows: NDArray[np.int64]) -> dict[int, Pairs]:
         """Keys and bytes of rows, by partition. `rows` must not repeat."""
         size = self._rows.dtype.itemsize
         content = memoryview(take_records(self._rows, rows).tobytes())
-        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        found: dict[int, Pairs] = {}
         for start, row in zip(range(0, len(content), size), rows.tolist(), strict=True):
             partition, key = self._owners[row]
-            found.setdefault(partition, []).append((key, bytes(content[start : start + size])))
+            value = None if row in self._gone else bytes(content[start : start + size])
+            found.setdefault(partition, []).append((key, value))
         return found
 
     def column(self, partition: int, field: str) -> tuple[list[bytes], NDArray[Any]]:
@@ -142,7 +170,7 @@ class Slab:
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Bytes of a user's row, or None."""
         row = self._index.get(partition, {}).get(key)
-        return None if row is None else self._rows[row].tobytes()
+        return None if row is None or row in self._gone else self._rows[row].tobytes()
 
     def put(self, partition: int, items: Iterable[tuple[bytes, bytes]], offset: int = NO_OFFSET) -> int:  # noqa: ARG002
         """Write rows from their bytes and return how many; the last one of a key wins.
@@ -154,13 +182,21 @@ class Slab:
         if latest:
             rows = self._checked(partition, latest)
             located, _ = self._find_or_add(partition, list(latest))
+            self._gone.difference_update(located.tolist())
             self.scatter(located, rows)
         return len(latest)
 
     def restore(self, partition: int, columns: Sequence[Columns], offset: int) -> int:  # noqa: ARG002
-        """Write rows from columns of keys and rows' bytes, uint8 `[n, size]`, and return how many; else as `put`."""
+        """Write rows from columns of keys and rows' bytes, uint8 `[n, size]`, and return how many; else as `put`.
+
+        Users whose column has no bytes are removed.
+        """
         count = 0
         for keys, values in columns:
+            if values is None:
+                for key in keys:
+                    self.remove(partition, key)
+                continue
             self._check(partition, keys, values)
             located, _ = self._find_or_add(partition, keys)
             # Copied once, from wherever the values are. Of a repeated position the last value stays.
@@ -198,7 +234,7 @@ class Slab:
     def discard_partition(self, partition: int, cause: str) -> None:
         """Forget a partition's rows in memory and on disk; `cause` is for the log."""
 
-    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+    def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes | None]], offset: int) -> None:
         """Note that the changelog holds these rows, as `by_partition` gave them, up to `offset`."""
 
     def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:  # noqa: ARG002
@@ -208,11 +244,14 @@ class Slab:
     def remove(self, partition: int, key: bytes) -> None:
         row = self._index.get(partition, {}).pop(key, None)
         if row is not None:
+            self._gone.discard(row)
             self._free.append(row)
 
     def drop_partition(self, partition: int) -> None:
         """Forget every user of a partition."""
-        self._free.extend(self._index.pop(partition, {}).values())
+        rows = self._index.pop(partition, {}).values()
+        self._gone.difference_update(rows)
+        self._free.extend(rows)
 
     def clear(self) -> None:
         for partition in self.partitions():
@@ -222,7 +261,8 @@ class Slab:
         """Partition, key and row bytes of every user."""
         for partition, index in self._index.items():
             for key, row in index.items():
-                yield partition, key, self._rows[row].tobytes()
+                if row not in self._gone:
+                    yield partition, key, self._rows[row].tobytes()
 
     def _find_or_add(self, partition: int, keys: Sequence[bytes]) -> tuple[NDArray[np.int64], list[int]]:
         """Row numbers, int64 `[n]`, and those of them that are new, whose content is undefined."""

@@ -31,7 +31,7 @@ from faust.types import TP
 from numpy.typing import NDArray
 
 from stream.kafka.record import Header
-from stream.outputs import DeadLetter
+from stream.outputs import SOURCE_HEADER, DeadLetter
 from stream.scoring.scorer import Scored
 from stream.state.slab import Slab
 from stream.topics import Topics
@@ -63,8 +63,8 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 class Cut(Protocol):
     """The transactions of one interval, closed for outputs."""
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        """Send rows by partition to the changelog; returns when they are acknowledged."""
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
+        """Send rows by partition to the changelog, None for a forgotten user; returns when they are acknowledged."""
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         """Commit outputs, rows and these next offsets to read, of the partitions that they are about."""
@@ -132,6 +132,9 @@ class Checkpoints:
         outputs: list[tuple[str, int, Sequence[KeyedValue], Sequence[list[Header]] | None]] = []
         for topic, by_partition in ((self._topics.scores, scored.scores), (self._topics.alerts, scored.alerts)):
             outputs += [(topic, partition, records, None) for partition, records in by_partition.items()]
+            for partition, forgotten in scored.forgotten.items():
+                told: list[list[Header]] = [[(SOURCE_HEADER, source.encode())] for _, source in forgotten]
+                outputs.append((topic, partition, [(key, None) for key, _ in forgotten], told))
         refused: dict[int, list[DeadLetter]] = {}
         for letter in (*scored.dead_letters, *dead_letters):
             refused.setdefault(letter.partition, []).append(letter)

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from stream.kafka.transactions import Transaction
 
-Pairs = Sequence[tuple[bytes, bytes]]
+Pairs = Sequence[tuple[bytes, bytes | None]]
 
 
 class IntervalCut:
@@ -37,7 +37,7 @@ class IntervalCut:
         self._sent: list[tuple[TP, Pairs, int]] = []
 
     async def publish_rows(self, rows: Mapping[int, Pairs]) -> None:
-        """Send pairs of key and row by partition; returns when all replicas have them."""
+        """Send pairs of key and row (None for a forgotten user) by partition; returns when all replicas have them."""
         pending = [
             (partition, pairs, await self._transactions[partition].send(self._changelog, pairs))
             for partition, pairs in rows.items()

@@ -20,6 +20,7 @@ from events.types import KINDS, Repayment, encode_event
 from stream.kafka.poll import Poll
 from stream.kafka.record import Record
 from stream.outputs import DeadLetter
+from stream.scoring.forgetting import is_forgetting, pieces_between
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
 from stream.scoring.scorer import Scored, Scorer
@@ -129,7 +130,8 @@ class Engine:
             ready = self._release(poll)
         size = self._settings.batch_max_records
         for start in range(0, len(ready), size):
-            await self._score(ready[start : start + size])
+            for piece in pieces_between(ready[start : start + size]):
+                await self._score(piece)
         reached = self._reached()
         refused = self._refused_before(reached)
         if refused:
@@ -205,7 +207,8 @@ class Engine:
         self.counts["dead_letters"] += len(scored.dead_letters)
         by_partition: dict[int, list[int]] = {}
         for item in taken:
-            by_partition.setdefault(item.partition, []).append(item.occurred_ms)
+            if not is_forgetting(item):  # its time is the producer's clock, not event time
+                by_partition.setdefault(item.partition, []).append(item.occurred_ms)
         for partition, occurred_ms in by_partition.items():
             self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
         with self.stages("publish"):

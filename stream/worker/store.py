@@ -59,7 +59,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
             self._offsets[tp] = block.next_offset - 1
             self._prefault.ahead_of(self._slab.rows, self._slab.extent)
 
-    def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes]], offset: int) -> None:
+    def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes | None]], offset: int) -> None:
         """Rows stand in the changelog up to `offset`, committed. Having less on record than the slab holds is safe: a
         later recovery reads the difference again and writes the same rows."""
         self._slab.archive(tp.partition, rows, offset)

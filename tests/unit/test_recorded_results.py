@@ -79,7 +79,7 @@ def bad_values(user_id: str, at: dt.datetime) -> Iterator[tuple[Kind, bytes | No
         yield "transactions", None, json.dumps(event).encode()
         yield "transactions", b"\xff\xfe", json.dumps(event).encode()
         yield "transactions", b"someone-else", json.dumps(event).encode()
-        yield "profiles", key, None
+        yield "repayments", key, None
         yield "transactions", key, b" " * 70_000
         yield "transactions", key, json.dumps(event | {"occurred_at": "1969-12-31T00:00:00Z"}).encode()
         yield "transactions", key, json.dumps(event | {"occurred_at": "2999-01-01T00:00:00Z"}).encode()

@@ -26,7 +26,7 @@ async def test_what_was_polled_before_partitions_were_given_up_is_not_written(mo
     )
     writes: list[object] = []
     advanced: list[dict[TP, int]] = []
-    monkeypatch.setattr(sink, "_write_once", writes.append)
+    monkeypatch.setattr(sink, "_write_once", lambda batch, _: writes.append(batch))
     monkeypatch.setattr("stream.sink.consumer_of", lambda _: SimpleNamespace(advance=advanced.append))
     topic = settings.topics.scores
 

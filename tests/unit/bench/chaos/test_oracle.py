@@ -12,7 +12,7 @@ import pytest
 from bench.chaos.feed import arrivals
 from bench.chaos.oracle import Published, Verdict, judge
 from bench.chaos.plan import Plan
-from events.types import KINDS
+from events.types import KINDS, Kind
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
 from stream.scoring.intake import Intake
@@ -24,6 +24,10 @@ from stream.state.slab import Slab
 SETTINGS = load_settings()
 
 
+def records(pairs: Any) -> list[Any]:
+    return [SimpleNamespace(partition=0, key=key, value=value, headers=[]) for key, value in pairs]
+
+
 @cache
 def right() -> Published:
     """What a worker would publish of some events on one partition, taken one by one as they arrive."""
@@ -33,38 +37,42 @@ def right() -> Published:
     offsets = dict.fromkeys(KINDS, 0)
     inputs, scores, alerts, letters = [], [], [], []
     plan = replace(Plan.of(5, 900), users=30, late_share=0.1, twice_share=0.05)
-    for kind, key, value, at_ms in arrivals(plan):
+    arrived: list[tuple[Kind, bytes, bytes | None, int]] = list(arrivals(plan))
+    for number in (100, 400, 700):  # users are forgotten, who come back
+        arrived.insert(number, ("profiles", arrived[number][1], None, arrived[number][3]))
+    for kind, key, value, at_ms in arrived:
         record = RawRecord(kind, 0, offsets[kind], at_ms, key, value)
         offsets[kind] += 1
         inputs.append(record)
         taken, _ = Intake(kind).take_all([record], 10**13)
         scored = scorer.score(taken)
-        scores += scored.scores.get(0, [])
-        alerts += scored.alerts.get(0, [])
+        for key_of, place in scored.forgotten.get(0, []):
+            told = SimpleNamespace(partition=0, key=key_of, value=None, headers=[("foreshock.source", place.encode())])
+            scores.append(told)
+            alerts.append(told)
+        scores += records(scored.scores.get(0, []))
+        alerts += records(scored.alerts.get(0, []))
         letters += scored.dead_letters
     rows = [(key, row) for _, key, row in slab.items()]
-
-    def records(pairs: Any) -> list[Any]:
-        return [SimpleNamespace(partition=0, key=key, value=value) for key, value in pairs]
-
     refused = [
         SimpleNamespace(partition=0, key=letter.key, value=letter.value, headers=letter.record_headers())
         for letter in letters
     ]
-    return Published(inputs, records(scores), records(alerts), refused, records(rows))
+    return Published(inputs, scores, alerts, refused, records(rows))
 
 
 def test_what_is_right_is_found_right() -> None:
     verdict = judge(right(), SETTINGS)
     assert verdict.is_right, verdict
-    assert verdict.inputs == 900
+    assert verdict.inputs == 903
     assert verdict.scores > 800
     assert min(verdict.alerts, len(right().dead_letters)) > 0
 
 
 def changed(record: Any, before: bytes, after: bytes) -> Any:
     assert before in record.value
-    return SimpleNamespace(partition=record.partition, key=record.key, value=record.value.replace(before, after, 1))
+    value = record.value.replace(before, after, 1)
+    return SimpleNamespace(partition=record.partition, key=record.key, value=value, headers=[])
 
 
 def faults(name: str) -> tuple[Published, dict[str, int]]:
@@ -77,6 +85,10 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         return replace(good, scores=[*good.scores, last]), {"twice": 1, "wrong_scores": 1, "broken_sequences": 1}
     if name == "a dead letter is missing":
         return replace(good, dead_letters=good.dead_letters[:-1]), {"lost": 1}
+    if name == "a forgotten user is not told of":
+        return replace(good, scores=[record for record in good.scores if record.value is not None]), {
+            "lost": 3, "broken_sequences": 1, "wrong_scores": 1
+        }  # fmt: skip
     if name == "an input is missing":
         scored = {(record.topic, record.offset) for record in good.inputs[-1:]}
         kept = [record for record in good.inputs if (record.topic, record.offset) not in scored]
@@ -86,10 +98,11 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
             "wrong_scores": 1
         }
     if name == "an alert differs":
-        other = changed(good.alerts[0], b'"kind":"', b'"kind": "')
-        return replace(good, alerts=[other, *good.alerts[1:]]), {"wrong_alerts": 1}
+        at = next(number for number, record in enumerate(good.alerts) if record.value is not None)
+        other = changed(good.alerts[at], b'"kind":"', b'"kind": "')
+        return replace(good, alerts=[*good.alerts[:at], other, *good.alerts[at + 1 :]]), {"wrong_alerts": 1}
     if name == "an alert stands twice":
-        return replace(good, alerts=[*good.alerts, good.alerts[0]]), {"wrong_alerts": 1}
+        return replace(good, alerts=[*good.alerts, good.alerts[-1]]), {"wrong_alerts": 1}
     if name == "a state is older":
         row = good.changelog[0]
         older = SimpleNamespace(partition=0, key=row.key, value=row.value[:8] + bytes(8) + row.value[16:])
@@ -104,6 +117,7 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         "a score is missing",
         "a score stands twice",
         "a dead letter is missing",
+        "a forgotten user is not told of",
         "an input is missing",
         "a score differs",
         "an alert differs",

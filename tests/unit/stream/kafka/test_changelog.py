@@ -48,10 +48,12 @@ def record_batch(
     return bytes(content)
 
 
-def pairs_of(columns: Sequence[Columns]) -> list[tuple[bytes, bytes]]:
-    return [
-        (key, value.tobytes()) for keys, values in columns for key, value in zip(keys, values, strict=True)
-    ]  # fmt: skip
+def pairs_of(columns: Sequence[Columns]) -> list[tuple[bytes, bytes | None]]:
+    found: list[tuple[bytes, bytes | None]] = []
+    for keys, values in columns:
+        of_keys = [None] * len(keys) if values is None else [value.tobytes() for value in values]
+        found += zip(keys, of_keys, strict=True)
+    return found
 
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -64,7 +66,7 @@ def test_every_codec_is_read(compression: int, size: int) -> None:
     kept: Pairs = rows if size < 3_000_000 else rows[:2]
     content = record_batch([*kept, (b"gone", None)], start=7, compression=compression)
     columns, next_offset = cut(memoryview(content))
-    assert pairs_of(columns) == list(kept)
+    assert pairs_of(columns) == [*kept, (b"gone", None)]
     assert next_offset == 7 + len(kept) + 1
 
 
@@ -90,7 +92,7 @@ def test_a_compressed_batch_that_is_malformed_is_refused(compression: int) -> No
 )
 def test_any_batch_gives_its_pairs(pairs: Pairs, start: int) -> None:
     columns, next_offset = cut(memoryview(record_batch(pairs, start=start)))
-    assert pairs_of(columns) == [(key, value) for key, value in pairs if key is not None and value is not None]
+    assert pairs_of(columns) == [(key, value) for key, value in pairs if key is not None]
     assert next_offset == start + len(pairs)
 
 
@@ -190,8 +192,8 @@ def test_records_of_a_consumer_become_a_block() -> None:
     records = [RawRecord("changelog", 0, 5 + number, 0, key, value) for number, (key, value) in
                enumerate([(b"a", b"1"), (b"b", None), (b"c", b"22"), (b"d", b"33")])]  # fmt: skip
     block = Block.of(records, 9)
-    assert pairs_of(block.columns) == [(b"a", b"1"), (b"c", b"22"), (b"d", b"33")]
-    assert [values.shape for _, values in block.columns] == [(1, 1), (2, 2)]
+    assert pairs_of(block.columns) == [(b"a", b"1"), (b"b", None), (b"c", b"22"), (b"d", b"33")]
+    assert [None if values is None else values.shape for _, values in block.columns] == [(1, 1), None, (2, 2)]
     assert block.next_offset == 9
 
 

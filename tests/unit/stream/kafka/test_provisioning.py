@@ -86,10 +86,34 @@ def test_setting_of_a_topic_that_loses_records(topic: str, key: str, value: str,
     assert key in problem.remedy
 
 
-def test_dead_letters_may_expire() -> None:
-    assert (
-        problems(judge_topics(SETTINGS, WANTED, states(configs={"risk.dead-letters": {"retention.ms": "1000"}}))) == []
-    )
+@pytest.mark.parametrize(
+    ("topic", "key", "value", "said"),
+    [
+        ("risk.dead-letters", "retention.ms", "1000", "deleted 0.0 days after their time, the settings say after 90.0"),
+        ("risk.dead-letters", "retention.ms", "-1", "kept without limit, the settings say 90.0 days"),
+        ("risk.profiles", "delete.retention.ms", "86400000", "may miss that a user was forgotten"),
+        (CHANGELOG, "delete.retention.ms", "86400000", "may miss that a user was forgotten"),
+        ("risk.profiles", "max.compaction.lag.ms", "9223372036854775807", "may stay in the topic for longer"),
+    ],
+)
+def test_what_is_kept_for_longer_or_shorter_than_the_settings_say_is_told(
+    topic: str, key: str, value: str, said: str
+) -> None:
+    (problem,) = problems(judge_topics(SETTINGS, WANTED, states(configs={topic: {key: value}})))
+    assert problem.level == "warning"
+    assert said in problem.message
+    assert key in problem.remedy
+
+
+def test_days_of_retention_come_from_the_settings() -> None:
+    settings = Settings(input_retention_days=400, output_retention_days=30, dead_letter_retention_days=7)
+    configs = {topic.name: topic.configs for topic in specifications(settings)}
+    days = {
+        name: int(config["retention.ms"]) / 86_400_000 for name, config in configs.items() if "retention.ms" in config
+    }
+    inputs = dict.fromkeys(("repayments", "transactions", "activity"), 400)
+    assert days == {**inputs, "scores": 30, "alerts": 30, "dead-letters": 7}
+    assert int(configs["profiles"]["delete.retention.ms"]) == 400 * 86_400_000, "tombstones stay as long as events"
 
 
 def test_settings_that_may_not_be_read_are_not_judged() -> None:

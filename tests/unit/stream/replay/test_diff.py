@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,7 +46,8 @@ def test_live_order_is_the_last_time_an_event_was_scored() -> None:
         b'{"source_topic":"transactions","source_offset":6}',
         b'{"source_topic":"transactions","source_offset":4}',
     ]
-    order = LiveOrder.read(iter(values), ("repayments", "transactions", "activity", "profiles"))
+    records = [SimpleNamespace(key=b"u", value=value, headers=[]) for value in values]
+    order = LiveOrder.read(records, ("repayments", "transactions", "activity", "profiles"))
     assert order.rank == {(0, 0): 1, (1, 6): 2, (1, 4): 3}
     assert order.last_offset == {0: 0, 1: 6}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -41,9 +43,9 @@ class Partition:
         yield {topic: self._records[topic][:50] for topic in topics}, set(topics)
         yield {topic: self._records[topic][50:] for topic in topics}, set()
 
-    def values(self, topic: str, _: int) -> Iterator[bytes]:
+    def each(self, topic: str, _: int) -> Iterator[Any]:
         assert topic == TOPICS.scores
-        yield from self._scores
+        yield from (SimpleNamespace(key=b"", value=value, headers=[]) for value in self._scores)
 
 
 def published(events: list[Event]) -> dict[str, list[RawRecord]]:

@@ -6,16 +6,19 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.kafka.changelog import Block
 from stream.scoring.watchdog import missed_now
 from stream.state.archive import Archives, Origin
 from stream.state.resident import ResidentSlab
 from stream.state.row import StateMismatch, blank_row, row_dtype
+from stream.state.slab import Pairs
 
 DTYPE = row_dtype(5)
 BLANK = blank_row(DTYPE, 0xABC)
@@ -54,12 +57,13 @@ class Model:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[int, bytes], bytes] = {}
-        self.changelog: list[list[tuple[bytes, bytes]]] = [[] for _ in range(PARTITIONS)]
+        self.changelog: list[list[tuple[bytes, bytes | None]]] = [[] for _ in range(PARTITIONS)]
         self.touched: list[int] = []
         """Row numbers, as a checkpoint gets them: by the time that it reads one, the row may be another user's."""
 
     def durable(self) -> dict[tuple[int, bytes], bytes]:
-        return {(partition, key): value for partition, records in enumerate(self.changelog) for key, value in records}
+        last = {(partition, key): value for partition, records in enumerate(self.changelog) for key, value in records}
+        return {at: value for at, value in last.items() if value is not None}
 
 
 users = st.lists(st.integers(0, 9), min_size=1, max_size=4)
@@ -68,6 +72,7 @@ actions = st.lists(
     st.one_of(
         st.tuples(st.just("change"), st.integers(0, PARTITIONS - 1), users, days),
         st.tuples(st.just("change"), st.integers(0, PARTITIONS - 1), users, days),
+        st.tuples(st.just("forget"), st.integers(0, PARTITIONS - 1), users, st.none()),
         st.tuples(st.just("checkpoint"), st.just(0), users, st.none()),
         st.tuples(st.just("checkpoint"), st.just(0), users, st.none()),
         st.tuples(st.just("restore"), st.integers(0, PARTITIONS - 1), users, days),
@@ -83,15 +88,27 @@ actions = st.lists(
 def test_like_a_dictionary(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int], int | None]], most_rows: int
 ) -> None:
-    """Rows are changed, made durable, taken from the changelog, given away and lost; none is ever another than ours.
+    """Rows are changed, forgotten, made durable, taken from the changelog, given away and lost; none is ever another
+    than ours.
 
     In the middle of every checkpoint, rows are touched: before a piece of it is read and while it waits for the broker.
+    Every fifth time, their users are forgotten.
     """
     folder = tmp_path_factory.mktemp("state")
-    model, sequence = Model(), 0
+    model, sequence, touches = Model(), 0, 0
+
+    def forget(slab: ResidentSlab, partition: int, numbers: list[int]) -> None:
+        for key in (b"u%d" % number for number in numbers):
+            model.touched.append(slab.forget(partition, key))
+            model.rows.pop((partition, key), None)
+            assert slab.get(partition, key) is None
 
     def touch(slab: ResidentSlab, partition: int, numbers: list[int], due_day: int | None) -> None:
-        nonlocal sequence
+        nonlocal sequence, touches
+        touches += 1
+        if touches % 5 == 0:
+            forget(slab, partition, numbers)
+            return
         keys = [b"u%d" % number for number in numbers]
         located = slab.locate(partition, keys)
         for key, at in zip(keys, located.tolist(), strict=True):
@@ -107,7 +124,7 @@ def test_like_a_dictionary(
         slab.freeze(np.array(touched, dtype=np.int64))
         at_the_cut = dict(model.rows)
         between = itertools.cycle(meanwhile)
-        sent: list[tuple[int, list[tuple[bytes, bytes]]]] = []
+        sent: list[tuple[int, Pairs]] = []
         for start in range(0, len(touched), PIECE_ROWS):
             if start and meanwhile:
                 touch(slab, 0, [next(between)], None)
@@ -115,7 +132,7 @@ def test_like_a_dictionary(
             if meanwhile:
                 touch(slab, 0, [next(between)], None)
         for partition, pairs in sent:  # they are committed
-            assert all(at_the_cut[partition, key] == value for key, value in pairs)
+            assert all(at_the_cut.get((partition, key)) == value for key, value in pairs)
             model.changelog[partition] += pairs
             slab.archive(partition, pairs, len(model.changelog[partition]) - 1)
         if not model.touched:
@@ -124,7 +141,8 @@ def test_like_a_dictionary(
     def recover(slab: ResidentSlab, partition: int) -> None:
         offset = slab.open_partition(partition)
         tail = model.changelog[partition][0 if offset is None else offset + 1 :]
-        slab.put(partition, tail, len(model.changelog[partition]) - 1)
+        records = [SimpleNamespace(key=key, value=value) for key, value in tail]
+        slab.restore(partition, Block.of(records, 0).columns, len(model.changelog[partition]) - 1)
 
     def forget_what_was_not_durable() -> None:
         model.rows = model.durable()
@@ -135,6 +153,8 @@ def test_like_a_dictionary(
         for action, partition, numbers, due_day in steps:
             if action == "change":
                 touch(slab, partition, numbers, due_day)
+            elif action == "forget":
+                forget(slab, partition, numbers)
             elif action == "checkpoint":
                 checkpoint(slab, numbers)
                 checkpoint(slab, numbers)
@@ -191,7 +211,7 @@ def test_batches_between_the_pieces_of_checkpoints(tmp_path_factory: pytest.Temp
         for checkpoint_no in range(40):
             touched, model.touched = sorted(set(model.touched)), []
             slab.freeze(np.array(touched, dtype=np.int64))
-            sent: list[tuple[bytes, bytes]] = []
+            sent: Pairs = []
             for start in range(0, len(touched), PIECE_ROWS):
                 batch(1_000 * checkpoint_no + start)
                 sent += slab.frozen(np.array(touched[start : start + PIECE_ROWS])).get(0, [])

@@ -25,6 +25,8 @@ actions = st.lists(
         st.tuples(st.just("put"), st.integers(0, 2), st.integers(0, 6), st.integers(0, 99)),
         st.tuples(st.just("locate"), st.integers(0, 2), st.integers(0, 6), st.just(0)),
         st.tuples(st.just("remove"), st.integers(0, 2), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("forget"), st.integers(0, 2), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("delete"), st.integers(0, 2), st.integers(0, 6), st.just(0)),
         st.tuples(st.just("drop"), st.integers(0, 2), st.just(0), st.just(0)),
     ),
     max_size=40,
@@ -43,9 +45,13 @@ def test_like_a_dictionary(steps: list[tuple[str, int, int, int]]) -> None:
         elif action == "locate":
             slab.locate(partition, [key])
             expected.setdefault((partition, key), row(0))
-        elif action == "remove":
-            slab.remove(partition, key)
+        elif action in ("remove", "forget", "delete"):
+            if action == "delete":
+                slab.restore(partition, [([key], None)], 0)
+            else:
+                (slab.remove if action == "remove" else slab.forget)(partition, key)
             expected.pop((partition, key), None)
+            assert slab.get(partition, key) is None
         else:
             slab.drop_partition(partition)
             expected = {at: value for at, value in expected.items() if at[0] != partition}
@@ -115,29 +121,65 @@ changes = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=4)
 
 @given(st.lists(st.tuples(changes, st.integers(1, 4)), max_size=4))
 def test_frozen_rows_are_given_as_they_were(cuts: list[tuple[list[list[int]], int]]) -> None:
-    """Rows change, and the slab grows, between the pieces in which a cut is taken."""
-    slab, sequence, numbers = Slab(BLANK, capacity=2), 0, dict[bytes, int]()
+    """Rows change, users are forgotten and come back, and the slab grows, between the pieces in which a cut is taken.
+
+    In the end, whoever follows what was given has the rows of the slab.
+    """
+    slab, sequence, touched = Slab(BLANK, capacity=2), 0, set[int]()
+    rows: dict[bytes, bytes] = {}
+    followed: dict[bytes, bytes] = {}
 
     def change(users: list[int]) -> None:
+        """Each third change forgets its users."""
         nonlocal sequence
         sequence += 1
-        keys = [b"u%d" % user for user in users]
+        keys = [b"u%d" % user for user in set(users)]
+        if sequence % 3 == 0:
+            touched.update(slab.forget(0, key) for key in keys)
+            for key in keys:
+                rows.pop(key, None)
+            return
         for key, at in zip(keys, slab.locate(0, keys).tolist(), strict=True):
-            numbers[key] = at
+            touched.add(at)
+            assert slab.rows[at : at + 1].tobytes() == rows.get(key, row(0))
             slab.rows["sequence"][at] = sequence
+        rows.update({key: row(sequence) for key in keys})
 
-    for between, piece_rows in cuts:
-        frozen = sorted(numbers.values())
-        expected = {key: slab.get(0, key) for key in numbers}
+    def follow(found: dict[bytes, bytes | None]) -> None:
+        for key, value in found.items():
+            followed.pop(key, None)
+            if value is not None:
+                followed[key] = value
+
+    for between, piece_rows in [*cuts, ([], 4), ([], 4)]:
+        frozen = sorted(touched)
+        touched.clear()
+        at_the_cut = dict(rows)
         slab.freeze(np.array(frozen, dtype=np.int64))
-        found: dict[bytes, bytes] = {}
+        found: dict[bytes, bytes | None] = {}
         pauses = iter(between)
         for start in range(0, len(frozen), piece_rows):
             change(next(pauses, []))
             found |= slab.frozen(np.array(frozen[start : start + piece_rows], dtype=np.int64)).get(0, [])
         for users in pauses:
             change(users)
-        assert found == expected
+        follow(found)
+        assert followed == at_the_cut
+    assert followed == rows == {key: value for _, key, value in slab.items()}
+    assert len(slab) == len(rows)
+
+
+def test_no_other_user_gets_the_row_of_a_forgotten_one_before_that_is_told() -> None:
+    slab = Slab(BLANK, capacity=1)
+    slab.rows["sequence"][slab.locate(0, [b"u"])] = 7
+    forgotten = np.array([slab.forget(0, b"u")])
+    other = slab.locate(0, [b"v"])
+    slab.rows["sequence"][other] = 8
+    both = np.concatenate((forgotten, other))
+    slab.freeze(both)
+    assert slab.frozen(both) == {0: [(b"u", None), (b"v", row(8))]}
+    assert slab.locate(0, [b"w"]) == forgotten, "it is free now"
+    assert slab.get(0, b"w") == row(0)
 
 
 def test_what_is_thawed_is_not_kept() -> None:

@@ -35,6 +35,7 @@ class Broker:
         self.records: dict[str, list[bytes | None]] = {}
         self.headers: dict[str, list[list[Header]]] = {}
         self.rows: list[bytes] = []
+        self.deleted: list[bytes] = []
         self.committed: dict[TP, int] = {}
         self.stuck = False
 
@@ -48,8 +49,9 @@ class Broker:
         self.headers.setdefault(topic, []).extend(headers or ())
         return []
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
-        self.rows += [key for pairs in rows.values() for key, _ in pairs]
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
+        self.rows += [key for pairs in rows.values() for key, value in pairs if value is not None]
+        self.deleted += [key for pairs in rows.values() for key, value in pairs if value is None]
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         self.committed |= offsets
@@ -61,7 +63,9 @@ class Broker:
         await self.send("missed", partition, records)
 
     def scored(self) -> list[str]:
-        return [msgspec.json.decode(value or b"", type=Score).event_id for value in self.records.get("scores", [])]
+        """Ids of the events scored; a full stop where the user was forgotten."""
+        values = self.records.get("scores", [])
+        return ["." if value is None else msgspec.json.decode(value, type=Score).event_id for value in values]
 
 
 def engine_on(broker: Broker, **flags: Any) -> Engine:
@@ -267,3 +271,32 @@ async def test_events_that_the_states_already_hold_are_skipped_with_a_word(caplo
     await engine.take(poll([activity(20)], first_offset=2, epoch=1))
     assert engine.counts["already_scored"] == 2
     assert caplog.text.count("start under another application_id") == 1
+
+
+async def test_a_user_is_forgotten_in_order_with_their_events() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(1), movement(2)]))
+    forgotten_ms = round((START + dt.timedelta(hours=5)).timestamp() * 1000)
+    tombstone = RawRecord("profiles", 0, 0, forgotten_ms, b"u", None)
+    later = poll([activity(6), movement(4)], first_offset=1)
+    await engine.take(Poll({**later.records, TP("profiles", 0): [tombstone]}, frozenset()))
+    assert broker.scored() == ["a1", "t2", "t4", ".", "a6"], "what happened before that is scored before it"
+    assert broker.records["alerts"] == [None]
+    assert broker.headers == {topic: [[("foreshock.source", b"profiles:0:0")]] for topic in ("scores", "alerts")}
+    scores = [msgspec.json.decode(value, type=Score) for value in broker.records["scores"] if value is not None]
+    assert [score.sequence for score in scores][-1] == 1
+    await engine.drain(1)
+    assert (broker.rows, broker.deleted) == ([b"u"], []), "the new row takes the place of the old one"
+    assert broker.committed[TP("profiles", 0)] == 1
+    assert engine.counts["forgotten"] == 1
+
+
+async def test_the_changelog_is_told_of_who_was_forgotten() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    await engine.take(poll([activity(1)]))
+    await engine.take(Poll({TP("profiles", 0): [RawRecord("profiles", 0, 0, 0, b"u", None)]}, frozenset()))
+    assert engine.users == 0
+    await engine.drain(1)
+    assert (broker.rows, broker.deleted) == ([], [b"u"])

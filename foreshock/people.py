@@ -1,0 +1,223 @@
+"""Commands on people's data: `forget`, `export`, `pseudonym` and `pseudonymise`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+import typer
+from kafka.errors import KafkaError
+
+from events.pseudonyms import Pseudonyms
+from events.types import EVENT_TYPES, KINDS, Kind, encode_event
+from foreshock.options import database_of, event_progress, kafka_of, takes_settings
+from foreshock.tables import Column, Table
+from foreshock.terminal import console, fail
+from stream.settings import Settings, SettingsError
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+AsIs = Annotated[
+    bool, typer.Option("--as-is", help="USER is the id that stands in the topics; no pseudonym is computed.")
+]
+WithoutDatabase = Annotated[bool, typer.Option("--without-database", help="There is no PostgreSQL.")]
+
+
+@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")
+def forget(
+    *,
+    settings: Settings,
+    user: UserArgument,
+    as_is: AsIs = False,
+    without_database: WithoutDatabase = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the workers.")] = 60.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a user: state, scores, alerts, rows of the database.
+
+    Sends a tombstone to the topic `profiles`, waits until the workers have forgotten the state, deletes the rows in
+    PostgreSQL, and says which topics keep records of the user and until when. Stop sending events of the user first: a
+    later one begins a new history. Needs Kafka, running workers and PostgreSQL; safe to run again.
+
+        foreshock forget customer-4711 --config production.toml
+    """
+    from stream.database import person
+    from stream.database.errors import DatabaseError
+    from stream.kafka.provisioning import ProvisioningError
+    from stream.people.forgetting import NotForgotten, send_tombstones, wait_for_workers
+    from stream.people.places import places
+
+    name = _known_as(settings, user, as_is)
+    kafka = kafka_of(settings)
+    database = None if without_database else database_of(settings)
+    if not yes and not typer.confirm(f"Forget {name!r} for good?"):
+        raise typer.Exit(1)
+    try:
+        offsets = send_tombstones(kafka, settings, name)
+        late = wait_for_workers(kafka, settings, offsets, wait)
+        deleted = {} if database is None else person.forget(database, name)
+        held = places(kafka, settings)
+    except (NotForgotten, ProvisioningError, DatabaseError) as error:
+        fail(str(error))
+    except KafkaError as error:
+        fail(f"{kafka}: {error!r}; run the command again, a second time does no harm")
+    for name_of_table, count in deleted.items():
+        console.print(f"{name_of_table}: {count:,} rows {'changed' if name_of_table == 'replay_runs' else 'deleted'}")
+    table = Table("topic", Column("what it holds of the user stays", prose=True))
+    for place in held:
+        table.add_row(place.topic, place.until)
+    console.print(table)
+    if late:
+        fail(
+            f"{name!r} is not forgotten yet: within {wait:.0f} s no worker has committed the tombstone on partitions "
+            f"{sorted(late)} of {settings.topics.of_kind('profiles')}. It stays there; start the workers, and run the "
+            "command again to see that it is done"
+        )
+    console.print(f"forgot {name!r}; the sink deletes what it has yet to write of them when it comes to the tombstones")
+
+
+@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "bundle", "stack_dir")
+def export(
+    *,
+    settings: Settings,
+    user: UserArgument,
+    out: Annotated[Path | None, typer.Option(help="Write to this file.", show_default="standard output")] = None,
+    as_is: AsIs = False,
+    without_database: WithoutDatabase = False,
+) -> None:
+    """Write all that is held about a user as one JSON document.
+
+    Records of all topics, the state in words, and the rows of the database. Reads every topic from its beginning.
+    Needs Kafka, PostgreSQL, and the workers' bundle for the words of the state.
+
+        foreshock export customer-4711 --out customer-4711.json --config production.toml
+    """
+    from model.bundle import Bundle, BundleError
+    from stream.database.errors import DatabaseError
+    from stream.kafka.provisioning import ProvisioningError
+    from stream.kafka.topic_reader import TopicUnreadable
+    from stream.people.export import export as write
+
+    name = _known_as(settings, user, as_is)
+    kafka = kafka_of(settings)
+    database = None if without_database else database_of(settings)
+    try:
+        bundle = Bundle.load(settings.bundle)
+        with _written(out) as file, event_progress() as progress:
+            task = progress.add_task("reading", total=None)
+            counts = write(
+                file, name, settings, kafka, database, bundle,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )  # fmt: skip
+    except (BundleError, ProvisioningError, TopicUnreadable, DatabaseError) as error:
+        fail(str(error))
+    except KafkaError as error:
+        fail(f"{kafka}: {error!r}; is the broker up? `foreshock doctor` tells")
+    if out is not None:
+        found = ", ".join(f"{place} {count:,}" for place, count in counts.items())
+        console.print(f"wrote {out}: {found or 'nothing is held'}")
+
+
+@takes_settings()
+def pseudonym(*, settings: Settings, user: UserArgument) -> None:
+    """Print the pseudonym of a user.
+
+    Needs the secret `pseudonym_key`, which stays where events enter Kafka.
+
+        foreshock pseudonym customer-4711
+    """
+    console.print(_pseudonyms(settings).of(user))
+
+
+@takes_settings()
+def pseudonymise(
+    *,
+    settings: Settings,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="JSON lines.", show_default="standard input")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file.", show_default="standard output")] = None,
+) -> None:
+    """Put pseudonyms in the place of user ids in JSON lines.
+
+    A line is `{"topic": …, "event": {…}}`, as `simulate --out` writes them. Fields that no schema has are left out,
+    since they might name somebody. Ends at the first line that is no event, and says which. Needs the secret
+    `pseudonym_key`.
+
+        foreshock pseudonymise events.jsonl --out pseudonymous.jsonl
+    """
+    pseudonyms = _pseudonyms(settings)
+    with source.open("rb") if source else nullcontext(sys.stdin.buffer) as lines, _written(out) as file:
+        for line in _pseudonymous(lines, pseudonyms):
+            file.write(line)
+
+
+class _Line(msgspec.Struct):
+    topic: str
+    event: msgspec.Raw
+
+
+def _pseudonymous(lines: Iterable[bytes], pseudonyms: Pseudonyms) -> Iterator[bytes]:
+    decode = {kind: msgspec.json.Decoder(of_kind).decode for kind, of_kind in EVENT_TYPES.items()}
+    for number, line in enumerate(lines, start=1):
+        try:
+            found = msgspec.json.decode(line, type=_Line)
+            event = pseudonyms.put_on(decode[_kind_of(found.topic)](found.event))
+        except (ValueError, RecursionError) as error:  # of msgspec, of UTF-8, and our own
+            fail(f"line {number}: {error}")
+        yield b'{"topic":%s,"event":%s}\n' % (msgspec.json.encode(found.topic), encode_event(event))
+
+
+def _kind_of(topic: str) -> Kind:
+    """The kind of event in a topic, whatever its prefix. Raises `ValueError`."""
+    for kind in KINDS:
+        if topic.endswith(kind):
+            return kind
+    raise ValueError(f"the topic {topic!r} is none of {', '.join(KINDS)}")
+
+
+def _pseudonyms(settings: Settings) -> Pseudonyms:
+    found = settings.pseudonyms
+    if found is None:
+        raise SettingsError(
+            "pseudonym_key: is not set; make a key with `openssl rand -hex 32`, and give it as "
+            "FORESHOCK_PSEUDONYM_KEY_FILE"
+        )
+    return found
+
+
+def _known_as(settings: Settings, user: str, as_is: bool) -> str:
+    """The id under which a user stands in the topics: the pseudonym where there is a key, unless it is one already."""
+    pseudonyms = settings.pseudonyms
+    if as_is or pseudonyms is None or pseudonyms.covers(user):
+        return user
+    return pseudonyms.of(user)
+
+
+@contextmanager
+def _written(out: Path | None) -> Iterator[BinaryIO]:
+    """The file, which only its owner may read, or the standard output."""
+    if out is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        file = os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    except OSError as error:
+        fail(f"{out} cannot be written: {error.strerror}")
+    with file:
+        yield file
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """What to call with the records done and all of them; a bar would stand in the midst of the standard output."""
+    if not shown:
+        yield lambda _done, _total: None
+        return
+    with event_progress() as progress:
+        task = progress.add_task("reading", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,97 @@
+"""One user's rows in PostgreSQL: to hand out, and to delete. Reads no topic.
+
+Dead letters are found by their key, and by the `user_id` of a value that is JSON; what else their bytes hold, nobody
+can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from stream.database.connection import Connection, DatabaseConnection
+from stream.database.errors import translated
+from stream.database.staging import without_nul
+from stream.database.writer import ALERT_TABLES, SCORE_TABLES
+
+FORGOTTEN = "forgotten"
+"""What stands in `replay_runs.users` in the place of a forgotten user: an empty list would mean all users."""
+
+_OWN = (*SCORE_TABLES, *ALERT_TABLES)
+
+
+class _OfUser(msgspec.Struct):
+    user_id: str
+
+
+def rows_of(database: DatabaseConnection, user_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row about a user, with its table. Raises `DatabaseError`."""
+    with _connected(database) as connection, connection.transaction():
+        for table in _OWN:
+            query = sql.SQL("SELECT * FROM {} WHERE user_id = %s").format(sql.Identifier(table))
+            with connection.cursor(f"of_{table}", row_factory=dict_row) as cursor:
+                cursor.execute(query, (without_nul(user_id),))
+                yield from ((table, row) for row in cursor)
+        ids = _letters_of(connection, user_id)
+        letters = connection.cursor(row_factory=dict_row)
+        letters.execute("SELECT * FROM dead_letters WHERE dead_letter_id = ANY(%s)", (ids,))
+        yield from (("dead_letters", row) for row in letters)
+        runs = connection.cursor(row_factory=dict_row)
+        runs.execute("SELECT name, from_at, to_at, model FROM replay_runs WHERE %s = ANY(users)", (user_id,))
+        yield from (("replay_runs", row) for row in runs)
+
+
+def forget(database: DatabaseConnection, user_id: str) -> dict[str, int]:
+    """Delete every row about a user in one transaction; returns how many, by table. Raises `DatabaseError`.
+
+    In `replay_runs` only the id is replaced: what was replayed stays on record.
+    """
+    deleted: dict[str, int] = {}
+    with _connected(database) as connection, connection.transaction():
+        for table in _OWN:
+            query = sql.SQL("DELETE FROM {} WHERE user_id = %s").format(sql.Identifier(table))
+            deleted[table] = connection.execute(query, (without_nul(user_id),)).rowcount
+        ids = _letters_of(connection, user_id)
+        query = "DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s)"
+        deleted["dead_letters"] = connection.execute(query, (ids,)).rowcount
+        query = "UPDATE replay_runs SET users = array_replace(users, %s, %s) WHERE %s = ANY(users)"
+        deleted["replay_runs"] = connection.execute(query, (user_id, FORGOTTEN, user_id)).rowcount
+    return deleted
+
+
+def _letters_of(connection: Connection, user_id: str) -> list[str]:
+    """Ids of the dead letters about a user. Reads the whole table: it has no index on what was refused."""
+    name = user_id.encode()
+    found: list[str] = []
+    with connection.cursor("letters") as cursor:
+        cursor.execute(
+            "SELECT dead_letter_id, key, value FROM dead_letters WHERE key = %s OR position(%s in value) > 0",
+            (name, name),
+        )
+        for dead_letter_id, key, value in cursor:
+            if key == name or is_about(value, user_id):
+                found.append(dead_letter_id)
+    return found
+
+
+def is_about(value: bytes | None, user_id: str) -> bool:
+    """Whether a refused value is JSON with this `user_id`."""
+    try:
+        return value is not None and msgspec.json.decode(value, type=_OfUser).user_id == user_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+@contextmanager
+def _connected(database: DatabaseConnection) -> Iterator[Connection]:
+    connection = database.connect("foreshock-person")
+    try:
+        with translated(database.address):
+            yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,175 @@
+"""Everything that is held about one user, as one JSON document, written record by record: memory is bounded.
+
+Records are found by their key; of the dead letters, also by the `user_id` in their bytes. Reads all topics from their
+beginning, in the state in which readers of committed records see them. Publishes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+
+from events.types import KINDS
+from model.bundle import Bundle
+from stream.alerts.facts import FACTS
+from stream.database.connection import DatabaseConnection
+from stream.database.person import is_about, rows_of
+from stream.kafka.connection import KafkaConnection
+from stream.kafka.topic_reader import TopicReader
+from stream.outputs import LEVELS, moment_of
+from stream.people.places import places
+from stream.settings import Settings
+from stream.state.row import NO_TIME, row_dtype
+
+OnProgress = Callable[[int, int], None]
+
+NOT_HELD_HERE = (
+    "Reports and exports in files, replays under another prefix, backups of broker, database and disks, and what other "
+    "readers of the topics keep are not part of this. Logs hold no events above the level debug."
+)
+
+
+def export(
+    out: BinaryIO,
+    user_id: str,
+    settings: Settings,
+    kafka: KafkaConnection,
+    database: DatabaseConnection | None,
+    bundle: Bundle | None,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> Counter[str]:
+    """Write the document; returns how many records and rows it has, by topic and table.
+
+    Without `bundle` the state stands there as its size only. Raises `TopicUnreadable`, `ProvisioningError` and
+    `DatabaseError`.
+    """
+    counts: Counter[str] = Counter()
+    at = dt.datetime.now(dt.UTC)
+    out.write(b'{"user_id":%s,"exported_at":%s,' % (_json(user_id), _json(at)))
+    out.write(b'"not_held_here":%s,"topics":{' % _json(NOT_HELD_HERE))
+    held = places(kafka, settings)
+    changelog = settings.topics.changelog(settings.application_id)
+    states: dict[int, bytes | None] = {}
+    with TopicReader(kafka) as reader:
+        sizes = {place.topic: reader.size([place.topic]) for place in held}
+        total, done = sum(sizes.values()), 0
+        for number, place in enumerate(held):
+            found = _found(reader, place.topic, user_id, settings, partial(_tell, on_progress, done, total))
+            out.write(b"%s%s:{" % (b"," if number else b"", _json(place.topic)))
+            out.write(b'"kept":%s,"records":[' % _json(place.until))
+            for record in found:
+                if place.topic == changelog:
+                    states[record.partition] = record.value
+                out.write((b"," if counts[place.topic] else b"") + _json(_as_json(record, place.topic != changelog)))
+                counts[place.topic] += 1
+            out.write(b"]}")
+            done += sizes[place.topic]
+    out.write(b'},"states":%s,"database":' % _json([described(row, bundle) for row in states.values() if row]))
+    out.write(b"null" if database is None else b"[")
+    for number, (table, row) in enumerate(rows_of(database, user_id) if database is not None else ()):
+        out.write((b"," if number else b"") + _json({"table": table, **row}))
+        counts[table] += 1
+    out.write(b"}\n" if database is None else b"]}\n")
+    return counts
+
+
+def _tell(on_progress: OnProgress, done: int, total: int, read: int) -> None:
+    on_progress(done + read, total)
+
+
+def _found(
+    reader: TopicReader, topic: str, user_id: str, settings: Settings, on_read: Callable[[int], None]
+) -> Iterator[Any]:
+    """A topic's records about the user, partition by partition: a lender may have another partitioner than ours."""
+    key, name, read = user_id.encode(), user_id.encode(), 0
+    is_letters = topic == settings.topics.dead_letters
+    for partition in range(reader.partitions(topic)):
+        for found, _ in reader.records([topic], partition):
+            records = found.get(topic, [])
+            for record in records:
+                mentions = is_letters and name in (record.value or b"")
+                if record.key == key or (mentions and is_about(record.value, user_id)):
+                    yield record
+            read += len(records)
+            on_read(read)
+
+
+def _as_json(record: Any, with_value: bool) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "recorded_at": moment_of(record.timestamp) if record.timestamp >= 0 else None,
+    }
+    if record.headers:
+        written["headers"] = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+    if not with_value:
+        return written | {"bytes": None if record.value is None else len(record.value)}
+    try:
+        return written | {"value": None if record.value is None else msgspec.json.decode(record.value)}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return written | {"value_base64": record.value}
+
+
+def described(row: bytes, bundle: Bundle | None) -> dict[str, Any]:
+    """A state's fields by name. The network's numbers are counted: they mean nothing alone.
+
+    Only `bytes`, the size, where the bundle is not the one that wrote the row.
+    """
+    dtype = None if bundle is None else row_dtype(bundle.state_width)
+    if bundle is None or dtype is None or len(row) != dtype.itemsize:
+        return {"bytes": len(row)}
+    one: Any = np.frombuffer(row, dtype=dtype)[0]
+    if int(one["model"]) != bundle.fingerprint:
+        return {"bytes": len(row)}
+    instalments = one["instalments"][one["instalments"]["due_ms"] != NO_TIME]
+    weighed = one["weighed"][one["weighed"]["occurred_ms"] != NO_TIME]
+    return {
+        "model": f"{bundle.fingerprint:016x}",
+        "scored_events": int(one["sequence"]),
+        "latest_event": {
+            kind: _time(one["latest_ms"][number]) for number, kind in enumerate(KINDS) if one["latest_ms"][number] >= 0
+        },
+        "hashes_of_recent_event_ids": int(np.count_nonzero(one["recent_ids"])),
+        "events_that_weighed_most": [
+            {"kind": KINDS[int(event["kind"])], "occurred_at": _time(event["occurred_ms"])} for event in weighed
+        ],
+        "open_instalments": [
+            {"due": _time(slot["due_ms"]), **_fields(slot, ("instalment_no", "amount_due", "amount_paid"))}
+            for slot in instalments
+        ],
+        "reference_pd": _number(one["reference_pd"]),
+        "alert": _alert(one["alert"]),
+        "facts": _fields(one["facts"], FACTS.names or ()),
+        "numbers_of_the_network": bundle.state_width,
+    }
+
+
+def _alert(state: Any) -> dict[str, Any]:
+    found = _fields(state, state.dtype.names)
+    return found | {"level": LEVELS[int(state["level"])]} if "level" in found else found
+
+
+def _fields(record: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: _number(record[name]) for name in names}
+
+
+def _number(value: Any) -> Any:
+    """A numpy value as JSON has it; NaN, which stands for unknown, as null."""
+    if isinstance(value, np.ndarray):
+        return [_number(each) for each in value]
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if plain != plain else plain
+
+
+def _time(ms: Any) -> str:
+    return moment_of(int(ms)).isoformat()
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=str)
