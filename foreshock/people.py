@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -57,6 +58,8 @@ def forget(
     if not yes and not typer.confirm(f"Forget {name!r} for good?"):
         raise typer.Exit(1)
     try:
+        # Counted before: the sink may come to a tombstone first.
+        before = Counter() if database is None else person.count(database, name)
         offsets = send_tombstones(kafka, settings, name)
         late = wait_for_workers(kafka, settings, offsets, wait)
         deleted = {} if database is None else person.forget(database, name)
@@ -65,8 +68,9 @@ def forget(
         fail(str(error))
     except KafkaError as error:
         fail(f"{kafka}: {error!r}; run the command again, a second time does no harm")
-    for name_of_table, count in deleted.items():
-        console.print(f"{name_of_table}: {count:,} rows {'changed' if name_of_table == 'replay_runs' else 'deleted'}")
+    for relation, count in deleted.items():
+        done = "changed" if relation == "replay_runs" else "deleted"
+        console.print(f"{relation}: {max(count, before[relation]):,} rows {done}")
     table = Table("topic", Column("what it holds of the user stays", prose=True))
     for place in held:
         table.add_row(place.topic, place.until)

@@ -6,6 +6,7 @@ can tell.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,11 @@ def rows_of(database: DatabaseConnection, user_id: str) -> Iterator[tuple[str, d
         runs = connection.cursor(row_factory=dict_row)
         runs.execute("SELECT name, from_at, to_at, model FROM replay_runs WHERE %s = ANY(users)", (user_id,))
         yield from (("replay_runs", row) for row in runs)
+
+
+def count(database: DatabaseConnection, user_id: str) -> Counter[str]:
+    """How many rows there are about a user, by table. Raises `DatabaseError`."""
+    return Counter(table for table, _ in rows_of(database, user_id))
 
 
 def forget(database: DatabaseConnection, user_id: str) -> dict[str, int]:

@@ -87,17 +87,32 @@ def _found(
     reader: TopicReader, topic: str, user_id: str, settings: Settings, on_read: Callable[[int], None]
 ) -> Iterator[Any]:
     """A topic's records about the user, partition by partition: a lender may have another partitioner than ours."""
-    key, name, read = user_id.encode(), user_id.encode(), 0
+    key, read = user_id.encode(), 0
     is_letters = topic == settings.topics.dead_letters
     for partition in range(reader.partitions(topic)):
         for found, _ in reader.records([topic], partition):
             records = found.get(topic, [])
             for record in records:
-                mentions = is_letters and name in (record.value or b"")
-                if record.key == key or (mentions and is_about(record.value, user_id)):
+                if record.key == key or (is_letters and _letter_is_about(record.value, user_id)):
                     yield record
             read += len(records)
             on_read(read)
+
+
+class _JsonLetter(msgspec.Struct):
+    """A dead letter whose value is JSON that holds the refused record."""
+
+    key_base64: bytes | None
+    value_base64: bytes | None
+
+
+def _letter_is_about(value: bytes | None, user_id: str) -> bool:
+    """Whether a dead letter, with the refused bytes as its value or in it, is about a user."""
+    try:
+        letter = msgspec.json.decode(value or b"", type=_JsonLetter)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return is_about(value, user_id)
+    return letter.key_base64 == user_id.encode() or is_about(letter.value_base64, user_id)
 
 
 def _as_json(record: Any, with_value: bool) -> dict[str, Any]:

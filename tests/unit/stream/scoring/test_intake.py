@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stream.kafka.transport  # noqa: F401  # which tells aiokafka what to make of a record
-from events.types import KINDS, Kind, Repayment
+from events.types import KINDS, Forgetting, Kind, Repayment
 from stream.kafka.record import RawRecord
 from stream.outputs import DeadLetter
 from stream.scoring.intake import Intake, Taken
@@ -116,3 +116,26 @@ def test_the_consumer_makes_records_of_what_is_read_of_them() -> None:
         RawRecord("activity", 3, 0, 1_700_000_000_000, b"u1", b"{}"),
         RawRecord("activity", 3, 1, 1_700_000_000_001, None, None, [("trace", b"x")]),
     ]
+
+
+def test_a_tombstone_in_profiles_asks_to_forget_its_user() -> None:
+    taken = take(None, kind="profiles")
+    assert isinstance(taken, Taken)
+    assert taken.event == Forgetting(
+        event_id="profiles:3:42", user_id="u1", occurred_at=dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)
+    )
+    assert (taken.key, taken.partition, taken.offset, taken.occurred_ms) == (b"u1", 3, 42, 1_700_000_000_000)
+
+
+@pytest.mark.parametrize(("timestamp", "expected"), [(-1, 0), (NOW_MS + 10**12, NOW_MS)])
+def test_a_tombstone_is_taken_whatever_its_time(timestamp: int, expected: int) -> None:
+    taken = Intake("profiles").take(RawRecord("profiles", 0, 0, timestamp, b"u1", None), NOW_MS)
+    assert isinstance(taken, Taken)
+    assert taken.occurred_ms == expected
+
+
+@pytest.mark.parametrize(("key", "code"), [(None, "null_key"), (b"\xff", "key_not_utf8")])
+def test_a_tombstone_of_nobody_is_refused(key: bytes | None, code: str) -> None:
+    letter = take(None, key=key, kind="profiles")
+    assert isinstance(letter, DeadLetter)
+    assert letter.reason == code

@@ -21,6 +21,7 @@ from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from stream.kafka.record import RawRecord
 from stream.outputs import Alert, Score
+from stream.scoring.forgetting import is_forgetting, pieces_between
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.scorer import Scored, Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
@@ -242,3 +243,39 @@ def test_alerts_name_reasons_and_events() -> None:
         assert len(alert.weighed_most) <= 4
         assert all(0 < event.weight <= 1 for event in alert.weighed_most)
         assert all(event.occurred_at <= alert.occurred_at for event in alert.weighed_most)
+
+
+def with_forgettings(every: int) -> list[Taken]:
+    """The portfolio, in which some user is forgotten after each `every` events; most come back."""
+    taken: list[Taken] = []
+    for number, item in enumerate(portfolio()):
+        taken.append(item)
+        if number % every == 0:
+            record = RawRecord("profiles", item.partition, 10_000 + number, item.occurred_ms, item.key, None)
+            outcome = Intake("profiles").take(record, 10**15)
+            assert isinstance(outcome, Taken)
+            taken.append(outcome)
+    return taken
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=5), st.sampled_from([50, 211]))
+def test_a_user_who_was_forgotten_begins_anew_however_a_stream_is_cut(sizes: list[int], every: int) -> None:
+    taken = with_forgettings(every)
+    last = {(item.partition, item.key): number for number, item in enumerate(taken) if is_forgetting(item)}
+    afterwards = [item for number, item in enumerate(taken) if number > last.get((item.partition, item.key), -1)]
+    expected_scorer, expected = new_scorer()
+    expected_scorer.score(afterwards)
+
+    scorer, slab = new_scorer()
+    forgotten: list[tuple[bytes, str]] = []
+    start = 0
+    while start < len(taken):
+        size = sizes[start % len(sizes)]
+        for piece in pieces_between(taken[start : start + size]):
+            scored = scorer.score(piece)
+            forgotten += [told for partition in scored.forgotten.values() for told in partition]
+        start += size
+    assert sorted(slab.items()) == sorted(expected.items())
+    assert len(slab) == len({(item.partition, item.key) for item in afterwards})
+    assert forgotten == [(item.key, item.event.event_id) for item in taken if is_forgetting(item)]

@@ -166,3 +166,29 @@ def test_a_killed_writer_leaves_rows_due_dates_and_offset_of_one_moment(tmp_path
 def test_a_worker_in_memory_needs_no_database() -> None:
     program = "import sys; sys.modules['rocksdict'] = None; import stream.worker.app, foreshock.services"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_row_that_is_none_is_deleted_with_its_due_date(opened: Opener) -> None:
+    archive = opened().open(0)
+    archive.write([(b"a", b"1"), (b"b", b"2")], 3, [5, 5], [NEVER, NEVER])
+    archive.write([(b"a", None), (b"b", b"3")], 7, [NEVER, 5], [5, 5])
+    archive = opened().open(0)
+    assert dict(archive.items()) == {b"b": b"3"}
+    assert (archive.offset, archive.due_until(9)) == (7, [(5, b"b")])
+
+
+def test_rows_that_may_have_missed_a_deletion_are_not_gone_on_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    day_ms = 86_400_000
+    for now_days, is_kept in ((0, True), (29, True), (58, True), (88, False)):
+        archives = Archives(
+            tmp_path / "changelog", ORIGIN, 8 << 20, most_days_away=29, now_ms=lambda at=now_days: at * day_ms
+        )
+        try:
+            archive = archives.open(0)
+            assert (archive.offset is not None) == (is_kept and now_days > 0)
+            write(archive, {b"a": b"1"}, 5)
+        finally:
+            archives.close_all()
+    assert "not written for 29 days" in caplog.text
