@@ -6,7 +6,12 @@ RUN python -m venv /opt/foreshock
 ENV PATH=/opt/foreshock/bin:$PATH
 WORKDIR /build
 COPY . .
-RUN pip install -c constraints.txt setuptools && pip install --no-build-isolation -c constraints.txt .
+# With hashes where there are wheels (docs/security.md). Neither Kafka, Java nor PostgreSQL: no extra is installed.
+RUN case "$(uname -m)" in \
+      x86_64) pip install --require-hashes --only-binary :all: -r requirements-hashed.txt \
+        && pip install --no-deps --no-build-isolation . ;; \
+      *) pip install -c constraints.txt setuptools && pip install --no-build-isolation -c constraints.txt . ;; \
+    esac
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home foreshock

@@ -31,7 +31,6 @@ COMMANDS: dict[str, dict[str, str]] = {
         "forget": "people:forget",
         "export": "people:export",
         "pseudonym": "people:pseudonym",
-        "pseudonymise": "people:pseudonymise",
     },
     "Replay": {"replay": "replay:replay_app"},
     "Models": {

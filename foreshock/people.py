@@ -1,4 +1,4 @@
-"""Commands on people's data: `forget`, `export`, `pseudonym` and `pseudonymise`."""
+"""Commands on people's data: `forget`, `export` and `pseudonym`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -127,35 +127,35 @@ def export(
 
 
 @takes_settings()
-def pseudonym(*, settings: Settings, user: UserArgument) -> None:
-    """Print the pseudonym of a user.
-
-    Needs the secret `pseudonym_key`, which stays where events enter Kafka.
-
-        foreshock pseudonym customer-4711
-    """
-    console.print(_pseudonyms(settings).of(user))
-
-
-@takes_settings()
-def pseudonymise(
+def pseudonym(
     *,
     settings: Settings,
-    source: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="JSON lines.", show_default="standard input")
+    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="The user's id.", show_default=False)] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="JSON lines of events to turn; - is standard input.", allow_dash=True)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write to this file.", show_default="standard output")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --events: the file.", show_default="standard output")] = None,
 ) -> None:
-    """Put pseudonyms in the place of user ids in JSON lines.
+    """Print a user's pseudonym, or put pseudonyms into events.
 
-    A line is `{"topic": …, "event": {…}}`, as `simulate --out` writes them. Fields that no schema has are left out,
-    since they might name somebody. Ends at the first line that is no event, and says which. Needs the secret
-    `pseudonym_key`.
+    A line of `--events` is `{"topic": …, "event": {…}}`, as `simulate --out` writes them. Fields that no schema has are
+    left out, since they might name somebody. Ends at the first line that is no event, and says which. Needs the secret
+    `pseudonym_key`, which stays where events enter Kafka.
 
-        foreshock pseudonymise events.jsonl --out pseudonymous.jsonl
+        foreshock pseudonym customer-4711
+        foreshock pseudonym --events events.jsonl --out pseudonymous.jsonl
     """
+    if (user is None) == (events is None):
+        fail("give either a user or --events", code=2)
     pseudonyms = _pseudonyms(settings)
-    with source.open("rb") if source else nullcontext(sys.stdin.buffer) as lines, _written(out) as file:
+    if user is not None:
+        console.print(pseudonyms.of(user))
+        return
+    try:
+        opened = sys.stdin.buffer if events is None or str(events) == "-" else events.open("rb")
+    except OSError as error:
+        fail(f"{events} cannot be read: {error.strerror}")
+    with opened as lines, _written(out) as file:
         for line in _pseudonymous(lines, pseudonyms):
             file.write(line)
 

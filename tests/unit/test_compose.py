@@ -130,7 +130,8 @@ def test_the_image_is_built_from_what_is_here() -> None:
     assert f"Programming Language :: Python :: {python[1]}" in project["project"]["classifiers"]
     taken = {line.lstrip("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     packages = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert taken == packages | {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
+    files = {"pyproject.toml", "constraints.txt", "requirements-hashed.txt", project["project"]["readme"], "LICENSE"}
+    assert taken == packages | files
     assert all((ROOT / name).exists() for name in taken)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from stream.outputs import LETTER_HEADERS
+from stream.outputs import LETTER_HEADERS, SOURCE_HEADER
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -27,6 +27,10 @@ _LINK = re.compile(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _NAME = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.(?!toml`)\w+)+)`")
 _PATH = re.compile(rf"`((?:{'|'.join(PACKAGES)})/[\w./-]+)`")
+
+
+HEADERS = {SOURCE_HEADER, *LETTER_HEADERS}
+"""Names of Kafka headers that begin as a package does."""
 
 
 def prose(path: Path) -> str:
@@ -86,7 +90,7 @@ def test_every_path_that_a_document_names_exists(path: Path) -> None:
 
 def missing_names(path: Path) -> Iterator[str]:
     """Dotted names of modules, classes and functions in a document that are not in the code."""
-    for name in set(_NAME.findall(prose(path))) - LETTER_HEADERS.keys():
+    for name in set(_NAME.findall(prose(path))) - HEADERS:
         parts = name.split(".")
         known = [number for number in range(1, len(parts) + 1) if source_of(parts[:number])]
         source = source_of(parts[: known[-1]]) if known else None

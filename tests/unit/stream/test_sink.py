@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from faust.types import TP
 
@@ -12,8 +14,27 @@ from stream.database.connection import DatabaseConnection
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.poll import Poll
 from stream.kafka.record import RawRecord
+from stream.outputs import Score, encode_output
 from stream.settings import load_settings
 from stream.sink import SinkApp
+
+SCORE = Score(
+    score_id="activity:3:1",
+    event_id="e",
+    user_id="u",
+    occurred_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+    sequence=1,
+    score=0.5,
+    horizons={"90": 0.5},
+    level="LOW",
+    baseline=0.5,
+    delta=0.0,
+    days_past_due=None,
+    source_topic="activity",
+    source_partition=3,
+    source_offset=1,
+    model="0",
+)
 
 
 async def test_what_was_polled_before_partitions_were_given_up_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +69,29 @@ async def test_what_was_polled_before_partitions_were_given_up_is_not_written(mo
     await sink._write(afterwards())
     assert len(writes) == 2
     assert advanced[1:] == [{TP(topic, 0): 9}]
+
+
+def test_what_stands_before_a_tombstone_is_left_out_and_its_user_forgotten_first() -> None:
+    settings = load_settings()
+    sink = SinkApp(
+        settings,
+        KafkaConnection.parse("127.0.0.1:1"),
+        DatabaseConnection("postgresql://nobody@127.0.0.1:1/nothing"),
+    )
+    topics, told = settings.topics, [("foreshock.source", b"profiles:3:9")]
+
+    def record(topic: str, offset: int, user: str, sequence: int | None) -> RawRecord:
+        named = msgspec.structs.replace(SCORE, user_id=user, sequence=sequence or 1)
+        value = None if sequence is None else encode_output(named)
+        return RawRecord(topic, 3, offset, 0, user.encode(), value, () if value else told)
+
+    at = TP(topics.scores, 3)
+    given = [record(at.topic, 0, "u", 56), record(at.topic, 1, "v", 8), record(at.topic, 2, "u", None),
+             record(at.topic, 3, "u", 1), RawRecord(at.topic, 3, 4, 0, b"v", None)]  # fmt: skip
+    alerts = TP(topics.alerts, 3)
+    poll = Poll({at: given, alerts: [record(alerts.topic, 0, "w", None)]})
+    batch, forgotten = sink._decode(poll)
+    kept = [placed.output for placed in batch]
+    assert [(output.user_id, output.sequence) for output in kept if isinstance(output, Score)] == [("v", 8), ("u", 1)]
+    assert forgotten == ({("u", 3)}, {("w", 3)})
+    assert sink.skipped == 1, "a tombstone that tells of nobody is none of ours"
