@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from psycopg import sql
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
@@ -24,6 +24,10 @@ FORGOTTEN = "forgotten"
 """What stands in `replay_runs.users` in the place of a forgotten user: an empty list would mean all users."""
 
 _OWN = (*SCORE_TABLES, *ALERT_TABLES)
+
+
+_DELETE_LETTERS = "DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s)"
+_HIDE_IN_RUNS = "UPDATE replay_runs SET users = array_replace(users, %s, %s) WHERE %s = ANY(users)"
 
 
 class _OfUser(msgspec.Struct):
@@ -63,10 +67,8 @@ def forget(database: DatabaseConnection, user_id: str) -> dict[str, int]:
             query = sql.SQL("DELETE FROM {} WHERE user_id = %s").format(sql.Identifier(table))
             deleted[table] = connection.execute(query, (without_nul(user_id),)).rowcount
         ids = _letters_of(connection, user_id)
-        query = "DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s)"
-        deleted["dead_letters"] = connection.execute(query, (ids,)).rowcount
-        query = "UPDATE replay_runs SET users = array_replace(users, %s, %s) WHERE %s = ANY(users)"
-        deleted["replay_runs"] = connection.execute(query, (user_id, FORGOTTEN, user_id)).rowcount
+        deleted["dead_letters"] = connection.execute(_DELETE_LETTERS, (ids,)).rowcount
+        deleted["replay_runs"] = connection.execute(_HIDE_IN_RUNS, (user_id, FORGOTTEN, user_id)).rowcount
     return deleted
 
 
@@ -74,7 +76,7 @@ def _letters_of(connection: Connection, user_id: str) -> list[str]:
     """Ids of the dead letters about a user. Reads the whole table: it has no index on what was refused."""
     name = user_id.encode()
     found: list[str] = []
-    with connection.cursor("letters") as cursor:
+    with connection.cursor("letters", row_factory=tuple_row) as cursor:
         cursor.execute(
             "SELECT dead_letter_id, key, value FROM dead_letters WHERE key = %s OR position(%s in value) > 0",
             (name, name),
