@@ -22,7 +22,7 @@ from stream.database.connection import DatabaseConnection
 from stream.database.person import is_about, rows_of
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import LEVELS, moment_of
+from stream.outputs import LEVELS, DeadLetter, ForeignRecord, moment_of
 from stream.people.places import places
 from stream.settings import Settings
 from stream.state.row import NO_TIME, row_dtype
@@ -93,26 +93,19 @@ def _found(
         for found, _ in reader.records([topic], partition):
             records = found.get(topic, [])
             for record in records:
-                if record.key == key or (is_letters and _letter_is_about(record.value, user_id)):
+                if record.key == key or (is_letters and _letter_is_about(record, user_id)):
                     yield record
             read += len(records)
             on_read(read)
 
 
-class _JsonLetter(msgspec.Struct):
-    """A dead letter whose value is JSON that holds the refused record."""
-
-    key_base64: bytes | None
-    value_base64: bytes | None
-
-
-def _letter_is_about(value: bytes | None, user_id: str) -> bool:
-    """Whether a dead letter, with the refused bytes as its value or in it, is about a user."""
+def _letter_is_about(record: Any, user_id: str) -> bool:
+    """Whether a record of the topic of dead letters is about a user, in the form of this or an earlier release."""
     try:
-        letter = msgspec.json.decode(value or b"", type=_JsonLetter)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return is_about(value, user_id)
-    return letter.key_base64 == user_id.encode() or is_about(letter.value_base64, user_id)
+        letter = DeadLetter.from_record(record)
+    except ForeignRecord:
+        return is_about(record.value, user_id)
+    return letter.key == user_id.encode() or is_about(letter.value, user_id)
 
 
 def _as_json(record: Any, with_value: bool) -> dict[str, Any]:
