@@ -10,17 +10,14 @@ from typing import Any
 
 import msgspec
 
-from events.columns import DAY_MS
-from events.types import EVENT_TYPES, KINDS, Event, Forgetting, Kind
+from events.dates import EARLIEST_DATE, EARLIEST_MS, FUTURE_TOLERANCE_MS, LATEST_DATE, date_outside, time_outside
+from events.types import EVENT_TYPES, KINDS, Event, Forgetting, Kind, Repayment
 from stream.kafka.record import Record
 from stream.outputs import DeadLetter, RefusalCode, coordinate, moment_of
 from stream.scoring.dead_letters import DeadLetters
 
 MAX_VALUE_BYTES = 65_536
 """A larger record is refused without being decoded; events are far smaller."""
-
-FUTURE_TOLERANCE_MS = DAY_MS
-"""How far ahead of the clock an event may be dated."""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +51,7 @@ class Intake:
         self._letters = letters or DeadLetters()
         self._kind: Kind = kind
         self._kind_no = KINDS.index(kind)
-        self._decode: Callable[[bytes], Event] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(EVENT_TYPES[kind]).decode
 
     def take_all(self, records: Iterable[Record], now_ms: int) -> tuple[list[Taken], list[DeadLetter]]:
         """The events of valid records and the dead letters of the others, each in order. `now_ms` is wall time.
@@ -62,6 +59,7 @@ class Intake:
         This loop only separates valid records from others, since it runs for every event; `take` finds the refusal.
         """
         kind, kind_no, decode, latest_ms = self._kind, self._kind_no, self._decode, now_ms + FUTURE_TOLERANCE_MS
+        is_repayment = kind == "repayments"
         good: list[Taken] = []
         refused: list[DeadLetter] = []
         for record in records:
@@ -73,7 +71,11 @@ class Intake:
                     pass
                 else:
                     occurred_ms = round(event.occurred_at.timestamp() * 1000)
-                    if event.user_id.encode() == key and 0 <= occurred_ms <= latest_ms:
+                    if (
+                        event.user_id.encode() == key
+                        and EARLIEST_MS <= occurred_ms <= latest_ms
+                        and not (is_repayment and (due := event.due_date) is not None and date_outside(due))
+                    ):
                         good.append(
                             Taken(kind, kind_no, record.partition, record.offset, key, occurred_ms, event, record)
                         )
@@ -113,10 +115,16 @@ class Intake:
         if user_id != event.user_id:
             raise Refused("key_mismatch", f"the key is {user_id[:128]!r} but the event's user_id is {event.user_id!r}")
         occurred_ms = round(event.occurred_at.timestamp() * 1000)
-        if occurred_ms < 0:
-            raise Refused("before_1970", f"occurred_at is {event.occurred_at.isoformat()}, before 1970-01-01")
-        if occurred_ms > now_ms + FUTURE_TOLERANCE_MS:
-            raise Refused("in_the_future", f"occurred_at is {event.occurred_at.isoformat()}, more than a day ahead")
+        outside = time_outside(occurred_ms, now_ms)
+        if outside is not None:
+            told = {"before_1970": "before 1970-01-01", "in_the_future": "more than a day ahead"}[outside]
+            raise Refused(outside, f"occurred_at is {event.occurred_at.isoformat()}, {told}")
+        if isinstance(event, Repayment) and event.due_date is not None and date_outside(event.due_date):
+            raise Refused(
+                "out_of_range",
+                f"due_date is not within {EARLIEST_DATE} and {LATEST_DATE}; leave it out where it is not known - at "
+                "`$.due_date`",
+            )
         return Taken(self._kind, self._kind_no, record.partition, record.offset, key, occurred_ms, event, record)
 
     def _forgetting(self, record: Record, key: bytes, now_ms: int) -> Taken:

@@ -68,6 +68,13 @@ BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
     "null value": (None, b"u1", "null_value"),
     "before 1970": (edited(occurred_at="1969-12-31T23:59:59Z"), b"u1", "before_1970"),
     "two days ahead": (edited(occurred_at="2025-06-03T00:00:00Z"), b"u1", "in_the_future"),
+    "year 1": (edited(occurred_at="0001-01-01T00:00:00+14:00"), b"u1", "before_1970"),
+    "year 9999": (edited(occurred_at="9999-12-31T23:59:59-12:00"), b"u1", "in_the_future"),
+    "due in the year 1": (edited(due_date="0001-01-01"), b"u1", "out_of_range"),
+    "due in 1900": (edited(due_date="1900-01-01"), b"u1", "out_of_range"),
+    "due a day before 1970": (edited(due_date="1969-12-31"), b"u1", "out_of_range"),
+    "due a day after the calendar": (edited(due_date="2149-06-07"), b"u1", "out_of_range"),
+    "due in 9999": (edited(due_date="9999-12-31"), b"u1", "out_of_range"),
 }
 
 
@@ -80,6 +87,15 @@ def test_bad_input_is_refused_with_its_code(case: str) -> None:
     assert (letter.topic, letter.partition, letter.offset) == ("repayments", 3, 42)
     assert (letter.key, letter.value, letter.left_out) == (key, value, {})
     assert letter == take(value, key)
+    assert Intake("repayments").take_all([RawRecord("repayments", 3, 42, 1_700_000_000_000, key, value)], NOW_MS) == (
+        [],
+        [letter],
+    )
+
+
+@pytest.mark.parametrize("due_date", ["1970-01-01", "2025-06-30", "2149-06-06", None])
+def test_due_dates_up_to_the_bounds_are_taken(due_date: str | None) -> None:
+    assert isinstance(take(edited(due_date=due_date)), Taken)
 
 
 def test_within_a_day_ahead_is_taken() -> None:
