@@ -8,51 +8,67 @@ from __future__ import annotations
 import datetime as dt
 import math
 import zoneinfo
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from model.datasets.mapping import Band, Condition, Csv, FieldType, Rule, Section, Sign, Value, columns_of, rule_of
-
-Row: TypeAlias = Sequence[Any]
-"""A row's cells, in the order of the section's columns."""
-Reader: TypeAlias = Callable[[Row], Any]
-
-UTC = dt.UTC
-_TIME_CODES = ("%H", "%I", "%s", "%c", "%X", "%T", "%R")
-_EPOCHS = {"epoch_s": 1.0, "epoch_ms": 1e-3}
-
-
-class CellError(ValueError):
-    """A cell cannot be converted to a field; the message names the column, its content, and what to do."""
-
-    def __init__(self, column: str, told: str) -> None:
-        super().__init__(f"column {column}: {told}")
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a table writes values: numbers, missing values, and the time zone of times without one."""
-
-    csv: Csv
-    missing: tuple[Value, ...]
-    zone: dt.tzinfo
-
-    def with_missing(self, more: Sequence[Value] | None) -> Style:
-        """The same, with more that stands for missing."""
-        return Style(self.csv, (*self.missing, *more), self.zone) if more else self
+from model.datasets.cell_dates import date_reader, days_between_reader
+from model.datasets.cell_values import (
+    CellError,
+    Reader,
+    Row,
+    Style,
+    Unreadable,
+    identifier_reader,
+    joined,
+    key_of,
+    number_reader,
+    text_reader,
+    whole_reader,
+    written,
+)
+from model.datasets.rules import (
+    Band,
+    Condition,
+    FieldType,
+    Rule,
+    Section,
+    Sign,
+    Value,
+    as_rule,
+    columns_of,
+    rule_of,
+)
+from model.datasets.unpivot import Unpivoting
 
 
 class SectionReader:
-    """The compiled rules of a section: `columns` to read, `wanted(row)`, and `fields(row)` by field name."""
+    """The compiled rules of a section: `columns` to read from its tables, `periods(row)` into which a row falls,
+    `wanted(row)`, and `fields(row)` by field name. Raises `CellError` where a rule cannot be compiled."""
 
     def __init__(self, section: Section, types: Mapping[str, FieldType], style: Style) -> None:
-        self.columns = columns_of(section)
-        self._position = {column: position for position, column in enumerate(self.columns)}
         self._style = style
+        names = columns_of(section)
+        self._unpivot: Unpivoting | None = None
+        self.columns, self.made = names, list[str]()
+        if section.unpivot is not None:
+            self._unpivot = Unpivoting(section.unpivot, names)
+            self.columns, self.made = self._unpivot.columns, self._unpivot.made
+            if section.unpivot.start is not None and section.unpivot.date in names:
+                # The first date is read from the table's row, everything else from those that it becomes.
+                self._position = self._unpivot.position
+                self._unpivot.dated_from(self._value(as_rule(section.unpivot.start), "day", style))
+        self._position = {column: position for position, column in enumerate(names)}
         self._conditions = [self._condition(condition) for condition in section.where or ()]
         self._readers = [(name, self._field(name, section, types[name])) for name in section.fields]
+
+    def periods(self, row: Row) -> Iterator[tuple[int | None, Row]]:
+        """The rows that a table's row stands for, with the number of the period: itself, but for a wide table."""
+        return iter(((None, row),)) if self._unpivot is None else self._unpivot.periods(row)
+
+    def column_of(self, column: str, number: int | None) -> str:
+        """What the table calls a column of a period, for messages."""
+        return column if self._unpivot is None or number is None else self._unpivot.column_of(column, number)
 
     def wanted(self, row: Row) -> bool:
         """Whether the section's conditions hold for a row."""
@@ -65,45 +81,74 @@ class SectionReader:
     def _field(self, name: str, section: Section, kind: FieldType) -> Reader:
         rule = rule_of(section, name)
         assert rule is not None
-        read = self._value(rule, kind)
+        return self._value(rule, kind, self._style)
+
+    def _value(self, rule: Rule, kind: FieldType, style: Style) -> Reader:
+        """A rule's values, None where its conditions fail."""
+        read = self._source(rule, kind, style)
         if not rule.where:
             return read
         conditions = [self._condition(condition) for condition in rule.where]
         return lambda row: read(row) if all(condition(row) for condition in conditions) else None
 
-    def _value(self, rule: Rule, kind: FieldType) -> Reader:
-        style = self._style.with_missing(rule.missing)
+    def _source(self, rule: Rule, kind: FieldType, style: Style) -> Reader:
+        style = style.with_missing(rule.missing)
+        if kind in ("moment", "day"):
+            return date_reader(rule, partial(self._cell, style=style), style, whole_days=kind == "day")
         if rule.constant is not None:
-            fixed = _constant(rule, kind, style)
+            fixed = written(rule.constant) if kind in ("text", "choice") else rule.constant
             return lambda _: fixed
+        if kind in ("identifier", "optional identifier"):
+            return self._identifier(rule, style, required=kind == "identifier")
         if rule.sum is not None:
             return _scaled(rule, self._sum(rule, style), self._sign(rule.sign))
+        if rule.days_between is not None:
+            start, end = (as_rule(rule.days_between.start), as_rule(rule.days_between.end))
+            days = days_between_reader(self._value(start, "day", style), self._value(end, "day", style))
+            return whole_reader("", days) if kind == "integer" else _scaled(rule, days, self._sign(rule.sign))
         assert rule.column is not None
-        cell = self._cell(rule.column)
+        return self._of_column(rule, rule.column, kind, style)
+
+    def _of_column(self, rule: Rule, column: str, kind: FieldType, style: Style) -> Reader:
+        cell = self._cell(column, style)
         if rule.map is not None:
             if kind not in ("number", "integer"):
-                return _mapped(rule, rule.column, cell, style, _written)
-            number = _number(rule.column, lambda raw: raw, style)
-            return _scaled(rule, _mapped(rule, rule.column, cell, style, number), self._sign(rule.sign))
+                return _mapped(rule, column, cell, style, written)
+            number = number_reader(column, lambda raw: raw, style)
+            mapped = _mapped(rule, column, cell, style, number)
+            return whole_reader(column, mapped) if kind == "integer" else _scaled(rule, mapped, self._sign(rule.sign))
         if rule.bands is not None:
-            return _banded(rule.bands, _number(rule.column, cell, style))
+            return _banded(rule.bands, number_reader(column, cell, style))
         if kind == "number":
-            return _scaled(rule, _number(rule.column, cell, style), self._sign(rule.sign))
+            return _scaled(rule, number_reader(column, cell, style), self._sign(rule.sign))
         if kind == "integer":
-            return _whole(rule.column, _number(rule.column, cell, style))
-        if kind in ("moment", "day"):
-            return _dated(rule, cell, style, whole_days=kind == "day")
-        text = _text(cell, style)
-        if kind != "identifier":
-            return text
-        return _identifier(rule, text)
+            return whole_reader(column, number_reader(column, cell, style))
+        return text_reader(cell, column, style)
 
-    def _cell(self, column: str) -> Reader:
-        position = self._position[column]
-        return lambda row: row[position]
+    def _identifier(self, rule: Rule, style: Style, *, required: bool) -> Reader:
+        prefix = rule.prefix or ""
+        if rule.join is not None:
+            # A part that is missing would make one id of several.
+            parts = [identifier_reader(self._cell(each), each, style, "", required=True) for each in rule.join]
+            return joined(parts, prefix)
+        column = rule.column or ""
+        return identifier_reader(self._cell(column, style), column, style, prefix, required=required)
+
+    def _cell(self, column: str, style: Style | None = None) -> Reader:
+        position, missing = self._position[column], (style or self._style).missing_keys()
+
+        def read(row: Row) -> Any:
+            cell = row[position]
+            if isinstance(cell, Unreadable):
+                if cell.text in missing:
+                    return None
+                raise CellError(column, cell.told)
+            return cell
+
+        return read
 
     def _sum(self, rule: Rule, style: Style) -> Reader:
-        terms = [(term.scale, _number(term.column, self._cell(term.column), style)) for term in rule.sum or ()]
+        terms = [(term.scale, number_reader(term.column, self._cell(term.column), style)) for term in rule.sum or ()]
 
         def read(row: Row) -> float | None:
             known = [scale * value for scale, number in terms if (value := number(row)) is not None]
@@ -115,10 +160,14 @@ class SectionReader:
         if sign is None:
             return None
         cell, column = self._cell(sign.column), sign.column
-        signs = {_written(value): -1.0 for value in sign.negative} | {_written(value): 1.0 for value in sign.positive}
+        signs = {key_of(value): -1.0 for value in sign.negative}
+        both = [value for value in sign.positive if key_of(value) in signs]
+        if both:
+            raise CellError(column, f"{both[0]!r} is under negative and under positive; leave one out")
+        signs |= {key_of(value): 1.0 for value in sign.positive}
 
         def read(row: Row) -> float:
-            found = signs.get(_written(cell(row)))
+            found = signs.get(key_of(cell(row)))
             if found is None:
                 raise CellError(
                     column, f"{cell(row)!r} is neither negative nor positive in sign; add it to one of them"
@@ -129,95 +178,9 @@ class SectionReader:
 
     def _condition(self, condition: Condition) -> Callable[[Row], bool]:
         cell = self._cell(condition.column)
-        listed = {_written(value) for value in condition.in_ or condition.not_in or ()}
+        listed = {key_of(value) for value in condition.in_ or condition.not_in or ()}
         inside = condition.in_ is not None
-        return lambda row: (_written(cell(row)) in listed) == inside
-
-
-def _written(cell: Any) -> str:
-    """A cell as text: what conditions, maps and lists of missing values compare. Whole floats lose their point, since
-    tables with gaps turn integers into floats."""
-    if cell is None:
-        return ""
-    if isinstance(cell, str):
-        return cell.strip()
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    if isinstance(cell, dt.date):
-        return cell.isoformat()
-    return str(cell)
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
-def _text(cell: Reader, style: Style) -> Reader:
-    missing = {_written(value) for value in style.missing} | {""}
-
-    def read(row: Row) -> str | None:
-        raw = cell(row)
-        text = "" if _is_missing(raw) else _written(raw)
-        return None if text in missing else text
-
-    return read
-
-
-def _identifier(rule: Rule, text: Reader) -> Reader:
-    prefix, column = rule.prefix or "", rule.column or ""
-
-    def read(row: Row) -> str:
-        found = text(row)
-        if found is None:
-            raise CellError(column, "is empty, but every record needs this id; leave such rows out with where")
-        return f"{prefix}{found}"
-
-    return read
-
-
-def _number(column: str, cell: Reader, style: Style) -> Reader:
-    missing = {_written(value) for value in style.missing} | {""}
-    numbers = {float(value) for value in style.missing if not isinstance(value, str)}
-    decimal, thousands = style.csv.decimal, style.csv.thousands
-
-    def read(row: Row) -> float | None:
-        raw = cell(row)
-        if _is_missing(raw):
-            return None
-        if isinstance(raw, str):
-            text = raw.strip()
-            if text in missing:
-                return None
-            if thousands:
-                text = text.replace(thousands, "")
-            raw = text.replace(decimal, ".") if decimal != "." else text
-        try:
-            if not isinstance(raw, (str, int, float, Decimal)):
-                raise ValueError
-            value = float(raw)
-        except ValueError:
-            raise CellError(
-                column, f"{raw!r} is no number; list it under missing, or set decimal and thousands under csv"
-            ) from None
-        if not math.isfinite(value):
-            raise CellError(column, f"{raw!r} is no finite number; list it under missing")
-        return None if value in numbers else value
-
-    return read
-
-
-def _whole(column: str, number: Reader) -> Reader:
-    def read(row: Row) -> int | None:
-        value = number(row)
-        if value is None:
-            return None
-        if not float(value).is_integer():
-            raise CellError(column, f"{value} is no whole number")
-        return int(value)
-
-    return read
+        return lambda row: (key_of(cell(row)) in listed) == inside
 
 
 def _scaled(rule: Rule, number: Reader, sign: Reader | None) -> Reader:
@@ -235,17 +198,22 @@ def _scaled(rule: Rule, number: Reader, sign: Reader | None) -> Reader:
 
 def _mapped(rule: Rule, column: str, cell: Reader, style: Style, keep: Callable[[Any], Any]) -> Reader:
     """`keep` makes a value of a cell that the map does not list, where such cells are kept."""
-    table: dict[str, Value | None] = {_written(value): None for value in ("", *style.missing)}
-    table |= dict(rule.map or {})
+    named: dict[str, Value] = {}
+    for text, value in (rule.map or {}).items():
+        if named.setdefault(key_of(text), value) != value:
+            raise CellError(column, f"the map has {text!r} twice, since {key_of(text)!r} is the same number; keep one")
+    table: dict[str, Value | None] = {**dict.fromkeys(style.missing_keys()), **named}
     unlisted = rule.unlisted or "refuse"
 
     def read(row: Row) -> Any:
         raw = cell(row)
-        text = "" if _is_missing(raw) else _written(raw)
-        if text in table:
-            return table[text]
+        key = key_of(raw)
+        if key in table:
+            return table[key]
         if unlisted == "refuse":
-            raise CellError(column, f'{text!r} is not in the map; add it, or set unlisted = "keep" or "missing"')
+            raise CellError(
+                column, f'{written(raw)!r} is not in the map; add it, or set unlisted = "keep" or "missing"'
+            )
         return keep(raw) if unlisted == "keep" else None
 
     return read
@@ -259,57 +227,6 @@ def _banded(bands: Sequence[Band], number: Reader) -> Reader:
         return next((band.name for band in bands if band.below is None or value < band.below), None)
 
     return read
-
-
-def _dated(rule: Rule, cell: Reader, style: Style, *, whole_days: bool) -> Reader:
-    column, pattern = rule.column or "", rule.format or "iso"
-    missing = {_written(value) for value in style.missing} | {""}
-    clock = dt.time.fromisoformat(rule.time) if rule.time else dt.time()
-    shift = dt.timedelta(days=rule.shift_days or 0.0)
-    has_time = any(code in pattern for code in _TIME_CODES)
-
-    def read(row: Row) -> dt.datetime | dt.date | None:
-        raw = cell(row)
-        if _is_missing(raw) or (not isinstance(raw, (dt.date, dt.datetime)) and _written(raw) in missing):
-            return None
-        try:
-            found = _moment_of(raw, pattern, has_time, clock, style.zone) + shift
-        except (ValueError, OverflowError, TypeError):
-            raise CellError(
-                column, f"{raw!r} is no date of the format {pattern!r}; set format, or list it under missing"
-            ) from None
-        return found.astimezone(style.zone).date() if whole_days else found.astimezone(UTC)
-
-    return read
-
-
-def _moment_of(raw: Any, pattern: str, has_time: bool, clock: dt.time, zone: dt.tzinfo) -> dt.datetime:
-    """The moment that a cell names; a date without a time gets `clock`, a time without a zone `zone`."""
-    if isinstance(raw, dt.datetime):
-        found = raw
-    elif isinstance(raw, dt.date):
-        found = dt.datetime.combine(raw, clock)
-    elif pattern in _EPOCHS:
-        return dt.datetime.fromtimestamp(float(raw) * _EPOCHS[pattern], UTC)
-    else:
-        text = _written(raw)
-        if pattern == "iso":
-            found = dt.datetime.fromisoformat(text)
-            has_time = len(text) > 10
-        else:
-            found = dt.datetime.strptime(text, pattern)
-        if not has_time:
-            found = dt.datetime.combine(found.date(), clock)
-    return found if found.tzinfo is not None else found.replace(tzinfo=zone)
-
-
-def _constant(rule: Rule, kind: FieldType, style: Style) -> Any:
-    value = rule.constant
-    if kind in ("moment", "day"):
-        return _dated(rule, lambda _: value, style, whole_days=kind == "day")([])
-    if kind in ("text", "choice"):
-        return _written(value)
-    return value
 
 
 def zone_of(name: str) -> dt.tzinfo:

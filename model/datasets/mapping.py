@@ -8,111 +8,31 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import re
 import tomllib
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 from msgspec import inspect
 
 from events.types import EVENT_TYPES, KINDS, Kind
 from model.datasets.dataset import SOURCES, DatasetError
-
-FieldType: TypeAlias = Literal["identifier", "text", "choice", "number", "integer", "moment", "day"]
-Value: TypeAlias = str | int | float | bool
-
-
-class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Holds where a column's text is one of a list (`in`), or none of it (`not_in`)."""
-
-    column: str
-    in_: list[Value] | None = msgspec.field(default=None, name="in")
-    not_in: list[Value] | None = None
-
-
-class Term(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One column of a sum, times `scale`."""
-
-    column: str
-    scale: float = 1.0
-
-
-class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A column that says which way an amount went: its texts for money out and for money in."""
-
-    column: str
-    negative: list[Value]
-    positive: list[Value]
-
-
-class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A name for numbers below a limit that no earlier band took; without a limit, for all that are left."""
-
-    name: str
-    below: float | None = None
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The source of one field (`column`, `constant` or `sum`) and its conversions."""
-
-    column: str | None = None
-    constant: Any = None
-    sum: list[Term] | None = None
-    map: dict[str, Value] | None = None
-    unlisted: Literal["refuse", "keep", "missing"] | None = None
-    bands: list[Band] | None = None
-    missing: list[Value] | None = None
-    scale: float | None = None
-    absolute: bool | None = None
-    sign: Sign | None = None
-    format: str | None = None
-    time: str | None = None
-    shift_days: float | None = None
-    prefix: str | None = None
-    where: list[Condition] | None = None
-
-
-class Csv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How text tables are written."""
-
-    delimiter: str = ","
-    decimal: str = "."
-    thousands: str = ""
-    encoding: str = "utf-8"
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Tables that hold one kind of record, and the rules of its fields. A rule that is a text names a column."""
-
-    path: str | list[str]
-    fields: dict[str, Rule | str]
-    where: list[Condition] | None = None
-    csv: Csv | None = None
-
-
-class MappingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
-
-    headline_horizon_days: int
-    outcomes: Section
-    name: str = "files"
-    split: Literal["client", "time"] = "client"
-    time_zone: str = "UTC"
-    missing: list[Value] = msgspec.field(default_factory=lambda: [""])
-    other_users: Literal["keep", "drop"] = "keep"
-    csv: Csv = msgspec.field(default_factory=Csv)
-    repayments: Section | list[Section] = msgspec.field(default_factory=list)
-    transactions: Section | list[Section] = msgspec.field(default_factory=list)
-    activity: Section | list[Section] = msgspec.field(default_factory=list)
-    profiles: Section | list[Section] = msgspec.field(default_factory=list)
-
-    def sections(self, kind: Kind) -> list[Section]:
-        """The sections of a kind of event, in the order of the file."""
-        found: Section | list[Section] = getattr(self, kind)
-        return [found] if isinstance(found, Section) else found
-
+from model.datasets.rules import (
+    RELATIVE,
+    Condition,
+    FieldType,
+    MappingFile,
+    Rule,
+    Section,
+    Unpivot,
+    as_rule,
+    base_of,
+    columns_of,
+    rule_of,
+)
 
 OUTCOME_TYPES: Mapping[str, FieldType] = {
     "user_id": "identifier",
@@ -126,18 +46,25 @@ OUTCOME_TYPES: Mapping[str, FieldType] = {
 REQUIRED_OUTCOMES = ("user_id", "observed_until")
 
 _ALWAYS = frozenset({"column", "missing", "where"})
+_DATED = _ALWAYS | {"constant", "format", "shift_days", "end_of_month", *RELATIVE}
 _OPTIONS: Mapping[FieldType, frozenset[str]] = {
-    "identifier": frozenset({"column", "prefix"}),
+    "identifier": frozenset({"column", "join", "prefix"}),
+    "optional identifier": _ALWAYS | {"join", "prefix"},
     "text": _ALWAYS | {"constant", "map", "unlisted", "bands"},
     "choice": _ALWAYS | {"constant", "map", "unlisted"},
-    "number": _ALWAYS | {"constant", "sum", "map", "unlisted", "scale", "absolute", "sign"},
-    "integer": _ALWAYS | {"constant", "map", "unlisted"},
-    "moment": _ALWAYS | {"constant", "format", "time", "shift_days"},
-    "day": _ALWAYS | {"constant", "format", "shift_days"},
+    "number": _ALWAYS | {"constant", "sum", "days_between", "map", "unlisted", "scale", "absolute", "sign"},
+    "integer": _ALWAYS | {"constant", "days_between", "map", "unlisted"},
+    "moment": _DATED | {"time"},
+    "day": _DATED,
 }
+FORMATS = ("iso", "epoch_s", "epoch_ms")
+_CODES = re.compile(r"%([a-zA-Z%])")
+_NUMBERED = re.compile(r"[^{}]*\{(?::0[1-9])?\}[^{}]*")
+_SOURCES = ("column", "constant", "sum", "join", "days_between")
 
 _CONSTANTS: Mapping[FieldType, tuple[type, ...]] = {
     "identifier": (),
+    "optional identifier": (),
     "text": (str, int, float),
     "choice": (str,),
     "number": (int, float),
@@ -150,7 +77,7 @@ _CONSTANTS: Mapping[FieldType, tuple[type, ...]] = {
 def read_mapping(path: Path) -> MappingFile:
     """A mapping file, checked. Raises `DatasetError`, which names the key and what to do."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be read ({error.strerror}); name your mapping file with --path (see docs/own-data.md)"
@@ -179,26 +106,11 @@ def field_types(kind: Kind) -> dict[str, FieldType]:
     """What each field of a kind of event takes, read off `events.types`."""
     types: dict[str, FieldType] = {}
     for name, spec in _specs(kind).items():
-        types[name] = "identifier" if name in ("event_id", "user_id") else _type_of(spec.type)
+        if name.endswith("_id"):
+            types[name] = "identifier" if spec.required else "optional identifier"
+        else:
+            types[name] = _type_of(spec.type)
     return types
-
-
-def rule_of(section: Section, name: str) -> Rule | None:
-    """The rule of a field, a bare column name written out; None where the mapping has none."""
-    rule = section.fields.get(name)
-    return Rule(column=rule) if isinstance(rule, str) else rule
-
-
-def columns_of(section: Section) -> list[str]:
-    """Every column that a section reads, each once."""
-    columns: dict[str, None] = {}
-    for name in section.fields:
-        rule = rule_of(section, name)
-        assert rule is not None
-        named = [rule.column, rule.sign.column if rule.sign else None, *(term.column for term in rule.sum or ())]
-        columns |= {column: None for column in named if column is not None}
-        columns |= {condition.column: None for condition in rule.where or ()}
-    return list(columns | {condition.column: None for condition in section.where or ()})
 
 
 def _specs(kind: Kind) -> dict[str, inspect.Field]:
@@ -264,6 +176,48 @@ def _check_section(where: str, section: Section, types: Mapping[str, FieldType],
         _check_rule(f"{where}.fields.{name}", rule, types[name])
     for condition in section.where or ():
         _check_condition(f"{where}.where", condition)
+    if section.unpivot is not None:
+        _check_unpivot(f"{where}.unpivot", section.unpivot, columns_of(section))
+
+
+def _check_unpivot(where: str, unpivot: Unpivot, read: Sequence[str]) -> None:
+    if not unpivot.columns:
+        raise DatasetError(f'{where}: columns names none; write columns = {{ paid = "m{{}}" }}')
+    lists = {name: names for name, names in unpivot.columns.items() if isinstance(names, list)}
+    patterns = {name: text for name, text in unpivot.columns.items() if isinstance(text, str)}
+    for name, text in patterns.items():
+        if not _NUMBERED.fullmatch(text):
+            raise DatasetError(
+                f'{where}: columns.{name} is {text!r}; give a pattern with one {{}} for the number, such as "m{{}}" '
+                'or "m{:02}", or a list of columns'
+            )
+    if unpivot.numbers is None and patterns:
+        raise DatasetError(f"{where} needs numbers = [first, last] for the columns {' and '.join(patterns.values())}")
+    if unpivot.numbers is not None and (len(unpivot.numbers) != 2 or min(unpivot.numbers) < 0):
+        raise DatasetError(f"{where}: numbers is {unpivot.numbers}; give the first and the last, from 0 on")
+    counts = {name: len(names) for name, names in lists.items()}
+    if unpivot.numbers is not None:
+        counts["numbers"] = len(unpivot.periods())
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        raise DatasetError(
+            f"{where} must have as many columns for each name, it has "
+            f"{', '.join(f'{count} for {name}' for name, count in counts.items())}"
+        )
+    if (unpivot.start is None) != (unpivot.date is None):
+        raise DatasetError(
+            f"{where} needs both of date (a name for the period's date) and start (the first date), or none"
+        )
+    steps = [step for step in (unpivot.step_months, unpivot.step_days) if step is not None]
+    if len(steps) > 1 or 0 in steps or (steps and unpivot.start is None):
+        raise DatasetError(f"{where} takes one of step_months and step_days, which is not 0, and only with start")
+    if unpivot.start is not None:
+        _check_rule(f"{where}.start", as_rule(unpivot.start), "day")
+    made = unpivot.made()
+    twice = {name for name in made if made.count(name) > 1}
+    if twice:
+        raise DatasetError(f"{where}: {' and '.join(sorted(twice))} is the name of two of its columns; rename one")
+    if not set(made) & set(read):
+        raise DatasetError(f"{where} makes {', '.join(made)}, but no field reads any of them; name them in fields")
 
 
 def _check_choices(where: str, section: Section, kind: Kind) -> None:
@@ -288,16 +242,20 @@ def _check_rule(where: str, rule: Rule, kind: FieldType) -> None:
             f"{where} is of type {kind}, which takes no {' or '.join(sorted(wrong))}; "
             f"it takes {', '.join(sorted(_OPTIONS[kind]))}"
         )
-    sources = sorted(given & {"column", "constant", "sum"})
+    sources = sorted(given & set(_SOURCES))
     if len(sources) != 1:
         told = " and ".join(sources) or "none"
-        raise DatasetError(f"{where} needs exactly one of column, constant and sum, it has {told}")
-    if rule.constant is not None and given - {"constant", "where", "shift_days", "time"}:
+        possible = [source for source in _SOURCES if source in _OPTIONS[kind]]
+        raise DatasetError(f"{where} needs exactly one of {', '.join(possible)}, it has {told}")
+    if rule.constant is not None and given - {"constant", "where", "shift_days", "time", "end_of_month"}:
         raise DatasetError(f"{where} is a constant: write the value as it is to be, without {', '.join(sorted(given))}")
     if rule.constant is not None and not isinstance(rule.constant, _CONSTANTS[kind]):
         raise DatasetError(f"{where} is of type {kind}, which {rule.constant!r} is not; write another constant")
-    if rule.sum == []:
-        raise DatasetError(f"{where}: sum names no column")
+    if rule.sum == [] or rule.join == []:
+        raise DatasetError(f"{where}: {sources[0]} names no column")
+    alone = sorted(given & {"map", "unlisted", "bands"})
+    if alone and rule.column is None:
+        raise DatasetError(f"{where}: {' and '.join(alone)} goes with column, not with {sources[0]}")
     if rule.unlisted is not None and rule.map is None:
         raise DatasetError(
             f"{where}: unlisted says what to do with values that a map does not list, but there is no map"
@@ -308,13 +266,50 @@ def _check_rule(where: str, rule: Rule, kind: FieldType) -> None:
         raise DatasetError(f"{where} is of type {kind}: its map must give numbers, written without quotes")
     if rule.bands is not None and (rule.map is not None or any(band.below is None for band in rule.bands[:-1])):
         raise DatasetError(f"{where}: bands go without map, and only the last of them may have no limit")
+    if rule.days_between is not None:
+        _check_rule(f"{where}.days_between.from", as_rule(rule.days_between.start), "day")
+        _check_rule(f"{where}.days_between.to", as_rule(rule.days_between.end), "day")
+    _check_dates(where, rule, kind)
+    for condition in rule.where or ():
+        _check_condition(where, condition)
+
+
+def _check_dates(where: str, rule: Rule, kind: FieldType) -> None:
+    """Whether time, format and the date that a number is counted from can be meant."""
     if rule.time is not None:
         try:
             dt.time.fromisoformat(rule.time)
         except ValueError:
             raise DatasetError(f'{where}: time {rule.time!r} is none; write it like "23:59"') from None
-    for condition in rule.where or ():
-        _check_condition(where, condition)
+    relative = [key for key in RELATIVE if getattr(rule, key) is not None]
+    if len(relative) > 1 or (relative and rule.column is None):
+        raise DatasetError(f"{where}: {' and '.join(relative)}: only one is possible, with the column of the number")
+    if base := base_of(rule):
+        if rule.format is not None:
+            raise DatasetError(
+                f"{where}: its column holds a number, which has no format; write it into the date: "
+                f'{base[0]} = {{ column = "…", format = {rule.format!r} }}'
+            )
+        _check_rule(f"{where}.{base[0]}", base[1], kind)
+    if rule.format is not None and rule.format not in FORMATS:
+        _check_format(where, rule.format)
+
+
+def _check_format(where: str, pattern: str) -> None:
+    """A pattern of `strptime` must be known, name a year, and take the zone of times from %z."""
+    codes = _CODES.findall(pattern)
+    try:
+        dt.datetime.strptime(dt.datetime(2024, 1, 5, 12, tzinfo=dt.UTC).strftime(pattern), pattern)
+    except (ValueError, re.error):
+        raise DatasetError(
+            f"{where}: format {pattern!r} is none of {', '.join(FORMATS)} and no pattern of Python's strptime"
+        ) from None
+    if not {"Y", "y", "c", "x", "G"} & set(codes):
+        raise DatasetError(f"{where}: format {pattern!r} has no year; add %Y where the year stands")
+    if "Z" in codes or re.search(r"%[HMSfTXR]Z$", pattern):
+        raise DatasetError(
+            f"{where}: format {pattern!r} passes over the zone; write %z, which reads Z and +01:00, or set time_zone"
+        )
 
 
 def _check_condition(where: str, condition: Condition) -> None:

@@ -6,12 +6,14 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.datasets.cells import CellError, SectionReader, Style, zone_of
-from model.datasets.mapping import Band, Condition, Csv, FieldType, Rule, Section, Sign, Term
+from model.datasets.cell_values import CellError, Style, Unreadable
+from model.datasets.cells import SectionReader, zone_of
+from model.datasets.rules import Band, Condition, Csv, DaysBetween, FieldType, Rule, Section, Sign, Term
 
 STYLE = Style(Csv(), ("", "NA"), zone_of("Europe/Prague"))
 
@@ -94,7 +96,7 @@ def test_bands_take_the_first_that_fits() -> None:
         (Rule(column="a", format="%y%m%d"), 930105, "1993-01-04T23:00:00+00:00"),
         (Rule(column="a", format="%d.%m.%Y %H:%M"), "05.01.2024 10:00", "2024-01-05T09:00:00+00:00"),
         (Rule(column="a", format="epoch_s"), "86400", "1970-01-02T00:00:00+00:00"),
-        (Rule(column="a", format="epoch_ms"), 1500, "1970-01-01T00:00:01.500000+00:00"),
+        (Rule(column="a", format="epoch_ms"), 1704448800500, "2024-01-05T10:00:00.500000+00:00"),
         (Rule(column="a"), dt.date(2024, 1, 15), "2024-01-14T23:00:00+00:00"),
         (Rule(column="a"), dt.datetime(2024, 1, 15, 12), "2024-01-15T11:00:00+00:00"),
         (Rule(column="a", shift_days=-1.5), "2024-01-15T12:00", "2024-01-13T23:00:00+00:00"),
@@ -111,6 +113,33 @@ def test_days_are_those_of_the_zone() -> None:
     assert value(Rule(column="a", missing=["0"]), "day", {"a": "0"}) is None
     with pytest.raises(CellError, match=r"column a: '15/01/24' is no date of the format 'iso'"):
         value(Rule(column="a"), "day", {"a": "15/01/24"})
+
+
+def test_a_cell_without_a_value_is_an_error_where_it_is_read_unless_it_is_listed() -> None:
+    cell = Unreadable("4611686018427387904", "is outside the years 1 to 9999; list it under missing")
+    for kind, rule in (("moment", Rule(column="a")), ("text", Rule(column="a")), ("number", Rule(column="a"))):
+        with pytest.raises(CellError, match="column a: is outside the years 1 to 9999"):
+            value(rule, kind, {"a": cell})
+        assert value(msgspec.structs.replace(rule, missing=[cell.text]), kind, {"a": cell}) is None
+
+
+def test_codes_that_are_one_value_have_one_meaning() -> None:
+    with pytest.raises(CellError, match=r"the map has '1\.0' twice"):
+        value(Rule(column="a", map={"1": "x", "1.0": "y"}), "text", {"a": "1"})
+    assert value(Rule(column="a", map={"1": "x", "1.0": "x"}), "text", {"a": Decimal("1.00")}) == "x"
+    with pytest.raises(CellError, match=r"1\.0 is under negative and under positive"):
+        value(Rule(column="a", sign=Sign(column="t", negative=["1"], positive=[1.0])), "number", {"a": "5", "t": "1"})
+
+
+def test_days_between_two_dates_are_a_number() -> None:
+    rule = Rule(
+        days_between=DaysBetween(start="due", end=Rule(column="paid", format="%d.%m.%Y")), missing=["9999-12-31"]
+    )
+    assert value(rule, "number", {"due": "2024-03-15", "paid": "02.04.2024"}) == 18.0
+    assert value(rule, "integer", {"due": dt.date(2024, 2, 15), "paid": "13.02.2024"}) == -2
+    assert value(rule, "number", {"due": "2024-03-15", "paid": "31.12.9999"}) is None
+    scaled = msgspec.structs.replace(rule, absolute=True, scale=0.5)
+    assert value(scaled, "number", {"due": "2024-02-15", "paid": "13.02.2024"}) == 1.0
 
 
 def test_identifiers_are_whole_and_never_empty() -> None:
