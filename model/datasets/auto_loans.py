@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, takewhile
@@ -15,9 +16,10 @@ from operator import attrgetter
 from pathlib import Path
 
 from events.types import Event, Profile, Repayment
+from model.datasets.cell_values import key_of
 from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
 from model.datasets.recipe import Recipe
-from model.datasets.tables import Row, midnight_ms, moment, number, read_rows
+from model.datasets.tables import Row, find_files, midnight_ms, moment, number, read_rows, text
 
 MISSED_MONTHS = 3
 """Consecutive months without payment that are serious delinquency; the first day of the last of them is the default
@@ -32,7 +34,7 @@ _COLUMNS = (
 RECIPE = Recipe(rate_decay="cosine", compare_by="last", weight_decay=1e-5, wide=True, readout_dropout=0.2)
 """Of the current loans of a validation part only a few dozen default, too few to choose an epoch by. Training runs all
 epochs, with regularisation against overfitting; docs/training.md has the effect of each choice."""
-_PATTERNS = ("*.csv", "*.csv.gz")
+_FILE_NAMES = r".*\.csv(\.gz)?"
 _LONGEST_AHEAD_DAYS = 360.0
 _DAYS_PER_MONTH = 30.0
 
@@ -74,10 +76,9 @@ class AutoLoans:
 
     def __init__(self, path: Path) -> None:
         path = Path(path)
-        files = [path] if path.is_file() else sorted(file for pattern in _PATTERNS for file in path.glob(pattern))
+        files = [path] if path.is_file() else find_files(path, _FILE_NAMES) if path.is_dir() else []
         if not files:
-            wanted = " or ".join(_PATTERNS)
-            raise DatasetError(f"{path} is no file and holds no {wanted}; name the auto-loan file or folder")
+            raise DatasetError(f"{path} is no file and holds no *.csv or *.csv.gz; name the auto-loan file or folder")
         rows = [(file, row) for file in files for row in read_rows(file, _COLUMNS)]
         user_ids = _user_ids(rows, path)
         found = [_loan(row, file, position, user_ids[position]) for position, (file, row) in enumerate(rows)]
@@ -117,13 +118,15 @@ class AutoLoans:
 
 
 def _deal(file: Path) -> str:
-    return file.name.removesuffix(".gz").removesuffix(".csv")
+    return re.sub(r"(\.csv)?(\.gz)?$", "", file.name, flags=re.IGNORECASE)
 
 
 def _user_ids(rows: list[tuple[Path, Row]], path: Path) -> list[str]:
     """One id per row: the asset number, with the deal before it where deals number different loans alike."""
     known: dict[str, list[tuple[Path, Row]]] = {}
     for file, row in rows:
+        if text(row, "assetNumber") is None:
+            raise DatasetError(f"{file}, line {row.line}: column assetNumber is empty; fetch the file again")
         for other, earlier in known.setdefault(row["assetNumber"], []):
             if other == file or all(row[column] == earlier[column] for column in _COLUMNS):
                 raise DatasetError(
@@ -153,8 +156,8 @@ def _loan(row: Row, file: Path, position: int, user_id: str) -> _Loan | None:
         event_id=f"{user_id}-p",
         user_id=user_id,
         occurred_at=moment(first_month, 0),
-        product={"1": "auto_loan_new", "2": "auto_loan_used"}.get(row["vehicleNewUsedCode"], "auto_loan"),
-        region=row["obligorGeographicLocation"] or None,
+        product={"1": "auto_loan_new", "2": "auto_loan_used"}.get(key_of(row["vehicleNewUsedCode"]), "auto_loan"),
+        region=text(row, "obligorGeographicLocation"),
         tenure_months=age,
         bureau_score=number(row, "obligorCreditScore", file),
         interest_rate=number(row, "originalInterestRatePercentage", file),
@@ -167,11 +170,14 @@ def _loan(row: Row, file: Path, position: int, user_id: str) -> _Loan | None:
 
 
 def _first_month(row: Row, file: Path) -> dt.date:
-    text = row["reportingPeriodBeginningDate"]
+    written = row["reportingPeriodBeginningDate"]
     try:
-        return dt.datetime.strptime(text, "%m-%d-%Y").date()
-    except ValueError:
-        raise DatasetError(f"{file}: reportingPeriodBeginningDate {text!r} is not of the form MM-DD-YYYY") from None
+        return dt.datetime.strptime(written, "%m-%d-%Y").date()
+    except (TypeError, ValueError):
+        raise DatasetError(
+            f"{file}, line {row.line}: reportingPeriodBeginningDate {written!r} is not of the form MM-DD-YYYY; "
+            "fetch the file again"
+        ) from None
 
 
 def _months(row: Row, file: Path) -> tuple[tuple[float, ...], tuple[float | None, ...]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from events.types import Event, Profile, Repayment, Transaction
 from model.datasets.dataset import DatasetError, Outcome, in_held_out_share
-from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment, read_rows, required
+from model.datasets.tables import Row, age_band, find_file, midnight_ms, moment, read_rows, required, text
 
 BAD_STATUSES = frozenset("BD")
 """B: ended, not paid. D: running, in debt. A and C are their good counterparts."""
@@ -30,6 +30,7 @@ _MOVES = ("trans_id", "account_id", "date", "type", "operation", "amount", "bala
 _GRANT_SECOND = 86_399
 _MOVES_FILES = (("trans_1993_to_199403.asc",), ("trans_preloan_1997_98.csv",), ("trans.asc",))
 _CREDITS = frozenset({"PRIJEM", "credit"})
+_DEBITS = frozenset({"VYDAJ", "VYBER", "withdrawal", "withdrawal in cash"})
 _CHANNELS = {
     "VKLAD": "cash", "credit in cash": "cash", "VYBER": "cash", "withdrawal in cash": "cash",
     "PREVOD Z UCTU": "transfer", "collection from another bank": "transfer",
@@ -155,6 +156,8 @@ class Berka:
 def _movement(row: Row, file: Path, occurred_at: dt.datetime) -> Transaction:
     """One movement; both languages of the files end in one vocabulary."""
     amount = required(row, "amount", file)
+    if row["type"] not in _CREDITS | _DEBITS:
+        raise DatasetError(f"{file}, line {row.line}: type {row['type']!r} is none of the known; fetch the file again")
     incoming = row["type"] in _CREDITS
     purpose = _PURPOSES.get(row["k_symbol"].strip())
     return Transaction(
@@ -165,7 +168,7 @@ def _movement(row: Row, file: Path, occurred_at: dt.datetime) -> Transaction:
         category=purpose or ("deposit" if incoming else "withdrawal"),
         channel=_CHANNELS.get(row["operation"].strip()),
         balance_after=required(row, "balance", file),
-        counterparty_type="other_bank" if (row["bank"] or "").strip() else None,
+        counterparty_type="other_bank" if text(row, "bank") else None,
     )
 
 

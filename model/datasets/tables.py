@@ -1,66 +1,105 @@
-"""Tables: delimited text files, plain or gzipped, read with checks whose errors name the file and the column."""
+"""Tables: the public data sets' text files, plain or gzipped, whose errors name file, line, column and what to do."""
 
 from __future__ import annotations
 
 import csv
 import datetime as dt
-import gzip
+import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from model.datasets.cell_values import NULL_TEXTS
 from model.datasets.dataset import DatasetError
+from model.datasets.delimited import marked_encoding, open_text
+from model.datasets.table_files import check_unique
 
 DAY_MS = 86_400_000
-_MISSING = frozenset({"", "NA", " "})
+MISSING = NULL_TEXTS | {"", "."}
+"""How public files write that a value is not known; blanks around it do not count."""
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _EPOCH = dt.date(1970, 1, 1)
 
-Row = dict[str, str]
+
+class Row(dict[str, str]):
+    """A row's cells by column, and the line on which it ends."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, cells: dict[str, str], line: int) -> None:
+        super().__init__(cells)
+        self.line = line
 
 
 def find_file(path: Path, names: Iterable[str]) -> Path:
-    """`path` itself if it is a file, else the first of `names`, plain or with `.gz`, in that folder."""
+    """`path` itself if it is a file, else the first of `names`, plain or with `.gz`, in that folder, in any case."""
     wanted = list(names)
     if path.is_file():
         return path
     if not path.exists():
         raise DatasetError(f"{path} does not exist; name the data set's file or folder with --path")
     for name in wanted:
-        for candidate in (path / name, path / f"{name}.gz"):
-            if candidate.is_file():
-                return candidate
+        for candidate in (name, f"{name}.gz"):
+            if found := find_files(path, re.escape(candidate)):
+                return found[0]
     raise DatasetError(f"{path} holds none of {', '.join(wanted)} (plain or .gz); see docs/data.md")
+
+
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """A folder's files whose whole name matches a regular expression, in upper or lower case, in order of name."""
+    name = re.compile(pattern, re.IGNORECASE)
+    return sorted(file for file in folder.iterdir() if name.fullmatch(file.name) and file.is_file())
 
 
 def read_rows(path: Path, columns: Iterable[str], delimiter: str = ",") -> Iterator[Row]:
     """Rows as dictionaries. Raises `DatasetError` when the file is no such table or lacks one of `columns`."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    wanted = list(columns)
     try:
-        with opener(path, "rt", encoding="latin-1", newline="") as text:
+        encoding = marked_encoding(path) or "latin-1"
+        with open_text(path, encoding) as text:
             reader = csv.DictReader(text, delimiter=delimiter)
-            absent = [column for column in columns if column not in (reader.fieldnames or ())]
+            header = list(reader.fieldnames or ())
+            absent = [column for column in wanted if column not in header]
             if absent:
                 raise DatasetError(f"{path}: no column {', '.join(absent)}; see docs/data.md for the right file")
-            yield from reader
-    except (OSError, EOFError, csv.Error) as error:
+            check_unique(path, wanted, header)
+            for cells in reader:
+                if None in cells:
+                    raise DatasetError(
+                        f"{path}, line {reader.line_num}: more cells than the header names; fetch the file again"
+                    )
+                yield Row(cells, reader.line_num)
+    except (OSError, EOFError, UnicodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a table: {error}; fetch the file again") from None
+
+
+def text(row: Row, column: str) -> str | None:
+    """A text, None where the file has none."""
+    cell = row[column]
+    return None if cell is None or cell.strip() in MISSING else cell
 
 
 def number(row: Row, column: str, path: Path) -> float | None:
     """A number, None where the file has none."""
-    text = row[column]
-    if text is None or text in _MISSING:
+    cell = text(row, column)
+    if cell is None:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise DatasetError(f"{path}: column {column} holds {text!r}, not a number; fetch the file again") from None
+    value = float(cell) if _NUMBER.fullmatch(cell.strip()) else math.nan
+    if not math.isfinite(value):
+        raise DatasetError(
+            f"{path}, line {row.line}: column {column} holds {cell!r}, which is no number, nor one of the texts for an "
+            "unknown one (NA, None, NULL, …); correct the cell, or fetch the file again"
+        )
+    return value
 
 
 def required(row: Row, column: str, path: Path) -> float:
     """A number that the file must have."""
     value = number(row, column, path)
     if value is None:
-        raise DatasetError(f"{path}: column {column} is empty in a row that needs it; fetch the file again")
+        raise DatasetError(
+            f"{path}, line {row.line}: column {column} is empty in a row that needs it; fetch the file again"
+        )
     return value
 
 

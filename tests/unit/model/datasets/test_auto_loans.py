@@ -124,6 +124,39 @@ def test_profile_tells_the_contract_and_leaves_gaps(tmp_path):
     assert (profile.loan_to_value, profile.term_months, profile.tenure_months) == (1.2, 73, 12)
 
 
+@pytest.mark.parametrize("written", ["None", "NULL", "null", "NaN", "nan", "N/A", "n/a", "#N/A", "NA", " NA ", "", " "])
+def test_a_value_that_is_not_known_may_be_written_in_many_ways(tmp_path, written):
+    unknown = dict.fromkeys(
+        ("obligorCreditScore", "vehicleValueAmount", "paymentToIncomePercentage", "obligorGeographicLocation"), written
+    )
+    months = [(9_800, 200), (9_600, 200), (written, written), (9_000, 200)]
+    dataset = AutoLoans(write(tmp_path, [(unknown, months)]))
+    profile = next(dataset.events())
+
+    assert (profile.bureau_score, profile.loan_to_value, profile.payment_to_income, profile.region) == (None,) * 4
+    assert len(closings(dataset.events())) == 2, "the loan is in the file for two months"
+
+
+@pytest.mark.parametrize("written", ["good", "inf", "1_000", "12%", "0x10"])
+def test_what_is_no_number_is_named_with_its_line(tmp_path, written):
+    path = write(tmp_path, [({}, [(9_800, 200)]), ({"assetNumber": "78", "obligorCreditScore": written}, [(1, 1)])])
+    with pytest.raises(DatasetError, match=rf"loans\.csv, line 3: column obligorCreditScore holds '{written}'"):
+        AutoLoans(path)
+
+
+@pytest.mark.parametrize("number", ["", "None"])
+def test_a_loan_without_a_number_is_an_error(tmp_path, number):
+    with pytest.raises(DatasetError, match=r"loans\.csv, line 2: column assetNumber is empty"):
+        AutoLoans(write(tmp_path, [({"assetNumber": number}, [(9_800, 200)])]))
+
+
+def test_files_may_end_in_capitals(tmp_path):
+    write(tmp_path, [({"assetNumber": "1"}, [(9_800, 200)])], name="a.csv")
+    write(tmp_path, [({"assetNumber": "2"}, [(9_800, 200)])], name="B.CSV")
+
+    assert AutoLoans(tmp_path).deals() == {"auto-1": "a", "auto-2": "B"}
+
+
 def test_loans_without_an_open_month_or_schedule_are_left_out(tmp_path):
     loans = [
         ({"assetNumber": "1"}, []),
@@ -151,7 +184,7 @@ def test_wrong_files_are_named_with_their_fault(tmp_path):
     with pytest.raises(DatasetError, match=r"odd\.csv: no column assetNumber"):
         AutoLoans(tmp_path)
     bad_date = write(tmp_path, [({"reportingPeriodBeginningDate": "soon"}, [(1, 1)])], name="date.csv")
-    with pytest.raises(DatasetError, match=r"date\.csv: reportingPeriodBeginningDate 'soon'"):
+    with pytest.raises(DatasetError, match=r"date\.csv, line 2: reportingPeriodBeginningDate 'soon'"):
         AutoLoans(bad_date)
 
 
