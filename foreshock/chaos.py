@@ -21,7 +21,7 @@ from stream.kafka.provisioning import ProvisioningError
 from stream.settings import Settings
 
 
-@takes_settings("bootstrap_servers", "bundle", "stack_dir")
+@takes_settings("bootstrap_servers", "bundle", "stack_dir", "log_format")
 def chaos(
     *,
     settings: Settings,

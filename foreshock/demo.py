@@ -40,7 +40,7 @@ STAGES = {
 }
 
 
-@takes_settings("bootstrap_servers", "database_url", "bundle")
+@takes_settings("bootstrap_servers", "database_url", "bundle", "log_format")
 def demo(
     *,
     settings: Settings,

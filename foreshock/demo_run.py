@@ -152,6 +152,7 @@ class Demo:
             "FORESHOCK_APPLICATION_ID": settings.application_id,
             "FORESHOCK_PARTITIONS": str(settings.partitions),
             "FORESHOCK_BUNDLE": str(settings.bundle.resolve()),
+            "FORESHOCK_LOG_FORMAT": settings.log_format,
         }
         os.environ.update(environment)
         names = [*(f"worker-{number}" for number in range(1, self._workers + 1)), "sink"]

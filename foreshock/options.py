@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from foreshock.terminal import console, fail
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
+from stream.logs import logs_json, set_up_logging, told
 from stream.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ OPTIONS: dict[str, Any] = {
     ],
     "resident_users": Annotated[int | None, _setting("Most users in memory, with --state-dir.")],
     "stack_dir": Annotated[Path | None, _folder("Folder of the embedded stack.")],
+    "log_format": Annotated[str | None, _setting("Lines of the log: text or json.", metavar="FORMAT", default="text")],
 }
 """Options that set a setting, by the setting's name."""
 
@@ -78,7 +81,8 @@ TwiceOption = Annotated[
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options `--config` and those of `names`, and hand it the `settings` that they come to.
 
-    Whoever takes the address of a server takes `--insecure`, too. A wrong setting ends the command with a message that
+    Whoever takes the address of a server takes `--insecure`, too. Who takes `--log-format` runs long, and gets its
+    logging set up. A wrong setting ends the command with a message that
     names its key, TLS or SASL that fails one that says which and what to do.
     """
     if {"bootstrap_servers", "database_url"} & set(names):
@@ -93,12 +97,21 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
                 settings = load_settings(config, **flags)
             except SettingsError as error:
                 fail(str(error), code=2)
+            if "log_format" in names:
+                set_up_logging(settings)
             try:
                 command(settings=settings, **values)
             except SettingsError as error:  # a value that is only looked at where it is used
                 fail(str(error), code=2)
             except BrokerRefuses as error:
                 fail(str(error))
+            except (typer.Exit, typer.Abort, typer.BadParameter):
+                raise
+            except Exception as error:
+                if not logs_json():
+                    raise
+                logging.getLogger("foreshock").critical("stops: %s", told(error), exc_info=error)
+                raise typer.Exit(1) from None
 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
         shared = [

@@ -51,7 +51,9 @@ Users = Annotated[
 
 
 @replay_app.command("run")
-@takes_settings("bundle", "bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")
+@takes_settings(
+    "bundle", "bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir", "log_format"
+)
 def run(
     *,
     settings: Settings,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "state_dir",
     "resident_users",
     "stack_dir",
+    "log_format",
 )
 def worker(*, settings: Settings) -> None:
     """Score events until stopped.
@@ -38,10 +39,9 @@ def worker(*, settings: Settings) -> None:
         foreshock worker --bootstrap-servers kafka:9092
     """
     from stream.alerts.policy import PolicyError
-    from stream.kafka.service import serve, set_up_logging
+    from stream.kafka.service import serve
     from stream.worker.app import WorkerApp
 
-    set_up_logging(settings.log_level)
     kafka = _admitting(settings)
     try:
         bundle = Bundle.load(settings.bundle)
@@ -123,7 +123,7 @@ def _archives(settings: Settings, kafka: KafkaConnection, bundle: Bundle) -> Ite
         archives.close_all()
 
 
-@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")
+@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir", "log_format")
 def sink(*, settings: Settings) -> None:
     """Write scores, alerts and dead letters into PostgreSQL.
 
@@ -131,10 +131,9 @@ def sink(*, settings: Settings) -> None:
 
         foreshock sink --config production.toml
     """
-    from stream.kafka.service import serve, set_up_logging
+    from stream.kafka.service import serve
     from stream.sink import SinkApp
 
-    set_up_logging(settings.log_level)
     started = SinkApp(settings, _admitting(settings), _holding_text(database_of(settings)))
     code = serve(started.app, lambda: started.failure.error, "sink", stall_timeout_s=settings.stall_timeout_s)
     raise typer.Exit(code)

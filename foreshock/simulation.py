@@ -19,7 +19,7 @@ from stream.kafka.publisher import open_publisher
 from stream.settings import Settings
 
 
-@takes_settings("bootstrap_servers", "topic_prefix", "stack_dir")
+@takes_settings("bootstrap_servers", "topic_prefix", "stack_dir", "log_format")
 def simulate(
     *,
     settings: Settings,

@@ -7,6 +7,7 @@ Styles are given beside the text, with `styled`.
 
 from __future__ import annotations
 
+import logging
 from typing import IO, Any, Never
 
 import typer
@@ -14,6 +15,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from events.text import printable
+from stream.logs import logs_json
 
 PIPE_COLUMNS = 10_000
 """Width where no terminal shows the text: nothing is wrapped or cut off for whoever reads it by program."""
@@ -65,6 +67,9 @@ errors = TerminalConsole(stderr=True)
 
 
 def fail(message: str, code: int = 1) -> Never:
-    """End the command with an error that says what to do."""
-    errors.print(styled("error:", "bold red"), message, soft_wrap=True)
+    """End the command with an error that says what to do; where the log is JSON, as a line of it."""
+    if logs_json():
+        logging.getLogger("foreshock").critical("%s", message)
+    else:
+        errors.print(styled("error:", "bold red"), message, soft_wrap=True)
     raise typer.Exit(code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import re
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -350,8 +351,13 @@ OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Aler
 Decoded = TypeVar("Decoded")
 
 
+_NAMED_VALUE = re.compile(r"^(Invalid(?: enum)? value) .*?(?= - at `|$)", re.DOTALL)
+"""How msgspec's message begins where it repeats a value."""
+
+
 class ForeignRecord(ValueError):
-    """A record of an output topic that Foreshock cannot have written; the message says why, and can be printed."""
+    """A record of an output topic that Foreshock cannot have written; the message says why, repeats no value, and can be
+    printed."""
 
     def __init__(self, why: str) -> None:
         super().__init__(printable(shortened(why, 200)))
@@ -369,8 +375,10 @@ class OutputDecoder(Generic[Decoded]):
             raise ForeignRecord("a record without a value (tombstone)")
         try:
             return self._decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ForeignRecord(str(error)) from None
+        except UnicodeDecodeError as error:
+            raise ForeignRecord(f"not UTF-8 (at byte {error.start})") from None
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise ForeignRecord(_NAMED_VALUE.sub(r"\1", str(error))) from None
 
 
 def shortened(text: str, longest: int, end: int = 0) -> str:

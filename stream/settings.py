@@ -65,6 +65,19 @@ class Settings(BaseSettings):
         description="Kafka: command that writes the token for OAUTHBEARER to its standard output, bare or as JSON with "
         "`access_token` and `expires_in`. Put no secret into it: users of the machine can read a command line.",
     )
+    sasl_oauthbearer_token_endpoint_url: str | None = Field(
+        None, description="Kafka: address of the OAuth token endpoint, `https://…`, for OAUTHBEARER."
+    )
+    sasl_oauthbearer_client_id: str | None = Field(None, description="Kafka: client id at the token endpoint.")
+    sasl_oauthbearer_client_secret: SecretStr | None = Field(
+        None, description="Kafka: the client's secret at the token endpoint."
+    )
+    sasl_oauthbearer_scope: str | None = Field(None, description="Kafka: scope to ask the token endpoint for.")
+    sasl_oauthbearer_cafile: Path | None = Field(
+        None,
+        description="Kafka: PEM file of the authorities that sign the token endpoint's certificate; unset means the "
+        "system's.",
+    )
     ssl_cafile: Path | None = Field(
         None,
         description="Kafka: PEM file of the authorities that sign brokers' certificates; unset means the system's.",
@@ -188,7 +201,10 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe level that is logged."
+        "info", description="Least severe level that is logged. Only `debug` may show what events hold."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log: `text`, or `json` for one object a line."
     )
 
     @field_validator("state_dir", "database_url", mode="before")

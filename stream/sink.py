@@ -18,7 +18,7 @@ import msgspec
 from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
-from stream.database.refusals import Placed, write_what_fits
+from stream.database.refusals import Placed, reason_of, write_what_fits
 from stream.database.writer import DatabaseWriter, UserPlace
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
@@ -120,7 +120,7 @@ class SinkApp:
                 await asyncio.to_thread(self._write_once, batch, forgotten)
                 return True
             except DatabaseUnavailable as error:
-                logger.warning("%s; trying again in %.0f s", error, pause_s)
+                logger.warning("%s; trying again in %.0f s", error, pause_s, extra={"pause_s": pause_s})
             try:
                 await asyncio.wait_for(self._given_up.wait(), pause_s)
             except TimeoutError:
@@ -137,7 +137,7 @@ class SinkApp:
 
         def skip(placed: Placed, error: Exception) -> None:
             refused.add(placed.place)
-            self._skip(placed.place, str(error).partition("\n")[0])
+            self._skip(placed.place, reason_of(error))
 
         try:
             write_what_fits(self._writer, batch, skip)
@@ -189,4 +189,6 @@ class SinkApp:
 
     def _skip(self, place: str, reason: str) -> None:
         self.skipped += 1
-        logger.error("%s is none of ours and is skipped: %s", place, shortened(reason, 200))
+        topic, partition, offset = place.rsplit(":", 2)
+        fields = {"topic": topic, "partition": int(partition), "offset": int(offset)}
+        logger.error("%s is none of ours and is skipped: %s", place, shortened(reason, 200), extra=fields)

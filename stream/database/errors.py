@@ -90,5 +90,6 @@ _HINTS = {
 
 
 def _said(error: psycopg.Error) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
+    # Of the server's answer the message alone: what it adds, of a line of COPY for instance, repeats values.
+    said = " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
     return said + "".join(f"; {hint}" for words, hint in _HINTS.items() if words in said)

@@ -65,6 +65,17 @@ def is_refusal(error: Exception) -> bool:
     return error.sqlstate[:2] in CONTENT_CLASSES
 
 
+def reason_of(error: Exception) -> str:
+    """Why rows were refused, by the names of errors, tables, columns and constraints: the server's own words repeat
+    values."""
+    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
+        return str(error).partition("\n")[0]
+    diag = error.diag
+    named = (("table", diag.table_name), ("column", diag.column_name), ("constraint", diag.constraint_name))
+    where = "".join(f", {what} {name}" for what, name in named if name)
+    return f"{type(error).__name__}, SQLSTATE {error.sqlstate}{where}"
+
+
 def _write_in_halves(writer: DatabaseWriter, batch: Sequence[Placed], on_refused: OnRefused) -> None:
     error = _refusal_of(writer, batch)
     if error is None:

@@ -10,6 +10,8 @@ import logging
 import os
 from typing import Any
 
+from stream.logs import told
+
 SHUTDOWN_LIMIT_S = 15.0
 """How long a failed app may take to stop before the process is ended without it."""
 
@@ -37,7 +39,7 @@ class Failure:
         if self.error is not None:
             return
         self.error = error
-        self._logger.critical("%s stops: %s: %s", self._what, type(error).__name__, error, exc_info=error)
+        self._logger.critical("%s stops: %s", self._what, told(error), exc_info=error)
         loop = asyncio.get_running_loop()
         # Stopping flushes and leaves the group; it must not hang on the very thing that failed.
         loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)

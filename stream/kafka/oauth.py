@@ -1,16 +1,19 @@
-"""OAuth access tokens from a command that the operator names, kept until shortly before they expire.
+"""OAuth access tokens, kept until shortly before they expire, and the source that is a command of the operator's.
 
-The command's output is in no message: a token is a password. Knows nothing of Kafka.
+The other source is `stream.kafka.token_endpoint`. What a source answers is in no message: a token is a password. Knows
+nothing of Kafka.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import shlex
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,31 +27,66 @@ EARLY_S = 30.0
 """A token is replaced so long before it expires, or after half its lifetime if that is shorter."""
 
 
+logger = logging.getLogger("foreshock.kafka")
+
+
 class TokenError(ConnectionError):
-    """The command gives no token; the message names the setting and says why, without the command's output."""
+    """There is no token; the message names the setting and says why, without what the source answered."""
 
 
-class TokenCommand:
-    """Runs `command`, split as a shell would and run without one. Its standard output is the token, bare or as JSON.
+class Tokens(ABC):
+    """A source of tokens that are asked for again before they expire. Thread-safe."""
 
-    JSON is the answer of an OAuth token endpoint: `access_token`, and `expires_in` in seconds. Of a bare token, the
-    lifetime is read from its `exp` if it is a JWT. Standard error goes where this process's goes. Thread-safe.
-    """
-
-    def __init__(self, command: str, *, now_s: Callable[[], float] = time.time) -> None:
-        self._command = command
+    def __init__(self, *, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._token = ""
         self._until_s = 0.0
+        self._expires_s = 0.0
 
     def token(self) -> str:
-        """A token that is not about to expire. Raises `TokenError`."""
+        """A token that has not expired, and is not about to if the source gives another. Raises `TokenError`."""
         with self._lock:
-            if self._now_s() >= self._until_s:
-                token, lifetime_s = _read(self._output(), self._now_s())
-                self._token, self._until_s = token, self._now_s() + lifetime_s - min(EARLY_S, lifetime_s / 2)
+            asked_s = self._now_s()
+            if asked_s >= self._until_s:
+                try:
+                    token, lifetime_s = self._ask()
+                except TokenError as error:
+                    if self._now_s() >= self._expires_s:
+                        raise
+                    logger.warning("%s; the token before it is good for %.0f s", error, self._expires_s - asked_s)
+                    return self._token
+                # From when it was asked for: how long the answer took is not known to be after the token was made.
+                self._token, self._expires_s = token, asked_s + lifetime_s
+                self._until_s = self._expires_s - min(EARLY_S, lifetime_s / 2)
             return self._token
+
+    @abstractmethod
+    def _ask(self) -> tuple[str, float]:
+        """A new token, and its lifetime in seconds. Raises `TokenError`."""
+
+
+class TokenCommand(Tokens):
+    """Runs `command`, split as a shell would and run without one. Its standard output is the token, bare or as JSON.
+
+    JSON is the answer of an OAuth token endpoint: `access_token`, and `expires_in` in seconds. Of a bare token, the
+    lifetime is read from its `exp` if it is a JWT. Standard error goes where this process's goes.
+    """
+
+    def __init__(self, command: str, *, now_s: Callable[[], float] = time.time) -> None:
+        super().__init__(now_s=now_s)
+        self._command = command
+
+    def _ask(self) -> tuple[str, float]:
+        output = self._output()
+        answer = json_object(output) if output.startswith("{") else {"access_token": output}
+        found = token_of(answer, self._now_s())
+        if found is None:
+            raise TokenError(
+                "oauth_token_command: the command wrote no token to standard output; expected the bare token, or JSON "
+                "with access_token and expires_in"
+            )
+        return found
 
     def _output(self) -> str:
         try:
@@ -65,15 +103,11 @@ class TokenCommand:
         return output.strip()
 
 
-def _read(output: str, now_s: float) -> tuple[str, float]:
-    """Token and lifetime in seconds."""
-    answer = _object(output) if output.startswith("{") else {"access_token": output}
+def token_of(answer: Mapping[str, Any], now_s: float) -> tuple[str, float] | None:
+    """Token and lifetime in seconds, from the answer of a token endpoint; None where it holds no token."""
     token, lifetime_s = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise TokenError(
-            "oauth_token_command: the command wrote no token to standard output; expected the bare token, or JSON with "
-            "access_token and expires_in"
-        )
+        return None
     if not isinstance(lifetime_s, int | float):
         expires_s = _claims(token).get("exp")
         lifetime_s = expires_s - now_s if isinstance(expires_s, int | float) else UNKNOWN_LIFETIME_S
@@ -86,12 +120,13 @@ def _claims(token: str) -> Mapping[str, Any]:
     if len(parts) != 3:
         return {}
     try:
-        return _object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError):
         return {}
 
 
-def _object(text: str | bytes) -> Mapping[str, Any]:
+def json_object(text: str | bytes) -> Mapping[str, Any]:
+    """What a JSON object holds; nothing for what is none."""
     try:
         found = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError):

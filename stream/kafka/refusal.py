@@ -67,7 +67,8 @@ def _by_sasl(error: SaslError, security: KafkaSecurity) -> str:
     if error.code == ILLEGAL_STATE:
         return "the broker's listener uses no SASL; set security_protocol to SSL or use another port"
     if security.mechanism == "OAUTHBEARER":
-        return f"the broker refuses the token ({error}); check oauth_token_command and what the broker expects"
+        source = "oauth_token_command" if security.token_endpoint is None else "sasl_oauthbearer_client_id and _scope"
+        return f"the broker refuses the token ({error}); check {source} and what the broker expects"
     if error.code == AUTHENTICATION_FAILED:
         return f"the broker refuses the user ({error}); check sasl_username and sasl_password, and sasl_mechanism"
     return f"authentication fails ({error}); check sasl_mechanism, sasl_username and sasl_password"

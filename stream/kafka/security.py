@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +15,23 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from stream.kafka.oauth import TokenCommand
+from stream.kafka.oauth import TokenCommand, Tokens
+from stream.kafka.token_endpoint import ClientCredentials, TokenEndpoint
 from stream.settings import SaslMechanism, SecurityProtocol, Settings, SettingsError
 
 TLS = ("SSL", "SASL_SSL")
 SASL = ("SASL_PLAINTEXT", "SASL_SSL")
 
 _TLS_SETTINGS = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password")
-_SASL_SETTINGS = ("sasl_mechanism", "sasl_username", "sasl_password", "oauth_token_command")
+_ENDPOINT_SETTINGS = (
+    "sasl_oauthbearer_token_endpoint_url",
+    "sasl_oauthbearer_client_id",
+    "sasl_oauthbearer_client_secret",
+    "sasl_oauthbearer_scope",
+    "sasl_oauthbearer_cafile",
+)
+_TOKEN_SETTINGS = ("oauth_token_command", *_ENDPOINT_SETTINGS)
+_SASL_SETTINGS = ("sasl_mechanism", "sasl_username", "sasl_password", *_TOKEN_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,12 @@ class KafkaSecurity:
     keyfile: Path | None = None
     keyfile_password: str | None = field(default=None, repr=False)
     check_hostname: bool = True
+    token_endpoint: TokenEndpoint | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """From `security_protocol`, `sasl_*`, `ssl_*` and `oauth_token_command`; reads the files that they name.
+        Asks for no token.
 
         Raises `SettingsError` naming the setting.
         """
@@ -60,6 +72,7 @@ class KafkaSecurity:
             settings.ssl_keyfile,
             _revealed(settings.ssl_keyfile_password),
             settings.ssl_check_hostname,
+            _token_endpoint(settings),
         )
         _ = security.ssl_context  # what is wrong with the files is to be said now
         return security
@@ -91,9 +104,20 @@ class KafkaSecurity:
         return context
 
     @cached_property
-    def tokens(self) -> TokenCommand | None:
+    def tokens(self) -> Tokens | None:
         """Source of OAuth tokens, shared by all clients; None for other mechanisms."""
+        if self.token_endpoint is not None:
+            return ClientCredentials(self.token_endpoint)
         return None if self.token_command is None else TokenCommand(self.token_command)
+
+    @property
+    def principal(self) -> str:
+        """Who the broker takes this client for, as Kafka writes it where that is known: `User:worker`."""
+        if self.mechanism == "OAUTHBEARER":
+            return "User:<the token's subject>"
+        if self.sasl:
+            return f"User:{self.username}"
+        return "User:ANONYMOUS" if self.certfile is None else "User:<the client certificate's subject>"
 
     def aiokafka_options(self) -> dict[str, Any]:
         """Keyword arguments of aiokafka's clients."""
@@ -170,16 +194,51 @@ def _check(settings: Settings) -> None:
         needed(("sasl_mechanism",), f"security_protocol is {protocol}")
         because = f"sasl_mechanism is {mechanism}"
         if mechanism == "OAUTHBEARER":
-            needed(("oauth_token_command",), because)
             unused(("sasl_username", "sasl_password"), because, "set sasl_mechanism to SCRAM-SHA-512 or PLAIN")
+            _check_token_source(given, unused, needed)
         else:
             needed(("sasl_username", "sasl_password"), because)
-            unused(("oauth_token_command",), because, "set sasl_mechanism to OAUTHBEARER")
+            unused(_TOKEN_SETTINGS, because, "set sasl_mechanism to OAUTHBEARER")
     if "ssl_certfile" not in given:
         unused(("ssl_keyfile", "ssl_keyfile_password"), "ssl_certfile is not", "set ssl_certfile")
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "sasl_oauthbearer_cafile"):
         if name in given and not getattr(settings, name).is_file():
             raise SettingsError(f"{name}: {getattr(settings, name)} is not a file; name an existing PEM file")
+
+
+def _check_token_source(
+    given: set[str],
+    unused: Callable[[tuple[str, ...], str, str], None],
+    needed: Callable[[tuple[str, ...], str], None],
+) -> None:
+    """A token comes from a command or from an endpoint, and the latter needs to know who asks."""
+    address, client, secret, *_ = _ENDPOINT_SETTINGS
+    if "oauth_token_command" in given:
+        unused(_ENDPOINT_SETTINGS, "oauth_token_command is set, too", "unset oauth_token_command")
+    elif given.isdisjoint(_ENDPOINT_SETTINGS):
+        raise SettingsError(
+            f"oauth_token_command: not set, but sasl_mechanism is OAUTHBEARER; set it, or {address} with {client} and "
+            f"{secret}"
+        )
+    else:
+        needed((address,), "other settings of the token endpoint are")
+        needed((client, secret), f"{address} is")
+
+
+def _token_endpoint(settings: Settings) -> TokenEndpoint | None:
+    """The endpoint of settings that `_check` has passed; None where there is none. Raises `SettingsError`."""
+    address, secret = settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_client_secret
+    if address is None or secret is None or settings.sasl_oauthbearer_client_id is None:
+        return None
+    endpoint = TokenEndpoint(
+        address,
+        settings.sasl_oauthbearer_client_id,
+        secret.get_secret_value(),
+        settings.sasl_oauthbearer_scope,
+        settings.sasl_oauthbearer_cafile,
+    )
+    endpoint.check(insecure=settings.insecure)
+    return endpoint
 
 
 def _unusable_certificate(error: OSError) -> str:
@@ -200,7 +259,7 @@ def _scram_name(username: str) -> str:
     return username.replace("=", "=3D").replace(",", "=2C")
 
 
-def _aiokafka_token_provider(tokens: TokenCommand) -> Any:
+def _aiokafka_token_provider(tokens: Tokens) -> Any:
     from aiokafka.abc import AbstractTokenProvider
 
     class Provider(AbstractTokenProvider):  # type: ignore[misc]
@@ -210,7 +269,7 @@ def _aiokafka_token_provider(tokens: TokenCommand) -> Any:
     return Provider()
 
 
-def _kafka_python_token_provider(tokens: TokenCommand) -> Any:
+def _kafka_python_token_provider(tokens: Tokens) -> Any:
     from kafka.net.sasl.oauth import AbstractTokenProvider
 
     class Provider(AbstractTokenProvider):  # type: ignore[misc]

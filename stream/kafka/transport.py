@@ -126,6 +126,7 @@ def start_of(tp: Any, committed: int | None, begin: int, end: int) -> int:
             begin - committed,
             committed,
             begin,
+            extra={"topic": tp.topic, "partition": tp.partition, "offset": begin, "deleted": begin - committed},
         )
         return begin
     return committed

@@ -282,8 +282,10 @@ class Engine:
         if now_s - self._reported_s < REPORT_INTERVAL_S:
             return
         self._reported_s = now_s
-        counts = " ".join(f"{name}={n}" for name, n in sorted({**self.counts, **self._slab.counts}.items()))
-        logger.info("users=%d %s | %s", self.users, counts, self.stages.shares())
+        counted = dict(sorted({**self.counts, **self._slab.counts}.items()))
+        counts = " ".join(f"{name}={n}" for name, n in counted.items())
+        fields = {"users": self.users, "counts": counted}
+        logger.info("users=%d %s | %s", self.users, counts, self.stages.shares(), extra=fields)
 
 
 def _from_offset(records: Sequence[Record], offset: int) -> Sequence[Record]:

@@ -29,7 +29,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "stream.alerts": ("model.bundle", "stream.outputs", "stream.structured"),
     "stream.settings": ("stream.alerts.policy", "stream.settings_file", "stream.topics"),
     "stream.settings_file": (),
-    "stream.kafka": ("stream.settings", "stream.structured", "stream.topics"),
+    "stream.logs": ("stream.settings",),
+    "stream.kafka": ("stream.logs", "stream.settings", "stream.structured", "stream.topics"),
     "stream.database": ("stream.outputs", "stream.settings"),
     "stream.state": ("stream.alerts", "stream.structured"),
     "stream.scoring": (
