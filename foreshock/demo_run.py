@@ -41,7 +41,7 @@ from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, Level, RefusalCode, Score
 from stream.replay.foreign import ForeignRecords, OutputValues, dead_letters
 from stream.settings import Settings
-from stream.sink import sink_group
+from stream.topics import sink_group
 
 LONGEST_LEAD_DAYS = 180
 """An alert opened longer than this before the default date is not counted as its warning."""

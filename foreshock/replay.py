@@ -11,7 +11,7 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import TIME, TIMES, Report, database_of, event_progress, kafka_of, takes_settings
+from foreshock.options import TIME, TIMES, Report, database_of, event_progress, kafka_failure, kafka_of, takes_settings
 from foreshock.tables import facts_table
 from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
@@ -19,7 +19,9 @@ from stream.alerts.policy import PolicyError
 from stream.database import replay_runs
 from stream.database.errors import DatabaseError
 from stream.kafka.provisioning import ProvisioningError
+from stream.kafka.rights import require_rights
 from stream.kafka.topic_reader import TopicUnreadable
+from stream.least_rights import replay_rights
 from stream.replay.diff import AlertShift, ReplayDiff, diff_with_live
 from stream.replay.run import Replay, ReplayError, ReplayRange, prepare_topics
 from stream.settings import Settings
@@ -77,6 +79,7 @@ def run(
     try:
         replayed = _range(name, from_, to, users)
         loaded = Bundle.load(settings.bundle)
+        require_rights(kafka, replay_rights(settings, name))
         prepare_topics(kafka, settings, name, overwrite=overwrite)
         replay_runs.record_start(
             database, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
@@ -94,7 +97,7 @@ def run(
     except (ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError) as error:
         fail(str(error))
     except KafkaError as error:
-        fail(f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
+        fail(kafka_failure(error, kafka))
     console.print(
         f"replayed {counts['scored']:,} events under model {loaded.fingerprint_hex}: "
         f"{counts['published_scores']:,} scores and {counts['published_alerts']:,} alert records in the range"
@@ -135,7 +138,7 @@ def diff(
     except (ReplayError, TopicUnreadable, DatabaseError) as error:
         fail(str(error))
     except KafkaError as error:
-        fail(f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
+        fail(kafka_failure(error, kafka))
     _show(result)
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n")

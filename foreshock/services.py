@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
+from kafka.errors import KafkaError
 
 from foreshock.options import database_of, kafka_of, takes_settings
 from foreshock.terminal import console, fail
 from model.bundle import Bundle, BundleError
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.refusal import BrokerRefuses
+from stream.logs import told
 from stream.settings import Settings
 
 if TYPE_CHECKING:
     from stream.database.connection import DatabaseConnection
+    from stream.kafka.rights import Right
     from stream.state.archive import Archives
     from stream.worker.app import WorkerApp
 
@@ -40,9 +45,10 @@ def worker(*, settings: Settings) -> None:
     """
     from stream.alerts.policy import PolicyError
     from stream.kafka.service import serve
+    from stream.least_rights import worker_rights
     from stream.worker.app import WorkerApp
 
-    kafka = _admitting(settings)
+    kafka = _admitting(settings, worker_rights(settings), settings.application_id)
     try:
         bundle = Bundle.load(settings.bundle)
         with _archives(settings, kafka, bundle) as archives:
@@ -54,15 +60,26 @@ def worker(*, settings: Settings) -> None:
     raise typer.Exit(code)
 
 
-def _admitting(settings: Settings) -> KafkaConnection:
-    """How to reach brokers that let this client in; ends the command where TLS or SASL with them fails.
+def _admitting(settings: Settings, rights: Sequence[Right], group: str) -> KafkaConnection:
+    """How to reach brokers that let this client in, give it these rights, and have a coordinator of its group.
 
-    Faust would try again for ever, and only its log would say that something is wrong.
+    Ends the command where TLS or SASL fails or a right is missing: Faust would try again for ever, and only its log
+    would say that something is wrong.
     """
     from stream.kafka.clients import require_access
+    from stream.kafka.coordinator import await_coordinator
+    from stream.kafka.rights import require_rights
 
     kafka = kafka_of(settings)
-    require_access(kafka)
+    try:
+        require_access(kafka)
+        await_coordinator(kafka, group)
+        require_rights(kafka, rights)
+    except (OSError, KafkaError) as error:
+        if isinstance(error, BrokerRefuses):
+            raise
+        # Brokers that go away meanwhile are waited for as those that are not there yet.
+        logging.getLogger("foreshock").warning("the rights at %s could not be looked at: %s", kafka, told(error))
     return kafka
 
 
@@ -132,8 +149,11 @@ def sink(*, settings: Settings) -> None:
         foreshock sink --config production.toml
     """
     from stream.kafka.service import serve
+    from stream.least_rights import sink_rights
     from stream.sink import SinkApp
+    from stream.topics import sink_group
 
-    started = SinkApp(settings, _admitting(settings), _holding_text(database_of(settings)))
+    kafka = _admitting(settings, sink_rights(settings), sink_group(settings.application_id))
+    started = SinkApp(settings, kafka, _holding_text(database_of(settings)))
     code = serve(started.app, lambda: started.failure.error, "sink", stall_timeout_s=settings.stall_timeout_s)
     raise typer.Exit(code)

@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from foreshock.options import LateOption, TwiceOption, event_progress, kafka_of, takes_settings
+from foreshock.options import LateOption, TwiceOption, event_progress, kafka_failure, kafka_of, takes_settings
 from foreshock.terminal import console, fail
 from model.datasets.dataset import DatasetError
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
 from stream.kafka.publisher import open_publisher
+from stream.kafka.rights import require_rights
+from stream.least_rights import publisher_rights
 from stream.settings import Settings
 
 
@@ -55,6 +57,7 @@ def simulate(
         console.print(f"wrote {out}")
         return
     kafka = kafka_of(settings)
+    require_rights(kafka, publisher_rights(settings))
 
     async def publish() -> int:
         with event_progress() as progress:
@@ -65,5 +68,5 @@ def simulate(
     try:
         published = asyncio.run(publish())
     except KafkaError as error:
-        fail(f"{kafka}: {error!r}; is the broker up, and do the topics exist? `foreshock doctor` tells")
+        fail(kafka_failure(error, kafka))
     console.print(f"published {published:,} events")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -21,6 +21,9 @@ from stream.database.errors import DatabaseEncodingError, DatabaseError
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
+from stream.kafka.rights import NotAllowed, Right, denial, missing_rights, not_allowed
+from stream.least_rights import sink_rights, worker_rights
+from stream.logs import told
 from stream.settings import Settings
 
 SAMPLE_RECORDS = 20_000
@@ -57,21 +60,33 @@ def _broker_findings(settings: Settings, kafka: KafkaConnection | None, sample_r
         return
     try:
         topics = check_topics(kafka, settings)
-    except ProvisioningError as error:
+    except (ProvisioningError, NotAllowed) as error:
         what, _, remedy = str(error).rpartition("; ")
         yield Finding("error", "broker", what, remedy)
         return
     yield Finding("ok", "broker", f"{kafka} answers")
     yield from topics
     try:
+        yield judge_rights(kafka, missing_rights(kafka, (*worker_rights(settings), *sink_rights(settings))))
+    except (KafkaError, OSError) as error:
+        yield Finding("warning", "rights", f"could not be looked at: {error}", "try again when the brokers answer")
+    try:
         yield judge_places(places_of_users(kafka, settings, sample_records))
     except (KafkaError, ProvisioningError) as error:
         yield Finding(
             "warning",
             "users' partitions",
-            f"the input topics could not be read: {type(error).__name__}: {error}",
+            f"the input topics could not be read: {told(denial(error, kafka) or error)}",
             "check that this client may read them",
         )
+
+
+def judge_rights(kafka: KafkaConnection, missing: Sequence[Right]) -> Finding:
+    """Whether this client has what a worker and a sink need. Each may well have its own user. Does no I/O."""
+    if not missing:
+        return Finding("ok", "rights", "this client has all that a worker and a sink need")
+    what, _, remedy = str(not_allowed(kafka, missing)).partition("; grant it: ")
+    return Finding("warning", "rights", f"for a worker or a sink, {what}", f"grant it: {remedy}")
 
 
 def places_of_users(kafka: KafkaConnection, settings: Settings, sample_records: int = SAMPLE_RECORDS) -> Places:

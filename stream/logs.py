@@ -77,6 +77,14 @@ class _Lines(logging.Formatter):
         super().__init__(text)
         self._reveal = reveal
 
+    def format(self, record: logging.LogRecord) -> str:
+        # Python keeps a traceback with its record, as the first formatter has made it: not for others, not of others.
+        kept, record.exc_text = record.exc_text, None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = kept
+
     def formatException(
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:

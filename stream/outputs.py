@@ -356,8 +356,8 @@ _NAMED_VALUE = re.compile(r"^(Invalid(?: enum)? value) .*?(?= - at `|$)", re.DOT
 
 
 class ForeignRecord(ValueError):
-    """A record of an output topic that Foreshock cannot have written; the message says why, repeats no value, and can be
-    printed."""
+    """A record of an output topic that Foreshock cannot have written; the message says why, can be printed, and repeats
+    no value."""
 
     def __init__(self, why: str) -> None:
         super().__init__(printable(shortened(why, 200)))

@@ -37,15 +37,11 @@ from stream.outputs import (
     shortened,
 )
 from stream.settings import Settings
+from stream.topics import sink_group
 
 LONGEST_RETRY_S = 30.0
 
 logger = logging.getLogger("foreshock.sink")
-
-
-def sink_group(application_id: str) -> str:
-    """The sink's consumer group."""
-    return f"{application_id}-sink"
 
 
 class Forgotten(NamedTuple):

@@ -1,5 +1,7 @@
-"""Topic names: the one place that knows them. Creating and checking topics on a broker is
-`stream.kafka.provisioning`."""
+"""Names of topics, consumer groups and transactional ids: the one place that knows them.
+
+Creating and checking topics on a broker is `stream.kafka.provisioning`.
+"""
 
 from __future__ import annotations
 
@@ -58,3 +60,18 @@ class Topics:
     def all(self) -> tuple[str, ...]:
         """Every topic that is created up front, without changelogs and replays."""
         return (*self.inputs, self.scores, self.alerts, self.dead_letters)
+
+
+def sink_group(application_id: str) -> str:
+    """The sink's consumer group; that of the workers is the `application_id` itself."""
+    return f"{application_id}-sink"
+
+
+def replay_group(application_id: str, replay: str) -> str:
+    """The consumer group whose name a replay reads under. It commits nothing."""
+    return f"{application_id}-replay-{replay}"
+
+
+def transactional_id(application_id: str, partition: int, number: int) -> str:
+    """Of one of the producers of a partition, counted from 0."""
+    return f"{application_id}-{partition}-{number}"

@@ -10,6 +10,7 @@ import logging
 import os
 from typing import Any
 
+from stream.kafka.rights import denial
 from stream.logs import told
 
 SHUTDOWN_LIMIT_S = 15.0
@@ -39,7 +40,8 @@ class Failure:
         if self.error is not None:
             return
         self.error = error
-        self._logger.critical("%s stops: %s", self._what, told(error), exc_info=error)
+        cause = denial(error, self._app.connection) or error
+        self._logger.critical("%s stops: %s", self._what, told(cause), exc_info=error)
         loop = asyncio.get_running_loop()
         # Stopping flushes and leaves the group; it must not hang on the very thing that failed.
         loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)

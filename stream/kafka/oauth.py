@@ -50,7 +50,7 @@ class Tokens(ABC):
             asked_s = self._now_s()
             if asked_s >= self._until_s:
                 try:
-                    token, lifetime_s = self._ask()
+                    token, lifetime_s = self._ask(asked_s)
                 except TokenError as error:
                     if self._now_s() >= self._expires_s:
                         raise
@@ -62,8 +62,8 @@ class Tokens(ABC):
             return self._token
 
     @abstractmethod
-    def _ask(self) -> tuple[str, float]:
-        """A new token, and its lifetime in seconds. Raises `TokenError`."""
+    def _ask(self, now_s: float) -> tuple[str, float]:
+        """A new token, and its lifetime in seconds from `now_s`. Raises `TokenError`."""
 
 
 class TokenCommand(Tokens):
@@ -77,10 +77,10 @@ class TokenCommand(Tokens):
         super().__init__(now_s=now_s)
         self._command = command
 
-    def _ask(self) -> tuple[str, float]:
+    def _ask(self, now_s: float) -> tuple[str, float]:
         output = self._output()
         answer = json_object(output) if output.startswith("{") else {"access_token": output}
-        found = token_of(answer, self._now_s())
+        found = token_of(answer, now_s)
         if found is None:
             raise TokenError(
                 "oauth_token_command: the command wrote no token to standard output; expected the bare token, or JSON "

@@ -17,6 +17,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from stream.kafka.clients import NoBrokerReachable, first_reachable, open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
+from stream.kafka.rights import TOPIC_DENIED, NotAllowed, Right, denial, not_allowed
 from stream.settings import Settings
 from stream.topics import CHANGELOG_TOMBSTONE_DAYS, DEAD_LETTER_MAX_BYTES
 
@@ -138,7 +139,8 @@ def create_topics(
                 # Another process created it after the topics were listed.
                 continue
             except KafkaError as error:
-                raise ProvisioningError(_refusal(topic, error)) from error
+                refused = denial(error, connection, Right("topic", topic.name, "Create"))
+                raise (ProvisioningError(_refusal(topic, error)) if refused is None else refused) from error
             created.append(topic.name)
         admin.wait_for_topics([topic.name for topic in asked])
     return created
@@ -149,6 +151,12 @@ def check_topics(connection: KafkaConnection, settings: Settings) -> list[Findin
     wanted = specifications(settings)
     with answering_admin(connection) as admin:
         states = _states(admin, [topic.name for topic in wanted])
+        absent = [topic.name for topic in wanted if topic.name not in states]
+        # Of all topics, a broker lists those that this client may see.
+        described = admin.describe_topics(absent) if absent else []
+        hidden = {topic["name"] for topic in described if topic["error_code"] == TOPIC_DENIED}
+    if hidden:
+        return [_hidden_finding(not_allowed(connection, [Right("topic", name, "Describe") for name in sorted(hidden)]))]
     return judge_topics(settings, wanted, states)
 
 
@@ -329,7 +337,10 @@ def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:
 
 @contextmanager
 def answering_admin(connection: KafkaConnection) -> Iterator[Any]:
-    """An admin client of a cluster that answers. Raises `ProvisioningError`, also for what the broker refuses."""
+    """An admin client of a cluster that answers.
+
+    Raises `ProvisioningError`, also for what the broker refuses, and `NotAllowed` where a right is missing.
+    """
     answering = reachable(connection)
     try:
         admin = open_admin(answering, bootstrap_timeout_ms=BROKER_TIMEOUT_MS)
@@ -338,6 +349,9 @@ def answering_admin(connection: KafkaConnection) -> Iterator[Any]:
     try:
         yield admin
     except KafkaError as error:
+        refused = denial(error, connection)
+        if refused is not None:
+            raise refused from error
         raise ProvisioningError(
             f"the Kafka broker at {connection} refused: {type(error).__name__}: {error}; "
             "check that it is healthy and that this client may describe and create topics"
@@ -355,6 +369,11 @@ def reachable(connection: KafkaConnection) -> KafkaConnection:
         raise ProvisioningError(_no_answer(str(error))) from error
     except BrokerRefuses as error:
         raise ProvisioningError(f"the Kafka broker at {error}") from error
+
+
+def _hidden_finding(error: NotAllowed) -> Finding:
+    what, _, remedy = str(error).partition("; grant it: ")
+    return Finding("error", "topics", f"some cannot be seen, so that none is judged: {what}", f"grant it: {remedy}")
 
 
 def _no_answer(reasons: str) -> str:

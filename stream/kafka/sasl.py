@@ -41,7 +41,7 @@ def authenticate(opened: socket.socket, client_id: str, options: dict[str, Any])
     Raises `SaslError` when refused, `OSError` when the connection fails, what the token provider raises.
     """
     name = options["sasl_mechanism"]
-    answer = ask(opened, client_id, _HANDSHAKE, _HANDSHAKE_VERSION, _string(name))
+    answer = ask(opened, client_id, _HANDSHAKE, _HANDSHAKE_VERSION, string(name))
     code, offered = _handshake_answer(answer)
     if code:
         raise SaslError(code, mechanisms=offered)
@@ -72,7 +72,7 @@ def greet(opened: socket.socket, client_id: str) -> None:
 
 def ask(opened: socket.socket, client_id: str, api: int, version: int, body: bytes) -> bytes:
     """Body of the answer to one request. Raises `NotKafka` where the answer is not Kafka's, `OSError` for none."""
-    request = struct.pack(">hhi", api, version, 0) + _string(client_id) + body
+    request = struct.pack(">hhi", api, version, 0) + string(client_id) + body
     opened.sendall(struct.pack(">i", len(request)) + request)
     (size,) = struct.unpack(">i", _exactly(opened, 4))
     if not 4 <= size <= _LARGEST_ANSWER:
@@ -98,7 +98,8 @@ def _authenticate_answer(answer: bytes) -> tuple[int, str, bytes]:
     return code, said, answer[at + 4 : at + 4 + max(size, 0)]
 
 
-def _string(text: str) -> bytes:
+def string(text: str) -> bytes:
+    """Text as a field of a request."""
     encoded = text.encode()
     return struct.pack(">h", len(encoded)) + encoded
 

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import faust
 from faust.worker import Worker
 
+from stream.kafka.faust_app import App
+from stream.kafka.rights import denial
 from stream.kafka.stall import StallWatch
 from stream.logs import told
 
@@ -20,7 +21,7 @@ COLLECT_SELDOM = (50_000, 20, 100)
 logger = logging.getLogger("foreshock")
 
 
-def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str, *, stall_timeout_s: float) -> int:
+def serve(app: App, failure: Callable[[], BaseException | None], what: str, *, stall_timeout_s: float) -> int:
     """Run `app` until SIGINT or SIGTERM, or until it fails. Returns the exit code: 0, or 1 after a failure.
 
     `failure` returns the error that ended the app, if there was one. An event loop that hangs for `stall_timeout_s`
@@ -41,7 +42,7 @@ def serve(app: faust.App, failure: Callable[[], BaseException | None], what: str
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException as error:
         if failure() is None:
-            logger.critical("%s stops: %s", what, told(error), exc_info=error)
+            logger.critical("%s stops: %s", what, told(denial(error, app.connection) or error), exc_info=error)
         return 1
     finally:
         watch.stop()

@@ -92,7 +92,7 @@ class ClientCredentials(Tokens):
             urllib.request.HTTPSHandler(context=endpoint.context()),
         )
 
-    def _ask(self) -> tuple[str, float]:
+    def _ask(self, now_s: float) -> tuple[str, float]:
         try:
             with self._opener.open(self._request(), timeout=ANSWER_TIMEOUT_S) as response:
                 answer = json_object(_body(response))
@@ -104,7 +104,7 @@ class ClientCredentials(Tokens):
             raise TokenError(self._words(_unreachable(error.reason))) from None
         except (OSError, HTTPException, ValueError) as error:
             raise TokenError(self._words(_unreachable(error))) from None
-        found = token_of(answer, self._now_s())
+        found = token_of(answer, now_s)
         if found is None:
             raise TokenError(
                 self._words(f"answers without a token{self._told(answer)}; expected JSON with access_token")

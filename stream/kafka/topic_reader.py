@@ -9,6 +9,7 @@ from kafka import TopicPartition
 
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.rights import Right, require_rights
 
 POLL_MS = 1_000
 POLL_RECORDS = 10_000
@@ -24,7 +25,7 @@ class TopicReader:
     """Reads topics from their first to their last committed record, as it was when the reading of a partition began."""
 
     def __init__(self, connection: KafkaConnection, group_id: str | None = None) -> None:
-        self._cluster = str(connection)
+        self._connection = connection
         self._consumer = open_consumer(
             connection,
             group_id=group_id,
@@ -43,11 +44,13 @@ class TopicReader:
         self._consumer.close()
 
     def partitions(self, topic: str) -> int:
-        """Number of partitions; raises `TopicUnreadable` when there is no such topic."""
+        """Number of partitions; raises `TopicUnreadable` when there is no such topic, `NotAllowed` when it may not be
+        read."""
         found = self._consumer.partitions_for_topic(topic)
         if not found:
+            require_rights(self._connection, [Right("topic", topic, "Read")])
             raise TopicUnreadable(
-                f"topic {topic!r} does not exist on {self._cluster}; `foreshock topics check` tells more"
+                f"topic {topic!r} does not exist on {self._connection}; `foreshock topics check` tells more"
             )
         return len(found)
 

@@ -20,6 +20,7 @@ from faust.types import TP
 
 from stream.kafka.record import Header
 from stream.kafka.record_batches import send_records
+from stream.topics import transactional_id
 
 PRODUCERS_PER_PARTITION = 2
 
@@ -134,7 +135,7 @@ class Transactions:
         await asyncio.gather(*(_stop(pair) for pair in pairs))
 
     async def _start(self, partition: int) -> _Pair:
-        ids = [f"{self._application_id}-{partition}-{number}" for number in range(PRODUCERS_PER_PARTITION)]
+        ids = [transactional_id(self._application_id, partition, number) for number in range(PRODUCERS_PER_PARTITION)]
         producers = [self._new_producer(transactional_id) for transactional_id in ids]
         try:
             await asyncio.gather(*(producer.start() for producer in producers))

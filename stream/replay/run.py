@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from kafka.errors import KafkaError
 
 from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.clients import open_admin, open_producer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import create_topics, replay_specifications
+from stream.kafka.rights import Right, denial
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.foreign import ForeignRecords
 from stream.replay.live_order import LiveOrder
@@ -34,7 +36,7 @@ from stream.scoring.scorer import KeyedValues, Scorer
 from stream.settings import Settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
-from stream.topics import Topics
+from stream.topics import Topics, replay_group
 
 DELETE_TIMEOUT_S = 30.0
 
@@ -83,7 +85,7 @@ def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str, *, ove
                 f"{' and '.join(present)} exist from an earlier run; choose another name or give --overwrite"
             )
         if present:
-            admin.delete_topics(present)
+            _delete(kafka, admin, present)
             deadline_s = time.monotonic() + DELETE_TIMEOUT_S
             while set(present) & set(admin.list_topics()):
                 if time.monotonic() > deadline_s:
@@ -92,6 +94,14 @@ def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str, *, ove
     finally:
         admin.close()
     create_topics(kafka, settings, wanted)
+
+
+def _delete(kafka: KafkaConnection, admin: Any, topics: Sequence[str]) -> None:
+    try:
+        admin.delete_topics(topics)
+    except KafkaError as error:
+        refused = denial(error, kafka, *(Right("topic", topic, "Delete") for topic in topics))
+        raise (error if refused is None else refused) from error
 
 
 class Replay:
@@ -112,7 +122,7 @@ class Replay:
 
         Raises `TopicUnreadable` when a topic is missing or the broker stays silent.
         """
-        group = f"{self._settings.application_id}-replay-{self._range.name}"
+        group = replay_group(self._settings.application_id, self._range.name)
         producer = open_producer(self._kafka, acks="all", linger_ms=20)
         scores, foreign = self._topics.scores, ForeignRecords()
         try:

@@ -19,7 +19,7 @@ from stream.kafka.clients import aiokafka_producer, started
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import partition_of
 from stream.outputs import Score
-from stream.sink import sink_group
+from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from stream.database.refusals import Placed, write_what_fits
 from stream.database.writer import DatabaseWriter
 from stream.kafka.record import RawRecord
 from stream.outputs import HEADER_PREFIX, Alert, DeadLetter, ForeignRecord, OutputDecoder, Score
-from stream.sink import sink_group
+from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 

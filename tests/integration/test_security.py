@@ -28,7 +28,7 @@ from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.security import KafkaSecurity
 from stream.settings import load_settings
-from stream.sink import sink_group
+from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 

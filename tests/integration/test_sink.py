@@ -14,7 +14,7 @@ from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.summary import summarise
 from stream.outputs import Alert, Score
-from stream.sink import sink_group
+from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 

@@ -185,19 +185,8 @@ def test_a_record_of_others_is_described_without_its_values() -> None:
 
 LOGGED = ("info", "warning", "error", "critical", "exception")
 OF_EVENTS = {
-    "user_id",
-    "key",
-    "value",
-    "event",
-    "events",
-    "taken",
-    "record",
-    "records",
-    "row",
-    "rows",
-    "alert",
-    "letter",
-}
+    "user_id", "key", "value", "event", "events", "taken", "record", "records", "row", "rows", "alert", "letter",
+}  # fmt: skip
 """Names of what holds people's data. Counts of them may be logged: `len(rows)`."""
 
 

@@ -9,10 +9,13 @@ import os
 import pytest
 
 from stream.kafka import failure as failure_module
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 
 
 class App:
+    connection = KafkaConnection.parse("127.0.0.1:1")
+
     def __init__(self) -> None:
         self.crashed: list[BaseException] = []
 
@@ -24,7 +27,7 @@ async def test_the_first_error_counts_and_crashes_the_app(caplog: pytest.LogCapt
     app = App()
     failure = Failure(app, "sink")
     assert not failure
-    first = ValueError("a column is missing")
+    first = RuntimeError("a column is missing")
     failure(first)
     failure(RuntimeError("and so on"))
     await asyncio.sleep(0)
@@ -33,7 +36,7 @@ async def test_the_first_error_counts_and_crashes_the_app(caplog: pytest.LogCapt
     assert app.crashed == [first]
     (line,) = caplog.records
     assert (line.name, line.levelno) == ("foreshock.sink", logging.CRITICAL)
-    assert line.getMessage() == "sink stops: ValueError: a column is missing"
+    assert line.getMessage() == "sink stops: RuntimeError: a column is missing"
 
 
 async def test_an_app_that_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

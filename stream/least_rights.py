@@ -1,0 +1,61 @@
+"""The rights on Kafka that each part needs, as SECURITY.md lists them; a test compares the two.
+
+Says what is needed. `stream.kafka.rights` asks the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stream.kafka.rights import CLUSTER, Operation, Right
+from stream.settings import Settings
+from stream.topics import replay_group, sink_group, transactional_id
+
+
+def worker_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of a worker. Of its transactional ids the first stands for all: rights on them are given by prefix."""
+    topics, application_id = settings.topics, settings.application_id
+    changelog = (topics.changelog(application_id),)
+    missed = (topics.of_kind("repayments"),) if settings.watchdog else ()
+    return (
+        *_on(topics.inputs, "Read"),
+        *_on(missed, "Write"),
+        *_on((topics.scores, topics.alerts, topics.dead_letters), "Write"),
+        *_on(changelog, "Read"),
+        *_on(changelog, "Write"),
+        Right("group", application_id, "Read"),
+        Right("transactional id", transactional_id(application_id, 0, 0), "Write"),
+    )
+
+
+def sink_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of a sink. It writes to no topic, but Faust starts a producer in it, which asks for an id."""
+    topics = settings.topics
+    return (
+        *_on((topics.scores, topics.alerts, topics.dead_letters), "Read"),
+        Right("group", sink_group(settings.application_id), "Read"),
+        Right("cluster", CLUSTER, "IdempotentWrite"),
+    )
+
+
+def publisher_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of what publishes events of every kind, such as `simulate`."""
+    return tuple(_on(settings.topics.inputs, "Write"))
+
+
+def replay_rights(settings: Settings, replay: str) -> tuple[Right, ...]:
+    """Of a replay by its name, and of its comparison with what was published live."""
+    topics = settings.topics
+    outputs = (topics.replay_scores(replay), topics.replay_alerts(replay))
+    return (
+        *_on((*topics.inputs, topics.scores, topics.alerts), "Read"),
+        *_on(outputs, "Create"),
+        *_on(outputs, "Read"),
+        *_on(outputs, "Write"),
+        *_on(outputs, "Delete"),
+        Right("group", replay_group(settings.application_id, replay), "Describe"),
+    )
+
+
+def _on(topics: Iterable[str], operation: Operation) -> Iterable[Right]:
+    return (Right("topic", topic, operation) for topic in topics)
