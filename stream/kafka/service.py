@@ -33,6 +33,7 @@ def serve(app: App, failure: Callable[[], BaseException | None], what: str, *, s
     gc.freeze()
     gc.set_threshold(*COLLECT_SELDOM)
     worker: Any = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None  # it would write to standard output, also where that is no terminal
     logger.info("%s starts: application %s", what, app.conf.id)
     watch = StallWatch(loop, stall_timeout_s, what)
     watch.start()

@@ -1,7 +1,10 @@
-"""Workers and sinks without a broker: quiet while they wait, at work again when it is back, ended when it is not."""
+"""Workers and sinks on a broker that is new, and without one: quiet while they start and while they wait, at work when
+it is back, ended when it is not."""
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
+from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 WATCHED_S = 8.0
@@ -41,9 +45,19 @@ def test_a_broker_that_stays_away_ends_worker_and_sink_quietly(
 ) -> None:
     migration.upgrade(database)
     deployment = deploy_on(broker.connection, broker_timeout_s=20, database_url=database.url)
-    deployment.publish(events(1))
-    with deployment.running("worker") as worker, deployment.running("sink") as sink:
+    with deployment.running("worker") as worker, deployment.running("sink", log_format="json") as sink:
+        deployment.publish(events(1))
         deployment.wait_until_scored(worker)
+        outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+        group = sink_group(deployment.settings.application_id)
+        deployment.wait(lambda: deployment.committed(group, outputs) == deployment.size(*outputs), "storing", sink)
+        # A broker that has just been made has no coordinators yet, and topics that nobody has asked for.
+        lines = worker.log_text().splitlines()
+        assert all(re.match(r"\S+ \S+ INFO ", line) for line in lines), worker.log_text()
+        written = [json.loads(line) for line in sink.log_text().splitlines()]
+        assert {line["level"] for line in written} == {"INFO"}, sink.log_text()
+        named = {event.user_id for event in events(1)}
+        assert not any(user_id in worker.log_text() + sink.log_text() for user_id in named)
         broker.stop()
         time.sleep(2)
         for process in (worker, sink):
