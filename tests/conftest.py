@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.postgres import EmbeddedPostgres
 from stream.kafka.connection import KafkaConnection
+from stream.logs import QUIET_LOGGERS, REPEAT_PASSWORDS, StandardError
 
 _NUMBERS = itertools.count(1)
 
@@ -125,6 +127,18 @@ def _no_settings_in_shared_fixtures() -> Iterator[None]:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own `FORESHOCK_*` variables or `foreshock.toml` must not decide what a test sees."""
     without_settings(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Commands that run in this process set up logging for it."""
+    root, names = logging.getLogger(), ("", *QUIET_LOGGERS, *REPEAT_PASSWORDS)
+    levels, handlers = {name: logging.getLogger(name).level for name in names}, list(root.handlers)
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    for handler in [found for found in root.handlers if isinstance(found, StandardError) and found not in handlers]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
@@ -10,31 +11,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
+from typer.testing import CliRunner
 
+from foreshock import app
 from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.summary import summarise
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.listeners import MUTUAL, SASL, SSL, SecureListeners
-from stream.kafka.clients import open_admin
+from stream.kafka.clients import aiokafka_producer, open_admin, require_access, started
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.provisioning import check_topics, create_topics
+from stream.kafka.rights import NotAllowed, Right, missing_rights
 from stream.kafka.security import KafkaSecurity
+from stream.least_rights import publisher_rights, replay_rights, sink_rights, worker_rights
 from stream.settings import load_settings
 from stream.topics import sink_group
+from tests.unit.stream.kafka.test_token_endpoint import Endpoint, serving
 
 Deploy = Callable[..., Any]
 
 PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay")
-"""Users with no more rights than SECURITY.md lists; `worker` and those without a name may do everything."""
+POOR = "poor"
+"""Users with no more rights than SECURITY.md lists, and one who has all of them but what a test takes away. `worker` and
+those without a name may do everything."""
 
 PAGE = Path(__file__).parents[2] / "SECURITY.md"
 NOTICED_S = 30.0
@@ -67,7 +84,7 @@ class Bank:
             secure=SecureListeners(
                 server,
                 self.authority,
-                {"worker": PASSWORD, **dict.fromkeys(ROLES, PASSWORD)},
+                {"worker": PASSWORD, **dict.fromkeys((*ROLES, POOR), PASSWORD)},
                 administrators=("User:ANONYMOUS", "User:worker"),
             ),
         )
@@ -230,6 +247,49 @@ def test_a_worker_ends_and_says_what_is_wrong(bank: Bank, command: str, what: st
     assert time.monotonic() - begun_s < NOTICED_S
 
 
+def unsecured_token(**claims: object) -> str:
+    """A token without a signature, as the broker's listener takes it."""
+    parts = ({"alg": "none"}, {"iat": int(time.time()), "exp": int(time.time()) + 3_600, **claims})
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts) + "."
+
+
+def by_token(bank: Bank, endpoint: Endpoint, subject: str) -> dict[str, Any]:
+    """Settings of a client that gets its tokens from an endpoint; the broker takes it for `subject`."""
+    endpoint.says({"access_token": unsecured_token(sub=subject), "expires_in": 3_600})
+    return bank.settings(
+        SASL, sasl_mechanism="OAUTHBEARER", sasl_username=None, sasl_password=None,
+        sasl_oauthbearer_token_endpoint_url=f"http://127.0.0.1:{endpoint.port}/token",
+        sasl_oauthbearer_client_id="foreshock", sasl_oauthbearer_client_secret=PASSWORD,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with serving() as server:
+        yield server
+
+
+async def test_tokens_of_an_endpoint_open_every_kind_of_client(bank: Bank, endpoint: Endpoint) -> None:
+    """Our own sockets, kafka-python and aiokafka; Faust's are aiokafka's. The endpoint is asked once."""
+    connection = KafkaConnection.from_settings(load_settings(**by_token(bank, endpoint, "worker")))
+    assert connection is not None
+    require_access(connection)
+    open_admin(connection).close()
+    async with started(aiokafka_producer(connection), connection):
+        assert len(endpoint.asked) == 1
+
+
+def test_an_endpoint_that_gives_no_token_is_named(bank: Bank, endpoint: Endpoint) -> None:
+    settings = by_token(bank, endpoint, "worker")
+    endpoint.says({"error": "invalid_client"}, status=401)
+    result = foreshock({**settings, "log_format": "json"}, "worker")
+    assert result.returncode == 1
+    (line,) = (json.loads(line) for line in result.stderr.splitlines())
+    assert line["level"] == "CRITICAL"
+    assert "/token answers 401 (invalid_client); check sasl_oauthbearer_client_id" in line["message"]
+    assert "horse" not in said(result)
+
+
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
 def test_other_ways_to_give_a_password(bank: Bank, mechanism: str) -> None:
     settings = load_settings(**bank.settings(SASL, sasl_mechanism=mechanism))
@@ -239,8 +299,6 @@ def test_other_ways_to_give_a_password(bank: Bank, mechanism: str) -> None:
 
 
 def test_tls_alone_and_without_the_host_name(bank: Bank) -> None:
-    from stream.kafka.clients import require_access
-
     settings = load_settings(**bank.settings(SSL, bootstrap_servers=bank.elsewhere(SSL), ssl_check_hostname=False))
     connection = KafkaConnection.from_settings(settings)
     assert connection is not None
@@ -282,7 +340,10 @@ def granted(role: str, topic_prefix: str, application_id: str) -> Iterator[ACL]:
 
 
 @pytest.mark.slow
-def test_the_least_rights_are_enough(bank: Bank, deploy_on: Deploy, database: DatabaseConnection) -> None:
+def test_the_least_rights_are_enough(
+    bank: Bank, deploy_on: Deploy, database: DatabaseConnection, endpoint: Endpoint
+) -> None:
+    """The worker's user is one by password, then one by token."""
     deployment = deploy_on(bank.broker.connection, database_url=database.url)
     prefix, application_id = deployment.settings.topic_prefix, deployment.settings.application_id
     admin = open_admin(bank.broker.connection)
@@ -297,9 +358,10 @@ def test_the_least_rights_are_enough(bank: Bank, deploy_on: Deploy, database: Da
     outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
 
     worker, sink, replay = (bank.settings(SASL, sasl_username=role) for role in ROLES)
-    for name, part in (("first", events[:half]), ("second", events[half:])):
+    with_token = by_token(bank, endpoint, "least-worker")
+    for name, part, user in (("first", events[:half], worker), ("second", events[half:], with_token)):
         deployment.publish(part)
-        with deployment.running("worker", name, **worker) as process:
+        with deployment.running("worker", name, **user) as process:
             deployment.wait_until_scored(process)
     assert deployment.outcome() == deployment.undisturbed()
     with deployment.running("sink", **sink) as process:
@@ -311,3 +373,163 @@ def test_the_least_rights_are_enough(bank: Bank, deploy_on: Deploy, database: Da
     for arguments in (("run", "all", *whole), ("run", "all", *whole, "--overwrite"), ("diff", "all")):
         result = foreshock(settings, "replay", *arguments)
         assert result.returncode == 0, said(result)
+
+
+def resource_of(right: Right) -> tuple[ResourceType, str, ACLOperation]:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", right.operation)
+    return ResourceType[right.kind.upper().replace(" ", "_")], right.name, ACLOperation[words.upper()]
+
+
+def acl_of(right: Right) -> ACL:
+    kind, name, operation = resource_of(right)
+    resource = ResourcePattern(kind, name, ACLResourcePatternType.LITERAL)
+    return ACL(f"User:{POOR}", "*", operation, ACLPermissionType.ALLOW, resource)
+
+
+def test_the_page_lists_what_the_parts_ask_for() -> None:
+    """`Create` and `Delete`, and the rights on all names with a prefix, are on the page alone."""
+    settings = load_settings()
+    parts = {"worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r")}
+    for role, rights in parts.items():
+        on_the_page = set(listed(role))
+        for kind, name, operation in map(resource_of, rights):
+            matching = {
+                found for found in on_the_page
+                if found[0] is kind and (found[1] == name or (found[1][-1] == "*" and name.startswith(found[1][:-1])))
+            }  # fmt: skip
+            assert any(found[2] is operation for found in matching), f"{role}: {operation} on {name}"
+            on_the_page -= {found for found in matching if found[2] is operation and found[1] == name}
+        assert all(name.endswith("*") for _, name, _ in on_the_page), f"{role} is given more: {on_the_page}"
+
+
+class Poor:
+    """A user who has all rights of a deployment but those that a test takes away."""
+
+    def __init__(self, bank: Bank, topic_prefix: str) -> None:
+        self.settings = {
+            **bank.settings(SASL, sasl_username=POOR),
+            "topic_prefix": topic_prefix,
+            "application_id": f"{topic_prefix}app",
+            "database_url": "postgresql://u@127.0.0.1:1/d",
+        }
+        settings = load_settings(**self.settings)
+        connection = KafkaConnection.from_settings(settings)
+        assert connection is not None
+        create_topics(bank.broker.connection, settings)
+        self.connection = connection
+        replay = [right for right in replay_rights(settings, "all") if right.operation not in ("Create", "Delete")]
+        self.parts = {
+            "worker": worker_rights(settings), "sink": sink_rights(settings), "simulate": publisher_rights(settings),
+            "replay": tuple(replay),
+        }  # fmt: skip
+        self.all = tuple(dict.fromkeys(right for rights in self.parts.values() for right in rights))
+        self._admin = open_admin(bank.broker.connection)
+        self._grant(self.all)
+
+    def _grant(self, rights: Any) -> None:
+        assert not self._admin.create_acls([acl_of(right) for right in rights])["failed"]
+
+    @contextmanager
+    def without(self, *rights: Right) -> Iterator[None]:
+        self._admin.delete_acls([acl_of(right) for right in rights])
+        try:
+            yield
+        finally:
+            self._grant(rights)
+
+    @contextmanager
+    def given(self, *rights: Right) -> Iterator[None]:
+        self._grant(rights)
+        try:
+            yield
+        finally:
+            self._admin.delete_acls([acl_of(right) for right in rights])
+
+    def close(self) -> None:
+        self._admin.delete_acls([acl_of(right) for right in self.all])
+        self._admin.close()
+
+    def lacks(self, rights: Any, expected: list[Right]) -> bool:
+        """Whether the broker says so, soon: it learns of changes a little later."""
+        deadline_s = time.monotonic() + 10
+        while (found := missing_rights(self.connection, rights)) != expected:
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"missing are {found}, not {expected}")
+            time.sleep(0.05)
+        return True
+
+
+@pytest.fixture(scope="module")
+def poor(bank: Bank, new_topic_prefix: Callable[[], str]) -> Iterator[Poor]:
+    made = Poor(bank, new_topic_prefix())
+    yield made
+    made.close()
+
+
+def test_each_right_that_is_missing_is_found(poor: Poor) -> None:
+    for rights in poor.parts.values():
+        assert poor.lacks(rights, [])
+        for right in rights:
+            # Of a topic that is not there yet, what is missing shows when it is made. For the right to write
+            # idempotently, Kafka takes that to write to any topic, which this user has.
+            if right.name.endswith(".replay.all") or right.operation == "IdempotentWrite":
+                continue
+            with poor.without(right):
+                assert poor.lacks(rights, [right])
+                if right.kind == "group" and right.operation == "Read":
+                    with poor.given(right._replace(operation="Describe")):
+                        assert poor.lacks(rights, [right])
+            assert poor.lacks(rights, [])
+
+
+def test_a_worker_names_the_rights_that_are_missing(poor: Poor) -> None:
+    rights = [poor.parts["worker"][0], *poor.parts["worker"][-2:]]
+    with poor.without(*rights):
+        assert poor.lacks(rights, rights)
+        result = foreshock(poor.settings, "worker")
+    assert result.returncode == 1
+    listed = "; ".join(f"{right.operation} on {right.kind} {right.name}" for right in rights)
+    assert f"User:poor lacks the right to {listed}; grant it: kafka-acls" in said(result)
+    assert "--operation Read --group" in said(result)
+    assert "Traceback" not in said(result)
+
+
+def test_a_sink_that_may_write_nowhere_is_told(poor: Poor) -> None:
+    """Kafka lets a producer have an id who may write to any topic; a sink may to none."""
+    writes = [right for right in poor.all if right.operation in ("Write", "IdempotentWrite")]
+    with poor.without(*writes):
+        idempotent = Right("cluster", "kafka-cluster", "IdempotentWrite")
+        assert poor.lacks([idempotent], [idempotent])
+        result = foreshock(poor.settings, "sink")
+    assert result.returncode == 1
+    assert "User:poor lacks the right to IdempotentWrite on cluster kafka-cluster" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("part", "number", "arguments"),
+    [
+        ("simulate", 1, ("simulate", "--limit", "5")),
+        ("replay", 4, ("replay", "run", "all", "--from", "2000-01-01", "--to", "2100-01-01")),
+        ("worker", 0, ("doctor",)),
+    ],
+)
+def test_a_command_names_the_right_that_is_missing(
+    poor: Poor, part: str, number: int, arguments: tuple[str, ...]
+) -> None:
+    right = poor.parts[part][number]
+    variables = {f"FORESHOCK_{name.upper()}": str(value) for name, value in poor.settings.items()}
+    with poor.without(right):
+        assert poor.lacks([right], [right])
+        result = CliRunner().invoke(app, list(arguments), env=variables)
+    assert result.exit_code == 1
+    assert f"User:poor lacks the right to {right.operation} on topic {right.name}" in result.output
+    assert "kafka-acls --add --allow-principal User:poor --operation" in result.output
+
+
+def test_topics_that_may_not_be_made_or_seen_are_named(poor: Poor) -> None:
+    other = load_settings(**{**poor.settings, "topic_prefix": f"{poor.settings['topic_prefix']}other."})
+    with pytest.raises(NotAllowed, match=r"User:poor lacks the right to Create on topic .*other\.repayments"):
+        create_topics(poor.connection, other)
+    finding, *_ = check_topics(poor.connection, other)
+    assert finding.level == "error"
+    assert "User:poor lacks the right to Describe on topic" in finding.message

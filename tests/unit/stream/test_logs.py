@@ -15,12 +15,10 @@ import pytest
 
 from stream.kafka.refusal import BrokerRefuses
 from stream.logs import (
-    QUIET_LOGGERS,
     REPEAT_PASSWORDS,
     REPEATED_EVERY_S,
     JsonLines,
     Repeated,
-    StandardError,
     TextLines,
     logs_json,
     set_up_logging,
@@ -65,19 +63,6 @@ def test_other_complaints_and_our_own_lines_are_not_held_back() -> None:
     assert all(repeated.filter(record("aiokafka.client", "detail", 0.0, level=logging.INFO)) for _ in range(3))
 
 
-@pytest.fixture
-def _logging_as_before() -> Iterator[None]:
-    names = (*QUIET_LOGGERS, *REPEAT_PASSWORDS, "")
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, was in before.items():
-        logging.getLogger(name).setLevel(was)
-    root = logging.getLogger()
-    for handler in [found for found in root.handlers if isinstance(found, StandardError)]:
-        root.removeHandler(handler)
-
-
-@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("level", ["debug", "info"])
 def test_requests_with_passwords_are_never_logged(level: str) -> None:
     set_up_logging(load_settings(log_level=level))
@@ -85,7 +70,6 @@ def test_requests_with_passwords_are_never_logged(level: str) -> None:
     assert logging.getLogger("aiokafka.client").isEnabledFor(logging.DEBUG) == (level == "debug")
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(load_settings(log_format="text"))
     assert not logs_json()

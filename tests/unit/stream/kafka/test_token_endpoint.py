@@ -8,6 +8,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,21 @@ class Handler(BaseHTTPRequestHandler):
         """Tests print nothing."""
 
 
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+@contextmanager
+def serving() -> Iterator[Endpoint]:
+    """A token server at work."""
     with Endpoint() as server:
-        serving = threading.Thread(target=server.serve_forever, args=(0.02,))
-        serving.start()
+        at_work = threading.Thread(target=server.serve_forever, args=(0.02,))
+        at_work.start()
         yield server
         server.shutdown()
-        serving.join()
+        at_work.join()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with serving() as server:
+        yield server
 
 
 class Authority:
