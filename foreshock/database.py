@@ -1,4 +1,4 @@
-"""Command `db upgrade`."""
+"""Commands `db upgrade` and `db roles`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from foreshock.options import database_of, takes_settings
 from foreshock.terminal import console, fail
 from stream.database import migration
 from stream.database.errors import DatabaseError
+from stream.database.roles import roles_script
 from stream.settings import Settings
 
-database_app = typer.Typer(help="The database schema.", no_args_is_help=True)
+database_app = typer.Typer(help="The database schema and its roles.", no_args_is_help=True)
 
 
 @database_app.command("upgrade")
@@ -34,3 +35,20 @@ def upgrade(
     except DatabaseError as error:
         fail(str(error))
     console.print(f"the schema is at {migration.current(database)}")
+
+
+@database_app.command("roles")
+def roles(
+    *,
+    schema: Annotated[str, typer.Option(help="Schema of the tables; made if it is missing.")] = "public",
+    prefix: Annotated[str, typer.Option(help="What the names of the roles begin with.")] = "foreshock",
+) -> None:
+    """Print SQL that makes a role with the least rights for each part.
+
+    Connects to nothing. An administrator of the database runs what it prints, before the first `foreshock db upgrade`
+    and again after each. The roles are foreshock_owner (upgrades), foreshock_sink, foreshock_replay and
+    foreshock_reader (reports, people).
+
+        foreshock db roles | psql --set ON_ERROR_STOP=1 postgresql://admin@host/risk
+    """
+    console.out(roles_script(schema, prefix), end="", highlight=False)

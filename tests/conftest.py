@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Workers of pytest-xdist share the cores: a pool of threads in each would fight with the others. Read by PyTorch and
 # NumPy when they are first imported, here and in the processes that tests start.
@@ -203,5 +204,5 @@ def _new_database(server_database: DatabaseConnection, encoding: str = "UTF8") -
     )
     with server_database.connect() as connection:
         connection.execute(sql.SQL(create).format(sql.Identifier(name), sql.Literal(encoding)))
-        yield DatabaseConnection(f"{server_database.url.rsplit('/', 1)[0]}/{name}")
+        yield DatabaseConnection(urlsplit(server_database.url)._replace(path=f"/{name}").geturl())
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

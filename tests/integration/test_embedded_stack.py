@@ -17,7 +17,10 @@ import psycopg
 import pytest
 from kafka import TopicPartition
 
+from stream.database.connection import DatabaseConnection
+from stream.database.errors import DatabaseUnavailable
 from stream.embedded.kafka import EmbeddedKafka
+from stream.embedded.postgres import PASSWORD_FILE
 from stream.embedded.server import EmbeddedError, Identity, StartCancelled, free_ports
 from stream.embedded.stack import EmbeddedStack, StackAddress, down, running, up
 from stream.kafka.clients import open_admin, open_consumer, open_producer
@@ -81,7 +84,14 @@ def test_data_and_address_survive_a_restart(folder: Path) -> None:
         with psycopg.connect(stack.address.database.url) as connection:
             connection.execute("CREATE TABLE kept (word text)")
             connection.execute("INSERT INTO kept VALUES ('still here')")
+        is_refused(stack.address.database)
+        secret = password_of(folder)
+        assert secret not in stack.address.database_url
+        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        assert not any(secret in " ".join(command) for command in commands)
     assert running(folder) is None
+    assert secret not in "".join(path.read_text() for path in folder.rglob("*.log"))
+    as_an_earlier_release_left_it(folder)
     assert all_ended(first)
     assert processes_of(folder) == []
     assert {server for server, _ in said} == {"Kafka", "PostgreSQL"}
@@ -93,7 +103,29 @@ def test_data_and_address_survive_a_restart(folder: Path) -> None:
         assert read(stack.address.kafka) == [b"event", b"event"]
         with psycopg.connect(stack.address.database.url) as connection:
             assert connection.execute("SELECT word FROM kept").fetchall() == [("still here",)]
+        is_refused(stack.address.database)
+        assert password_of(folder) != secret
     assert processes_of(folder) == []
+
+
+def password_of(folder: Path) -> str:
+    passfile = folder / "postgres" / PASSWORD_FILE
+    assert passfile.stat().st_mode & 0o777 == 0o600
+    return passfile.read_text().strip().rpartition(":")[2]
+
+
+def is_refused(database: DatabaseConnection) -> None:
+    """The server takes nobody without the right password."""
+    bare = database.url.partition("?")[0]
+    for words, password in (("no password supplied", ""), ("password authentication failed", "guessed")):
+        with pytest.raises(DatabaseUnavailable, match=words):
+            DatabaseConnection(bare, password or None).connect()
+
+
+def as_an_earlier_release_left_it(folder: Path) -> None:
+    """A server that trusts every user of the machine, as superuser."""
+    (folder / "postgres" / PASSWORD_FILE).unlink()
+    (folder / "postgres" / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
 
 
 def create_topic(kafka: KafkaConnection) -> None:

@@ -50,7 +50,7 @@ Deploy = Callable[..., Any]
 PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay")
 POOR = "poor"
-"""Users with no more rights than SECURITY.md lists, and one who has all of them but what a test takes away. `worker` and
+"""Users with no more rights than SECURITY.md lists, and one who has all but what a test takes away. `worker` and
 those without a name may do everything."""
 
 PAGE = Path(__file__).parents[2] / "SECURITY.md"

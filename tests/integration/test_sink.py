@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -62,7 +63,7 @@ def test_an_outage_delays_and_loses_nothing(
     """The database refuses connections while the sink runs, then takes them again."""
     deployment = scored(deploy, database, sink_retry_s=0.2)
     migration.upgrade(database)
-    name = sql.Identifier(database.url.rsplit("/", 1)[1])
+    name = sql.Identifier(urlsplit(database.url).path[1:])
     with server_database.connect() as operator:
         operator.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
         try:
