@@ -1,7 +1,7 @@
 """All settings, from command-line options, `FORESHOCK_*` variables, `foreshock.toml` and defaults, in that order.
 
-Secrets may also come from files that `FORESHOCK_<NAME>_FILE` names, and are in no message of this module. Reads
-configuration only; connects to nothing.
+Secrets may also come from files, which `FORESHOCK_<NAME>_FILE` names or which lie in `secrets_dir`, and are in no
+message of this module. Reads configuration only; connects to nothing.
 """
 
 from __future__ import annotations
@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     ssl_keyfile_password: SecretStr | None = Field(None, description="Kafka: password of `ssl_keyfile`.")
     ssl_check_hostname: bool = Field(
         True, description="Kafka: whether a broker's certificate must be for the host that was asked."
+    )
+    secrets_dir: Path | None = Field(
+        None,
+        description="Folder of files that hold secrets, each named as its setting, e.g. `sasl_password`: as container "
+        "platforms mount them.",
     )
     stack_dir: Path = Field(Path(".foreshock"), description="Folder of the embedded stack: data, logs and addresses.")
     topic_prefix: str = Field("", description="Put before every topic name, e.g. `risk.` for `risk.scores`.")
@@ -207,7 +212,7 @@ class Settings(BaseSettings):
         "text", description="Lines of the log: `text`, or `json` for one object a line."
     )
 
-    @field_validator("state_dir", "database_url", mode="before")
+    @field_validator("state_dir", "secrets_dir", "database_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """An empty path would be the current folder, an empty address a server on this machine."""
@@ -272,7 +277,9 @@ class Settings(BaseSettings):
         path = config_path()
         found = read_settings_file(path) if path.is_file() else {}
         toml_settings = InitSettingsSource(settings_cls, init_kwargs=found)
-        return init_settings, env_settings, SecretFiles(settings_cls), toml_settings
+        folder = os.environ.get("FORESHOCK_SECRETS_DIR") or found.get("secrets_dir")
+        files = SecretFiles(settings_cls, None if folder is None else str(folder))
+        return init_settings, env_settings, files, toml_settings
 
 
 def config_path() -> Path:
@@ -295,24 +302,39 @@ def secret_settings() -> tuple[str, ...]:
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Values of `secret_settings` from the files that `FORESHOCK_<NAME>_FILE` name, as container platforms mount them.
+    """Values of `secret_settings` from the files that `FORESHOCK_<NAME>_FILE` name, else from those in a folder.
 
-    The end of the last line does not count. Raises `SettingsError` naming the variable, and for a value given twice.
+    The end of the last line does not count. Raises `SettingsError` naming the setting, and for a value given twice.
     """
+
+    def __init__(self, settings_cls: type[BaseSettings], folder: str | None) -> None:
+        super().__init__(settings_cls)
+        self._folder = Path(folder) if folder and folder.strip() else None
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         variable = f"FORESHOCK_{field_name.upper()}"
         path = os.environ.get(f"{variable}_FILE")
-        if not path or field_name not in secret_settings():
+        if field_name not in secret_settings():
             return None, field_name, False
-        if os.environ.get(variable):
-            raise SettingsError(f"{field_name}: both {variable} and {variable}_FILE are set; unset one of them")
+        lying = None if self._folder is None else self._folder / field_name
+        given = {variable: os.environ.get(variable), f"{variable}_FILE": path}
+        if lying is not None and lying.exists():
+            given[str(lying)] = str(lying)
+        named = [where for where, value in given.items() if value]
+        if len(named) > 1:
+            raise SettingsError(f"{field_name}: both {' and '.join(named)} are set; unset one of them")
+        if not named or named == [variable]:
+            return None, field_name, False
+        file = Path(given[named[0]] or "")
         try:
-            return Path(path).read_text().rstrip("\r\n"), field_name, False
+            return file.read_text().rstrip("\r\n"), field_name, False
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{field_name}: {variable}_FILE names {path}, which cannot be read ({error})") from None
+            where = f"{variable}_FILE names {path}" if path else f"secrets_dir holds {file}"
+            raise SettingsError(f"{field_name}: {where}, which cannot be read ({error})") from None
 
     def __call__(self) -> dict[str, Any]:
+        if self._folder is not None and not self._folder.is_dir():
+            raise SettingsError(f"secrets_dir: {self._folder} is not a folder; name one, or leave the setting out")
         found = {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 

@@ -96,6 +96,7 @@ _HINTS = {
     "alert certificate required": "the server wants a client certificate: set sslcert and sslkey in database_url",
     "alert unknown ca": "the server does not trust the authority of the client certificate (sslcert in database_url)",
     "alert certificate expired": "the client certificate (sslcert in database_url) has expired",
+    "key values mismatch": "sslkey in database_url is not the key of sslcert",
     "server does not support SSL": "the server has no TLS, which sslmode in database_url asks for",
     "password authentication failed": "check the user in database_url, and database_password",
     "no password supplied": "set database_password, or passfile in database_url to a file that only you may read and "

@@ -30,7 +30,9 @@ def scored(deploy: Deploy, database: DatabaseConnection, **settings: Any) -> Any
     deployment = deploy(database_url=database.url, watchdog=False, **settings)
     deployment.publish(open_dataset("simulator", users=150, months=8, seed=11).events())
     deployment.send_raw("activity", [(b"u", b"not an event")])
-    with deployment.running("worker") as worker:
+    # As people write lists, and with a first broker that is dead.
+    addresses = f" 127.0.0.1:1 , {deployment.kafka} ,"
+    with deployment.running("worker", bootstrap_servers=addresses) as worker:
         deployment.wait_until_scored(worker)
     return deployment
 
@@ -38,7 +40,7 @@ def scored(deploy: Deploy, database: DatabaseConnection, **settings: Any) -> Any
 def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConnection) -> None:
     deployment = scored(deploy, database)
     migration.upgrade(database)
-    with deployment.running("sink") as sink:
+    with deployment.running("sink", bootstrap_servers=f"127.0.0.1:1,{deployment.kafka}") as sink:
         deployment.wait(lambda: stored(deployment), "storing", sink)
 
     summary = summarise(database)

@@ -122,6 +122,37 @@ def test_a_secret_from_a_file(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         load_settings()
 
 
+@pytest.mark.parametrize("name", secret_settings())
+def test_a_secret_from_the_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a variable names the folder or the settings file does; a value that is given twice is refused."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / name).write_text("correct horse\n")
+    (folder / "topic_prefix").write_text("risk.")
+    file = tmp_path / "foreshock.toml"
+    file.write_text(f'secrets_dir = "{folder}"\n')
+    from_file = load_settings(file)
+    monkeypatch.delenv("FORESHOCK_CONFIG")
+    monkeypatch.setenv("FORESHOCK_SECRETS_DIR", str(folder))
+    for settings in (from_file, load_settings()):
+        found = getattr(settings, name)
+        assert (found if isinstance(found, str) else found.get_secret_value()) == "correct horse"
+        assert (settings.topic_prefix, settings.secrets_dir) == ("", folder)
+    for variable, value in ((f"FORESHOCK_{name.upper()}", "x"), (f"FORESHOCK_{name.upper()}_FILE", str(file))):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SettingsError, match=rf"^{name}: both .*{name}") as caught:
+            load_settings()
+        monkeypatch.delenv(variable)
+        assert "horse" not in str(caught.value)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(SettingsError, match=rf"^{name}: secrets_dir holds .*{name}, which cannot be read"):
+        load_settings()
+    monkeypatch.setenv("FORESHOCK_SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=r"^secrets_dir: .*none is not a folder"):
+        load_settings()
+
+
 def test_only_secrets_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "prefix"
     file.write_text("risk.")
