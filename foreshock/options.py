@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from foreshock.terminal import console, fail
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
-from stream.kafka.rights import denial
 from stream.logs import logs_json, set_up_logging, told
 from stream.settings import Settings, SettingsError, load_settings
 
@@ -151,6 +150,8 @@ def _stack_of(settings: Settings, missing: str) -> StackAddress:
 
 def kafka_failure(error: Exception, kafka: KafkaConnection) -> str:
     """What to say of an error of a client library: the right that is missing, or what it is called."""
+    from stream.kafka.rights import denial
+
     return str(denial(error, kafka) or f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
 
 

@@ -32,6 +32,7 @@ def up(*, settings: Settings) -> None:
         fail(str(error))
     console.print(f"Kafka       {address.bootstrap_servers}")
     console.print(f"PostgreSQL  {address.database_url}")
+    console.print("            (psql takes this address, too; the password stands in the file that it names)")
     console.print("`foreshock worker`, `foreshock sink` and `foreshock simulate` use them; `foreshock down` stops them")
 
 
