@@ -203,7 +203,14 @@ def _run_single_user(prepared: PostgresServer, statement: str) -> None:
 
     The statement is in no list of processes and in no log.
     """
-    command = [prepared.bin_path / "postgres", "--single", "-D", prepared.pgdata, "-c", "log_statement=none"]
+    command: list[str | Path] = [
+        prepared.bin_path / "postgres",
+        "--single",
+        "-D",
+        prepared.pgdata,
+        "-c",
+        "log_statement=none",
+    ]
     command += ["-c", "log_min_error_statement=panic", "-c", "password_encryption=scram-sha-256", "postgres"]
     user = prepared.system_user
     identity: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}

@@ -80,6 +80,10 @@ def _opened(kind: Callable[..., Any], connection: KafkaConnection, options: dict
         return networks[-1]
 
     require_access(connection)
+    if len(connection.addresses) > 1:
+        # It would try one that is down again and again, and leave a socket of each try behind.
+        with contextlib.suppress(NoBrokerReachable):
+            connection = first_reachable(connection, ACCESS_TIMEOUT_S)
     try:
         return kind(kafka_client=network, **connection.kafka_python_options(), **options)
     except BaseException:
