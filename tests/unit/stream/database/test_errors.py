@@ -2,7 +2,7 @@ import psycopg
 import pytest
 from psycopg import errors as sql_errors
 
-from stream.database.errors import DatabaseOutdated, DatabaseUnavailable, is_transient, translated
+from stream.database.errors import DatabaseForbidden, DatabaseOutdated, DatabaseUnavailable, is_transient, translated
 
 TRANSIENT = [
     sql_errors.ConnectionFailure,
@@ -26,7 +26,6 @@ LASTING = [
     sql_errors.NotNullViolation,
     sql_errors.NumericValueOutOfRange,
     sql_errors.SyntaxError,
-    sql_errors.InsufficientPrivilege,
     sql_errors.ProgramLimitExceeded,
     psycopg.DataError,
     psycopg.ProgrammingError,
@@ -56,3 +55,11 @@ def test_a_missing_table_says_what_to_run(kind: type[psycopg.Error]) -> None:
 def test_an_error_without_words_is_named() -> None:
     with pytest.raises(DatabaseUnavailable, match="OperationalError"), translated("h:1/d"):
         raise psycopg.OperationalError
+
+
+def test_a_right_that_the_role_lacks_is_told_with_what_to_run() -> None:
+    error = sql_errors.InsufficientPrivilege("permission denied for table alerts")
+    assert not is_transient(error)
+    with pytest.raises(DatabaseForbidden, match=r"h:1/d .*permission denied for table alerts.*`foreshock db roles`"):
+        with translated("h:1/d"):
+            raise error
