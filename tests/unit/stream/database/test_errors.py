@@ -60,6 +60,8 @@ def test_an_error_without_words_is_named() -> None:
 def test_a_right_that_the_role_lacks_is_told_with_what_to_run() -> None:
     error = sql_errors.InsufficientPrivilege("permission denied for table alerts")
     assert not is_transient(error)
-    with pytest.raises(DatabaseForbidden, match=r"h:1/d .*permission denied for table alerts.*`foreshock db roles`"):
-        with translated("h:1/d"):
-            raise error
+    with (
+        pytest.raises(DatabaseForbidden, match=r"h:1/d .*permission denied for table alerts.*`foreshock db roles`"),
+        translated("h:1/d"),
+    ):
+        raise error
