@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from events.text import printable
 from stream.settings import Settings
@@ -142,15 +142,12 @@ class JsonLines(_Lines):
         return json.dumps(fields, default=str)
 
 
-class StandardError(logging.Handler):
+class StandardError(logging.StreamHandler[TextIO]):
     """Writes to what is standard error at the time. (Python's own handler keeps the stream that it first had.)"""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            sys.stderr.write(self.format(record) + "\n")
-            sys.stderr.flush()
-        except Exception:
-            self.handleError(record)
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def set_up_logging(settings: Settings) -> None:

@@ -38,7 +38,6 @@ ALERT = Alert(
 )  # fmt: skip
 LETTER = DeadLetter(
     dead_letter_id="d", reason="not_json", message="no", topic="t", partition=0, offset=2, timestamp_ms=0,
-    key_base64=None, value_base64=None,
 )  # fmt: skip
 
 

