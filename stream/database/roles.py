@@ -3,8 +3,9 @@
 | role | who connects as it | may |
 | --- | --- | --- |
 | `…_owner` | `foreshock db upgrade` | own the tables: make, change and drop them |
-| `…_sink` | the sink | add rows, and change those that stand for the latest; make months of the history by a function |
+| `…_sink` | the sink | add rows, change the latest ones, delete those of a forgotten user; make months |
 | `…_replay` | `foreshock replay` | add and change the list of replays |
+| `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
 | `…_reader` | reports, monitoring, people | read |
 """
 
@@ -14,8 +15,8 @@ from psycopg import sql
 
 from stream.database.tables import Base
 
-OWNER, SINK, REPLAY, READER = "owner", "sink", "replay", "reader"
-ROLES = (OWNER, SINK, REPLAY, READER)
+OWNER, SINK, REPLAY, PEOPLE, READER = "owner", "sink", "replay", "people", "reader"
+ROLES = (OWNER, SINK, REPLAY, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
 MAKE_MONTH = "make_score_history_month(date, text)"
@@ -26,15 +27,20 @@ _CHANGED = "SELECT, INSERT, UPDATE"
 
 GRANTS: dict[str, dict[str, str]] = {
     SINK: {
-        "alert_events": _ADDED,
-        "alerts": _CHANGED,
+        "alert_events": f"{_ADDED}, DELETE",
+        "alerts": f"{_CHANGED}, DELETE",
         "dead_letters": _ADDED,
         "model_versions": _CHANGED,
-        "score_history": _ADDED,
-        "user_scores": _CHANGED,
+        "score_history": f"{_ADDED}, DELETE",
+        "user_scores": f"{_CHANGED}, DELETE",
         VERSIONS: "SELECT",
     },
     REPLAY: {"replay_runs": _CHANGED, VERSIONS: "SELECT"},
+    PEOPLE: {
+        **dict.fromkeys(TABLES, "SELECT"),
+        **dict.fromkeys(("alert_events", "alerts", "dead_letters", "score_history", "user_scores"), "SELECT, DELETE"),
+        "replay_runs": "SELECT, UPDATE",
+    },
     READER: dict.fromkeys(TABLES, "SELECT"),
 }
 """Rights on tables by role and table. The owner needs none."""

@@ -13,10 +13,10 @@ from psycopg import errors, sql
 from typer.testing import CliRunner
 
 from foreshock import app
-from stream.database import migration, replay_runs
+from stream.database import migration, person, replay_runs
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseForbidden
-from stream.database.roles import OWNER, READER, REPLAY, ROLES, SINK, role_name, roles_script
+from stream.database.roles import OWNER, PEOPLE, READER, REPLAY, ROLES, SINK, role_name, roles_script
 from stream.database.summary import summarise
 from stream.database.writer import DatabaseWriter, Written
 from stream.outputs import Alert, DeadLetter, Score
@@ -105,20 +105,31 @@ def test_each_component_can_do_its_work(risk: Risk) -> None:
 
     summary = summarise(risk.as_role(READER))
     assert (summary.scores, summary.alerts, summary.dead_letters) == (1, 1, 1)
-    for role in (SINK, REPLAY, READER):
+    with DatabaseWriter(risk.as_role(SINK)) as writer:
+        writer.forget([("ann", 0)], [("ann", 0)])
+    assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
+    write_all(risk.as_role(SINK))
+    assert person.count(risk.as_role(PEOPLE), "ann").total() == 4
+    person.forget(risk.as_role(PEOPLE), "ann")
+    assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
+    for role in (SINK, REPLAY, PEOPLE, READER):
         assert migration.current(risk.as_role(role)) == migration.head()
 
 
 BEYOND: list[tuple[str, str]] = [
     *((SINK, statement) for statement in (
         "DROP TABLE user_scores", "ALTER TABLE alerts ADD COLUMN more text", "TRUNCATE dead_letters",
-        "DELETE FROM score_history", "UPDATE score_history SET score = 0", "UPDATE alert_events SET score = 0",
-        "DELETE FROM alert_events", "CREATE TABLE own (id int)", "SELECT * FROM replay_runs",
+        "DELETE FROM dead_letters", "UPDATE score_history SET score = 0", "UPDATE alert_events SET score = 0",
+        "DELETE FROM model_versions", "CREATE TABLE own (id int)", "SELECT * FROM replay_runs",
         "UPDATE alembic_version SET version_num = '1'", "ALTER TYPE risk_level ADD VALUE 'NONE'",
         "DROP FUNCTION make_score_history_month", "COPY user_scores TO PROGRAM 'true'",
     )),
     *((REPLAY, statement) for statement in (
         "SELECT * FROM user_scores", "DELETE FROM replay_runs", "DROP TABLE replay_runs", "CREATE TABLE own (id int)",
+    )),
+    *((PEOPLE, statement) for statement in (
+        "INSERT INTO model_versions (fingerprint) VALUES ('x')", "UPDATE alerts SET score = 0", "TRUNCATE alerts",
+        "DELETE FROM replay_runs", "DELETE FROM model_versions", "CREATE TABLE own (id int)",
     )),
     *((READER, statement) for statement in (
         "INSERT INTO model_versions (fingerprint) VALUES ('x')", "UPDATE alerts SET score = 0",
