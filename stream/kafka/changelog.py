@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import google_crc32c
 import numpy as np
 from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.util import decode_varint
 from faust.types import TP
 from numpy.typing import NDArray
 
@@ -33,6 +32,9 @@ from stream.structured import Columns
 FETCH_BYTES = 4 * 1024 * 1024
 """Asked of one partition at a time. A quarter of it made recovery a third slower, twice as much no faster."""
 
+RESPONSE_MAX_BYTES = 256 * 1024 * 1024
+"""A larger response is not read. A single record batch may be larger than was asked for, by what the topic allows."""
+
 IDLE_WAIT_MS = 20
 """How long the broker holds a fetch open when no partition is known to have more."""
 
@@ -40,6 +42,9 @@ TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 
 SPARE_BUFFERS = 8
+LONGEST_VARINT = 10
+"""Bytes of a number of 64 bits."""
+
 SHORTEST_RUN = 8
 """Batches with fewer records of equal shape in a row are read record by record: numpy costs more than it saves."""
 
@@ -99,6 +104,15 @@ def cut(message_set: memoryview, aborted: Sequence[tuple[int, int]] = ()) -> tup
             break  # the broker cuts the response off at the requested size
         if magic != _MAGIC:
             raise Unreadable(f"the record batch at offset {base} has format {magic}, not {_MAGIC}")
+        if (
+            length < _BATCH.size - _LENGTH_COUNTS_FROM
+            or base < (next_offset or 0)
+            or last < 0
+            or not 0 <= count <= last + 1
+        ):
+            raise Unreadable(
+                f"the record batch at offset {base} is malformed: {length} bytes, {count} records to {last}"
+            )
         batch = message_set[start:end]
         if google_crc32c.value(bytes(batch[_CRC_COUNTS_FROM:])) != crc:  # accepts only bytes
             raise Unreadable(f"the record batch at offset {base} is damaged: its checksum is wrong")
@@ -133,7 +147,7 @@ def _shape(batch: memoryview, start: int) -> _Shape | None:
     mask: list[int] = []
 
     def number(position: int, equal: int) -> tuple[int, int]:
-        value, after = decode_varint(batch, position)
+        value, after = _varint(batch, position)
         telling.extend(range(position - start, after - start))
         mask.extend([equal] * (after - position))
         return value, after
@@ -149,7 +163,22 @@ def _shape(batch: memoryview, start: int) -> _Shape | None:
     value = slice(position - start, position - start + value_size)
     if key_size < 0 or value_size < 0:
         return None
+    if value.stop > size:
+        raise ValueError(f"a record of {size} bytes has its value up to byte {value.stop}")
     return _Shape(size, key, value, telling, np.array(mask, dtype=np.uint8))
+
+
+def _varint(batch: memoryview, position: int) -> tuple[int, int]:
+    """The number at a position, in zigzag coding, and the position after it. Raises `ValueError` outside the batch.
+
+    aiokafka's own reads on past the end of the batch, wherever a size in it leads.
+    """
+    value = 0
+    for count, byte in enumerate(batch[position : position + LONGEST_VARINT] if position >= 0 else b""):
+        value |= (byte & 0x7F) << 7 * count
+        if byte < _CONTINUES:
+            return (value >> 1) ^ -(value & 1), position + count + 1
+    raise ValueError(f"no number at byte {position} of {len(batch)}")
 
 
 def _runs(batch: memoryview, count: int) -> list[Columns] | None:
@@ -253,8 +282,10 @@ class ChangelogReader:
         leader = self._socket(address)
         leader.sendall(_fetch_request(f"{self.connection.client_id}-changelog", tp, offset, wait_ms))
         (size,) = struct.unpack(">i", _receive(leader, memoryview(bytearray(4))))
+        if not 0 <= size <= RESPONSE_MAX_BYTES:
+            raise Unreadable(f"{tp.topic}-{tp.partition}: the broker announces a response of {size:,} bytes")
         buffer = self._buffer(size)
-        message_set, self._ends[tp], aborted = _message_set(_receive(leader, memoryview(buffer)[:size]), tp)
+        message_set, self._ends[tp], aborted = message_set_of(_receive(leader, memoryview(buffer)[:size]), tp)
         columns, next_offset = cut(message_set, aborted)
         if next_offset is None:
             if len(message_set):
@@ -304,9 +335,16 @@ def _fetch_request(client_id: str, tp: TP, offset: int, wait_ms: int) -> bytes:
     return struct.pack(">i", len(message)) + message
 
 
+def message_set_of(response: memoryview, tp: TP) -> tuple[memoryview, int, list[tuple[int, int]]]:
+    """The record batches in the answer to `_fetch_request`, where committed records end, and the transactions among
+    them that were aborted, as producer id and first offset. Raises `Unreadable` where it is no such answer."""
+    try:
+        return _message_set(response, tp)
+    except struct.error:
+        raise Unreadable(f"{tp.topic}-{tp.partition}: the broker's response ends within a field") from None
+
+
 def _message_set(response: memoryview, tp: TP) -> tuple[memoryview, int, list[tuple[int, int]]]:
-    """The record batches in the answer to `_fetch_request`, up to where committed records end, and the transactions
-    among them that were aborted, as producer id and first offset."""
     start = struct.calcsize(">iiih") + len(tp.topic.encode())  # correlation id, throttle time, one topic, its name
     _, partition, error, _, end, count = _PARTITION_HEAD.unpack_from(response, start)
     if error or partition != tp.partition:

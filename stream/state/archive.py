@@ -46,6 +46,9 @@ BLOCK_BYTES = 4_096
 BLOOM_BITS = 10
 LOG_FILES, LOG_BYTES = 2, 1 << 20
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON can raise, whatever the bytes are."""
+
 logger = logging.getLogger("foreshock.archive")
 
 
@@ -87,7 +90,11 @@ class Archive:
         self.written_ms: int | None = None if found is None else int.from_bytes(found, "big")
         """When rows were last written, by this machine's clock."""
         found = self._about.get(_ORIGIN)
-        self.origin: Origin | None = None if found is None else msgspec.json.decode(found, type=Origin)
+        try:
+            self.origin: Origin | None = None if found is None else msgspec.json.decode(found, type=Origin)
+        except UNREADABLE:
+            self.close()  # or else nobody could open the folder again, not even to discard it
+            raise
 
     def begin(self, origin: Origin) -> None:
         """Store the origin of a new archive's rows."""
@@ -287,7 +294,7 @@ class Archives:
         try:
             return Archive(path, self._memory, self._now_ms)
         except Exception as error:  # RocksDB's errors have no class of their own
-            if not str(error).startswith("Corruption") and not isinstance(error, msgspec.DecodeError):
+            if not str(error).startswith("Corruption") and not isinstance(error, UNREADABLE):
                 raise ArchiveError(
                     f"state_dir: {path} cannot be opened ({error}); check the disk and its permissions"
                 ) from error

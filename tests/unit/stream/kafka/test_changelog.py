@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.kafka import changelog
-from stream.kafka.changelog import Block, ChangelogReader, Unreadable, cut
+from stream.kafka.changelog import Block, ChangelogReader, Unreadable, cut, message_set_of
 from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.record import RawRecord
 from stream.structured import Columns
@@ -180,6 +181,81 @@ def test_a_damaged_batch_is_refused(position: int, complaint: str) -> None:
         cut(memoryview(content))
 
 
+def resealed(content: bytearray) -> memoryview:
+    """A batch that was changed, with its checksum right again."""
+    struct.pack_into(">I", content, 17, google_crc32c.value(bytes(content[21:])))
+    return memoryview(content)
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        (8, -12),  # the batch's length: it would be read for ever
+        (8, 48),  # shorter than its own head
+        (8, -(2**31)),
+        (23, -1),  # its last offset, behind its first: the reader would go back
+        (23, -(2**31)),
+        (57, -1),  # how many records it has
+        (57, 4),  # more than offsets
+        (57, 2**31 - 1),
+        (0, -1),  # its first offset
+    ],
+)
+def test_impossible_numbers_in_the_head_of_a_batch_are_refused(place: int, number: int) -> None:
+    content = bytearray(record_batch([(b"key", b"value")] * 3))
+    struct.pack_into(">i" if place else ">q", content, place, number)
+    size = 61 if place != 8 else max(12 + number, 21)
+    struct.pack_into(">I", content, 17, google_crc32c.value(bytes(content[21:size] if place == 8 else content[21:])))
+    try:
+        assert cut(memoryview(content)) == ([], None), "a batch that is longer than all that there is"
+    except Unreadable as error:
+        assert "malformed" in str(error) or "damaged" in str(error)  # noqa: PT017
+
+
+def test_batches_whose_offsets_go_back_are_refused() -> None:
+    with pytest.raises(Unreadable, match="at offset 5 is malformed"):
+        cut(memoryview(record_batch([(b"a", b"1")] * 3, start=4) + record_batch([(b"a", b"1")], start=5)))
+
+
+@pytest.mark.parametrize("size", [b"\xfe\xff\xff\xff\x0f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", b"\xff" * 12])
+@pytest.mark.parametrize("field", [0, 4, 8], ids=["record", "key", "value"])
+def test_a_size_in_a_record_that_leads_out_of_the_batch_is_refused(field: int, size: bytes) -> None:
+    """aiokafka's own reader of such numbers ends the process: it reads wherever the size leads."""
+    content = bytearray(record_batch([(b"key", b"value" * 9)] * 20))
+    content[61 + field : 62 + field] = size
+    struct.pack_into(">i", content, 8, len(content) - 12)
+    with pytest.raises(Unreadable, match="cannot be decoded"):
+        cut(resealed(content))
+
+
+def test_a_value_that_is_longer_than_its_record_is_refused() -> None:
+    """Not to be cut short in silence, or taken with bytes of the next record."""
+    content = bytearray(record_batch([(b"key", b"value" * 5)] * 20))
+    assert content[61 + 8] == 50  # the value's size, zigzag
+    content[61 + 8] = 60
+    with pytest.raises(Unreadable, match=r"cannot be decoded.*has its value up to byte"):
+        cut(resealed(content))
+
+
+@given(st.binary(max_size=150), st.integers(0, 2**31 - 1))
+def test_any_bytes_behind_a_right_checksum_get_an_answer(body: bytes, count: int) -> None:
+    content = bytearray(record_batch([(b"key", b"value")])[:61] + body)
+    struct.pack_into(">i", content, 8, len(content) - 12)
+    struct.pack_into(">i", content, 23, 2**31 - 1)
+    struct.pack_into(">i", content, 57, count)
+    with contextlib.suppress(Unreadable):
+        columns, next_offset = cut(resealed(content))
+        assert next_offset == 2**31
+        assert all(len(keys) == len(values) for keys, values in columns)
+
+
+@given(st.binary(max_size=120))
+def test_any_response_gets_an_answer(response: bytes) -> None:
+    with contextlib.suppress(Unreadable):
+        message_set, _, aborted = message_set_of(memoryview(response), TAIL)
+        cut(message_set, aborted)
+
+
 def test_a_batch_that_is_no_batch_is_refused() -> None:
     content = bytearray(record_batch([(b"k", None), (b"key", b"value" * 20)]))
     content[61:] = b"\xff" * len(content[61:])
@@ -300,6 +376,19 @@ async def test_errors_of_the_broker_end_the_reading(broker: Broker) -> None:
     with pytest.raises(ConnectionResetError):
         await reader.read({TAIL: 0})
     reader.close()
+
+
+@pytest.mark.parametrize("size", [-1, 2**31 - 1])
+async def test_a_response_of_impossible_size_is_not_waited_for(size: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader = ChangelogReader(lambda _: BrokerAddress(*listener.getsockname()), CONNECTION)
+        reading = asyncio.ensure_future(reader.read({TAIL: 0}))
+        connection, _ = await asyncio.to_thread(listener.accept)
+        with connection:
+            connection.sendall(struct.pack(">i", size))
+            with pytest.raises(Unreadable, match="announces a response"):
+                await asyncio.wait_for(reading, 5)
+        reader.close()
 
 
 async def test_closing_wakes_who_waits() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rocksdict import WriteBatch
 
 from stream.state.archive import Archive, ArchiveError, Archives, Origin
 from stream.state.row import NEVER, StateMismatch
@@ -76,6 +77,19 @@ def test_a_damaged_archive_is_discarded(opened: Opener, tmp_path: Path, caplog: 
     manifest.write_bytes(b"not a manifest")
     assert archives.open(0).offset is None
     assert "it is damaged (Corruption" in caplog.text
+
+
+@pytest.mark.parametrize("origin", [b"", b"{}", b'{"changelog_id":"\xff","model":1,"row_bytes":8}', b"[" * 100_000])
+def test_an_archive_whose_origin_cannot_be_read_is_discarded(
+    opened: Opener, caplog: pytest.LogCaptureFixture, origin: bytes
+) -> None:
+    archive = opened().open(0)
+    write(archive, {b"a": b"1"}, 5)
+    batch = WriteBatch(raw_mode=True)
+    batch.put(b"origin", origin, archive._about_family)
+    archive._database.write(batch)
+    assert opened().open(0).offset is None
+    assert "it is damaged" in caplog.text
 
 
 def test_discarding_leaves_an_empty_one_open(opened: Opener, caplog: pytest.LogCaptureFixture) -> None:
