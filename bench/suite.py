@@ -87,7 +87,7 @@ def measure(name: str, kafka: KafkaConnection | None, settings: Settings, sizes:
     `stolen_share` is the share of the processors that other tenants of the machine got meanwhile.
     """
     measurement = MEASUREMENTS[name]
-    bundle = Bundle.load(settings.bundle)
+    bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
     environment = Environment.of_this_machine(bundle.fingerprint_hex)
     with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder:
         bench = Bench(

@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "ablate": "experiments:ablate",
         "card": "card:card",
         "reference": "card:reference",
+        "bundle": "bundles:bundle_app",
         "reasons": "reasons:reasons_app",
     },
     "Reports": {
@@ -48,7 +49,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "drift": "drift:drift",
         "outlook": "outlook:outlook",
     },
-    "Development": {"bench": "bench:bench", "chaos": "chaos:chaos", "docs": "documents:docs_app"},
+    "Development": {"bench": "bench:bench", "chaos": "chaos:chaos", "fuzz": "fuzz:fuzz", "docs": "documents:docs_app"},
 }
 """Every command by its name, in the group and the order in which the help and docs/commands.md show them, and its
 place: a module of this package, and the function or application in it."""

@@ -113,7 +113,7 @@ def _measure(
     if report is not None and len(names) > 1:
         fail("--report is for one measurement; use --report-dir for all of them", code=2)
     try:
-        Bundle.load(settings.bundle)
+        Bundle.load(settings.bundle, settings.bundle_public_key)
         with (
             console.status("starting Kafka …") as status,
             broker(KafkaConnection.from_settings(settings), names, _teller(status, "")) as kafka,

@@ -15,6 +15,7 @@ from model.datasets.dataset import Dataset, DatasetError, Source
 from stream.settings import Settings
 
 
+@takes_settings()
 def card(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     out: Annotated[Path | None, typer.Option(help="File for the card.", show_default="MODEL_CARD.md there")] = None,
@@ -30,6 +31,8 @@ def card(
     users: UsersOption = 1_000,
     months: MonthsOption = 24,
     seed: Annotated[int, data_option("Seed of the simulation; give another than in training.")] = 1_001,
+    *,
+    settings: Settings,
 ) -> None:
     """Write the model card of a bundle.
 
@@ -43,7 +46,7 @@ def card(
     from model.evaluation.scored_source import score_source
 
     try:
-        loaded = Bundle.load(bundle)
+        loaded = Bundle.load(bundle, settings.bundle_public_key)
         figures = None
         if source is not None:
             dataset = open_source(source, path, users, months, seed)
@@ -83,7 +86,7 @@ def reference(
     from model.histories.splits import split
 
     try:
-        loaded = Bundle.load(settings.bundle)
+        loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         dataset: Dataset = open_source(source, path, users, months, seed)
         with progress_bars(True) as bars:
             scored = score_source(loaded, dataset, bars)

@@ -45,7 +45,7 @@ def chaos(
 
     outcomes: list[dict[str, Any]] = []
     try:
-        Bundle.load(settings.bundle)
+        Bundle.load(settings.bundle, settings.bundle_public_key)
         with (
             tempfile.TemporaryDirectory(prefix="foreshock-chaos-") as folder,
             console.status("starting Kafka …") as status,

@@ -67,7 +67,7 @@ def demo(
     options: dict[str, Any] = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     try:
         dataset = open_dataset(source, path, **options)
-        Bundle.load(settings.bundle)
+        Bundle.load(settings.bundle, settings.bundle_public_key)
     except (DatasetError, BundleError) as error:
         fail(str(error))
     with ExitStack() as cleanup:

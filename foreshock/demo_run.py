@@ -229,7 +229,9 @@ class Demo:
             report.events_per_second = len(seen) / max((max(published_ms) - min(published_ms)) / 1000, 0.001)
         report.users = len(scores)
         report.alerts_in_topic = len(alerts)
-        _measure(report, self._dataset, Bundle.load(self._settings.bundle), scores, alerts)
+        _measure(
+            report, self._dataset, Bundle.load(self._settings.bundle, self._settings.bundle_public_key), scores, alerts
+        )
 
 
 @dataclass

@@ -70,7 +70,7 @@ def drift(
         from_data=from_data,
     )
     try:
-        loaded = Bundle.load(settings.bundle)
+        loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         if source is None:
             found = drift_of_database(database_of(settings), loaded, period)
         else:

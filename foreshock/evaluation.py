@@ -35,7 +35,7 @@ def evaluate(
     from model.evaluation.evaluate import evaluate as run_evaluation
 
     try:
-        loaded = Bundle.load(settings.bundle)
+        loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         dataset = open_source(source, path, users, months, seed)
         metrics = run_evaluation(loaded, dataset, held_out_only=source != "simulator")
     except (BundleError, DatasetError, ValueError) as error:

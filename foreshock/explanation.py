@@ -69,7 +69,7 @@ def explain(
     from stream.replay.user_events import UnknownUser
 
     try:
-        bundle = Bundle.load(settings.bundle)
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         history = (
             _from_topics(settings, user)
             if source is None

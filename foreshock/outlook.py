@@ -73,7 +73,7 @@ def outlook(
     if source is None and (backtest or segment not in (None, "level")):
         fail("PostgreSQL knows no profile: the only --segment is `level`, and --backtest needs a --source")
     try:
-        loaded = Bundle.load(settings.bundle)
+        loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         if source is None:
             found = _of_database(settings, loaded, stale_days, by_level=segment is not None)
         else:

@@ -48,7 +48,7 @@ def measure(
     from reports.faithfulness import measure as figures_of
 
     try:
-        bundle = Bundle.load(settings.bundle)
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         dataset = _dataset(source, path, users, months, seed)
         with progress_bars(True) as bars:
             trials = trials_of(bundle, settings, dataset.events(), alerts, seed, bars)
@@ -92,8 +92,11 @@ def calibrate(
         fail(str(error))
     if not learned:
         fail(f"{source} raised no alert under {settings.bundle}, which stays as it is; take more --users or --months")
-    bundle = Bundle.load(settings.bundle)
-    console.print(f"learnt from {learned:,} alerts; {settings.bundle} is now bundle {bundle.fingerprint_hex}")
+    changed = settings.bundle
+    bundle = Bundle.load(changed)
+    console.print(f"learnt from {learned:,} alerts; {changed} is now bundle {bundle.fingerprint_hex}")
+    if settings.bundle_public_key is not None:
+        console.print(f"its manifest has changed: sign it again (`foreshock bundle sign {changed}`)")
 
 
 def _dataset(source: Any, path: Path | None, users: int, months: int, seed: int) -> Dataset:

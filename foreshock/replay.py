@@ -78,7 +78,7 @@ def run(
     kafka, database = kafka_of(settings), database_of(settings)
     try:
         replayed = _range(name, from_, to, users)
-        loaded = Bundle.load(settings.bundle)
+        loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         require_rights(kafka, replay_rights(settings, name))
         prepare_topics(kafka, settings, name, overwrite=overwrite)
         replay_runs.record_start(

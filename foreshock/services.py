@@ -50,7 +50,7 @@ def worker(*, settings: Settings) -> None:
 
     kafka = _admitting(settings, worker_rights(settings), settings.application_id)
     try:
-        bundle = Bundle.load(settings.bundle)
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives)
             _publish_metrics(settings, started)

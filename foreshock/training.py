@@ -41,7 +41,7 @@ from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError
 from model.training.curves import CURVES_FILE
 from model.training.input_rules import InputRules
-from stream.settings import load_settings
+from stream.settings import SettingsError, load_settings
 
 
 def train(
@@ -87,6 +87,10 @@ def train(
         from model.training.train import train as run_training
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        fail(str(error), code=2)
     dataset = open_source(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
@@ -102,6 +106,7 @@ def train(
             architecture=ARCHITECTURES[architecture],
             protected_inputs=protected_input or (),
             start=start,
+            start_public_key=settings.bundle_public_key,
             learning_rate=learning_rate,
             dropout=dropout,
             batch_users=batch_users,
@@ -123,5 +128,7 @@ def _with_effects(bundle: Bundle, dataset: Dataset, bars: Progress) -> Bundle:
     """The bundle with what its reasons weigh."""
     from reports.faithfulness import calibrate_bundle
 
-    calibrate_bundle(load_settings(bundle=bundle.path), dataset, bars)
+    # Of our own making, and not signed yet.
+    settings = load_settings(bundle=bundle.path).model_copy(update={"bundle_public_key": None})
+    calibrate_bundle(settings, dataset, bars)
     return Bundle.load(bundle.path)

@@ -1,12 +1,18 @@
 """A bundle: a trained model as a folder, and how to run it. The only module of `model` that `stream` imports.
 
-Needs numpy, onnxruntime and msgspec; must not import torch or depend on the architecture of the graphs.
+A bundle may come from elsewhere: its manifest's signature and the files' hashes are checked before anything is parsed,
+and what is parsed is refused with `BundleError` unless it is what this module runs. Needs numpy, onnxruntime and
+msgspec; must not import torch or depend on the architecture of the graphs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import io
+import itertools
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +20,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
+from model.bundle_folder import FILE_MAX_BYTES, read_file, read_files, read_manifest_file
+from model.bundle_folder import MANIFEST_FILE as MANIFEST_FILE  # these three are for those who import this module
+from model.bundle_folder import SIGNATURE_FILE as SIGNATURE_FILE
+from model.bundle_folder import BundleError as BundleError
+from model.graph_bytes import GraphRefused, check_graph
 
 if TYPE_CHECKING:  # loaded with the first graph: who only reads manifests does without it
     import onnxruntime
 
 FORMAT_VERSION = 2
-MANIFEST_FILE = "manifest.json"
 SCORE_FILE = "score.onnx"
 WEIGHTS_FILE = "weights.npz"
 ROW_MULTIPLE = 16
@@ -30,9 +40,11 @@ differently; with padding the bits of a row's result do not depend on the batch.
 ROWS_PER_RUN = 512
 """Longer batches run in pieces of this many rows, so that the intermediate arrays stay in the processor's cache."""
 
+LARGEST_STATE = 1_000_000
+"""Most floats of a user's state, of which a worker keeps one per user."""
 
-class BundleError(Exception):
-    """A bundle cannot be used; the message says which file, what is wrong and what to do."""
+MOST_HORIZONS = 64
+LONGEST_HORIZON_DAYS = 36_500
 
 
 class Winsor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +114,16 @@ def graph_file(kind: Kind) -> str:
     return f"{kind}.onnx"
 
 
+FILES = (*(graph_file(kind) for kind in KINDS), SCORE_FILE, WEIGHTS_FILE)
+"""The files of every bundle beside its manifest, which lists them with their SHA-256."""
+
+Tensor = tuple[str, str, Sequence[int | str | None]]
+"""Name, type and shape of an input or output, in the words of ONNX Runtime."""
+
+_ROWS, _FLOAT, _INTEGER = "rows", "tensor(float)", "tensor(int64)"
+LONGEST_VALUE = 300
+
+
 def manifest_bytes(manifest: Manifest) -> bytes:
     """`manifest.json` as written: indented, in field order."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
@@ -120,7 +142,8 @@ class Bundle:
     kind's readout, the part that the score graph reads.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, fingerprint: int) -> None:
+    def __init__(self, path: Path, manifest: Manifest, fingerprint: int, graphs: Mapping[str, bytes]) -> None:
+        """`graphs` are the graphs' bytes by the names of their files. Raises `BundleError` as `load`."""
         self.path = path
         self.manifest = manifest
         self.fingerprint = fingerprint
@@ -133,8 +156,9 @@ class Bundle:
         self.readout_width = sum(manifest.readout_widths.values())
         self.thresholds = manifest.thresholds
         self.vocabularies = manifest.vocabularies
-        self._encoders = {kind: _open_session(path / graph_file(kind)) for kind in KINDS}
-        self._scorer = _open_session(path / SCORE_FILE)
+        self._encoders = {kind: self._open(graph_file(kind), graphs) for kind in KINDS}
+        self._scorer = self._open(SCORE_FILE, graphs)
+        self._check_outputs()
 
     @property
     def fingerprint_hex(self) -> str:
@@ -142,14 +166,31 @@ class Bundle:
         return f"{self.fingerprint:016x}"
 
     @classmethod
-    def load(cls, path: Path | str) -> Bundle:
-        """Read and check a bundle folder.
+    def load(cls, path: Path | str, public_key: Path | None = None) -> Bundle:
+        """Read and check a bundle folder. With `public_key`, a PEM file, its manifest must be signed with that key.
 
-        Raises `BundleError` when a file is missing or altered, the format is another version's, or the numeric inputs
-        are not those of `events.columns`.
+        Raises `BundleError` when the signature is missing or wrong, a file is missing, altered, too large or elsewhere,
+        the format is another version's, the inputs are not those of `events.columns`, or a graph does not take and give
+        what the manifest says.
         """
         folder = Path(path)
-        return cls(folder, *read_manifest(folder))
+        manifest, fingerprint, files = _read_bundle(folder, public_key)
+        return cls(folder, manifest, fingerprint, files)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The weights for PyTorch by name, from the file whose SHA-256 the manifest has. Raises `BundleError`."""
+        content = read_file(self.path, WEIGHTS_FILE, self.manifest.files[WEIGHTS_FILE])
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > FILE_MAX_BYTES:
+                raise ValueError(f"{size:,} bytes when unpacked, more than the {FILE_MAX_BYTES:,} that are read")
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            raise BundleError(
+                f"{self.path / WEIGHTS_FILE} holds no weights ({error}); train the bundle again"
+            ) from None
 
     def step(
         self, kind: Kind, numeric: NDArray[np.float32], categorical: NDArray[np.int64], state: NDArray[np.float32]
@@ -180,17 +221,80 @@ class Bundle:
         ]
         return np.concatenate(parts, axis=1)
 
+    def _open(self, name: str, graphs: Mapping[str, bytes]) -> onnxruntime.InferenceSession:
+        kind = next((kind for kind in KINDS if name == graph_file(kind)), None)
+        return open_graph(self.path / name, graphs[name], *self.interface(kind))
 
-def read_manifest(folder: Path) -> tuple[Manifest, int]:
+    def interface(self, kind: Kind | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Inputs and outputs of a kind's graph, or of the score graph for None."""
+        if kind is None:
+            inputs: list[Tensor] = [
+                ("readout", _FLOAT, [_ROWS, self.readout_width]),
+                ("ages", _FLOAT, [_ROWS, len(KINDS)]),
+            ]
+            return inputs, [("probabilities", _FLOAT, [_ROWS, len(self.horizons_days)])]
+        columns, width = COLUMNS[kind], self.manifest.state_widths[kind]
+        inputs = [
+            ("numeric", _FLOAT, [_ROWS, len(columns.numeric_inputs)]),
+            ("categorical", _INTEGER, [_ROWS, len(columns.categorical)]),
+            ("state", _FLOAT, [_ROWS, width]),
+        ]
+        return inputs, [("state_after", _FLOAT, [_ROWS, width]), ("attention", _FLOAT, [_ROWS])]
+
+    def _check_outputs(self) -> None:
+        """Run every graph once, each category at its highest code: a graph need not say how wide its outputs are."""
+        name = ""
+        try:
+            for kind in KINDS:
+                name, columns = graph_file(kind), COLUMNS[kind]
+                numeric = np.ones((1, len(columns.numeric_inputs)), dtype=np.float32)
+                codes = [
+                    len(self.vocabularies[kind].get(each, {})) + FIRST_CATEGORY_CODE - 1 for each in columns.categorical
+                ]
+                state = np.zeros((1, self.manifest.state_widths[kind]), dtype=np.float32)
+                found = self.step(kind, numeric, np.array([codes], dtype=np.int64), state)
+                self._require(name, [each.shape for each in found], [state.shape, (1,)])
+            name = SCORE_FILE
+            readout = np.zeros((1, self.readout_width), dtype=np.float32)
+            scores = self.score(readout, np.zeros((1, len(KINDS)), dtype=np.float32))
+            self._require(name, [scores.shape], [(1, len(self.horizons_days))])
+        except BundleError:
+            raise
+        except Exception as error:  # onnxruntime's exception classes have no public common base
+            raise BundleError(f"{self.path / name} cannot be run ({error}); train the bundle again") from error
+
+    def _require(self, name: str, found: list[tuple[int, ...]], expected: list[tuple[int, ...]]) -> None:
+        if found != expected:
+            raise BundleError(
+                f"{self.path / name} gives arrays of shape {found} for one event, expected {expected}; "
+                "train the bundle again"
+            )
+
+
+def read_manifest(folder: Path, public_key: Path | None = None) -> tuple[Manifest, int]:
     """The manifest and the fingerprint of a bundle whose files are all there and unaltered, without opening its graphs.
 
     Raises `BundleError` as `Bundle.load`.
     """
-    content = _manifest_content(folder)
-    manifest = _decode_manifest(folder, content)
-    _check_inputs(folder, manifest)
-    _check_files(folder, manifest.files)
-    return manifest, int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+    manifest, fingerprint, _ = _read_bundle(folder, public_key)
+    return manifest, fingerprint
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest of a bundle, which gets another fingerprint. A signature, now wrong, is removed."""
+    draft = folder / f".{MANIFEST_FILE}.new"
+    draft.write_bytes(manifest_bytes(manifest))
+    (folder / SIGNATURE_FILE).unlink(missing_ok=True)
+    draft.replace(folder / MANIFEST_FILE)
+
+
+def _read_bundle(folder: Path, public_key: Path | None) -> tuple[Manifest, int, dict[str, bytes]]:
+    """Manifest, fingerprint, and the bytes of the graphs by the names of their files, all of them checked."""
+    content = read_manifest_file(folder, public_key)
+    manifest = decode_manifest(folder / MANIFEST_FILE, content)
+    files = read_files(folder, FILES, manifest.files)
+    del files[WEIGHTS_FILE]
+    return manifest, int.from_bytes(hashlib.sha256(content).digest()[:8], "big"), files
 
 
 def _consecutive_slices(widths: Mapping[Kind, int]) -> dict[Kind, slice]:
@@ -202,62 +306,117 @@ def _consecutive_slices(widths: Mapping[Kind, int]) -> dict[Kind, slice]:
     return slices
 
 
-def _manifest_content(folder: Path) -> bytes:
-    try:
-        return (folder / MANIFEST_FILE).read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{folder / MANIFEST_FILE} cannot be read ({error.strerror}); "
-            "name a folder that `foreshock train` has written"
-        ) from None
-
-
-def _decode_manifest(folder: Path, content: bytes) -> Manifest:
-    where = folder / MANIFEST_FILE
+def decode_manifest(where: Path, content: bytes) -> Manifest:
+    """The manifest in the bytes of the file `where`. Raises `BundleError` where it is none that can be served."""
     retrain = "train the bundle again with this version of foreshock"
     try:
         version = msgspec.json.decode(content).get("format_version")
-    except (msgspec.DecodeError, AttributeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, AttributeError) as error:
         raise BundleError(f"{where} is not a bundle manifest ({error}); restore the file or {retrain}") from None
     if version != FORMAT_VERSION:
-        raise BundleError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}; {retrain}")
+        raise BundleError(f"{where} has format version {_brief(version)}, expected {FORMAT_VERSION}; {retrain}")
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"{where} is not a valid manifest ({error}); {retrain}") from None
-    if manifest.headline_horizon_days not in manifest.horizons_days:
-        raise BundleError(
-            f"{where}: headline horizon {manifest.headline_horizon_days} is none of {manifest.horizons_days}; {retrain}"
-        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{where} is not a valid manifest ({_brief(error)}); {retrain}") from None
+    wrong = _wrong_inputs(manifest) or _wrong_widths(manifest) or _wrong_horizons(manifest) or _wrong_codes(manifest)
+    if wrong:
+        raise BundleError(f"{where}: {wrong}; {retrain}")
     return manifest
 
 
-def _check_inputs(folder: Path, manifest: Manifest) -> None:
+def _wrong_inputs(manifest: Manifest) -> str | None:
     for kind in KINDS:
         expected = (list(COLUMNS[kind].numeric_inputs), list(COLUMNS[kind].categorical))
         found = (manifest.numeric_inputs.get(kind), manifest.categorical_inputs.get(kind))
-        if found != expected or kind not in manifest.state_widths or kind not in manifest.readout_widths:
-            raise BundleError(
-                f"{folder / MANIFEST_FILE}: inputs of {kind} are {found}, but events.columns has {expected}; "
-                "train the bundle again with this version of foreshock"
+        if found != expected:
+            return f"inputs of {kind} are {_brief(found)}, but events.columns has {expected}"
+    return None
+
+
+def _wrong_widths(manifest: Manifest) -> str | None:
+    for kind in KINDS:
+        state, readout = manifest.state_widths.get(kind), manifest.readout_widths.get(kind)
+        if state is None or readout is None or not 0 <= readout <= state <= LARGEST_STATE:
+            return (
+                f"state and readout of {kind} are {_brief(state)} and {_brief(readout)} wide; "
+                f"a readout is a part of its state, of at most {LARGEST_STATE:,}"
             )
+    total = sum(manifest.state_widths.values())
+    return None if total <= LARGEST_STATE else f"the whole state is {total:,} wide, at most {LARGEST_STATE:,}"
 
 
-def _check_files(folder: Path, files: Mapping[str, str]) -> None:
-    for name in (*(graph_file(kind) for kind in KINDS), SCORE_FILE, WEIGHTS_FILE):
-        path = folder / name
-        if name not in files:
-            raise BundleError(f"{folder / MANIFEST_FILE} does not list {name}; train the bundle again")
-        if not path.is_file():
-            raise BundleError(f"{path} is missing, though {MANIFEST_FILE} lists it; copy the bundle folder as a whole")
-        if sha256_of(path) != files[name]:
+def _wrong_horizons(manifest: Manifest) -> str | None:
+    days = manifest.horizons_days
+    if manifest.headline_horizon_days not in days:
+        return f"headline horizon {_brief(manifest.headline_horizon_days)} is none of {_brief(days)}"
+    rising = all(earlier < later for earlier, later in itertools.pairwise(days))
+    if not rising or days[0] < 1 or days[-1] > LONGEST_HORIZON_DAYS or len(days) > MOST_HORIZONS:
+        return f"horizons are {_brief(days)}; they must rise from 1 day on, up to {LONGEST_HORIZON_DAYS:,}"
+    return None
+
+
+def _wrong_codes(manifest: Manifest) -> str | None:
+    for kind in KINDS:
+        for name, codes in manifest.vocabularies.get(kind, {}).items():
+            if sorted(codes.values()) != list(range(FIRST_CATEGORY_CODE, FIRST_CATEGORY_CODE + len(codes))):
+                return (
+                    f"codes of {kind}.{_brief(name)} are {_brief(sorted(codes.values()))}, "
+                    f"expected each once from {FIRST_CATEGORY_CODE} on"
+                )
+        if kind not in manifest.vocabularies:
+            return f"there is no vocabulary of {kind}"
+    return None
+
+
+def _brief(value: object) -> str:
+    """A value from the manifest in a message, whatever its length."""
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} […]"
+
+
+def _fits(found: Tensor, expected: Tensor) -> bool:
+    """Whether a graph's input or output is the one expected. A width that the graph leaves open fits: it is run."""
+    return (
+        found[:2] == expected[:2]
+        and len(found[2]) == len(expected[2])
+        and not isinstance(found[2][0], int)
+        and all(
+            not isinstance(has, int) or has == asked for has, asked in zip(found[2][1:], expected[2][1:], strict=True)
+        )
+    )
+
+
+def _described(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{_brief(name)[1:-1]} {kind} {_brief(shape)}" for name, kind, shape in tensors) or "none"
+
+
+def open_graph(
+    where: Path, content: bytes, inputs: list[Tensor], outputs: list[Tensor]
+) -> onnxruntime.InferenceSession:
+    """A session of the graph in the bytes of the file `where`, which takes `inputs` and gives `outputs`.
+
+    The bytes are those that were checked, and no file can be named relative to them. Raises `BundleError`.
+    """
+    try:
+        check_graph(content)
+    except GraphRefused as error:
+        raise BundleError(f"{where} cannot be used: {error}; train the bundle again") from None
+    session = _open_session(where, content)
+    for what, expected, found in (
+        ("inputs", inputs, session.get_inputs()),
+        ("outputs", outputs, session.get_outputs()),
+    ):
+        has = [(each.name, each.type, list(each.shape)) for each in found]
+        if len(has) != len(expected) or not all(map(_fits, has, expected)):
             raise BundleError(
-                f"{path} is not the file that {MANIFEST_FILE} was written for (SHA-256 differs); "
-                "copy the bundle folder again as a whole"
+                f"{where} has the {what} {_described(has)}, but {MANIFEST_FILE} asks for {_described(expected)}; "
+                "train the bundle again"
             )
+    return session
 
 
-def _open_session(path: Path) -> onnxruntime.InferenceSession:
+def _open_session(where: Path, content: bytes) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -265,10 +424,12 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without falling back to other providers, which prints on standard output and tries the same again.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's exception classes have no public common base
-        raise BundleError(f"{path} cannot be opened by onnxruntime ({error}); train the bundle again") from error
+        raise BundleError(f"{where} cannot be opened by onnxruntime ({error}); train the bundle again") from error
 
 
 def pieces(rows: int) -> list[slice]:

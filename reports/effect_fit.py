@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from events.reasons import CATALOGUE
 from events.types import KINDS
-from model.bundle import MANIFEST_FILE, Bundle, manifest_bytes
+from model.bundle import Bundle, write_manifest
 from stream.alerts.effects import FEATURES, METRIC, Fitted
 
 PRIOR_ALERTS = 10.0
@@ -61,9 +61,7 @@ def store_effects(folder: Path, fitted: Fitted) -> None:
     """
     manifest = Bundle.load(folder).manifest
     metrics = {**manifest.metrics, METRIC: msgspec.to_builtins(fitted)}
-    draft = folder / f"{MANIFEST_FILE}.new"
-    draft.write_bytes(manifest_bytes(msgspec.structs.replace(manifest, metrics=metrics)))
-    draft.replace(folder / MANIFEST_FILE)
+    write_manifest(folder, msgspec.structs.replace(manifest, metrics=metrics))
 
 
 def _ridge(examples: Sequence[Example], prior: NDArray[np.float64]) -> NDArray[np.float64]:

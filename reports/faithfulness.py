@@ -125,7 +125,7 @@ def calibrate_bundle(
 
     Returns the number of alerts; without any, the bundle stays as it is. No label is read.
     """
-    bundle = Bundle.load(settings.bundle)
+    bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
     events = (event for event in dataset.events() if not dataset.held_out(event.user_id))
     trials = trials_of(bundle, settings, itertools.islice(events, CALIBRATION_EVENTS), alerts, seed, bars)
     if trials:

@@ -222,7 +222,7 @@ def _is_known(revision: str) -> bool:
 
 def _bundle_finding(settings: Settings) -> Finding:
     try:
-        bundle = Bundle.load(settings.bundle)
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
     except BundleError as error:
         return Finding(
             "error",

@@ -121,6 +121,10 @@ class Settings(BaseSettings):
         "p1", pattern=KEY_ID_PATTERN, description="Name of `pseudonym_key`, with which its pseudonyms begin."
     )
     bundle: Path = Field(PRETRAINED_BUNDLE, description="Model bundle folder.")
+    bundle_public_key: Path | None = Field(
+        None,
+        description="PEM file of the Ed25519 keys that bundles must be signed with; unset means that none need be.",
+    )
 
     batch_max_records: int = Field(
         16_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer."
@@ -212,7 +216,7 @@ class Settings(BaseSettings):
         "text", description="Lines of the log: `text`, or `json` for one object a line."
     )
 
-    @field_validator("state_dir", "secrets_dir", "database_url", mode="before")
+    @field_validator("state_dir", "secrets_dir", "database_url", "bundle_public_key", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """An empty path would be the current folder, an empty address a server on this machine."""

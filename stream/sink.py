@@ -145,7 +145,7 @@ class SinkApp:
     def _register_model(self) -> None:
         """Store the manifest of the configured bundle. Scores of models without a stored manifest are written, too."""
         try:
-            manifest, fingerprint = read_manifest(self._settings.bundle)
+            manifest, fingerprint = read_manifest(self._settings.bundle, self._settings.bundle_public_key)
         except BundleError as error:
             logger.warning("no manifest is kept of the model: %s", error)
             return

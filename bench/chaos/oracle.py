@@ -123,7 +123,7 @@ class _Oracle:
     """The scorer over one slab, without a broker."""
 
     def __init__(self, settings: Settings, inputs: dict[Coordinate, Any]) -> None:
-        bundle = Bundle.load(settings.bundle)
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         self._inputs = inputs
         self._slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
         self._scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), self._slab, settings.topics)

@@ -182,7 +182,7 @@ def read_drift_reference(bundle: Bundle) -> DriftReference | None:
         return None
     try:
         reference = msgspec.json.decode(path.read_bytes(), type=DriftReference)
-    except (msgspec.DecodeError, OSError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise BundleError(f"{path} is no reference ({error}); take it again with `foreshock reference`") from None
     if reference.bundle != bundle.fingerprint_hex:
         raise BundleError(

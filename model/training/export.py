@@ -26,6 +26,7 @@ from model.bundle import (
     FORMAT_VERSION,
     MANIFEST_FILE,
     SCORE_FILE,
+    SIGNATURE_FILE,
     WEIGHTS_FILE,
     Bundle,
     Calibration,
@@ -36,6 +37,7 @@ from model.bundle import (
     graph_file,
     manifest_bytes,
     sha256_of,
+    write_manifest,
 )
 from model.networks.features import CALENDAR_COLUMNS
 from model.networks.risk_model import RiskModel
@@ -86,7 +88,8 @@ def export_bundle(model: RiskModel, description: Description, out: Path) -> Bund
         out.mkdir(exist_ok=True)
         # The manifest is moved last: without it, or with an old one whose checksums differ, a reader sees that the
         # folder is incomplete.
-        (out / MANIFEST_FILE).unlink(missing_ok=True)
+        for name in (MANIFEST_FILE, SIGNATURE_FILE):
+            (out / name).unlink(missing_ok=True)
         for name in (*files, MANIFEST_FILE):
             shutil.move(staging / name, out / name)
     return Bundle.load(out)
@@ -96,7 +99,7 @@ def record_metrics(bundle: Bundle, metrics: Mapping[str, Any]) -> Bundle:
     """Write metrics, measured on the exported graphs, into the manifest, and load the bundle under its new
     fingerprint."""
     manifest = msgspec.structs.replace(bundle.manifest, metrics=dict(metrics))
-    (bundle.path / MANIFEST_FILE).write_bytes(manifest_bytes(manifest))
+    write_manifest(bundle.path, manifest)
     return Bundle.load(bundle.path)
 
 

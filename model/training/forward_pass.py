@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from events.columns import COLUMNS
 from events.types import KINDS, Event, Kind
 from model.architectures import Architecture
-from model.bundle import WEIGHTS_FILE, Bundle
+from model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Bundle, BundleError
 from model.histories.sequences import Sequences, Vocabularies, build_sequences
 from model.networks.risk_model import RiskModel, cumulative
 from model.training.batches import by_length, pad
@@ -25,8 +25,13 @@ def load_model(bundle: Bundle | Path | str, dtype: torch.dtype = torch.float64) 
     loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     sizes = vocabulary_sizes(loaded.vocabularies)
     model = RiskModel(Architecture.from_manifest(loaded.manifest.architecture), sizes)
-    with np.load(loaded.path / WEIGHTS_FILE, allow_pickle=False) as weights:
-        model.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights.files})
+    try:
+        model.load_state_dict({name: torch.from_numpy(weights) for name, weights in loaded.weights().items()})
+    except (RuntimeError, TypeError) as error:
+        raise BundleError(
+            f"{loaded.path / WEIGHTS_FILE} holds no weights of the network that {MANIFEST_FILE} describes ({error}); "
+            "train the bundle again"
+        ) from None
     return model.to(dtype).eval()
 
 

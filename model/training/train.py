@@ -97,6 +97,7 @@ def train(
     augmentation: Augmentation | None = None,
     rules: InputRules | None = None,
     start: Path | None = None,
+    start_public_key: Path | None = None,
     device: Device = "auto",
     restart: bool = False,
     tensorboard: Path | None = None,
@@ -108,8 +109,8 @@ def train(
     `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
     of the training part. With `start`, a bundle, that bundle is trained further: its vocabularies, winsor bounds and
     scales stay, calibration and thresholds are fitted again. `learning_rate` is by default 1e-3, and 3e-4 from a
-    bundle; `dropout` is by default the architecture's. The data set's recipe (`model.datasets.recipe`) decides what no
-    argument does, for a new model.
+    bundle; `dropout` is by default the architecture's. `start_public_key` is for `Bundle.load`. The data set's recipe
+    (`model.datasets.recipe`) decides what no argument does, for a new model.
 
     A checkpoint is written beside `out` after every epoch, and deleted when the bundle is complete; a run that finds
     one of the same settings continues from there, unless `restart`. `tensorboard` is a folder for logs.
@@ -129,7 +130,7 @@ def train(
     torch.manual_seed(seed)
     with progress_bars(progress) as bars:
         material = read(dataset, bars, max_users=max_users, grace_days=grace_days)
-        base = None if start is None else Bundle.load(start)
+        base = None if start is None else Bundle.load(start, start_public_key)
         recipe = recipe_of(dataset) if base is None else Recipe()
         if base is None:
             network = recipe.shaped(architecture or Architecture())

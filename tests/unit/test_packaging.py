@@ -30,7 +30,7 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
     assert lines == sorted(lines, key=lambda line: canonicalize_name(line.split("==")[0]))
 
 
-@pytest.mark.parametrize("extra", [None, "bench", "embedded", "files", "train", "dev"])
+@pytest.mark.parametrize("extra", [None, "bench", "embedded", "files", "fuzz", "train", "dev"])
 def test_every_dependency_is_pinned(extra: str | None) -> None:
     wanted = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
     assert names(wanted) - PINNED == set()

@@ -1,0 +1,1 @@
+"""Inputs by the million, derived from good ones, for everything here that reads what others may have written."""

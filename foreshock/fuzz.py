@@ -1,0 +1,91 @@
+"""The `fuzz` command: inputs by the million for everything that reads what others may have written."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from foreshock.options import Report
+from foreshock.terminal import console, fail, styled
+
+
+class TargetName(StrEnum):
+    """A target of `bench.fuzzing.targets`, or all of them."""
+
+    ALL = "all"
+    EVENTS = "events"
+    OUTPUTS = "outputs"
+    CHANGELOG = "changelog"
+    ROWS = "rows"
+    MANIFESTS = "manifests"
+    GRAPHS = "graphs"
+    SIGNATURES = "signatures"
+    SETTINGS = "settings"
+
+
+def fuzz(
+    target: Annotated[TargetName, typer.Argument(metavar="TARGET", help="What to fuzz.")] = TargetName.ALL,
+    inputs: Annotated[int, typer.Option(min=1, help="Inputs of each target.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the mutations.")] = 1,
+    guided: Annotated[
+        bool, typer.Option("--guided", help="Look for inputs that reach new code; needs the extra `fuzz` (Atheris).")
+    ] = False,
+    findings: Annotated[Path, typer.Option(help="Folder for inputs that did what none may do.")] = Path("findings"),
+    report: Report = None,
+) -> None:
+    """Fuzz everything that reads what others may have written.
+
+    Events, outputs, changelogs, rows, bundles and settings: good inputs are mutated, and each must have one of the
+    documented outcomes. Another exception, a crash, a hang, more memory than a bound or a wrong value is a finding: its
+    input is kept, and the exit code is 1. Needs no servers.
+
+        foreshock fuzz events --inputs 1000000
+    """
+    from bench.fuzzing.targets import TARGETS
+
+    names = list(TARGETS) if target is TargetName.ALL else [target.value]
+    if guided:
+        raise typer.Exit(max(_guided(name, inputs, seed, findings) for name in names))
+    found = [_mutated(name, inputs, seed, findings) for name in names]
+    if report is not None:
+        report.write_bytes(msgspec.json.format(msgspec.json.encode({"seed": seed, "targets": found}), indent=2) + b"\n")
+    raise typer.Exit(1 if any(each["findings"] for each in found) else 0)
+
+
+def _mutated(name: str, inputs: int, seed: int, folder: Path) -> dict[str, Any]:
+    from bench.fuzzing.run import fuzz as run
+
+    with console.status(f"fuzzing {name} …") as status:
+        outcome = run(name, inputs, seed, lambda tried: status.update(styled(f"fuzzing {name}: {tried:,} inputs")))
+    console.print(
+        f"{name}: {outcome.inputs:,} inputs in {outcome.seconds:.0f} s, {len(outcome.findings)} findings, "
+        f"at most {outcome.peak_mib:.0f} MiB; "
+        + ", ".join(f"{count:,} {label}" for label, count in outcome.outcomes.most_common(6))
+    )
+    for finding in outcome.findings:
+        console.print(f"{finding.kind}: {finding.message.strip()}")
+        console.print(f"the input is in {finding.store(folder)}")
+    return {
+        "target": name,
+        "inputs": outcome.inputs,
+        "seconds": round(outcome.seconds, 1),
+        "peak_mib": round(outcome.peak_mib),
+        "outcomes": dict(outcome.outcomes.most_common()),
+        "findings": [{"kind": each.kind, "message": each.message} for each in outcome.findings],
+    }
+
+
+def _guided(name: str, inputs: int, seed: int, folder: Path) -> int:
+    if importlib.util.find_spec("atheris") is None:
+        fail("--guided needs the package atheris: pip install -c constraints.txt '.[fuzz]'")
+    folder.mkdir(parents=True, exist_ok=True)
+    console.print(f"{name}: {inputs:,} inputs, guided by coverage")
+    command = [sys.executable, "-m", "bench.fuzzing.guided", name, str(inputs), str(seed), str(folder)]
+    return 1 if subprocess.run(command, check=False).returncode else 0
