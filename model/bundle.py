@@ -12,7 +12,7 @@ import io
 import itertools
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -404,16 +404,25 @@ def open_graph(
         raise BundleError(f"{where} cannot be used: {error}; train the bundle again") from None
     session = _open_session(where, content)
     for what, expected, found in (
-        ("inputs", inputs, session.get_inputs()),
-        ("outputs", outputs, session.get_outputs()),
+        ("inputs", inputs, session.get_inputs),
+        ("outputs", outputs, session.get_outputs),
     ):
-        has = [(each.name, each.type, list(each.shape)) for each in found]
+        has = _read_interface(where, what, found)
         if len(has) != len(expected) or not all(map(_fits, has, expected)):
             raise BundleError(
                 f"{where} has the {what} {_described(has)}, but {MANIFEST_FILE} asks for {_described(expected)}; "
                 "train the bundle again"
             )
     return session
+
+
+def _read_interface(where: Path, what: str, found: Callable[[], Any]) -> list[tuple[str, str, list[Any]]]:
+    try:
+        return [(each.name, each.type, list(each.shape)) for each in found()]
+    except UnicodeDecodeError as error:
+        raise BundleError(
+            f"{where} has {what} with names that are not UTF-8 ({error}); train the bundle again"
+        ) from None
 
 
 def _open_session(where: Path, content: bytes) -> onnxruntime.InferenceSession:

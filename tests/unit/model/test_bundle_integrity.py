@@ -311,6 +311,14 @@ def test_other_inputs_and_outputs_are_refused(
     refused(copied, rf"score\.onnx has the {message}")
 
 
+@pytest.mark.parametrize("name", [b"rows", b"readout"])
+def test_names_that_are_not_utf_8_are_refused(copied: Path, name: bytes) -> None:
+    """protobuf takes them, and ONNX Runtime's Python interface fails where they are asked for."""
+    content = _graph([READOUT, AGES], [SCORES]).replace(name, b"\xff" + name[1:])
+    _replace(copied, "score.onnx", content)
+    refused(copied, r"score\.onnx (has inputs with names that are not UTF-8|cannot be opened)")
+
+
 def test_an_output_whose_width_the_graph_leaves_open_is_measured(copied: Path) -> None:
     """It keeps the columns that are equal to themselves: all of them, but no graph can say so before it runs."""
     nodes = [
