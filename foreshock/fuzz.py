@@ -7,13 +7,15 @@ import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from foreshock.options import Report
 from foreshock.terminal import console, fail, styled
+
+if TYPE_CHECKING:
+    from bench.fuzzing.run import Outcome
 
 
 class TargetName(StrEnum):
@@ -38,7 +40,9 @@ def fuzz(
         bool, typer.Option("--guided", help="Look for inputs that reach new code; needs the extra `fuzz` (Atheris).")
     ] = False,
     findings: Annotated[Path, typer.Option(help="Folder for inputs that did what none may do.")] = Path("findings"),
-    report: Report = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Add the figures to those in this JSON file, if there is one.")
+    ] = None,
 ) -> None:
     """Fuzz everything that reads what others may have written.
 
@@ -48,18 +52,20 @@ def fuzz(
 
         foreshock fuzz events --inputs 1000000
     """
+    from bench.fuzzing.report import added
     from bench.fuzzing.targets import TARGETS
 
     names = list(TARGETS) if target is TargetName.ALL else [target.value]
     if guided:
         raise typer.Exit(max(_guided(name, inputs, seed, findings) for name in names))
-    found = [_mutated(name, inputs, seed, findings) for name in names]
+    outcomes = [_mutated(name, inputs, seed, findings) for name in names]
     if report is not None:
-        report.write_bytes(msgspec.json.format(msgspec.json.encode({"seed": seed, "targets": found}), indent=2) + b"\n")
-    raise typer.Exit(1 if any(each["findings"] for each in found) else 0)
+        before = msgspec.json.decode(report.read_bytes()) if report.exists() else {}
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(added(before, outcomes, seed)), indent=1) + b"\n")
+    raise typer.Exit(1 if any(outcome.findings for outcome in outcomes) else 0)
 
 
-def _mutated(name: str, inputs: int, seed: int, folder: Path) -> dict[str, Any]:
+def _mutated(name: str, inputs: int, seed: int, folder: Path) -> Outcome:
     from bench.fuzzing.run import fuzz as run
 
     with console.status(f"fuzzing {name} …") as status:
@@ -72,14 +78,7 @@ def _mutated(name: str, inputs: int, seed: int, folder: Path) -> dict[str, Any]:
     for finding in outcome.findings:
         console.print(f"{finding.kind}: {finding.message.strip()}")
         console.print(f"the input is in {finding.store(folder)}")
-    return {
-        "target": name,
-        "inputs": outcome.inputs,
-        "seconds": round(outcome.seconds, 1),
-        "peak_mib": round(outcome.peak_mib),
-        "outcomes": dict(outcome.outcomes.most_common()),
-        "findings": [{"kind": each.kind, "message": each.message} for each in outcome.findings],
-    }
+    return outcome
 
 
 def _guided(name: str, inputs: int, seed: int, folder: Path) -> int:

@@ -15,6 +15,7 @@ import msgspec
 from pydantic_core import PydanticUndefined
 
 from bench.chaos import report as chaos_report
+from bench.fuzzing import report as fuzzing_report
 from events.types import EVENT_TYPES
 from foreshock.sample_records import samples_section
 from model.comparison.page import PAGE, models_page
@@ -59,10 +60,15 @@ def write_reference(folder: Path, root: Any) -> list[Path]:
 
 
 def reliability_page(folder: Path) -> str:
-    """reliability.md with what the chaos report beside it comes to. Raises `SectionError` when it lacks the section."""
+    """reliability.md with what the reports of chaos and fuzzing beside it come to.
+
+    Raises `SectionError` when it lacks a section.
+    """
     page = (folder / chaos_report.PAGE).read_text()
     report = msgspec.json.decode((folder / chaos_report.RESULTS).read_bytes())
-    return with_section(page, chaos_report.SECTION, chaos_report.section(report), chaos_report.PAGE)
+    page = with_section(page, chaos_report.SECTION, chaos_report.section(report), chaos_report.PAGE)
+    fuzzed = msgspec.json.decode((folder / fuzzing_report.RESULTS).read_bytes())
+    return with_section(page, fuzzing_report.SECTION, fuzzing_report.section(fuzzed), chaos_report.PAGE)
 
 
 def _schemas() -> Iterator[tuple[str, str]]:
