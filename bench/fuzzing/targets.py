@@ -32,6 +32,7 @@ from model.signature import SignatureError, new_keys, sign, verify
 from stream.kafka.changelog import Unreadable, cut, message_set_of
 from stream.kafka.record import RawRecord
 from stream.outputs import OUTPUT_TYPES, DeadLetter, ForeignRecord, OutputDecoder, RefusalCode, encode_output
+from stream.scoring.dead_letters import HEADER_BYTES, DeadLetters
 from stream.scoring.instalments import instalment_columns
 from stream.scoring.intake import FUTURE_TOLERANCE_MS, Intake, Taken
 from stream.settings import PRETRAINED_BUNDLE, SettingsError, load_settings
@@ -94,27 +95,35 @@ def _event_seeds() -> list[bytes]:
 def _events() -> Check:
     intakes = {kind: Intake(kind) for kind in KINDS}
     vocabularies = Bundle.load(PRETRAINED_BUNDLE).vocabularies
-    letters = OutputDecoder(DeadLetter)
 
     def check(content: bytes) -> str:
         head, value = content[:1], content[1:]
         kind = KINDS[head[0] & 3] if head else "repayments"
-        record = RawRecord(kind, 0, 5, NOW_MS, _key_of(head, value), value)
+        headers = ((value[:4].decode("latin-1"), value[4:8]),) if head and head[0] & 16 else ()
+        record = RawRecord(kind, 0, 5, NOW_MS, _key_of(head, value), value, headers)
         outcome = intakes[kind].take(record, NOW_MS)
         again = intakes[kind].take_all([record], NOW_MS)
         require(
             again == (([outcome], []) if isinstance(outcome, Taken) else ([], [outcome])), "take_all differs from take"
         )
         if isinstance(outcome, DeadLetter):
-            encoded = encode_output(outcome)
             require(outcome.reason in get_args(RefusalCode), f"no refusal code: {outcome.reason}")
-            require(len(encoded) <= DEAD_LETTER_MAX_BYTES, "the dead letter does not fit into its topic")
-            require(letters(encoded) == outcome, "the dead letter is another when it is read")
+            _check_letter(outcome)
             return f"{outcome.reason}: {outcome.message[:30]}"
         _check_taken(outcome, intakes[kind], vocabularies)
         return "taken"
 
     return check
+
+
+def _check_letter(letter: DeadLetter) -> None:
+    headers = letter.record_headers()
+    size = len(letter.key or b"") + len(letter.value or b"")
+    size += sum(len(name.encode()) + len(content or b"") + HEADER_BYTES for name, content in headers)
+    require(size <= DEAD_LETTER_MAX_BYTES, "the dead letter does not fit into its topic")
+    read = DeadLetter.from_record(RawRecord("dead-letters", 0, 1, 0, letter.key, letter.value, headers))
+    message = letter.message.encode(errors="backslashreplace").decode()
+    require(read == msgspec.structs.replace(letter, message=message), "the dead letter is another when it is read")
 
 
 def _key_of(head: bytes, value: bytes) -> bytes | None:
@@ -167,26 +176,59 @@ _OUTPUTS = {
     b'"contribution":0.8}],"weighed_most":[{"topic":"repayments","partition":0,"offset":1,"occurred_at":'
     b'"2025-05-01T00:00:00Z","weight":0.4}],"sequence":9,"source_topic":"repayments","source_partition":0,'
     b'"source_offset":1,"policy":"0123456789ab","model":"0123456789abcdef"}',
-    "dead-letters": b'{"dead_letter_id":"d","reason":"not_json","message":"m","topic":"repayments","partition":0,'
-    b'"offset":1,"timestamp_ms":1700000000000,"key_base64":"dTE=","value_base64":"aGVsbG8="}',
 }
 
 
+_LETTER_OF_0_1 = (
+    b'{"dead_letter_id":"d","reason":"not_json","message":"m","topic":"repayments","partition":0,"offset":1,'
+    b'"timestamp_ms":1700000000000,"key_base64":"dTE=","value_base64":"aGVsbG8="}'
+)
+_BETWEEN, _WITHIN = b"\x1e", b"\x1f"
+"""Between key, value and headers of a record of dead letters, and within a header, as these inputs are written."""
+
+_TEXT = Grammar(
+    (*JSON_VALUES, _BETWEEN, _WITHIN, b"foreshock.", b"foreshock.version\x1f1\x1e", b"left_out"), b":", b",}]"
+)
+
+
 def _output_seeds() -> list[bytes]:
-    return [bytes([number]) + _OUTPUTS[name] for number, name in enumerate(OUTPUT_TYPES)]
+    refused = RawRecord("repayments", 0, 5, NOW_MS, b"u1", b"hello", (("trace", b"1"), ("none", None)))
+    large = RawRecord("repayments", 0, 5, NOW_MS, b"u1", bytes(DEAD_LETTER_MAX_BYTES))
+    letters = [DeadLetters("foreshock").of(record, "not_json", "no JSON") for record in (refused, large)]
+    plain = [bytes([number]) + _OUTPUTS[name] for number, name in enumerate(OUTPUT_TYPES)]
+    return [*plain, b"\x02" + _BETWEEN + _LETTER_OF_0_1, *(b"\x02" + _written(letter) for letter in letters)]
+
+
+def _written(letter: DeadLetter) -> bytes:
+    headers = [name.encode() + _WITHIN + (content or b"") for name, content in letter.record_headers()]
+    return _BETWEEN.join([letter.key or b"", letter.value or b"", *headers])
+
+
+def _record_of(content: bytes) -> RawRecord:
+    key, _, rest = content.partition(_BETWEEN)
+    value, *headers = rest.split(_BETWEEN)
+    pairs = [header.partition(_WITHIN) for header in headers]
+    named = tuple((name.decode("latin-1"), part if mark else None) for name, mark, part in pairs)
+    return RawRecord("dead-letters", 0, 1, 0, key or None, value or None, named)
 
 
 def _outputs() -> Check:
     decoders = [OutputDecoder(kind) for kind in OUTPUT_TYPES.values()]
 
     def check(content: bytes) -> str:
-        decode = decoders[(content[0] if content else 0) % len(decoders)]
+        kind = (content[0] if content else 0) % (len(decoders) + 1)
         try:
-            found: Any = decode(content[1:])
+            if kind == len(decoders):
+                found: Any = DeadLetter.from_record(_record_of(content[1:]))
+            else:
+                found = decoders[kind](content[1:])
         except ForeignRecord as error:
-            require(len(str(error)) <= 300, "a message of any length")
-            return "foreign"
-        require(decode(encode_output(found)) == found, "an output is another when it is written again")
+            require(len(str(error)) <= 5_000, "a message of any length")
+            return f"foreign: {str(error)[:25]}"
+        if isinstance(found, DeadLetter):
+            _check_letter(found)
+        else:
+            require(decoders[kind](encode_output(found)) == found, "an output is another when it is written again")
         return type(found).__name__
 
     return check
@@ -426,7 +468,7 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target("events", "records of the four input topics, through the intake", _event_seeds, _events, JSON),
-        Target("outputs", "records of the output topics, as sink and replay read them", _output_seeds, _outputs, JSON),
+        Target("outputs", "records of the output topics, as sink and replay read them", _output_seeds, _outputs, _TEXT),
         Target(
             "changelog", "a broker's responses, cut into rows at recovery", _changelog_seeds, _changelog, repair=sealed
         ),

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from stream.kafka.clients import open_socket
 from stream.kafka.connection import BrokerAddress, KafkaConnection
+from stream.kafka.varint import decode_varint
 from stream.structured import Columns
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -42,9 +43,6 @@ TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 
 SPARE_BUFFERS = 8
-LONGEST_VARINT = 10
-"""Bytes of a number of 64 bits."""
-
 SHORTEST_RUN = 8
 """Batches with fewer records of equal shape in a row are read record by record: numpy costs more than it saves."""
 
@@ -147,7 +145,7 @@ def _shape(batch: memoryview, start: int) -> _Shape | None:
     mask: list[int] = []
 
     def number(position: int, equal: int) -> tuple[int, int]:
-        value, after = _varint(batch, position)
+        value, after = decode_varint(batch, position)
         telling.extend(range(position - start, after - start))
         mask.extend([equal] * (after - position))
         return value, after
@@ -166,19 +164,6 @@ def _shape(batch: memoryview, start: int) -> _Shape | None:
     if value.stop > size:
         raise ValueError(f"a record of {size} bytes has its value up to byte {value.stop}")
     return _Shape(size, key, value, telling, np.array(mask, dtype=np.uint8))
-
-
-def _varint(batch: memoryview, position: int) -> tuple[int, int]:
-    """The number at a position, in zigzag coding, and the position after it. Raises `ValueError` outside the batch.
-
-    aiokafka's own reads on past the end of the batch, wherever a size in it leads.
-    """
-    value = 0
-    for count, byte in enumerate(batch[position : position + LONGEST_VARINT] if position >= 0 else b""):
-        value |= (byte & 0x7F) << 7 * count
-        if byte < _CONTINUES:
-            return (value >> 1) ^ -(value & 1), position + count + 1
-    raise ValueError(f"no number at byte {position} of {len(batch)}")
 
 
 def _runs(batch: memoryview, count: int) -> list[Columns] | None:

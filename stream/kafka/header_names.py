@@ -14,7 +14,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint
+
+from stream.kafka.varint import decode_varint
 
 FRAME_BYTES = 12
 """Of a batch, before what its length counts: base offset (int64) and length (int32)."""

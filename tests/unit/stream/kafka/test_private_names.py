@@ -127,7 +127,6 @@ MODULES: dict[str, dict[str, str | None]] = {
         "_DefaultRecordBatchPy": None,
     },
     "aiokafka.record.memory_records": {"MemoryRecords": None},
-    "aiokafka.record.util": {"decode_varint": "buffer pos"},
     "faust.stores.base": {"SerializedStore": None},
     "faust.transport.drivers.aiokafka": {},
     "faust.worker": {"Worker": None},
