@@ -26,7 +26,8 @@ from faust.types import TP
 
 from bench.fuzzing.mutation import BYTES, JSON, JSON_VALUES, Grammar
 from events.columns import categorical_columns, numeric_inputs
-from events.types import AMOUNT_LIMIT, EVENT_TYPES, KINDS, Event, Kind, encode_event
+from events.dates import FUTURE_TOLERANCE_MS
+from events.types import AMOUNT_LIMIT, EVENT_TYPES, KINDS, Event, Forgetting, Kind, encode_event
 from model.bundle import Bundle, BundleError, decode_manifest, graph_file, open_graph
 from model.signature import SignatureError, new_keys, sign, verify
 from stream.kafka.changelog import Unreadable, cut, message_set_of
@@ -34,7 +35,7 @@ from stream.kafka.record import RawRecord
 from stream.outputs import OUTPUT_TYPES, DeadLetter, ForeignRecord, OutputDecoder, RefusalCode, encode_output
 from stream.scoring.dead_letters import HEADER_BYTES, DeadLetters
 from stream.scoring.instalments import instalment_columns
-from stream.scoring.intake import FUTURE_TOLERANCE_MS, Intake, Taken
+from stream.scoring.intake import Intake, Taken
 from stream.settings import PRETRAINED_BUNDLE, SettingsError, load_settings
 from stream.state.row import StateMismatch, blank_row, row_dtype
 from stream.state.slab import Slab
@@ -89,7 +90,8 @@ EVENTS: dict[Kind, bytes] = {
 
 
 def _event_seeds() -> list[bytes]:
-    return [bytes([number | key << 2]) + EVENTS[kind] for number, kind in enumerate(KINDS) for key in range(2)]
+    seeds = [bytes([number | key << 2]) + EVENTS[kind] for number, kind in enumerate(KINDS) for key in range(2)]
+    return [*seeds, bytes([KINDS.index("profiles") | 32])]
 
 
 def _events() -> Check:
@@ -100,7 +102,8 @@ def _events() -> Check:
         head, value = content[:1], content[1:]
         kind = KINDS[head[0] & 3] if head else "repayments"
         headers = ((value[:4].decode("latin-1"), value[4:8]),) if head and head[0] & 16 else ()
-        record = RawRecord(kind, 0, 5, NOW_MS, _key_of(head, value), value, headers)
+        tombstone = bool(head) and bool(head[0] & 32)
+        record = RawRecord(kind, 0, 5, NOW_MS, _key_of(head, value), None if tombstone else value, headers)
         outcome = intakes[kind].take(record, NOW_MS)
         again = intakes[kind].take_all([record], NOW_MS)
         require(
@@ -110,6 +113,10 @@ def _events() -> Check:
             require(outcome.reason in get_args(RefusalCode), f"no refusal code: {outcome.reason}")
             _check_letter(outcome)
             return f"{outcome.reason}: {outcome.message[:30]}"
+        if isinstance(outcome.event, Forgetting):
+            require(tombstone and kind == "profiles", "a user is forgotten without a tombstone")
+            require(outcome.event.user_id.encode() == outcome.key, "another user is forgotten")
+            return "forgotten"
         _check_taken(outcome, intakes[kind], vocabularies)
         return "taken"
 
@@ -313,6 +320,8 @@ def _changelog() -> Check:
             return f"unreadable: {str(error)[-40:]}"
         require(next_offset is None or next_offset > 0, "the reader would go back")
         for keys, values in columns:
+            if values is None:  # deletions
+                continue
             require(values.ndim == 2 and len(keys) == len(values), "keys without values")
             require(values.size <= _KEPT_BYTES * 64, "more values than can be in so short an input")
         if not aborted:
@@ -324,7 +333,7 @@ def _changelog() -> Check:
 
 def _compare(message_set: memoryview, columns: Sequence[Columns]) -> None:
     """The ordinary consumer's reader gives the same pairs wherever it gives any."""
-    expected: list[tuple[bytes, bytes]] = []
+    expected: list[tuple[bytes, bytes | None]] = []
     start = 0
     try:
         while len(message_set) - start >= _PLACES["size"]:
@@ -334,12 +343,14 @@ def _compare(message_set: memoryview, columns: Sequence[Columns]) -> None:
             batch = DefaultRecordBatch(message_set[start:end])
             start = end
             if not batch.is_control_batch:
-                expected += [
-                    (each.key, each.value) for each in batch if each.key is not None and each.value is not None
-                ]
+                expected += [(each.key, each.value) for each in batch if each.key is not None]
     except Exception:
         return
-    pairs = [(key, value.tobytes()) for keys, values in columns for key, value in zip(keys, values, strict=True)]
+    pairs = [
+        (key, None if value is None else value.tobytes())
+        for keys, values in columns
+        for key, value in zip(keys, [None] * len(keys) if values is None else values, strict=True)
+    ]
     require(pairs == expected, "other records than the ordinary consumer reads")
 
 
