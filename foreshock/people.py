@@ -110,7 +110,7 @@ def export(
     kafka = kafka_of(settings)
     database = None if without_database else database_of(settings)
     try:
-        bundle = Bundle.load(settings.bundle)
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _written(out) as file, event_progress() as progress:
             task = progress.add_task("reading", total=None)
             counts = write(
