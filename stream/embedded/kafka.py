@@ -13,7 +13,7 @@ import threading
 import uuid
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kafka.errors import KafkaError
@@ -65,10 +65,13 @@ class EmbeddedKafka:
         detached: bool = False,
         ready_timeout_s: float = 60.0,
         secure: SecureListeners | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
-        """`secure` adds listeners with TLS and SASL to the plain one, which stays."""
+        """`secure` adds listeners with TLS and SASL to the plain one, which stays; `properties` are the broker's, in
+        addition to those that are set here."""
         self.directory = directory
         self._secure = secure
+        self._properties = dict(properties or {})
         self._secure_ports: dict[str, int] = {}
         self._heap_mb = heap_mb
         self._detached = detached
@@ -242,6 +245,7 @@ class EmbeddedKafka:
             "num.recovery.threads.per.data.dir": 2,
             "background.threads": 4,
             **(self._secure.properties(self._secure_ports) if self._secure else {}),
+            **self._properties,
         }
         text = "".join(f"{key}={value}\n" for key, value in properties.items())
         (self.directory / "server.properties").write_text(text)

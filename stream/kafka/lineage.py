@@ -2,22 +2,28 @@
 
 An offset means nothing in another topic. A topic that was deleted and made anew keeps its name, and what the states
 have read of the old one would silently leave its first events out. So each committed offset carries the ids that the
-broker gave the input topics, all of them, since a broker forgets the offsets of a topic that is deleted. Whoever takes
-partitions over compares. Knows nothing of what the records mean.
+broker gave the input topics, all of them, since a broker forgets the offsets of a topic that is deleted, and that of
+the changelog, without which states would begin anew. Whoever takes partitions over compares. Knows nothing of what the
+records mean.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from faust.types import TP
+from kafka import TopicPartition
+from kafka.admin import OffsetSpec
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import answering_admin
 
 SEPARATOR = ","
+
+logger = logging.getLogger("foreshock.lineage")
 
 
 class OtherLineage(RuntimeError):
@@ -34,15 +40,18 @@ class Topic:
 
 @dataclass(frozen=True)
 class Committed:
-    """A group's next offset in one partition, and the ids of the input topics then, in their order and joined by
-    `SEPARATOR`; empty where they were not kept."""
+    """A group's next offset in one partition, and the ids of the input topics and the changelog then, in their order
+    and joined by `SEPARATOR`; empty where they were not kept."""
 
     offset: int
     lineage: str
 
 
 def examine(connection: KafkaConnection, group: str, inputs: Sequence[str], changelog: str) -> str:
-    """The lineage to be kept with offsets. Raises `OtherLineage`, and `ProvisioningError` when no broker answers."""
+    """The lineage to be kept with offsets. Raises `OtherLineage`, and `ProvisioningError` when no broker answers.
+
+    Says in the log when somebody else has set offsets.
+    """
     with answering_admin(connection) as admin:
         topics = {
             found["name"]: Topic(str(found["topic_id"]), len(found["partitions"])) for found in admin.describe_topics()
@@ -51,10 +60,23 @@ def examine(connection: KafkaConnection, group: str, inputs: Sequence[str], chan
             offsets = admin.list_group_offsets({group: None}).get(group, {})
         except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
             offsets = {}  # a new broker has no groups yet
+        kept = range(topics[changelog].partitions if changelog in topics else 0)
+        asked = {TopicPartition(changelog, number): OffsetSpec.EARLIEST for number in kept}
+        begins = {tp.partition: int(found.offset) for tp, found in admin.list_partition_offsets(asked).items()}
     committed = {
         TP(tp.topic, tp.partition): Committed(found.offset, found.metadata or "") for tp, found in offsets.items()
     }
-    return judge(group, topics, committed, inputs, changelog)
+    strange = sorted(
+        f"{tp.topic}-{tp.partition} to {found.offset}" for tp, found in committed.items() if not found.lineage
+    )
+    if strange:
+        logger.warning(
+            "offsets of %s were set by another program than a worker (%s): where they were set forward, the events "
+            "between are left out, where back, those that the states have read are skipped",
+            group,
+            ", ".join(strange),
+        )
+    return judge(group, topics, committed, inputs, changelog, begins)
 
 
 def judge(
@@ -63,8 +85,10 @@ def judge(
     committed: Mapping[TP, Committed],
     inputs: Sequence[str],
     changelog: str,
+    changelog_begins: Mapping[int, int],
 ) -> str:
-    """As `examine`, of what the broker has said."""
+    """As `examine`, of what the broker has said. `changelog_begins` are the first offsets of the changelog's
+    partitions: compaction leaves them at 0."""
     absent = [name for name in inputs if name not in topics]
     if absent:
         raise OtherLineage(f"{', '.join(absent)} does not exist; create it: `foreshock topics create`")
@@ -82,13 +106,26 @@ def judge(
             f"application_id {group} has read {', '.join(others)} and not {', '.join(inputs)}: its states are of those "
             "topics (was topic_prefix changed?). Choose another application_id, or the former topic_prefix"
         )
-    ids = [topics[name].topic_id for name in inputs]
+    names = (*inputs, changelog)
+    ids = [topics[name].topic_id if name in topics else "" for name in names]
     for tp, found in sorted(committed.items()):
-        for name, now, then in zip(inputs, ids, found.lineage.split(SEPARATOR), strict=False):
+        for name, now, then in zip(names, ids, found.lineage.split(SEPARATOR), strict=False):
             if then and then != now:
+                anew = f"made anew: its id is {now}, and was {then}" if now else f"not made anew: its id was {then}"
                 raise OtherLineage(
-                    f"{name} was deleted and made anew: its id is {now}, and was {then} when application_id {group} "
-                    f"committed offset {found.offset} of {tp.topic}-{tp.partition}. The states hold the old events, "
-                    "and offsets begin again, so new events would be left out. Start under another application_id"
+                    f"{name} was deleted and {anew} when application_id {group} committed offset {found.offset} of "
+                    f"{tp.topic}-{tp.partition}. {_LOST if name == changelog else _LEFT_OUT}. Start under another "
+                    "application_id"
                 )
+    cut = {number: begin for number, begin in sorted(changelog_begins.items()) if begin > 0}
+    if cut and any(found.offset > 0 for found in committed.values()):
+        listed = ", ".join(f"partition {number} before offset {begin}" for number, begin in cut.items())
+        raise OtherLineage(
+            f"{changelog} has lost records ({listed}): something other than compaction has deleted them (is its "
+            f"cleanup.policy compact alone?). {_LOST}. Start under another application_id"
+        )
     return SEPARATOR.join(ids)
+
+
+_LEFT_OUT = "The states hold the old events, and offsets begin again, so new events would be left out"
+_LOST = "Users whose states are gone would begin anew, although their events count as scored"

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka.errors import KafkaConnectionError
 from faust.worker import Worker
 
 from stream.kafka.faust_app import App
@@ -41,6 +42,8 @@ def serve(app: App, failure: Callable[[], BaseException | None], what: str, *, s
         worker.execute_from_commandline()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
+        if code and failure() is None:
+            logger.critical("%s stops: %s", what, _why(ended.__context__, app))
     except BaseException as error:
         if failure() is None:
             logger.critical("%s stops: %s", what, told(denial(error, app.connection) or error), exc_info=error)
@@ -48,6 +51,13 @@ def serve(app: App, failure: Callable[[], BaseException | None], what: str, *, s
     finally:
         watch.stop()
     return 1 if failure() is not None else code
+
+
+def _why(error: BaseException | None, app: App) -> str:
+    """What ended the app before it was at work, and what to do."""
+    if isinstance(error, KafkaConnectionError):
+        return f"no Kafka broker answers at its start ({told(error)}); start it again when the brokers are up"
+    return "it did not start" if error is None else told(denial(error, app.connection) or error)
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

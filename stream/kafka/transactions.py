@@ -29,6 +29,21 @@ class Fenced(RuntimeError):
     """Another worker has taken a partition over; nothing of this one's counts any more. The message names it."""
 
 
+FENCED = (
+    "belongs to another worker by now, or its transaction was ended by the broker: this worker was silent for too long "
+    "(session_timeout_s, or the transactions' own timeout). Nothing is lost; start it again"
+)
+
+
+def in_words(error: BaseException) -> BaseException:
+    """`Fenced` for what aiokafka raises where a producer is fenced before it commits, every other error as it is."""
+    if not isinstance(error, ProducerFenced):
+        return error
+    fenced = Fenced(f"a partition of this worker {FENCED}")
+    fenced.__cause__ = error
+    return fenced
+
+
 @dataclass(eq=False)
 class Transaction:
     """One open transaction of one partition."""
@@ -62,10 +77,7 @@ class Transaction:
                 await self.producer.send_offsets_to_transaction(by_aiokafka, group)
             await self.producer.commit_transaction()
         except ProducerFenced as error:
-            raise Fenced(
-                f"partition {self.partition} belongs to another worker by now: this one was silent for longer than its "
-                "session (session_timeout_s). Nothing is lost; start it again"
-            ) from error
+            raise Fenced(f"partition {self.partition} {FENCED}") from error
 
 
 @dataclass

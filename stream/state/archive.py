@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,11 +50,17 @@ LOG_FILES, LOG_BYTES = 2, 1 << 20
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding JSON can raise, whatever the bytes are."""
 
+CORRUPTION = "Corruption"
+"""What RocksDB's messages about damaged files begin with."""
+
+DAMAGED = "damaged"
+"""A file in an archive's folder that says so."""
+
 logger = logging.getLogger("foreshock.archive")
 
 
 class ArchiveError(RuntimeError):
-    """The folder of the archives cannot be used; the message names it and says what to do."""
+    """The folder of the archives, or what is in it, cannot be used; the message names it and says what to do."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -73,28 +80,30 @@ class Archive:
     """
 
     def __init__(self, folder: Path, memory: Memory, now_ms: Callable[[], int]) -> None:
+        self._folder = folder
         self._now_ms = now_ms
         self._database = Rdict(str(folder), memory.options(), {DUE: memory.options(), ABOUT: memory.options()})
+        self._about = self._database.get_column_family(ABOUT)
+        self._dues = self._database.get_column_family(DUE)
+        try:
+            found = self._about.get(_OFFSET)
+            self.offset: int | None = None if found is None else int.from_bytes(found, "big")
+            found = self._about.get(_WRITTEN)
+            self.written_ms: int | None = None if found is None else int.from_bytes(found, "big")
+            """When rows were last written, by this machine's clock."""
+            found = self._about.get(_ORIGIN)
+            self.origin: Origin | None = None if found is None else msgspec.json.decode(found, type=Origin)
+        except BaseException:
+            for opened in (self._about, self._dues, self._database):  # or this process could not open it again
+                opened.close()
+            raise
         without_log: Any = WriteOptions()
         without_log.disable_wal = True
         self._database.set_write_options(without_log)
-        self._about = self._database.get_column_family(ABOUT)
-        self._dues = self._database.get_column_family(DUE)
         self._about_family = self._database.get_column_family_handle(ABOUT)
         self._due_family = self._database.get_column_family_handle(DUE)
         self._first_due = b""
         """No entry is before this one. A scan from the very start would pass over all deleted entries."""
-        found = self._about.get(_OFFSET)
-        self.offset: int | None = None if found is None else int.from_bytes(found, "big")
-        found = self._about.get(_WRITTEN)
-        self.written_ms: int | None = None if found is None else int.from_bytes(found, "big")
-        """When rows were last written, by this machine's clock."""
-        found = self._about.get(_ORIGIN)
-        try:
-            self.origin: Origin | None = None if found is None else msgspec.json.decode(found, type=Origin)
-        except UNREADABLE:
-            self.close()  # or else nobody could open the folder again, not even to discard it
-            raise
 
     def begin(self, origin: Origin) -> None:
         """Store the origin of a new archive's rows."""
@@ -105,13 +114,15 @@ class Archive:
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Bytes of users' rows, None for those that are not there."""
-        found: Any = self._database.get(list(keys))
+        with self._in_words():
+            found: Any = self._database.get(list(keys))
         return cast(list[bytes | None], found)
 
     def write(
         self, rows: Sequence[tuple[bytes, bytes | None]], offset: int, due_ms: Sequence[int], former_ms: Sequence[int]
     ) -> None:
-        """Store rows that the changelog holds up to `offset`, and delete those that are None, atomically.
+        """Store rows that the changelog holds up to `offset`, and delete those that are None, atomically. Raises
+        `ArchiveError` where they cannot be stored.
 
         `due_ms` are the due dates of the rows' first open instalments, `NEVER` for none, and `former_ms` the dates that
         they replace, where known. Where unknown, the old entry stays and `due_until` still returns it.
@@ -132,15 +143,15 @@ class Archive:
                 self._first_due = min(self._first_due, entry)
         batch.put(_OFFSET, offset.to_bytes(8, "big"), self._about_family)
         batch.put(_WRITTEN, self._now_ms().to_bytes(8, "big"), self._about_family)
-        self._database.write(batch)
+        with self._in_words():
+            self._database.write(batch)
         self.offset = offset
 
     def due_until(self, until_ms: int) -> list[tuple[int, bytes]]:
         """Due dates up to `until_ms` and their users, earliest first. Some may be outdated: the rows are right."""
         bounds = ReadOptions()
         bounds.set_iterate_upper_bound(_entry(until_ms + 1, b""))
-        found: Any = self._dues.keys(from_key=self._first_due, read_opt=bounds)
-        entries: list[bytes] = list(found)
+        entries = [entry for entry, _ in self._each(self._dues, self._first_due, bounds)]
         self._first_due = max(self._first_due, entries[0] if entries else _entry(until_ms + 1, b""))
         return [(int.from_bytes(entry[:8], "big") - _BIAS, entry[8:]) for entry in entries]
 
@@ -149,23 +160,64 @@ class Archive:
         batch = WriteBatch(raw_mode=True)
         for due_ms, key in entries:
             batch.delete(_entry(due_ms, key), self._due_family)
-        self._database.write(batch)
+        with self._in_words():
+            self._database.write(batch)
 
     def delete(self, key: bytes) -> None:
         """Forget one user."""
-        self._database.delete(key)
+        with self._in_words():
+            self._database.delete(key)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Keys and bytes of all rows."""
-        found: Any = self._database.items()
-        yield from found
+        yield from self._each(self._database, b"", ReadOptions())
+
+    def _each(self, family: Rdict, first: bytes, bounds: ReadOptions) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from `first` on. RocksDB's iterators end at what is damaged as if nothing came after it; only
+        their status tells."""
+        with self._in_words():
+            found: Any = family.iter(bounds)
+            found.seek(first)
+            while found.valid():
+                yield found.key(), found.value()
+                found.next()
+            found.status()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turns errors of RocksDB, which have no class of their own, into `ArchiveError`. What is damaged is marked, to
+        be discarded by whoever opens it next."""
+        try:
+            yield
+        except Exception as error:
+            if not str(error).startswith(CORRUPTION):
+                raise ArchiveError(
+                    f"state_dir: {self._folder} cannot be used ({error}); check that its disk has room, and start the "
+                    "worker again. Nothing is lost: what is missing there is read from the changelog"
+                ) from error
+            with suppress(OSError):
+                (self._folder / DAMAGED).touch()
+            raise ArchiveError(
+                f"state_dir: {self._folder} is damaged ({error}); check its disk, and start the worker again: it "
+                "discards what is there, and recovers the partition from the whole changelog"
+            ) from error
 
     def close(self) -> None:
-        """Close the files; the archive cannot be used afterwards."""
+        """Close the files; the archive cannot be used afterwards. What they have no room for is told in the log."""
         del self._about_family, self._due_family
-        self._about.close()
-        self._dues.close()
-        self._database.close()
+        told = False
+        for opened in (self._about, self._dues, self._database):
+            try:
+                opened.close()
+            except Exception as error:
+                if not told:
+                    logger.error(
+                        "state_dir: %s cannot be written (%s); check that its disk has room. Nothing is lost: what is "
+                        "missing there is read from the changelog at the next start",
+                        self._folder,
+                        error,
+                    )
+                told = True
 
 
 class Memory:
@@ -291,10 +343,12 @@ class Archives:
     def _readable(self, partition: int) -> Archive:
         """An archive as it is on disk, or an empty one in place of one that is damaged."""
         path = self._path(partition)
+        if (path / DAMAGED).exists():
+            self._remove(partition, "it was found to be damaged when it was last used")
         try:
             return Archive(path, self._memory, self._now_ms)
-        except Exception as error:  # RocksDB's errors have no class of their own
-            if not str(error).startswith("Corruption") and not isinstance(error, UNREADABLE):
+        except Exception as error:
+            if not str(error).startswith(CORRUPTION) and not isinstance(error, UNREADABLE):
                 raise ArchiveError(
                     f"state_dir: {path} cannot be opened ({error}); check the disk and its permissions"
                 ) from error

@@ -22,6 +22,7 @@ from stream.kafka.lineage import examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.record import Header
+from stream.kafka.transactions import in_words
 from stream.kafka.transport import consumer_of, producer_of
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.scorer import Scorer
@@ -85,7 +86,7 @@ class WorkerApp:
             settings.topics,
             interval_s=settings.commit_interval_s,
             monotonic=time.monotonic,
-            on_failure=self.failure,
+            on_failure=self._fail,
             stages=stages,
         )
         policy = settings.alert_policy(bundle.thresholds)
@@ -113,9 +114,12 @@ class WorkerApp:
                 try:
                     consumer.held = await self.engine.take(poll)
                 except Exception as error:
-                    self.failure(error)
+                    self._fail(error)
                 finally:
                     consumer.taken()
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure(in_words(error))
 
     def lag(self) -> dict[TP, int]:
         """Records that the broker is known to hold after the last one read, by assigned topic and partition."""

@@ -17,6 +17,7 @@ from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
+from stream.embedded.server import free_ports
 from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
@@ -82,6 +83,16 @@ def test_a_broker_that_comes_back_finds_the_worker_there(broker: EmbeddedKafka, 
         broker.start()
         deployment.publish(events(2))
         deployment.wait_until_scored(worker)
+
+
+@pytest.mark.parametrize("command", ["worker", "sink"])
+def test_a_start_without_a_broker_ends_in_words(deploy: Deploy, database: DatabaseConnection, command: str) -> None:
+    (port,) = free_ports(1)
+    deployment = deploy(database_url=database.url)
+    with deployment.running(command, bootstrap_servers=f"127.0.0.1:{port}") as process:
+        deployment.wait(lambda: not process.alive, "the end of the process", seconds=60)
+        assert f"{command} stops: no Kafka broker answers at its start" in process.log_text()
+        assert "start it again when the brokers are up" in process.log_text()
 
 
 def cpu_s(process: Any) -> float:

@@ -19,36 +19,54 @@ COMMITTED = {TP("repayments", 0): Committed(5, "r1,t1"), TP("transactions", 3): 
 
 
 def test_the_same_topics_as_before() -> None:
-    assert judge("app", TOPICS, COMMITTED, INPUTS, CHANGELOG) == "r1,t1"
-    assert judge("app", TOPICS, {}, INPUTS, CHANGELOG) == "r1,t1"
+    assert judge("app", TOPICS, COMMITTED, INPUTS, CHANGELOG, {}) == "r1,t1,a1"
+    assert judge("app", TOPICS, {}, INPUTS, CHANGELOG, {}) == "r1,t1,a1"
+    assert judge("app", TOPICS, {TP("repayments", 0): Committed(5, "r1,t1,a1")}, INPUTS, CHANGELOG, {0: 0, 1: 0})
     without_changelog = {name: topic for name, topic in TOPICS.items() if name != CHANGELOG}
-    assert judge("app", without_changelog, {}, INPUTS, CHANGELOG) == "r1,t1"
+    assert judge("app", without_changelog, {}, INPUTS, CHANGELOG, {}) == "r1,t1,"
 
 
 def test_offsets_from_before_ids_were_kept_are_taken() -> None:
-    judge("app", TOPICS, {TP("repayments", 0): Committed(5, "")}, INPUTS, CHANGELOG)
+    judge("app", TOPICS, {TP("repayments", 0): Committed(5, "")}, INPUTS, CHANGELOG, {})
 
 
 def test_a_topic_made_anew() -> None:
     topics = TOPICS | {"transactions": Topic("t2", 4)}
     said = r"transactions was deleted and made anew: its id is t2, and was t1 when .*offset 5"
     with pytest.raises(OtherLineage, match=said):
-        judge("app", topics, COMMITTED, INPUTS, CHANGELOG)
+        judge("app", topics, COMMITTED, INPUTS, CHANGELOG, {})
 
 
 def test_another_prefix_under_the_same_application() -> None:
     committed = {TP("old.repayments", 0): Committed(5, "x"), TP("old.activity", 1): Committed(0, "y")}
     with pytest.raises(OtherLineage, match=r"app has read old\.repayments and not repayments, transactions"):
-        judge("app", TOPICS, committed, INPUTS, CHANGELOG)
+        judge("app", TOPICS, committed, INPUTS, CHANGELOG, {})
 
 
 @pytest.mark.parametrize("grown", ["repayments", CHANGELOG])
 def test_partitions_added_to_one_topic(grown: str) -> None:
     topics = TOPICS | {grown: Topic(TOPICS[grown].topic_id, 6)}
     with pytest.raises(OtherLineage, match=f"different numbers of partitions .*{grown} 6"):
-        judge("app", topics, COMMITTED, INPUTS, CHANGELOG)
+        judge("app", topics, COMMITTED, INPUTS, CHANGELOG, {})
 
 
 def test_a_topic_that_is_not_there() -> None:
     with pytest.raises(OtherLineage, match=r"repayments does not exist; create it: `foreshock topics create`"):
-        judge("app", {"transactions": TOPICS["transactions"]}, {}, INPUTS, CHANGELOG)
+        judge("app", {"transactions": TOPICS["transactions"]}, {}, INPUTS, CHANGELOG, {})
+
+
+@pytest.mark.parametrize("topics", [TOPICS | {CHANGELOG: Topic("a2", 4)}, {**TOPICS, CHANGELOG: Topic("", 4)}])
+def test_a_changelog_made_anew_or_gone(topics: dict[str, Topic]) -> None:
+    if not topics[CHANGELOG].topic_id:
+        topics = {name: topic for name, topic in topics.items() if name != CHANGELOG}
+    committed = COMMITTED | {TP("repayments", 1): Committed(5, "r1,t1,a1")}
+    said = "Users whose states are gone would begin anew, .* Start under another application_id"
+    with pytest.raises(OtherLineage, match=rf"{CHANGELOG} was deleted and (not )?made anew: .*{said}"):
+        judge("app", topics, committed, INPUTS, CHANGELOG, {})
+
+
+def test_a_changelog_of_which_something_was_deleted() -> None:
+    said = rf"{CHANGELOG} has lost records \(partition 2 before offset 7\)"
+    with pytest.raises(OtherLineage, match=said):
+        judge("app", TOPICS, COMMITTED, INPUTS, CHANGELOG, {0: 0, 2: 7})
+    judge("app", TOPICS, {}, INPUTS, CHANGELOG, {0: 0, 2: 7})

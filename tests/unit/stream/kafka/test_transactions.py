@@ -11,7 +11,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
 from stream.kafka import transactions as module
-from stream.kafka.transactions import Fenced, Transactions
+from stream.kafka.transactions import Fenced, Transactions, in_words
 
 
 class Producer:
@@ -140,3 +140,11 @@ async def test_headers_go_with_their_records(monkeypatch: pytest.MonkeyPatch) ->
     await worker.transactions.own([0])
     await worker.transactions.send("dead-letters", 0, [(None, None)], [[("a", b"b")]])
     assert worker.log[-1] == "send app-0-0 dead-letters 0 [(None, None)] with [[('a', b'b')]]"
+
+
+def test_a_producer_that_is_fenced_before_it_commits_is_told_in_words() -> None:
+    told = in_words(ProducerFenced())
+    assert isinstance(told, Fenced)
+    assert "Nothing is lost; start it again" in str(told)
+    other = ValueError("x")
+    assert in_words(other) is other

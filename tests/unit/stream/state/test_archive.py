@@ -92,6 +92,83 @@ def test_an_archive_whose_origin_cannot_be_read_is_discarded(
     assert "it is damaged" in caplog.text
 
 
+def damage(path: Path) -> None:
+    """Change every block of a file of RocksDB, but for its index."""
+    content = bytearray(path.read_bytes())
+    for place in range(30, max(len(content) - 2_000, 31), 400):
+        content[place] ^= 0x55
+    path.write_bytes(content)
+
+
+def test_damage_to_what_is_read_first_is_discarded_at_once(
+    opened: Opener, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(opened().open(0), {b"a": b"1"}, 5)
+    archives = opened()
+    for path in (tmp_path / "changelog" / "partition-0").glob("*.sst"):
+        damage(path)
+    assert archives.open(0).offset is None
+    assert "it is damaged (Corruption" in caplog.text
+
+
+@pytest.mark.parametrize("used", ["read", "due_until", "items"])
+def test_damage_that_shows_in_use_stops_the_worker_and_its_successor_discards_it(
+    opened: Opener, tmp_path: Path, caplog: pytest.LogCaptureFixture, used: str
+) -> None:
+    """RocksDB opens a database whose rows are damaged; reading them one after another just ends."""
+    keys = [b"u%03d" % number for number in range(400)]
+    archive = opened().open(0)
+    archive.write([(key, os.urandom(400)) for key in keys], 5, list(range(400)), [NEVER] * 400)
+    opened()
+    files = [path for path in (tmp_path / "changelog" / "partition-0").glob("*.sst") if path.stat().st_size > 4_000]
+    assert len(files) == 2, "rows and due dates"
+    for path in files:
+        damage(path)
+    archive = opened().open(0)
+    assert archive.offset == 5
+    with pytest.raises(ArchiveError, match=r"partition-0 is damaged \(Corruption.*start the worker again"):
+        archive.read(keys) if used == "read" else list(
+            archive.due_until(500) if used == "due_until" else archive.items()
+        )
+    archive = opened().open(0)
+    assert (archive.offset, archive.read(keys[:1]), archive.due_until(500)) == (None, [None], [])
+    assert "it was found to be damaged" in caplog.text
+
+
+FILLS = """
+import logging, os, resource, sys
+from pathlib import Path
+from stream.state.archive import ArchiveError, Archives, Origin
+logging.basicConfig()
+archives = Archives(Path(sys.argv[1]), Origin("first", 0xABC, 8), 8 << 20)
+archive = archives.open(0)
+archive.write([(b"early", b"row")], 1, [0], [0])
+archives.close(0)
+archive = archives.open(0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
+try:
+    for number in range(20_000):
+        archive.write([(b"u%d" % (number % 60), os.urandom(4_000))], number, [0], [0])
+except ArchiveError as error:
+    print(error, flush=True)
+archives.close_all()
+"""
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
+    """No file may grow beyond a limit, which RocksDB sees as it sees a disk without room."""
+    folder = tmp_path / "changelog"
+    command = [sys.executable, "-c", FILLS, str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.startswith(f"state_dir: {folder / 'partition-0'} cannot be used (IO error")
+    assert "check that its disk has room" in ended.stdout
+    assert ended.stderr.count("cannot be written (IO error") == 1, "closing it tells once, and goes on"
+    archives = Archives(folder, ORIGIN, 8 << 20)
+    assert archives.open(0).offset == 1
+    assert archives.open(0).read([b"early", b"u1"]) == [b"row", None]
+    archives.close_all()
+
+
 def test_discarding_leaves_an_empty_one_open(opened: Opener, caplog: pytest.LogCaptureFixture) -> None:
     archives = opened()
     write(archives.open(0), {b"a": b"1"}, 5)
