@@ -11,16 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from bench.chaos.tables import Outputs
 from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import DeadLetter, Score, forgotten_by
+from stream.outputs import Alert, DeadLetter, Score, forgotten_by
 from stream.scoring.forgetting import pieces_between
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.scorer import Scorer
@@ -30,6 +31,18 @@ from stream.state.slab import Slab
 
 Coordinate = tuple[str, int, int]
 """Topic, partition and offset."""
+
+REPEATED, IN_THE_FUTURE = "duplicate_event_id", "in_the_future"
+"""Refusals of what is a valid event: the one moves how far a row has read, the other depends on a worker's clock."""
+
+
+class Refusal(NamedTuple):
+    """A dead letter: of which input, why, and its key and value, but for what was too large."""
+
+    at: Coordinate
+    reason: str
+    kept: dict[str, bytes | None]
+
 
 _ByUser = dict[tuple[int, bytes], list[bytes | None]]
 """Values by partition and key; None where the user was forgotten."""
@@ -41,8 +54,9 @@ class Verdict:
 
     `lost` inputs have neither a score nor a dead letter, `twice` have more than one of them, `strange` outputs name no
     input. `wrong_scores` and `wrong_alerts` are users of whom a record differs from the oracle's in a byte, is missing
-    or in excess, `wrong_rows` users with another state. `broken_sequences` are users whose scores are not numbered
-    1, 2, 3, ….
+    or in excess, `wrong_rows` users with another state. `wrong_refusals` are dead letters that give another reason than
+    there is, or none that there is. `broken_sequences` are users whose scores are not numbered 1, 2, 3, ….
+    `wrong_table_rows` are rows of the database that are missing, in excess, or other than the topics have them.
     """
 
     inputs: int
@@ -55,6 +69,8 @@ class Verdict:
     wrong_alerts: int
     wrong_rows: int
     broken_sequences: int
+    wrong_refusals: int = 0
+    wrong_table_rows: int = 0
 
     @property
     def is_right(self) -> bool:
@@ -96,11 +112,13 @@ def judge(published: Published, settings: Settings) -> Verdict:
     inputs = {(record.topic, record.partition, record.offset): record for record in published.inputs}
     sources = [_source(record) for record in published.scores]
     decoded = [msgspec.json.decode(record.value, type=Score) for record in published.scores if record.value is not None]
-    refused = [_refused(record) for record in published.dead_letters]
-    accounted = Counter(sources) + Counter(refused)
+    letters = [_refusal(record) for record in published.dead_letters]
+    accounted = Counter(sources) + Counter(letter.at for letter in letters)
     expected = _Oracle(settings, inputs)
     expected.score([at for at in dict.fromkeys(sources) if at in inputs])
-    expected.pass_over([at for at in refused if at in inputs])
+    known = [letter for letter in letters if letter.at in inputs]
+    wrong_refusals = sum(not expected.is_right_refusal(letter) for letter in known)
+    expected.pass_over([letter.at for letter in known if letter.reason == REPEATED])
     sequences = _sequences(published.scores)
     return Verdict(
         inputs=len(inputs),
@@ -116,6 +134,16 @@ def judge(published: Published, settings: Settings) -> Verdict:
             expected.rows(),
         ),
         broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences),
+        wrong_refusals=wrong_refusals,
+    )
+
+
+def outputs_of(published: Published) -> Outputs:
+    """What the sinks have read, where no user was forgotten."""
+    return Outputs(
+        [msgspec.json.decode(record.value, type=Score) for record in published.scores],
+        [msgspec.json.decode(record.value, type=Alert) for record in published.alerts],
+        [DeadLetter.from_record(record) for record in published.dead_letters],
     )
 
 
@@ -130,10 +158,12 @@ class _Oracle:
         self._intakes = {topic: Intake(kind) for topic, kind in zip(settings.topics.inputs, KINDS, strict=True)}
         self.scores: _ByUser = {}
         self.alerts: _ByUser = {}
+        self._scored_ids: set[tuple[int, bytes, str]] = set()
 
     def score(self, order: Iterable[Coordinate]) -> None:
         """Take the events at these places, in this order."""
         taken = [item for at in order if isinstance(item := self._take(at), Taken)]
+        self._scored_ids = {(item.partition, item.key, item.event.event_id) for item in taken}
         for piece in pieces_between(taken):
             scored = self._scorer.score(piece)
             told = {partition: [(key, None) for key, _ in found] for partition, found in scored.forgotten.items()}
@@ -153,6 +183,17 @@ class _Oracle:
                 read = self._slab.rows["consumed_offset"]
                 read[row, item.kind_no] = np.maximum(read[row, item.kind_no], item.offset)
 
+    def is_right_refusal(self, letter: Refusal) -> bool:
+        """Whether an input had to be refused for this reason. That one was in the future, only its worker knew."""
+        record, item = self._inputs[letter.at], self._take(letter.at)
+        if any(getattr(record, part) != content for part, content in letter.kept.items()):
+            return False
+        if not isinstance(item, Taken):
+            return bool(item.reason == letter.reason)
+        if letter.reason == REPEATED:
+            return (item.partition, item.key, item.event.event_id) in self._scored_ids
+        return letter.reason == IN_THE_FUTURE
+
     def rows(self) -> dict[tuple[int, bytes], bytes]:
         return {(partition, key): row for partition, key, row in self._slab.items()}
 
@@ -160,9 +201,10 @@ class _Oracle:
         return self._intakes[at[0]].take(self._inputs[at], time.time_ns() // 1_000_000)
 
 
-def _refused(record: Any) -> Coordinate:
+def _refusal(record: Any) -> Refusal:
     letter = DeadLetter.from_record(record)
-    return letter.topic, letter.partition, letter.offset
+    kept = {part: getattr(letter, part) for part in ("key", "value") if part not in letter.left_out}
+    return Refusal((letter.topic, letter.partition, letter.offset), letter.reason, kept)
 
 
 def _source(record: Any) -> Coordinate:

@@ -1,40 +1,55 @@
-"""One seeded run from its plan to the verdict: topics, workers, events, disturbances, and at last quiet."""
+"""One seeded run from its plan to the verdict: topics, workers, sinks, events, disturbances, and at last quiet."""
 
 from __future__ import annotations
 
+import shutil
 import time
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
-
 from bench.arena import Arena
 from bench.chaos.conductor import Conductor
-from bench.chaos.feed import feeding
-from bench.chaos.oracle import Published, Verdict, judge
+from bench.chaos.crew import Crew
+from bench.chaos.feed import Pace, feeding
+from bench.chaos.oracle import Published, Verdict, judge, outputs_of
 from bench.chaos.plan import Plan
-from stream.kafka.clients import open_admin
-from stream.kafka.connection import KafkaConnection
+from bench.chaos.progress import Followed, Progress
+from bench.chaos.servers import Servers
+from bench.chaos.tables import wrong_rows
 from stream.settings import Settings
+from stream.sink import sink_group
 
 SETTLE_LIMIT_S = 180.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run's plan, what was done to its workers, and what came of it. `settled` is False when lag stayed."""
+    """A run's plan, what was done in it, and what came of it.
+
+    `settled` is False when lag stayed; `lag` is what stayed then. `disturbances` counts faults by kind, and `kills`,
+    `freezes` and `stops` of them; `ends` what processes ended of. `recovery_s` has, by kind, the seconds from a fault
+    until all was committed that stood in the topics when it began. `unexplained` are the last words of processes that
+    ended by themselves and did not say why.
+    """
 
     plan: Plan
     disturbances: dict[str, int]
+    ends: dict[str, int]
+    recovery_s: dict[str, list[float]]
     settled: bool
+    lag: dict[str, int]
     verdict: Verdict
+    unexplained: list[str]
+    largest_rss_mib: float
+    settle_s: float
     seconds: float
     logs: str = ""
 
     @property
     def is_right(self) -> bool:
-        return self.settled and self.verdict.is_right
+        return self.settled and self.verdict.is_right and not self.unexplained
 
     def as_report(self) -> dict[str, Any]:
         """JSON-ready figures; the logs only of a run that went wrong."""
@@ -44,37 +59,60 @@ class Outcome:
         return found
 
 
-def run(kafka: KafkaConnection, settings: Settings, plan: Plan, folder: Path, name: str) -> Outcome:
-    """Do one run on topics of its own under the prefix `name`, which are deleted again."""
+def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: str) -> Outcome:
+    """Do one run on topics, and a database, of its own by the name given, which are deleted again.
+
+    Its files are left in `folder` only where it went wrong.
+    """
     begun_s = time.monotonic()
-    with Arena(kafka, settings.model_copy(update=plan.settings()), name, folder) as arena:
-        with feeding(kafka, arena.settings, plan) as done, Conductor(arena, plan) as conductor:
-            conductor.disturb(done)
-            settled = _settle(kafka, arena, conductor)
-            logs = conductor.log_tails()
-        verdict = judge(Published.read(kafka, arena.settings), arena.settings)
-    return Outcome(plan, dict(conductor.counts), settled, verdict, round(time.monotonic() - begun_s, 1), logs)
+    kafka = servers.kafka
+    with ExitStack() as opened:
+        arena = opened.enter_context(
+            Arena(kafka, settings.model_copy(update=_of_settings(plan, settings)), name, folder)
+        )
+        database = opened.enter_context(servers.database(name)) if plan.sinks else None
+        followed = {"workers": Followed(arena.settings.application_id, arena.topics.inputs)}
+        if database is not None:
+            outputs = (arena.topics.scores, arena.topics.alerts, arena.topics.dead_letters)
+            followed["sinks"] = Followed(sink_group(arena.settings.application_id), outputs)
+        with Progress(kafka, followed) as progress, Crew(arena, plan, database) as crew:
+            pace = Pace()
+            with feeding(kafka, arena.settings, plan, pace) as done:
+                conductor = Conductor(plan, crew, servers, database, progress)
+                conductor.begin()
+                pace.begin.set()
+                conductor.disturb(done, pace.finish)
+            settling_s = time.monotonic()
+            settled = progress.await_all(SETTLE_LIMIT_S, crew.revive)
+            settle_s = time.monotonic() - settling_s
+            lag, logs = progress.lag(), crew.log_tails()
+            crew.revive()
+        published = Published.read(kafka, arena.settings)
+        verdict = judge(published, arena.settings)
+        if database is not None:
+            wrong = wrong_rows(database, outputs_of(published))
+            verdict = replace(verdict, wrong_table_rows=sum(wrong.values()))
+            logs += "" if not verdict.wrong_table_rows else f"\nrows of the database that are wrong: {wrong}"
+    outcome = Outcome(
+        plan,
+        conductor.done(),
+        dict(crew.ends),
+        progress.recovery_s,
+        settled,
+        {} if settled else lag,
+        verdict,
+        crew.unexplained,
+        round(crew.largest_rss_mib, 1),
+        round(settle_s, 1),
+        round(time.monotonic() - begun_s, 1),
+        logs,
+    )
+    if outcome.is_right:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return outcome
 
 
-def _settle(kafka: KafkaConnection, arena: Arena, conductor: Conductor) -> bool:
-    """Leave the workers alone until all that the inputs hold is committed; False when that does not happen in time."""
-    deadline_s = time.monotonic() + SETTLE_LIMIT_S
-    while time.monotonic() < deadline_s:
-        conductor.revive()
-        if _committed(kafka, arena) == arena.watch.size(*arena.topics.inputs):
-            return True
-        time.sleep(0.5)
-    return False
-
-
-def _committed(kafka: KafkaConnection, arena: Arena) -> int:
-    """Sum of the group's committed offsets in the input topics."""
-    group, inputs = arena.settings.application_id, set(arena.topics.inputs)
-    admin = open_admin(kafka)
-    try:
-        offsets = admin.list_group_offsets({group: None}).get(group, {})
-        return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic in inputs)
-    except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-        return 0  # a new broker has no groups yet
-    finally:
-        admin.close()
+def _of_settings(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Those of the plan's settings that are settings of this process, too."""
+    known = type(settings).model_fields
+    return {name: value for name, value in plan.settings().items() if name in known}

@@ -1,6 +1,6 @@
 """Events that arrive as they do in life, while workers are killed and frozen, against an oracle.
 
-The short form of `make chaos`, and beside it kills at each step of a commit.
+The short form of `make chaos`, and beside it kills at steps of a commit.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from bench.chaos.fault_points import ANNOUNCEMENT
 from bench.chaos.feed import feeding
 from bench.chaos.oracle import Published, judge
-from bench.chaos.plan import SESSION_S, Plan
+from bench.chaos.plan import ALWAYS, SESSION_S, Plan
 from bench.chaos.run import run
+from bench.chaos.servers import Servers
 from stream.kafka.connection import KafkaConnection
 from stream.settings import load_settings
 
@@ -23,6 +25,7 @@ Deploy = Callable[..., Any]
 LIVE = replace(
     Plan.of(1, 4_000), workers=2, users=150, backlog_share=0.0, events_per_s=250.0, late_share=0.05, twice_share=0.02,
     topic_skew_s=1.5, jitter_s=0.1, pause_s=(0.3, 2.5), freeze_share=0.25, on_disk=False, standby_replicas=0,
+    faults=ALWAYS, sinks=0,
 )  # fmt: skip
 
 
@@ -38,62 +41,22 @@ LIVE = replace(
     ids=["memory", "disk", "standby"],
 )
 def test_live_arrival_under_kills_and_freezes(kafka: KafkaConnection, tmp_path: Path, plan: Plan) -> None:
-    outcome = run(kafka, load_settings(), plan, tmp_path, f"chaos{plan.seed}")
+    with Servers(tmp_path, kafka) as servers:
+        outcome = run(servers, load_settings(), plan, tmp_path, f"chaos{plan.seed}")
     assert outcome.is_right, outcome.as_report()
     assert sum(outcome.disturbances.get(name, 0) for name in ("kills", "freezes", "stops")) >= 2
     assert outcome.verdict.scores > 3_000
 
 
-FAULTS = {
-    "before rows are sent": """
-async def dies(self, rows, original=IntervalCut.publish_rows):
-    times.append(1)
-    if len(times) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    await original(self, rows)
-IntervalCut.publish_rows = dies
-""",
-    "before offsets are sent": """
-async def dies(self, offsets, group, original=Transaction.commit):
-    times.append(1)
-    if len(times) == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-    await original(self, offsets, group)
-Transaction.commit = dies
-""",
-    "between offsets and commit": """
-async def dies(self, original=AIOKafkaProducer.commit_transaction):
-    times.append(1)
-    if len(times) == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-    await original(self)
-AIOKafkaProducer.commit_transaction = dies
-""",
-    "after a commit": """
-async def dies(self, offsets, group, original=Transaction.commit):
-    await original(self, offsets, group)
-    times.append(1)
-    if len(times) == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-Transaction.commit = dies
-""",
-}
-IMPORTS = """
-import os, signal
-from aiokafka import AIOKafkaProducer
-from stream.kafka.transactions import Transaction
-from stream.worker.cut import IntervalCut
-times = []
-"""
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_killed_at_a_step_of_the_commit(deploy: Deploy, fault: str) -> None:
+@pytest.mark.parametrize("step", ["rows", "offsets", "commit", "committed"])
+def test_killed_at_a_step_of_the_commit(deploy: Deploy, step: str) -> None:
     deployment = deploy(watchdog=False, session_timeout_s=SESSION_S, heartbeat_interval_s=0.5)
     plan = replace(LIVE, seed=21, users=60, events=1_200, events_per_s=120.0)
+    fault = f"from bench.chaos.fault_points import arm\narm({step!r}, {2 if step == 'rows' else 6})"
     with feeding(deployment.kafka, deployment.settings, plan) as done:
-        with deployment.running("worker", "dies", fault=IMPORTS + FAULTS[fault]) as worker:
+        with deployment.running("worker", "dies", fault=fault) as worker:
             deployment.wait(lambda: not worker.alive, "the fault")
+            assert f"{ANNOUNCEMENT} ends at {step!r}" in worker.log_text()
         with deployment.running("worker", "successor") as worker:
             deployment.wait(done.is_set, "the events", worker)
             deployment.wait_until_scored(worker)

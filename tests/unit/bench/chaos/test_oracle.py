@@ -7,6 +7,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.chaos.feed import arrivals
@@ -15,6 +16,8 @@ from bench.chaos.plan import Plan
 from events.types import KINDS, Kind
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
+from stream.outputs import Score
+from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.intake import Intake
 from stream.scoring.scorer import Scorer
 from stream.settings import load_settings
@@ -36,8 +39,8 @@ def right() -> Published:
     scorer = Scorer(bundle, SETTINGS.alert_policy(bundle.thresholds), slab, SETTINGS.topics)
     offsets = dict.fromkeys(KINDS, 0)
     inputs, scores, alerts, letters = [], [], [], []
-    plan = replace(Plan.of(5, 900), users=30, late_share=0.1, twice_share=0.05)
-    arrived: list[tuple[Kind, bytes, bytes | None, int]] = list(arrivals(plan))
+    plan = replace(Plan.of(5, 900), faults=(), users=30, late_share=0.1, twice_share=0.05)
+    arrived: list[tuple[Kind, bytes, bytes | None, int]] = list(arrivals(plan, 1))
     for number in (100, 400, 700):  # users are forgotten, who come back
         arrived.insert(number, ("profiles", arrived[number][1], None, arrived[number][3]))
     for kind, key, value, at_ms in arrived:
@@ -54,11 +57,12 @@ def right() -> Published:
         alerts += records(scored.alerts.get(0, []))
         letters += scored.dead_letters
     rows = [(key, row) for _, key, row in slab.items()]
-    refused = [
-        SimpleNamespace(partition=0, key=letter.key, value=letter.value, headers=letter.record_headers())
-        for letter in letters
-    ]
+    refused = [published_letter(letter) for letter in letters]
     return Published(inputs, scores, alerts, refused, records(rows))
+
+
+def published_letter(letter: Any) -> Any:
+    return SimpleNamespace(partition=0, key=letter.key, value=letter.value, headers=letter.record_headers())
 
 
 def test_what_is_right_is_found_right() -> None:
@@ -107,6 +111,20 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         row = good.changelog[0]
         older = SimpleNamespace(partition=0, key=row.key, value=row.value[:8] + bytes(8) + row.value[16:])
         return replace(good, changelog=[*good.changelog, older]), {"wrong_rows": 1}
+    if name == "a dead letter gives another reason":
+        first = good.dead_letters[0]
+        headers = [(key, b"too_large" if key == "foreshock.reason" else content) for key, content in first.headers]
+        other = SimpleNamespace(**{**vars(first), "headers": headers})
+        return replace(good, dead_letters=[other, *good.dead_letters[1:]]), {"wrong_refusals": 1}
+    if name == "a dead letter is of an event that was not repeated":
+        score = msgspec.json.decode(last.value, type=Score)
+        (record,) = [r for r in good.inputs if (r.topic, r.offset) == (score.source_topic, score.source_offset)]
+        letter = DeadLetters().of(record, "duplicate_event_id", "no")
+        refused = [*good.dead_letters, published_letter(letter)]
+        return replace(good, scores=good.scores[:-1], dead_letters=refused), {"wrong_refusals": 1}
+    if name == "a dead letter has other bytes":
+        other = SimpleNamespace(**{**vars(good.dead_letters[0]), "value": b"{}"})
+        return replace(good, dead_letters=[other, *good.dead_letters[1:]]), {"wrong_refusals": 1}
     assert name == "a state is missing"
     return replace(good, changelog=good.changelog[1:]), {"wrong_rows": 1}
 
@@ -124,6 +142,9 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         "an alert stands twice",
         "a state is older",
         "a state is missing",
+        "a dead letter gives another reason",
+        "a dead letter is of an event that was not repeated",
+        "a dead letter has other bytes",
     ],
 )
 def test_a_fault_is_found(name: str) -> None:
