@@ -19,7 +19,7 @@ from bench.chaos.progress import Followed, Progress
 from bench.chaos.servers import Servers
 from bench.chaos.tables import wrong_rows
 from stream.settings import Settings
-from stream.sink import sink_group
+from stream.topics import sink_group
 
 SETTLE_LIMIT_S = 180.0
 
