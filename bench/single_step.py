@@ -16,7 +16,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS, MISSING_CODE, UNSEEN_CODE, ages_days, due_ms
+from events.calendar import DAY_MS
+from events.columns import COLUMNS, MISSING_CODE, UNSEEN_CODE, ages_days, due_ms
 from events.types import KINDS, Event, Kind
 from model.bundle import MANIFEST_FILE, SCORE_FILE, Manifest, graph_file
 

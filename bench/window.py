@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.single_step import open_session
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from events.types import KINDS, Event
 
 WINDOW = 60

@@ -14,15 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from events.calendar import DAY_MS, LAST_DAY, day_number
 from events.types import Event, Kind
 
 TIME_COLUMNS: tuple[str, ...] = ("gap_days", "day_of_month", "day_of_year")
 """Appended after the numeric columns of every kind. `gap_days` is the time since the user's previous event of the
 same kind, clipped at zero and NaN for the first; the others place the event in the month (1–31) and year (1–366)."""
-
-DAY_MS = 86_400_000
-LAST_DAY = 65_535
-"""Last day in the calendar's table, counted from 1970-01-01 (in 2149). No event is dated outside the table."""
 
 NEVER_DAYS = -1.0
 """Age of a kind of event that a user never had."""
@@ -30,7 +27,6 @@ NEVER_DAYS = -1.0
 MISSING_CODE = 0
 UNSEEN_CODE = 1
 FIRST_CATEGORY_CODE = 2
-_EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ def occurred_ms(events: Sequence[Event]) -> NDArray[np.int64]:
 
 def due_ms(due_date: dt.date) -> int:
     """Start of the due date (UTC) in milliseconds since 1970-01-01."""
-    return (due_date.toordinal() - _EPOCH_ORDINAL) * DAY_MS
+    return day_number(due_date) * DAY_MS
 
 
 def numeric_columns(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from functools import cached_property
 
 import msgspec
 
-from events.instalments import PAID_IN_FULL
+from events.contracts import PAID_IN_FULL
 from events.reasons import NEAR_LIMIT_UNTIL, is_cash
 from events.types import Activity, Event, Kind, Repayment, Transaction
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal, TypeAlias
 
-from events.columns import DAY_MS, LAST_DAY
+from events.calendar import DAY_MS, LAST_DAY
 
 EARLIEST_MS = 0
 """Earliest event time, in milliseconds since 1970-01-01 UTC."""

@@ -1,20 +1,9 @@
-"""Instalments: which are open, and when an unpaid one counts as missed. This is the rule of the due-date watchdog:
-serving publishes the `missed` events, training inserts the same ones. Does no I/O; the clock is an argument.
+"""The due-date watchdog: when an unpaid instalment counts as missed. Serving publishes the `missed` events, training
+inserts the same ones. Does no I/O; the clock is an argument.
 
-The rule, per user:
-
-- `due` opens an instalment (number, due date, amount). Opening the same number again replaces its date and amount.
-- `paid` counts towards the instalment of its number, or the oldest open one if it has no number. The instalment closes
-  when the payments reach `PAID_IN_FULL` of the amount due; a payment without an amount, or an instalment without one,
-  counts as paid in full.
-- A payment in full for a number that is not open settles that number: a `due` that comes later for it, or for a lower
-  number, opens nothing (payment ahead of the bill, or records out of order).
-- `missed` closes its instalment (or the oldest open one if it has no number). `reversed` reopens nothing.
-- At most `SLOTS` are open; one more replaces the one with the earliest due date.
-- An instalment still open when the clock reaches its deadline, the end of the due date plus the days of grace, is
-  missed. An event at that very millisecond is applied first.
-
-A `due` without a number or a due date is ignored: no later event could refer to it.
+What is unpaid is the rule of `events.contracts`. An instalment that no `missed` event has named yet is missed when the
+clock reaches its deadline: the end of the due date in the lender's calendar, plus the days of grace. An event at that
+very millisecond is applied first.
 """
 
 from __future__ import annotations
@@ -24,57 +13,132 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from events.columns import DAY_MS, due_ms
+import numpy as np
+
+from events.calendar import DAY_MS, UTC, Calendar, date_of, day_number
+from events.contracts import (
+    NO_DAY,
+    apply_repayments,
+    contract_id_of,
+    initial_ledger,
+    initial_standing,
+    repayment_columns,
+)
 from events.types import Event, Repayment
-
-DUE, PAID, MISSED, REVERSED = range(1, 5)
-REPAYMENT_CODES = {"due": DUE, "paid": PAID, "missed": MISSED, "reversed": REVERSED}
-"""Number of each kind of repayment event in arrays; 0 is no repayment."""
-
-SLOTS = 4
-PAID_IN_FULL = 0.99
-"""Share of the amount due that closes an instalment; the rest is rounding and fees."""
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock:instalments")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_NEVER_MS = int(np.iinfo(np.int64).max)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Instalment:
-    """An open instalment: what is due and what was paid towards it so far (in the account's currency)."""
+    """An unpaid instalment: what is due and what was paid towards it so far (in the contract's currency)."""
 
+    contract_id: str | None
     instalment_no: int
     due_date: dt.date
     amount_due: float | None
-    amount_paid: float = 0.0
+    amount_paid: float
+    missed: bool
 
 
-def deadline_ms(due_date: dt.date, grace_days: float) -> int:
-    """When an unpaid instalment counts as missed: end of the due date (UTC) plus the grace, ms since 1970-01-01."""
-    return due_ms(due_date) + DAY_MS + round(grace_days * DAY_MS)
+def deadline_ms(due_date: dt.date, grace_days: float, calendar: Calendar = UTC) -> int:
+    """When an unpaid instalment counts as missed: end of the due date plus the grace, ms since 1970-01-01."""
+    return calendar.start_ms(day_number(due_date) + 1) + round(grace_days * DAY_MS)
 
 
-def missed_event(
-    user_id: str, instalment_no: int, due_date: dt.date, amount_due: float | None, grace_days: float
-) -> Repayment:
+def missed_event(user_id: str, instalment: Instalment, grace_days: float, calendar: Calendar = UTC) -> Repayment:
     """The `missed` event that the watchdog publishes. Equal arguments give equal bytes.
 
-    The id depends on the user, the instalment's number and its due date, not on the grace.
+    The id depends on the user, the contract, the instalment's number and its due date, not on the grace.
     """
-    cause = "\x1f".join((user_id, str(instalment_no), due_date.isoformat()))
+    contract = () if instalment.contract_id is None else (instalment.contract_id,)
+    cause = "\x1f".join((user_id, *contract, str(instalment.instalment_no), instalment.due_date.isoformat()))
     return Repayment(
         event_id=str(uuid.uuid5(_NAMESPACE, cause)),
         user_id=user_id,
-        occurred_at=_EPOCH + dt.timedelta(milliseconds=deadline_ms(due_date, grace_days)),
+        occurred_at=_EPOCH + dt.timedelta(milliseconds=deadline_ms(instalment.due_date, grace_days, calendar)),
         kind="missed",
-        amount_due=amount_due,
+        amount_due=instalment.amount_due,
         days_past_due=float(grace_days),
-        instalment_no=instalment_no,
-        due_date=due_date,
+        instalment_no=instalment.instalment_no,
+        due_date=instalment.due_date,
+        contract_id=instalment.contract_id,
     )
 
 
-def with_missed_among(events: Iterable[Event], grace_days: float) -> Iterator[Event]:
+class OpenInstalments:
+    """The unpaid instalments of one user, over all contracts."""
+
+    __slots__ = ("_calendar", "_ledger", "_next_ms", "_standing", "_today")
+
+    def __init__(self, calendar: Calendar = UTC) -> None:
+        self._calendar = calendar
+        self._standing = initial_standing(1)
+        self._ledger = initial_ledger(1)
+        self._today = NO_DAY
+        self._next_ms: tuple[float, int] | None = None
+
+    @property
+    def open(self) -> tuple[Instalment, ...]:
+        """Unpaid instalments, earliest due date first."""
+        ledger = self._ledger[0]
+        slots = np.flatnonzero(ledger["due_day"] != NO_DAY).tolist()
+        slots.sort(key=lambda slot: (int(ledger["due_day"][slot]), int(ledger["instalment_no"][slot])))
+        return tuple(instalment_at(self._standing[0], ledger, slot) for slot in slots)
+
+    def apply(self, event: Repayment) -> None:
+        """Take one repayment event of the user into account."""
+        occurred_ms = np.array([round(event.occurred_at.timestamp() * 1000)], dtype=np.int64)
+        event_day = self._calendar.days_of(occurred_ms)
+        self._today = max(self._today, int(event_day[0]))
+        columns = repayment_columns([event], occurred_ms)
+        apply_repayments(self._standing, self._ledger, columns, event_day, np.array([self._today]))
+        self._next_ms = None
+
+    def missed(self, clock_ms: int, grace_days: float) -> list[Instalment]:
+        """The instalments that no `missed` event has named, whose deadline the clock has reached, earliest first."""
+        if self._next_ms is None or self._next_ms[0] != grace_days:
+            self._next_ms = (grace_days, self._next_deadline_ms(grace_days))
+        if clock_ms < self._next_ms[1]:
+            return []
+        return [
+            entry
+            for entry in self.open
+            if not entry.missed and deadline_ms(entry.due_date, grace_days, self._calendar) <= clock_ms
+        ]
+
+    def _next_deadline_ms(self, grace_days: float) -> int:
+        ledger = self._ledger[0]
+        waiting = ledger["due_day"][(ledger["due_day"] != NO_DAY) & (ledger["missed"] == 0)]
+        return deadline_ms(date_of(int(waiting.min())), grace_days, self._calendar) if len(waiting) else _NEVER_MS
+
+
+def instalment_at(standing: np.void, ledger: np.void, slot: int) -> Instalment:
+    """The unpaid instalment at a place of one user's LEDGER."""
+    amount_due = float(ledger["amount_due"][slot])
+    return Instalment(
+        contract_id=contract_id_of(standing["contract_id"][ledger["contract"][slot]]),
+        instalment_no=int(ledger["instalment_no"][slot]),
+        due_date=date_of(int(ledger["due_day"][slot])),
+        amount_due=None if np.isnan(amount_due) else amount_due,
+        amount_paid=float(ledger["amount_paid"][slot]),
+        missed=bool(ledger["missed"][slot]),
+    )
+
+
+def publish_missed(
+    instalments: OpenInstalments, user_id: str, clock_ms: int, grace_days: float, calendar: Calendar = UTC
+) -> Iterator[Repayment]:
+    """The `missed` events of one user that are due at `clock_ms`, each applied to `instalments`."""
+    for entry in instalments.missed(clock_ms, grace_days):
+        event = missed_event(user_id, entry, grace_days, calendar)
+        instalments.apply(event)
+        yield event
+
+
+def with_missed_among(events: Iterable[Event], grace_days: float, calendar: Calendar = UTC) -> Iterator[Event]:
     """The events of any number of users, with the `missed` events that the watchdog publishes among them.
 
     Each `missed` event stands in order of time among its own user's events, not among those of others.
@@ -84,97 +148,31 @@ def with_missed_among(events: Iterable[Event], grace_days: float) -> Iterator[Ev
         clock_ms = round(event.occurred_at.timestamp() * 1000)
         instalments = by_user.get(event.user_id)
         if instalments is not None:
-            yield from _published(instalments, event.user_id, clock_ms - 1, grace_days)
+            yield from publish_missed(instalments, event.user_id, clock_ms - 1, grace_days, calendar)
         if isinstance(event, Repayment):
-            instalments = by_user.setdefault(event.user_id, OpenInstalments())
+            instalments = by_user.setdefault(event.user_id, OpenInstalments(calendar))
             instalments.apply(event)
         yield event
         if instalments is not None:
-            yield from _published(instalments, event.user_id, clock_ms, grace_days)
+            yield from publish_missed(instalments, event.user_id, clock_ms, grace_days, calendar)
 
 
-class OpenInstalments:
-    """The open instalments of one user, at most `SLOTS`."""
-
-    __slots__ = ("_open", "_settled_no")
-
-    def __init__(self) -> None:
-        self._open: list[Instalment] = []
-        self._settled_no = -1
-
-    @property
-    def open(self) -> tuple[Instalment, ...]:
-        """Open instalments, earliest due date first."""
-        return tuple(self._open)
-
-    def apply(self, event: Repayment) -> None:
-        """Take one repayment event of the user into account."""
-        if event.kind == "due":
-            self._open_one(event)
-        elif event.kind == "paid":
-            self._pay(event)
-        elif event.kind == "missed":
-            self._discard(self._find(event.instalment_no))
-
-    def missed(self, clock_ms: int, grace_days: float) -> list[Instalment]:
-        """Close and return the instalments whose deadline the clock has reached, earliest due date first."""
-        due = [entry for entry in self._open if deadline_ms(entry.due_date, grace_days) <= clock_ms]
-        self._open = [entry for entry in self._open if deadline_ms(entry.due_date, grace_days) > clock_ms]
-        return due
-
-    def _open_one(self, event: Repayment) -> None:
-        if event.instalment_no is None or event.due_date is None or event.instalment_no <= self._settled_no:
-            return
-        known = self._find(event.instalment_no)
-        paid = 0.0 if known is None else known.amount_paid
-        self._discard(known)
-        self._open.append(Instalment(event.instalment_no, event.due_date, event.amount_due, paid))
-        self._open.sort(key=lambda entry: (entry.due_date, entry.instalment_no))
-        del self._open[:-SLOTS]
-
-    def _pay(self, event: Repayment) -> None:
-        entry = self._find(event.instalment_no)
-        if entry is None:
-            if event.instalment_no is not None and _in_full(event.amount_paid, event.amount_due):
-                self._settled_no = max(self._settled_no, event.instalment_no)
-            return
-        entry.amount_paid += event.amount_paid or 0.0
-        if event.amount_paid is None or _in_full(entry.amount_paid, entry.amount_due):
-            self._discard(entry)
-
-    def _find(self, instalment_no: int | None) -> Instalment | None:
-        if instalment_no is None:
-            return self._open[0] if self._open else None
-        return next((entry for entry in self._open if entry.instalment_no == instalment_no), None)
-
-    def _discard(self, entry: Instalment | None) -> None:
-        if entry is not None:
-            self._open.remove(entry)
-
-
-def with_missed(events: Iterable[Repayment], grace_days: float, until_ms: int | None = None) -> Iterator[Repayment]:
+def with_missed(
+    events: Iterable[Repayment], grace_days: float, until_ms: int | None = None, calendar: Calendar = UTC
+) -> Iterator[Repayment]:
     """One user's repayments with the `missed` events that the watchdog would have published among them.
 
     `events` are in order of event time. A `missed` event stands at its deadline; one whose deadline had passed before
     its `due` arrived follows that `due`. `until_ms` is the time at which observation ends, by default the last event's.
     """
-    instalments = OpenInstalments()
+    instalments = OpenInstalments(calendar)
     user_id = ""
     for event in events:
         user_id = event.user_id
         clock_ms = round(event.occurred_at.timestamp() * 1000)
-        yield from _published(instalments, user_id, clock_ms - 1, grace_days)
+        yield from publish_missed(instalments, user_id, clock_ms - 1, grace_days, calendar)
         instalments.apply(event)
         yield event
-        yield from _published(instalments, user_id, clock_ms, grace_days)
+        yield from publish_missed(instalments, user_id, clock_ms, grace_days, calendar)
     if until_ms is not None:
-        yield from _published(instalments, user_id, until_ms, grace_days)
-
-
-def _published(instalments: OpenInstalments, user_id: str, clock_ms: int, grace_days: float) -> Iterator[Repayment]:
-    for entry in instalments.missed(clock_ms, grace_days):
-        yield missed_event(user_id, entry.instalment_no, entry.due_date, entry.amount_due, grace_days)
-
-
-def _in_full(amount_paid: float | None, amount_due: float | None) -> bool:
-    return amount_paid is None or amount_due is None or amount_paid >= PAID_IN_FULL * amount_due
+        yield from publish_missed(instalments, user_id, until_ms, grace_days, calendar)

@@ -16,6 +16,12 @@ AMOUNT_LIMIT = 1e12
 """Largest absolute amount, in the account's currency, that an event may carry."""
 
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+ContractId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[!-~]+$")]
+"""Up to 40 printable ASCII characters without blanks, so that a state row can hold it as it is."""
+
+Currency: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+"""ISO 4217."""
+
 Label: TypeAlias = Annotated[str, Meta(max_length=64)]
 Amount: TypeAlias = Annotated[float, Meta(ge=-AMOUNT_LIMIT, le=AMOUNT_LIMIT)]
 NonNegativeAmount: TypeAlias = Annotated[float, Meta(ge=0, le=AMOUNT_LIMIT)]
@@ -29,10 +35,11 @@ KINDS: tuple[Kind, ...] = ("repayments", "transactions", "activity", "profiles")
 """Every kind, in the order of the per-kind columns of a state row (`KINDS.index(kind)`)."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What every event carries.
 
-    `occurred_at` is event time with a UTC offset (RFC 3339). `None` in an optional field means "not known", never zero.
+    `occurred_at` is event time with a UTC offset (RFC 3339). `None` in an optional field, or none at all, means "not
+    known", never zero.
     """
 
     event_id: Identifier
@@ -43,20 +50,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Repayment(Event, frozen=True, kw_only=True, gc=False):
-    """An instalment fell due, was paid (in full or in part), was missed, or a payment was reversed.
+    """What became of a contract or of one of its instalments: it fell due, was paid (in full or in part), was missed, a
+    payment was reversed; the contract was opened (with `amount` disbursed and its `term_months`), restructured, written
+    off or closed.
 
-    `days_past_due` (DPD) counts days at `occurred_at`; a negative number is a payment ahead of its due date.
+    `contract_id` tells a borrower's contracts apart; without it the event belongs to the borrower's only, unnamed
+    contract. `days_past_due` (DPD) counts days at `occurred_at`; a negative number is a payment ahead of its due date.
+    `balance` is what is outstanding on the contract. All amounts are in `currency`, of which a contract has one.
     """
 
     KIND: ClassVar[Kind] = "repayments"
 
-    kind: Literal["due", "paid", "missed", "reversed"]
+    kind: Literal["due", "paid", "missed", "reversed", "opened", "restructured", "written_off", "closed"]
     amount_due: NonNegativeAmount | None = None
     amount_paid: NonNegativeAmount | None = None
     days_past_due: Days | None = None
     balance: Amount | None = None
     instalment_no: Annotated[int, Meta(ge=0, le=2_000_000_000)] | None = None
     due_date: dt.date | None = None
+    contract_id: ContractId | None = None
+    currency: Currency | None = None
+    amount: NonNegativeAmount | None = None
+    term_months: Annotated[float, Meta(ge=0, le=1_200)] | None = None
 
 
 class Transaction(Event, frozen=True, kw_only=True, gc=False):
@@ -70,6 +85,8 @@ class Transaction(Event, frozen=True, kw_only=True, gc=False):
     balance_after: Amount | None = None
     credit_limit: NonNegativeAmount | None = None
     counterparty_type: Label | None = None
+    contract_id: ContractId | None = None
+    currency: Currency | None = None
 
 
 class Activity(Event, frozen=True, kw_only=True, gc=False):
@@ -107,6 +124,8 @@ class Profile(Event, frozen=True, kw_only=True, gc=False):
     payment_to_income: Annotated[float, Meta(ge=0, le=100)] | None = None
     loan_to_value: Annotated[float, Meta(ge=0, le=100)] | None = None
     term_months: Annotated[float, Meta(ge=0, le=1_200)] | None = None
+    contract_id: ContractId | None = None
+    currency: Currency | None = None
 
 
 class Forgetting(Event, frozen=True, kw_only=True, gc=False):

@@ -25,7 +25,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from events.types import KeyedEvent
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset, Outcome

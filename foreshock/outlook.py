@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from foreshock.options import Report, database_of, takes_settings
 from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
 from foreshock.tables import Column, Table

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
@@ -107,7 +107,9 @@ def published() -> Iterator[tuple[str, str, bytes]]:
     """Topic, title and exact JSON of the published records: a score, an alert and a dead letter."""
     bundle, settings = Bundle.load(PRETRAINED_BUNDLE), Settings.model_construct()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
+    scorer = Scorer(
+        bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics, rules=settings.portfolio_rules()
+    )
     taken, letters = _taken(list(history()))
     scores: list[bytes] = []
     alerts: list[bytes] = []

@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.histories.labels import NEVER_MS
 from model.outlook.backtest import month_starts
 from model.outlook.outlook import OUTLOOK_DAYS, Book, TrackRecord

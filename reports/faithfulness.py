@@ -24,9 +24,9 @@ from model.bundle import Bundle
 from model.datasets.dataset import Dataset
 from model.explanation.rescoring import Branch, History, ages_of, history_of, log_odds, readouts_of, score_histories
 from reports.effect_fit import Example, fit_effects, store_effects
-from reports.raised_alerts import RaisedAlert, drawn, facts_after, raise_alerts
+from reports.raised_alerts import RaisedAlert, drawn, raise_alerts, situation_after
 from stream.alerts.effects import FEATURES, Fitted
-from stream.alerts.reasons import findings_of, reasons_of
+from stream.alerts.reasons import all_findings, reasons_of
 from stream.scoring.explanation import Explainer
 from stream.settings import Settings
 from stream.topics import Topics
@@ -142,7 +142,7 @@ def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
     scores, contributions = Explainer(bundle, Topics()).weigh(readouts_of(bundle, histories), ages_of(histories))
     examples = []
     for trial, score, parts in zip(trials, scores.tolist(), contributions.tolist(), strict=True):
-        found = findings_of(facts_after(trial.raised.events)[0])
+        (found,) = all_findings(*situation_after(trial.raised.events))
         for kind, contribution in zip(KINDS, parts, strict=True):
             examples += [
                 Example(finding.code, contribution, finding.strength, score, trial.drop(finding.code)[0])
@@ -176,12 +176,12 @@ def explanation_ms(bundle: Bundle, trials: Sequence[Trial]) -> dict[str, float]:
     explainer = Explainer(bundle, Topics())
     histories = [history_of(trial.raised.events, bundle) for trial in trials]
     readouts, ages = readouts_of(bundle, histories), ages_of(histories)
-    facts = np.concatenate([facts_after(trial.raised.events) for trial in trials])
+    situations = [situation_after(trial.raised.events) for trial in trials]
     taken = []
     for row in range(len(trials)):
         started_s = time.process_time()
         scores, contributions = explainer.weigh(readouts[row : row + 1], ages[row : row + 1])
-        reasons_of(contributions, facts[row : row + 1], scores, explainer.effects)
+        reasons_of(contributions, *situations[row], scores, explainer.effects)
         taken.append((time.process_time() - started_s) * 1e3)
     return {"median": round(float(np.median(taken)), 3), "p99": round(float(np.percentile(taken, 99)), 3)}
 

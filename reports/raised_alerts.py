@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from events.calendar import UTC, Calendar
 from events.columns import numeric_columns, occurred_ms
+from events.contracts import apply_repayments, initial_ledger, initial_standing, repayment_columns
 from events.instalments import with_missed_among
 from events.types import KINDS, Event
 from model.bundle import Bundle
@@ -48,12 +51,15 @@ def raise_alerts(
     raised so far.
     """
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-    scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics)
+    scorer = Scorer(
+        bundle, settings.alert_policy(bundle.thresholds), slab, settings.topics, rules=settings.portfolio_rules()
+    )
+    calendar = settings.portfolio_rules().calendar
     histories: dict[str, list[Event]] = {}
     alerts: list[Alert] = []
     decode = msgspec.json.Decoder(Alert).decode
     scored = 0
-    for batch in batches_of(with_missed_among(events, settings.grace_days), settings.partitions):
+    for batch in batches_of(with_missed_among(events, settings.grace_days, calendar), settings.partitions):
         for item in batch:
             histories.setdefault(item.event.user_id, []).append(item.event)
         for values in scorer.score(batch).alerts.values():
@@ -69,25 +75,33 @@ def drawn(alerts: Sequence[RaisedAlert], number: int, seed: int) -> list[RaisedA
     return [alerts[position] for position in sorted(chosen.tolist())]
 
 
-def facts_after(events: Sequence[Event]) -> NDArray[np.void]:
-    """FACTS `[1]` of one user after their events, in order of arrival."""
-    facts = initial_facts(1)
+class Situation(NamedTuple):
+    """What a row knows of one user when an alert is explained: FACTS `[1]`, STANDING `[1]` and the day, int64 `[1]`."""
+
+    facts: NDArray[np.void]
+    standing: NDArray[np.void]
+    today: NDArray[np.int64]
+
+
+def situation_after(events: Sequence[Event], calendar: Calendar = UTC) -> Situation:
+    """The situation of one user after their events, in order of arrival."""
+    facts, standing, ledger = initial_facts(1), initial_standing(1), initial_ledger(1)
     columns = {}
     for kind in KINDS:
         of_kind = [event for event in events if kind == event.KIND]
         times = occurred_ms(of_kind)
-        columns[kind] = iter(
-            zip(
-                numeric_columns(kind, of_kind, times)[:, None],
-                Marks.of(kind, of_kind)[:, None],
-                times[:, None],
-                strict=True,
-            )
-        )
+        numeric = numeric_columns(kind, of_kind, times)[:, None]
+        columns[kind] = iter(zip(numeric, Marks.of(kind, of_kind)[:, None], times[:, None], strict=True))
+    today = np.zeros(1, dtype=np.int64)
     for event in events:
         numeric, marks, times = next(columns[event.KIND])
-        facts = update_facts(event.KIND, facts, numeric, marks, times)
-    return facts
+        day = calendar.days_of(times)
+        today = np.maximum(today, day)
+        applied = None
+        if event.KIND == "repayments":
+            applied = apply_repayments(standing, ledger, repayment_columns([event], times), day, today)
+        facts = update_facts(event.KIND, facts, numeric, marks, day, applied)
+    return Situation(facts, standing, today)
 
 
 def batches_of(events: Iterable[Event], partitions: int) -> Iterator[list[Taken]]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVa
 import msgspec
 from msgspec import Meta
 
+from events.contracts import Status
 from events.text import printable
 
 Level: TypeAlias = Literal["LOW", "MEDIUM", "HIGH"]
@@ -44,6 +45,7 @@ RefusalCode: TypeAlias = Literal[
     "before_1970",
     "in_the_future",
     "duplicate_event_id",
+    "currency_mismatch",
 ]
 """Why an input was refused: the `foreshock.reason` of a dead letter. `docs/topics.md` explains each code.
 
@@ -65,6 +67,12 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     from 1, so that a consumer can recognise repeats and gaps. `horizons` maps a horizon in days to the
     calibrated probability of serious delinquency within it; `score` is the headline horizon. `baseline` is the slow
     average of the user's scores before this one and `delta` is `score - baseline`.
+
+    `days_past_due` is that of the worst contract at the event, whatever the event was about, and `status` is how the
+    borrower stands: as the worst contract that is not closed. `level` is that of the score, and not below what the
+    days-past-due backstop calls for. `contracts` counts those that are open, `exposure` is the sum of their balances,
+    `amount_overdue` of what is unpaid past its due date, and `expected_loss` is score × exposure ×
+    `loss_given_default`. Amounts are None where one of them is not known.
     """
 
     score_id: str
@@ -82,6 +90,25 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     source_partition: Partition
     source_offset: Offset
     model: str
+    status: Status | None = None
+    contracts: int = 0
+    exposure: float | None = None
+    amount_overdue: float | None = None
+    expected_loss: float | None = None
+
+
+class ContractStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How one contract of a borrower stands at an alert. `contract_id` is None for the unnamed contract.
+
+    `amount_overdue` and `exposure`, the balance, are in the contract's `currency`; None where they are not known.
+    """
+
+    contract_id: str | None
+    status: Status
+    days_past_due: float | None
+    amount_overdue: float | None
+    exposure: float | None
+    currency: str | None
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -130,6 +157,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     source_offset: Offset
     policy: str
     model: str
+    status: Status | None = None
+    exposure: float | None = None
+    amount_overdue: float | None = None
+    expected_loss: float | None = None
+    contracts: list[ContractStanding] = []
 
 
 Header: TypeAlias = tuple[str, bytes | None]

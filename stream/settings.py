@@ -7,6 +7,7 @@ message of this module. Reads configuration only; connects to nothing.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,10 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from events.calendar import Calendar
 from events.pseudonyms import KEY_ID_PATTERN, Pseudonyms
 from stream.alerts.policy import AlertPolicy, Thresholds
+from stream.portfolio import PortfolioRules
 from stream.settings_file import SettingsFileError, line_of, read_settings_file
 from stream.topics import Topics
 
@@ -181,6 +184,31 @@ class Settings(BaseSettings):
         description="Time that the grace runs on: event time of the partition, or also wall time once caught up.",
     )
 
+    lender_time_zone: str = Field(
+        "UTC", description="Time zone of the lender's days, by its IANA name: when a due date ends, days past due."
+    )
+    serious_days: float = Field(
+        60.0, ge=1, le=3_650, description="Days past due from which a contract is serious, and its borrower HIGH."
+    )
+    materiality_absolute: float = Field(
+        0.0, ge=0, description="A contract counts as past due when more than this is overdue, in its currency."
+    )
+    materiality_relative: float = Field(
+        0.0, ge=0, le=1, description="And when more than this share of its balance is overdue."
+    )
+    loss_given_default: float = Field(
+        0.45,
+        ge=0,
+        le=1,
+        description="Share of the exposure that a default loses, for the expected loss; 0.45 is what the Basel "
+        "foundation approach has for senior unsecured claims.",
+    )
+    currency_rates: dict[str, float] = Field(
+        default_factory=dict,
+        description="Value of one unit of each currency in the currency of reports, e.g. `{EUR = 1.0, SEK = 0.09}`; "
+        "needed where a borrower's contracts are in several currencies.",
+    )
+
     alert_relative_rise: float = Field(
         1.0, ge=0, description="Deterioration: score at least this share above the user's baseline (1.0 is double)."
     )
@@ -229,6 +257,21 @@ class Settings(BaseSettings):
             raise ValueError("is empty; name a folder, or leave the setting out for its default")
         return value
 
+    @field_validator("lender_time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, value: str) -> str:
+        return Calendar(value).time_zone
+
+    @field_validator("currency_rates")
+    @classmethod
+    def _are_rates_of_currencies(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, rate in value.items():
+            if not (len(name) == 3 and name.isascii() and name.isalpha() and name.isupper()):
+                raise ValueError(f"{name!r} is no currency; expected three capital letters (ISO 4217)")
+            if not 0 < rate < math.inf:
+                raise ValueError(f"{name} is worth {rate}; expected a number above 0")
+        return value
+
     @field_validator("resident_users")
     @classmethod
     def _users_out_of_memory_need_a_disk(cls, value: int | None, info: ValidationInfo) -> int | None:
@@ -267,6 +310,17 @@ class Settings(BaseSettings):
             cooldown_days=self.alert_cooldown_days,
             dpd_backstop=self.alert_dpd_backstop,
             baseline_half_life_events=self.baseline_half_life_events,
+        )
+
+    def portfolio_rules(self) -> PortfolioRules:
+        """How the lender counts days, what is material and what a default loses."""
+        return PortfolioRules(
+            calendar=Calendar(self.lender_time_zone),
+            serious_days=self.serious_days,
+            materiality_absolute=self.materiality_absolute,
+            materiality_relative=self.materiality_relative,
+            loss_given_default=self.loss_given_default,
+            currency_rates=self.currency_rates,
         )
 
     @classmethod

@@ -154,7 +154,13 @@ class _Oracle:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         self._inputs = inputs
         self._slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-        self._scorer = Scorer(bundle, settings.alert_policy(bundle.thresholds), self._slab, settings.topics)
+        self._scorer = Scorer(
+            bundle,
+            settings.alert_policy(bundle.thresholds),
+            self._slab,
+            settings.topics,
+            rules=settings.portfolio_rules(),
+        )
         self._intakes = {topic: Intake(kind) for topic, kind in zip(settings.topics.inputs, KINDS, strict=True)}
         self.scores: _ByUser = {}
         self.alerts: _ByUser = {}

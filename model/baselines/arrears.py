@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from events.columns import DAY_MS
-from events.instalments import PAID_IN_FULL
+from events.calendar import DAY_MS
+from events.contracts import PAID_IN_FULL
 from model.baselines.timeline import Floats, Timeline
 
 INSTALMENT_DAYS = 30.4

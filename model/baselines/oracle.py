@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.baselines.challenger import ChallengerError
 from model.comparison.problem import Problem
 from model.datasets.simulator import Simulator

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
+from events.calendar import DAY_MS
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
 from model.baselines.timeline import Ints, Timeline
 from model.baselines.windows import MOST_CATEGORIES

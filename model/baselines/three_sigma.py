@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.baselines.challenger import Challenger
 from model.baselines.cost import Kept
 from model.baselines.timeline import Floats, Ints, Timeline

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
+from events.calendar import DAY_MS
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
 from model.evaluation.playback import merged_rows
 from model.histories.sequences import Sequences

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS
+from events.calendar import DAY_MS
+from events.columns import COLUMNS
 from events.types import KINDS, Kind
 from model.baselines.arrears import overdue_days
 from model.baselines.timeline import Flags, Floats, Ints, Timeline

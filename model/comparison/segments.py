@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS, FIRST_CATEGORY_CODE
+from events.calendar import DAY_MS
+from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from model.histories.arrears import days_past_due, latest_known
 from model.histories.sequences import Sequences
 

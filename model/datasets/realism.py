@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.datasets.marginals import Figures, marginals
 from model.datasets.simulator import Simulator
 from model.datasets.simulator.belief import attainable_hazards

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset
 from model.evaluation.playback import merged_rows, score_sequences

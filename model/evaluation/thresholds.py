@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.bundle import Thresholds
 
 MONTH_MS = 30 * DAY_MS

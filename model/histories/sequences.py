@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from events.calendar import UTC, Calendar
 from events.columns import (
     COLUMNS,
     FIRST_CATEGORY_CODE,
@@ -25,7 +26,7 @@ from events.columns import (
     occurred_ms,
     time_columns,
 )
-from events.instalments import OpenInstalments, missed_event
+from events.instalments import OpenInstalments, publish_missed
 from events.types import KINDS, Event, Kind, Repayment, encode_event
 
 Vocabularies = dict[Kind, dict[str, dict[str, int]]]
@@ -131,10 +132,12 @@ class SequenceBuilder:
     """Takes events in order of arrival, over any number of users, and keeps their columns.
 
     Without `vocabularies` it collects the categories from the events. With `grace_days` it adds the `missed` events
-    that the watchdog publishes in serving.
+    that the watchdog publishes in serving, by the lender's `calendar`.
     """
 
-    def __init__(self, vocabularies: Vocabularies | None = None, grace_days: float | None = None) -> None:
+    def __init__(
+        self, vocabularies: Vocabularies | None = None, grace_days: float | None = None, calendar: Calendar = UTC
+    ) -> None:
         self._learns = vocabularies is None
         self._vocabularies: Vocabularies = (
             {kind: {name: {} for name in COLUMNS[kind].categorical} for kind in KINDS}
@@ -142,6 +145,7 @@ class SequenceBuilder:
             else vocabularies
         )
         self._grace_days = grace_days
+        self._calendar = calendar
         self._buffers: dict[Kind, _Buffer] = {kind: _Buffer([], [], [], []) for kind in KINDS}
         self._positions: dict[str, int] = {}
         self._instalments: dict[int, OpenInstalments] = {}
@@ -165,7 +169,7 @@ class SequenceBuilder:
         self._latest_ms = max(self._latest_ms, clock_ms)
         self._publish_missed(user, event.user_id, clock_ms - 1)
         if isinstance(event, Repayment):
-            self._instalments.setdefault(user, OpenInstalments()).apply(event)
+            self._instalments.setdefault(user, OpenInstalments(self._calendar)).apply(event)
         self._append(user, event)
         self._publish_missed(user, event.user_id, clock_ms)
 
@@ -209,8 +213,7 @@ class SequenceBuilder:
         instalments = self._instalments.get(user)
         if instalments is None or self._grace_days is None:
             return
-        for entry in instalments.missed(clock_ms, self._grace_days):
-            event = missed_event(user_id, entry.instalment_no, entry.due_date, entry.amount_due, self._grace_days)
+        for event in publish_missed(instalments, user_id, clock_ms, self._grace_days, self._calendar):
             self._append(user, event)
 
     def _append(self, user: int, event: Event) -> None:

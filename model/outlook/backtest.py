@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.evaluation.panel import month_name, months_of
 from model.evaluation.scored_source import ScoredSource
 from model.histories.labels import NEVER_MS, Truth

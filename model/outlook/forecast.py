@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.outlook.cases import PERIOD_MS, Presence
 
 PAST_PERIODS = 18

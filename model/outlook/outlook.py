@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.histories.labels import Truth
 from model.histories.sequences import Sequences
 

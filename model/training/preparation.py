@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from events.types import KINDS
 from model.architectures import Architecture
 from model.bundle import Bundle

@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from events.columns import DAY_MS, PROTECTED_FIELDS
+from events.calendar import DAY_MS
+from events.columns import PROTECTED_FIELDS
 from model.architectures import Architecture
 from model.bundle import Bundle, Training
 from model.datasets.dataset import Dataset, Outcome

@@ -13,24 +13,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, DAY_MS
-from events.instalments import DUE, MISSED, PAID, PAID_IN_FULL, REPAYMENT_CODES, REVERSED
+from events.calendar import LAST_DAY
+from events.columns import COLUMNS
+from events.contracts import CONTRACTS, MISSED, PAID, REPAYMENT_CODES, REVERSED, Applied
 from events.reasons import NEAR_LIMIT_FROM, NEAR_LIMIT_UNTIL, speaks_of_cash
 from events.types import KINDS, Kind
 from stream.structured import copy_records
 
-_NONE_KNOWN = ("days_past_due", "late_last", "late_previous", "late_slow", "paid_share", "utilisation")
+_NONE_KNOWN = ("late_last", "late_previous", "late_slow", "paid_share")
 
-FACTS = np.dtype(
+REPAYMENT_FACTS = np.dtype(
     [
-        ("days_past_due", "<f4"),  # of the oldest unpaid amount, on the day of the latest repayment event; NaN: unknown
         ("late_last", "<f4"),  # days past due, at least 0, of the latest payment or missed payment, NaN when none
         ("late_previous", "<f4"),  # of the one before it
         ("late_slow", "<f4"),  # their moving average
-        ("paid_share", "<f2"),  # moving average of amount_paid / amount_due (at most 1) of payments, NaN when none
-        ("part_paid", "<f2"),  # sum of the partial payments since the latest bill, as a share of the amount due
         ("missed", "<f4"),  # decaying count of missed payments
         ("reversed", "<f4"),  # decaying count of reversed payments
+        ("paid_share", "<f2"),  # moving average of amount_paid / amount_due (at most 1) of payments, NaN when none
+        ("latest_day", "<u2"),  # of the contract's latest event; 0 when none
+        ("paid_day", "<u2"),  # of the latest payment; 0 when none
+        ("reserved", "<u2"),  # always 0; keeps the size a multiple of 4
+    ]
+)
+"""The facts of one contract: 28 bytes, no padding."""
+
+FACTS = np.dtype(
+    [
         ("utilisation", "<f4"),  # |balance| / credit limit (at most 10), last known, NaN when never known
         ("spent_recent", "<f4"),  # decaying sums of money out, cash withdrawn and money in, by half-life `RECENT`
         ("spent_slow", "<f4"),  # and by half-life `SLOW`
@@ -42,16 +50,14 @@ FACTS = np.dtype(
         ("sessions_slow", "<f4"),
         ("inquiries", "<f4"),
         ("device_changes", "<f4"),
+        ("repayments", REPAYMENT_FACTS, (CONTRACTS,)),  # at the places of `events.contracts.STANDING`
         ("first_day", "<u2", (3,)),  # days since 1970-01-01 of the first and of the latest event of repayments,
         ("latest_day", "<u2", (3,)),  # transactions and activity; 0 when none
-        ("paid_day", "<u2"),  # of the latest payment; 0 when none
         ("near_limit_day", "<u2"),  # since when the balance has been close to the limit; 0 when it is not
+        ("reserved", "<u2", (3,)),  # always 0; keeps the size a multiple of 8
     ]
 )
-"""A user's facts: 88 bytes, no padding. `initial_facts` gives those of a new user."""
-
-LAST_DAY = 65_535
-"""Latest day number that a fact can hold (in 2149)."""
+"""A user's facts: 288 bytes, no padding. `initial_facts` gives those of a new user. Days are the lender's."""
 
 _LATENESS_WEIGHT = np.float32(0.2)  # half-life of about three payments
 _PAID_SHARE_WEIGHT = np.float32(0.4)  # depends mostly on the last two or three payments
@@ -88,7 +94,7 @@ SLOW = Memory(half_life_days=120)
 
 
 class Marks:
-    """What sort of event it is, one uint8 per event: a repayment code of `events.instalments`, `CASH`, or a constant of
+    """What sort of event it is, one uint8 per event: a repayment code of `events.contracts`, `CASH`, or a constant of
     an activity; 0 for others."""
 
     @staticmethod
@@ -111,8 +117,9 @@ class Marks:
 def initial_facts(users: int) -> NDArray[np.void]:
     """FACTS `[users]` of users without any event."""
     facts = np.zeros(users, dtype=FACTS)
+    facts["utilisation"] = np.nan
     for name in _NONE_KNOWN:
-        facts[name] = np.nan
+        facts["repayments"][name] = np.nan
     return facts
 
 
@@ -121,32 +128,37 @@ def update_facts(
     facts: NDArray[np.void],
     numeric: NDArray[np.float32],
     marks: NDArray[np.uint8],
-    occurred_ms: NDArray[np.int64],
+    event_day: NDArray[np.int64],
+    applied: Applied | None = None,
 ) -> NDArray[np.void]:
     """FACTS `[n]` after one event of `kind` for each of `n` different users; `facts` is not changed.
 
     `numeric` float32 `[n, >= numeric + derived]` from `events.columns.numeric_columns` (TIME_COLUMNS may follow),
-    `marks` uint8 `[n]` from `Marks.of`, `occurred_ms` int64 `[n]`. A late event counts as if it came today.
+    `marks` uint8 `[n]` from `Marks.of`, `event_day` int64 `[n]` from the lender's calendar. A late event counts as if
+    it came today. For repayments, `applied` says which contracts they are of.
     """
     after = copy_records(facts)
     if kind == "repayments":
-        _repay(after, numeric, marks, occurred_ms)
+        if applied is None:
+            raise ValueError("the contracts of repayments are missing")
+        _elapse(after, kind, event_day)
+        _repay(after["repayments"], applied, numeric, marks, event_day)
     elif kind == "transactions":
-        _move(after, numeric, marks, occurred_ms)
+        _move(after, numeric, marks, event_day)
     elif kind == "activity":
-        _act(after, numeric, marks, occurred_ms)
+        _act(after, numeric, marks, event_day)
     return after
 
 
 def _elapse(
-    after: NDArray[np.void], kind: Kind, occurred_ms: NDArray[np.int64]
+    after: NDArray[np.void], kind: Kind, event_day: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The users' latest day, this event included, and the days since their previous event of this kind (undefined for
     the first)."""
     number = KINDS.index(kind)
     latest, first = after["latest_day"][:, number], after["first_day"][:, number]
     before = latest.astype(np.int64)
-    today = np.maximum(before, np.minimum(occurred_ms // DAY_MS, LAST_DAY))
+    today = np.maximum(before, np.minimum(event_day, LAST_DAY))
     latest[...] = today
     first[...] = np.where(first == 0, today, first)
     return today, today - before
@@ -173,47 +185,43 @@ def _average(
 
 
 def _repay(
-    after: NDArray[np.void],
+    facts: NDArray[np.void],
+    applied: Applied,
     numeric: NDArray[np.float32],
     marks: NDArray[np.uint8],
-    occurred_ms: NDArray[np.int64],
+    event_day: NDArray[np.int64],
 ) -> None:
-    today, days = _elapse(after, "repayments", occurred_ms)
+    """Take one event of a contract into account; `facts` REPAYMENT_FACTS `[n, CONTRACTS]`, in place."""
+    at = (np.arange(len(facts)), applied.place)
+    after = np.where(applied.new, initial_facts(1)["repayments"][0, 0], facts[at])
+    before = after["latest_day"].astype(np.int64)
+    today = np.maximum(before, np.minimum(event_day, LAST_DAY))
+    after["latest_day"] = today
     dpd = _column("repayments", numeric, "days_past_due")
-    stated, paid, missed = ~np.isnan(dpd), marks == PAID, marks == MISSED
+    paid, missed = marks == PAID, marks == MISSED
     covered = _share(
         _column("repayments", numeric, "amount_paid"), _column("repayments", numeric, "amount_due"), most=1.0
     )
-    parts = np.where(marks == DUE, np.float32(0), after["part_paid"].astype(np.float32))
-    parts = parts + np.where(paid & (covered > 0), covered, np.float32(0))
-    # After a payment in full its days past due no longer hold; whether other amounts are unpaid is not known until the
-    # next repayment event.
-    settled = paid & ~((covered < PAID_IN_FULL) & (parts < PAID_IN_FULL))
-    after["part_paid"] = np.where(settled, np.float32(0), parts)
-    before = after["days_past_due"]
-    before = np.where(before > 0, before + days.astype(np.float32), before)  # days past due grow with each day
-    # A missed instalment states its own days past due; an older unpaid one may have more.
-    dpd_now = np.where(missed, np.fmax(before, dpd), np.where(stated, dpd, before))
-    after["days_past_due"] = np.where(settled, np.float32(np.nan), dpd_now)
-    tells = stated & (paid | missed)  # the days past due of a `due` event are those of older instalments
+    tells = ~np.isnan(dpd) & (paid | missed)  # the days past due of a `due` event are those of older instalments
     late = np.maximum(dpd, np.float32(0))
     after["late_previous"] = np.where(tells, after["late_last"], after["late_previous"])
     after["late_last"] = np.where(tells, late, after["late_last"])
     _average(after, "late_slow", late, tells, _LATENESS_WEIGHT)
     _average(after, "paid_share", covered, paid & ~np.isnan(covered), _PAID_SHARE_WEIGHT)
-    faded = RECENT.fade(days)
+    faded = RECENT.fade(today - before)
     after["missed"] = after["missed"] * faded + missed
     after["reversed"] = after["reversed"] * faded + (marks == REVERSED)
     after["paid_day"] = np.where(paid, today, after["paid_day"])
+    facts[at] = after
 
 
 def _move(
     after: NDArray[np.void],
     numeric: NDArray[np.float32],
     marks: NDArray[np.uint8],
-    occurred_ms: NDArray[np.int64],
+    event_day: NDArray[np.int64],
 ) -> None:
-    today, days = _elapse(after, "transactions", occurred_ms)
+    today, days = _elapse(after, "transactions", event_day)
     amount = _column("transactions", numeric, "amount")
     spent = np.maximum(-amount, np.float32(0))
     sums = {"spent": spent, "cash": spent * (marks == CASH), "income": np.maximum(amount, np.float32(0))}
@@ -234,9 +242,9 @@ def _act(
     after: NDArray[np.void],
     numeric: NDArray[np.float32],
     marks: NDArray[np.uint8],
-    occurred_ms: NDArray[np.int64],
+    event_day: NDArray[np.int64],
 ) -> None:
-    _, days = _elapse(after, "activity", occurred_ms)
+    _, days = _elapse(after, "activity", event_day)
     count = _column("activity", numeric, "count")
     count = np.where(np.isnan(count), np.float32(1), count)
     recent, slow = RECENT.fade(days), SLOW.fade(days)

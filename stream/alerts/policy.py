@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Protocol
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Increased when `stream.alerts.state_machine` changes its decisions; part of every policy version."""
 
 LARGEST_RELATIVE_RISE = 1_000_000

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from events.contracts import ENDED, NO_CONTRACT, contract_days, contract_id_of
 from events.reasons import CATALOGUE, Catalogued, cause_of
 from events.types import KINDS, Kind
 from stream.alerts.effects import Effects
@@ -26,7 +26,7 @@ __all__ = [
     "Catalogued",
     "Finding",
     "Marks",
-    "findings_of",
+    "all_findings",
     "initial_facts",
     "reasons_of",
     "update_facts",
@@ -66,35 +66,66 @@ class Finding:
 def reasons_of(
     contributions: NDArray[np.float32],
     facts: NDArray[np.void],
+    standing: NDArray[np.void],
+    today: NDArray[np.int64],
     log_odds: NDArray[np.float64] | None = None,
     effects: Effects = UNKNOWN_EFFECTS,
 ) -> list[list[Reason]]:
     """At most four reasons for each of `n` alerts, largest contribution first.
 
     `contributions` float32 `[n, 4]`, kinds in the order of KINDS: log-odds of the score minus its log-odds with that
-    branch's readout at zero. `facts` FACTS `[n]` right after the event that raised the alert, `log_odds` `[n]` of the
-    score. A reason's contribution is the log-odds that the score would lose without its cause, as `effects` estimates
-    it; the rest of a branch's contribution goes to the branch's general code. Without estimates the branch's
-    contribution is divided among its causes in proportion to their strengths. Loops over rows, which are few: those
-    whose alert opened or escalated.
+    branch's readout at zero. `facts` FACTS and `standing` STANDING `[n]` right after the event that raised the alert,
+    on the day `today` int64 `[n]`; `log_odds` `[n]` of the score. A reason's contribution is the log-odds that the
+    score would lose without its cause, as `effects` estimates it; the rest of a branch's contribution goes to the
+    branch's general code. Without estimates the branch's contribution is divided among its causes in proportion to
+    their strengths. Loops over rows, which are few: those whose alert opened or escalated.
     """
     scores = np.zeros(len(facts)) if log_odds is None else log_odds
     return [
-        _reasons(parts, findings_of(row), score, effects)
-        for parts, row, score in zip(contributions.tolist(), facts, scores.tolist(), strict=True)
+        _reasons(parts, findings, score, effects)
+        for parts, findings, score in zip(
+            contributions.tolist(), all_findings(facts, standing, today), scores.tolist(), strict=True
+        )
     ]
 
 
-def findings_of(row: np.void) -> dict[Kind, list[Finding]]:
-    """The facts of one FACTS row that apply, by branch; of codes with the same cause, the first of the catalogue."""
-    snapshot = _Snapshot(row)
-    found: dict[Kind, list[Finding]] = {}
-    for kind in KINDS:
-        by_cause: dict[str, Finding] = {}
-        for finding in _FINDERS[kind](snapshot):
-            by_cause.setdefault(cause_of(finding.code), finding)
-        found[kind] = list(by_cause.values())
-    return found
+def all_findings(
+    facts: NDArray[np.void], standing: NDArray[np.void], today: NDArray[np.int64]
+) -> list[dict[Kind, list[Finding]]]:
+    """For each user the facts that apply, by branch; arguments as for `reasons_of`."""
+    days = contract_days(standing, today)
+    return [_findings(*user) for user in zip(facts, standing, days, today.tolist(), strict=True)]
+
+
+def _findings(facts: np.void, standing: np.void, days: NDArray[np.float64], today: int) -> dict[Kind, list[Finding]]:
+    """One user's facts that apply; of codes with the same cause, the first of the catalogue, and of contracts the one
+    of which it applies most."""
+    snapshot = _Snapshot(facts)
+    found: dict[Kind, list[Finding]] = {kind: list(_FINDERS[kind](snapshot)) for kind in KINDS if kind in _FINDERS}
+    found["repayments"] = _of_contracts(facts["repayments"], standing, days, today)
+    return {kind: list(_by_cause(found.get(kind, []))) for kind in KINDS}
+
+
+def _by_cause(findings: list[Finding]) -> Iterator[Finding]:
+    causes = set()
+    for finding in sorted(findings, key=lambda finding: _ORDER[finding.code]):
+        cause = cause_of(finding.code)
+        if cause not in causes:
+            causes.add(cause)
+            yield finding
+
+
+def _of_contracts(facts: NDArray[np.void], standing: np.void, days: NDArray[np.float64], today: int) -> list[Finding]:
+    """Of each code the finding on the contract where it is strongest; it names the contract if it has a name."""
+    strongest: dict[str, Finding] = {}
+    for place in np.flatnonzero(~np.isin(standing["phase"], (NO_CONTRACT, ENDED))).tolist():
+        name = contract_id_of(standing["contract_id"][place])
+        contract = _Contract(facts[place], float(days[place]), today)
+        for finding in _repayment_findings(contract):
+            if finding.code not in strongest or finding.strength > strongest[finding.code].strength:
+                text = finding.text if name is None else f"{name}: {finding.text}"
+                strongest[finding.code] = Finding(finding.code, finding.strength, text)
+    return list(strongest.values())
 
 
 def _reasons(
@@ -162,12 +193,6 @@ class _Snapshot:
         day = int(self._row[name])
         return self.today - day if day else None
 
-    @property
-    def days_past_due(self) -> float:
-        """Days past due of the oldest unpaid amount, today; 0 or less when nothing is overdue, NaN when not known."""
-        reported = self.number("days_past_due")
-        return reported + self._idle["repayments"] if reported > 0 else reported
-
     def recent(self, kind: Kind, name: str) -> float:
         """A recent sum or count, decayed to today."""
         return self.number(name) * RECENT.over(self._idle[kind])
@@ -186,6 +211,28 @@ class _Snapshot:
         return recent / usual if usual > 0 else float("nan")
 
 
+class _Contract:
+    """One contract's facts as numbers on the day `today`; `days_past_due` NaN when not known."""
+
+    def __init__(self, facts: np.void, days_past_due: float, today: int) -> None:
+        self._facts: dict[str, Any] = dict(zip(facts.dtype.names or (), facts.item(), strict=True))
+        self._today = today
+        self.days_past_due = days_past_due
+
+    def number(self, name: str) -> float:
+        """A fact as it is; NaN where nothing is known."""
+        return float(self._facts[name])
+
+    def recent(self, name: str) -> float:
+        """A recent count, decayed to today."""
+        return self.number(name) * RECENT.over(max(self._today - int(self._facts["latest_day"]), 0))
+
+    def days_since_payment(self) -> int | None:
+        """Days from the latest payment to today, None when there was none."""
+        day = int(self._facts["paid_day"])
+        return max(self._today - day, 0) if day else None
+
+
 def _found(code: str, strength: float, **values: object) -> Finding:
     return Finding(code, min(max(strength, 0.01), 1.0), CATALOGUE[code].text.format(**values))
 
@@ -195,7 +242,7 @@ def _count(number: float, noun: str) -> str:
     return f"{whole} {noun}" if whole == 1 else f"{whole} {noun}s"
 
 
-def _repayment_findings(user: _Snapshot) -> Iterator[Finding]:
+def _repayment_findings(user: _Contract) -> Iterator[Finding]:
     past_due = user.days_past_due
     if past_due >= 1:
         yield _found("overdue", past_due / 30, days=_count(past_due, "day"))
@@ -204,16 +251,16 @@ def _repayment_findings(user: _Snapshot) -> Iterator[Finding]:
         yield _found("late_payment", last / 60, days=_count(last, "day"))
     if last > user.number("late_previous") and last >= usual + 2:
         yield _found("paying_later", (last - usual) / 10, last=_count(last, "day"), usual=_count(usual, "day"))
-    missed = user.recent("repayments", "missed")
+    missed = user.recent("missed")
     if missed >= 0.5:
         yield _found("missed_payments", missed / 2, what="a payment was" if missed < 1.5 else "several payments were")
     covered = user.number("paid_share")
     if covered < 0.9:
         yield _found("part_payments", 1 - covered, percent=round(100 * covered))
-    returned = user.recent("repayments", "reversed")
+    returned = user.recent("reversed")
     if returned >= 0.5:
         yield _found("reversed_payment", returned)
-    silent = user.days_since("paid_day")
+    silent = user.days_since_payment()
     if silent is not None and silent >= 45:
         yield _found("no_payment", (silent - 30) / 60, days=_count(silent, "day"))
 
@@ -250,13 +297,7 @@ def _activity_findings(user: _Snapshot) -> Iterator[Finding]:
         yield _found("sessions_down", (1 - sessions) / 2)
 
 
-def _no_findings(_: _Snapshot) -> Iterator[Finding]:
-    return chain()
-
-
 _FINDERS: dict[Kind, Callable[[_Snapshot], Iterator[Finding]]] = {
-    "repayments": _repayment_findings,
     "transactions": _transaction_findings,
     "activity": _activity_findings,
-    "profiles": _no_findings,
 }

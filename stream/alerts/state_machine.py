@@ -36,7 +36,7 @@ ALERT_STATE = np.dtype(
         ("opened_partition", "<i4"),
         ("baseline", "<f4"),  # slow average of the user's scores, 0 while baseline_count is 0
         ("baseline_count", "<u4"),  # scores that the baseline has learnt from
-        ("days_past_due", "<f4"),  # last known, NaN when never known
+        ("days_past_due", "<f4"),  # at the latest event, NaN when not known
         ("level", "u1"),  # of the open alert; LOW means that none is open
         ("held_medium", "u1"),  # consecutive events, up to this one, whose score calls for MEDIUM or more
         ("held_high", "u1"),  # the same for HIGH
@@ -53,12 +53,12 @@ _NONE_YET = ("watermark_ms", "calm_since_ms", "cooldown_until_ms", "opened_ms", 
 class Decision:
     """What `advance` decided for `n` events, one row per event.
 
-    `state` ALERT_STATE `[n]` after the event. `level` uint8: the score's own level by its thresholds. `baseline`
-    float32: before the event (the score itself when there was none yet); `delta` float32: score - baseline.
-    `days_past_due` float32: last known, this event included; NaN when never known. `time_ms` int64: the user's latest
-    event time, this event included; the time of a transition. `transition` uint8: NO_CHANGE, OPENED, ESCALATED or
-    CLEARED. `level_from`, `level_to` uint8: of the alert, before and after. `triggers` uint8 bits: why an alert opened
-    or escalated, 0 elsewhere. `changed` int64 `[k]`: rows with a transition, ascending.
+    `state` ALERT_STATE `[n]` after the event. `level` uint8: the score's own level by its thresholds, and not below
+    what the days-past-due backstop calls for. `baseline` float32: before the event (the score itself when there was
+    none yet); `delta` float32: score - baseline. `days_past_due` float32: as given. `time_ms` int64: the user's
+    latest event time, this event included; the time of a transition. `transition` uint8: NO_CHANGE, OPENED, ESCALATED
+    or CLEARED. `level_from`, `level_to` uint8: of the alert, before and after. `triggers` uint8 bits: why an alert
+    opened or escalated, 0 elsewhere. `changed` int64 `[k]`: rows with a transition, ascending.
     """
 
     state: NDArray[np.void]
@@ -98,6 +98,7 @@ def advance(
     state: NDArray[np.void],
     score: NDArray[np.float32],
     days_past_due: NDArray[np.float32],
+    serious: NDArray[np.bool_],
     occurred_ms: NDArray[np.int64],
     *,
     topic: NDArray[np.uint8],
@@ -106,8 +107,9 @@ def advance(
 ) -> Decision:
     """One event for each of `n` different users; all arrays are `[n]`, `state` is not changed.
 
-    `state` is ALERT_STATE, `score` the probability at the headline horizon, `days_past_due` NaN where the event does
-    not state it. `topic` (index into the input topics), `partition` and `offset` are the event's; they are kept when it
+    `state` is ALERT_STATE, `score` the probability at the headline horizon, `days_past_due` the
+    borrower's at this event, NaN where not known, and `serious` whether any contract is seriously past due or written
+    off. `topic` (index into the input topics), `partition` and `offset` are the event's; they are kept when it
     opens an alert, so that `alert_id` is a function of its cause.
 
     Raises `ValueError` when a score is not finite.
@@ -117,7 +119,7 @@ def advance(
         raise ValueError(f"score of row {row} is {score[row]}; the bundle's score graph must give finite probabilities")
     after = copy_records(state)
     now = np.maximum(after["watermark_ms"], occurred_ms)
-    dpd = np.where(np.isnan(days_past_due), after["days_past_due"], days_past_due)
+    dpd = days_past_due
     level_from = after["level"].copy()
     has_baseline = after["baseline_count"] > 0
     baseline = np.where(has_baseline, after["baseline"], score)
@@ -130,10 +132,11 @@ def advance(
     confirmed = _confirm(policy, after, score, level, deteriorated)
     suppressed = (level_from == LOW) & (now < after["cooldown_until_ms"])
     confirmed = np.where(suppressed, LOW, confirmed)
-    backstop = _count(dpd >= policy.dpd_backstop, dpd >= policy.high_backstop)
+    grave = serious | (dpd >= policy.high_backstop)
+    backstop = _count(grave | (dpd >= policy.dpd_backstop), grave)
     rise_to = np.maximum(np.maximum(confirmed, backstop), level_from)
     rose = rise_to > level_from
-    cleared = _cure(policy, after, score, dpd, baseline, may_compare, now)
+    cleared = _cure(policy, after, score, backstop, baseline, may_compare, now)
     level_to = np.where(cleared, LOW, rise_to)
     transition = np.where(rose, np.where(level_from == LOW, OPENED, ESCALATED), np.where(cleared, CLEARED, NO_CHANGE))
     after["level"] = level_to
@@ -153,7 +156,7 @@ def advance(
         after["opened_offset"][opened] = offset[opened]
     return Decision(
         state=after,
-        level=level,
+        level=np.maximum(level, backstop),
         baseline=baseline,
         delta=score - baseline,
         days_past_due=dpd,
@@ -202,7 +205,7 @@ def _cure(
     policy: AlertPolicy,
     after: NDArray[np.void],
     score: NDArray[np.float32],
-    dpd: NDArray[np.float32],
+    backstop: NDArray[np.uint8],
     baseline: NDArray[np.float32],
     may_compare: NDArray[np.bool_],
     now: NDArray[np.int64],
@@ -214,7 +217,7 @@ def _cure(
     calm = after["level"] != LOW
     calm &= score < policy.medium * policy.hysteresis
     calm &= (score < _deterioration_bar(policy, baseline, policy.hysteresis)) | ~may_compare
-    calm &= ~(dpd >= policy.dpd_backstop)
+    calm &= backstop == LOW
     since = after["calm_since_ms"]
     since = np.where(calm, np.where(since < 0, now, since), -1)
     cleared: NDArray[np.bool_] = calm & (now - since >= policy.cure_ms)

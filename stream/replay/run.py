@@ -145,7 +145,7 @@ class Replay:
         """Replay one partition on a slab of its own; yields how many records were read at a time."""
         slab = Slab(blank_row(row_dtype(self._bundle.state_width), self._bundle.fingerprint))
         policy = self._settings.alert_policy(self._bundle.thresholds)
-        scorer = Scorer(self._bundle, policy, slab, self._topics)
+        scorer = Scorer(self._bundle, policy, slab, self._topics, rules=self._settings.portfolio_rules())
         merge = PartitionMerge(order.place)
         for found, behind in reader.records(self._topics.inputs, partition):
             for kind_no, topic in enumerate(self._topics.inputs):

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from events.contracts import STATUSES
 from model.bundle import Bundle
 from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import Decision, transition_kind, trigger_names
@@ -25,10 +26,14 @@ from stream.outputs import (
     encode_output,
     moment_of,
 )
+from stream.scoring.borrowers import Borrowers
 from stream.scoring.intake import Taken
 from stream.topics import Topics
 
 KeyedValue = tuple[bytes, bytes]
+
+_STATUS_NAMES = (*STATUSES, None)
+"""By status; -1, of a user without any contract, is the last."""
 
 SCORES_AT_ONCE = 256
 """Scores made and encoded together: so few that they stay in the processor's cache throughout."""
@@ -39,7 +44,8 @@ class ScoredColumns:
     """The columns `[n]` of a batch's scores, filled wave by wave.
 
     `sequence` int64: the user's count of scored events. `probabilities` float32 `[n, horizons]`. `level` uint8.
-    `baseline`, `delta`, `days_past_due` float32, the last NaN when not known.
+    `baseline`, `delta`, `days_past_due` float32, the last NaN when not known. `status` int8, `contracts` int64,
+    `exposure`, `amount_overdue` float64 as in `stream.scoring.borrowers.Borrowers`.
     """
 
     sequence: NDArray[np.int64]
@@ -48,21 +54,40 @@ class ScoredColumns:
     baseline: NDArray[np.float32]
     delta: NDArray[np.float32]
     days_past_due: NDArray[np.float32]
+    status: NDArray[np.int8]
+    contracts: NDArray[np.int64]
+    exposure: NDArray[np.float64]
+    amount_overdue: NDArray[np.float64]
 
     @classmethod
     def empty(cls, sequence: NDArray[np.int64], horizons: int) -> ScoredColumns:
         """Columns to be filled."""
         size = len(sequence)
         floats = [np.empty(size, dtype=np.float32) for _ in range(3)]
-        return cls(sequence, np.empty((size, horizons), dtype=np.float32), np.empty(size, dtype=np.uint8), *floats)
+        return cls(
+            sequence,
+            np.empty((size, horizons), dtype=np.float32),
+            np.empty(size, dtype=np.uint8),
+            floats[0],
+            floats[1],
+            floats[2],
+            np.empty(size, dtype=np.int8),
+            np.empty(size, dtype=np.int64),
+            np.empty(size),
+            np.empty(size),
+        )
 
-    def fill(self, where: slice, probabilities: NDArray[np.float32], decision: Decision) -> None:
+    def fill(self, where: slice, probabilities: NDArray[np.float32], decision: Decision, borrowers: Borrowers) -> None:
         """Store the results of a wave at `where`."""
         self.probabilities[where] = probabilities
         self.level[where] = decision.level
         self.baseline[where] = decision.baseline
         self.delta[where] = decision.delta
         self.days_past_due[where] = decision.days_past_due
+        self.status[where] = borrowers.status
+        self.contracts[where] = borrowers.contracts
+        self.exposure[where] = borrowers.exposure
+        self.amount_overdue[where] = borrowers.amount_overdue
 
     def at(self, positions: NDArray[np.int64] | slice) -> ScoredColumns:
         """The columns at `positions`, in that order."""
@@ -73,13 +98,18 @@ class ScoredColumns:
             self.baseline[positions],
             self.delta[positions],
             self.days_past_due[positions],
+            self.status[positions],
+            self.contracts[positions],
+            self.exposure[positions],
+            self.amount_overdue[positions],
         )
 
 
 class OutputEncoder:
     """Writes scores and alerts for one bundle and policy."""
 
-    def __init__(self, bundle: Bundle, policy: AlertPolicy, topics: Topics) -> None:
+    def __init__(self, bundle: Bundle, policy: AlertPolicy, topics: Topics, loss_given_default: float) -> None:
+        self._loss_given_default = loss_given_default
         self._headline = bundle.headline
         self.model = bundle.fingerprint_hex
         self._policy = policy.version
@@ -126,6 +156,13 @@ class OutputEncoder:
             partitions,
             offsets,
             itertools.repeat(self.model, len(taken)),
+            map(_STATUS_NAMES.__getitem__, found.status.tolist()),
+            found.contracts.tolist(),
+            found.exposure.tolist(),
+            found.amount_overdue.tolist(),
+            (
+                found.probabilities[:, self._headline].astype(np.float64) * found.exposure * self._loss_given_default
+            ).tolist(),
         )
         values = self._encode_lines(list(made)).split(b"\n")  # JSON has no line break of its own
         lists = {partition: scores.setdefault(partition, []) for partition in set(partitions)}
@@ -142,6 +179,8 @@ class OutputEncoder:
         sequence: int,
         reference_pd: float,
         explanation: Explanation | None,
+        borrowers: Borrowers,
+        standing: np.void,
         alerts: dict[int, list[tuple[bytes, bytes]]],
     ) -> AlertKind:
         """Append the alert of row `row` of a decision, caused by the event `item`; returns its kind."""
@@ -153,6 +192,7 @@ class OutputEncoder:
         source = coordinate(self._inputs[item.kind_no], item.partition, item.offset)
         alert_id = caused_id("alert", user_id, opened_by)
         kind = transition_kind(int(decision.transition[row]))
+        exposure = float(borrowers.exposure[row])
         alert = Alert(
             transition_id=caused_id("transition", alert_id, source),
             alert_id=alert_id,
@@ -176,6 +216,11 @@ class OutputEncoder:
             source_offset=item.offset,
             policy=self._policy,
             model=self.model,
+            status=_STATUS_NAMES[int(borrowers.status[row])],
+            exposure=known(exposure),
+            amount_overdue=known(float(borrowers.amount_overdue[row])),
+            expected_loss=known(score * exposure * self._loss_given_default),
+            contracts=borrowers.contracts_of(row, standing),
         )
         alerts.setdefault(item.partition, []).append((item.key, encode_output(alert)))
         return kind

@@ -43,6 +43,8 @@ class Explainer:
         readout: NDArray[np.float32],
         ages: NDArray[np.float32],
         facts: Rows,
+        standing: Rows,
+        today: NDArray[np.int64],
         weighed: Rows,
         sequence: NDArray[np.int64],
         partitions: Sequence[int],
@@ -50,13 +52,13 @@ class Explainer:
         """Explanations of `n` scores, right after the event of each.
 
         `readout` float32 `[n, readout_width]` and `ages` float32 `[n, kinds]` as for `Bundle.score`; `facts` FACTS
-        `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the ring buffers of the rows; `sequence` int64 `[n]`, scored events of
-        each user; `partitions` of the users' events.
+        and `standing` STANDING `[n]` on the day `today` int64 `[n]`; `weighed` `[n, WEIGHED_EVENTS]`, the ring
+        buffers of the rows; `sequence` int64 `[n]`, scored events of each user; `partitions` of the users' events.
         """
         if not len(readout):
             return []
         log_odds, contributions = self.weigh(readout, ages)
-        reasons = reasons_of(contributions, facts, log_odds, self.effects)
+        reasons = reasons_of(contributions, facts, standing, today, log_odds, self.effects)
         weighed_most = self._weighed_most(weighed, sequence, contributions, partitions)
         return [Explanation(*both) for both in zip(reasons, weighed_most, strict=True)]
 

@@ -9,24 +9,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categorical_columns, gap_days, numeric_inputs
-from events.instalments import MISSED
+from events.contracts import (
+    RepaymentColumns,
+    apply_repayments,
+    currency_of,
+    find_contract,
+    id_words,
+    repayment_columns,
+)
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts
 from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import CLEARED, Decision, advance
 from stream.outputs import DeadLetter
+from stream.portfolio import PortfolioRules
+from stream.scoring.borrowers import Borrowers
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.duplicates import find_repeats, id_hashes
 from stream.scoring.encoding import OutputEncoder, ScoredColumns
 from stream.scoring.explanation import Explainer
 from stream.scoring.forgetting import is_forgetting
-from stream.scoring.instalments import InstalmentColumns, apply_repayments, instalment_columns, is_current
 from stream.scoring.intake import Taken
 from stream.scoring.waves import Block, Wave, wave_numbers, waves
 from stream.state.row import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows
@@ -37,6 +46,11 @@ from stream.topics import Topics
 KeyedValues = list[tuple[bytes, bytes]]
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
+
+LIMIT_COLUMN: dict[Kind, int] = {
+    kind: COLUMNS[kind].numeric.index("credit_limit") for kind in KINDS if "credit_limit" in COLUMNS[kind].numeric
+}
+"""Position of a contract's credit limit among the numeric inputs of the kinds that may state it."""
 
 
 @dataclass
@@ -54,7 +68,8 @@ class Scored:
     touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     """Numbers of the rows that changed, in any order, with repeats."""
     counts: Counter[str] = field(default_factory=Counter)
-    """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, `forgotten`, and alerts by kind."""
+    """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, `forgotten`, `contracts_evicted`
+    (made room for another), `other_currency`, and alerts by kind."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +105,15 @@ class Batch:
 class KindInputs:
     """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
 
-    `numeric` lacks `gap_days`, which depends on the wave before.
+    `numeric` lacks `gap_days`, which depends on the wave before. `repayments` is there for repayments, `contract_id`
+    uint64 `[n, 5]` where a credit limit may be stated.
     """
 
     numeric: NDArray[np.float32]
     categorical: NDArray[np.int64]
     marks: NDArray[np.uint8]
-    instalments: InstalmentColumns | None
+    repayments: RepaymentColumns | None
+    contract_id: NDArray[np.uint64] | None
 
     @classmethod
     def of(
@@ -107,7 +124,8 @@ class KindInputs:
             numeric=numeric_inputs(kind, events, times_ms),
             categorical=categorical_columns(kind, events, vocabularies),
             marks=Marks.of(kind, events),
-            instalments=instalment_columns(events) if kind == "repayments" else None,
+            repayments=repayment_columns(events, times_ms) if kind == "repayments" else None,
+            contract_id=_contract_ids(events) if kind in LIMIT_COLUMN else None,
         )
 
     @classmethod
@@ -119,7 +137,8 @@ class KindInputs:
             np.concatenate([part.numeric for part in parts]),
             np.concatenate([part.categorical for part in parts]),
             np.concatenate([part.marks for part in parts]),
-            InstalmentColumns.joined([part.instalments for part in parts if part.instalments is not None]),
+            RepaymentColumns.joined([part.repayments for part in parts if part.repayments is not None]),
+            np.concatenate(ids) if (ids := [p.contract_id for p in parts if p.contract_id is not None]) else None,
         )
 
 
@@ -128,7 +147,8 @@ class Changes:
     """The events of a wave that changed an alert, with the inputs of their explanations right after each event.
 
     `position` int64 `[n]` in the batch, `row` int64 `[n]` in the wave's `decision`. `explained`: which of them are to
-    be explained; `readout`, `ages`, `facts` and `weighed` are of these, `[k]`. `reference_pd` float32 `[n]`.
+    be explained; `readout`, `ages`, `facts`, `today` and `weighed` are of these, `[k]`.
+    `reference_pd` float32 `[n]`. `borrowers` and `standing` are of the wave.
     """
 
     decision: Decision
@@ -138,22 +158,25 @@ class Changes:
     readout: NDArray[np.float32]
     ages: NDArray[np.float32]
     facts: Rows
+    today: NDArray[np.int64]
     weighed: Rows
     reference_pd: NDArray[np.float32]
+    borrowers: Borrowers
+    standing: Rows
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Results of one wave's events, columns `[n]`, filled kind by kind.
+    """One wave's events, columns `[n]`.
 
-    `row` int64. `attention` float32: the event's own logit. `days_past_due` float32: after the event, NaN where it
-    states none. `missed` bool: the event is a missed instalment.
+    `row` int64. `event_day` int64: of the event, `today` the latest day that the user's events have reached.
+    `attention` float32: the event's own logit, filled kind by kind.
     """
 
     row: NDArray[np.int64]
+    event_day: NDArray[np.int64]
+    today: NDArray[np.int64]
     attention: NDArray[np.float32]
-    days_past_due: NDArray[np.float32]
-    missed: NDArray[np.bool_]
 
 
 class Scorer:
@@ -161,13 +184,20 @@ class Scorer:
     `letters`."""
 
     def __init__(
-        self, bundle: Bundle, policy: AlertPolicy, slab: Slab, topics: Topics, letters: DeadLetters | None = None
+        self,
+        bundle: Bundle,
+        policy: AlertPolicy,
+        slab: Slab,
+        topics: Topics,
+        letters: DeadLetters | None = None,
+        rules: PortfolioRules = PortfolioRules(),  # noqa: B008  frozen
     ) -> None:
         self.letters = letters or DeadLetters()
         self._bundle = bundle
         self._policy = policy
         self._slab = slab
-        self._encoder = OutputEncoder(bundle, policy, topics)
+        self._rules = rules
+        self._encoder = OutputEncoder(bundle, policy, topics, rules.loss_given_default)
         self._explainer = Explainer(bundle, topics)
         self._readouts = [
             slice(part.start, part.start + bundle.readout_widths[kind]) for kind, part in bundle.state_slices.items()
@@ -184,10 +214,52 @@ class Scorer:
         if is_forgetting(taken[0]):
             return self._forget(taken)
         scored.touched = self._locate(taken)
-        batch = self._admit(taken, scored)
+        begin = 0
+        while begin < len(taken):
+            # Whether an event is of another currency than its contract depends on the events before it, which are
+            # therefore applied first. There is hardly ever such an event.
+            end = self._first_in_doubt(taken, scored.touched, begin)
+            self._take(taken[begin:end], scored.touched[begin:end], scored)
+            if end < len(taken):
+                self._take(taken[end : end + 1], scored.touched[end : end + 1], scored, in_doubt=True)
+            begin = end + 1
+        return scored
+
+    def _take(
+        self, taken: Sequence[Taken], touched: NDArray[np.int64], scored: Scored, *, in_doubt: bool = False
+    ) -> None:
+        batch = self._admit(taken, touched, scored)
+        if in_doubt and batch.taken and (known := self._currency_of(batch.taken[0], int(batch.row[0]))):
+            event: Any = batch.taken[0].event
+            if known != event.currency:
+                scored.dead_letters.append(self._of_other_currency(batch.taken[0], known))
+                scored.counts["other_currency"] += 1
+                return
         if batch.taken:
             self._apply(batch, scored)
-        return scored
+
+    def _first_in_doubt(self, taken: Sequence[Taken], touched: NDArray[np.int64], begin: int) -> int:
+        """Position of the first event whose currency may not be that of its contract; the number of events for none."""
+        seen: dict[tuple[int, str | None], str] = {}
+        for number in range(begin, len(taken)):
+            event: Any = taken[number].event
+            currency = getattr(event, "currency", None)
+            if currency is None:
+                continue
+            row = int(touched[number])
+            known = seen.get((row, event.contract_id)) or self._currency_of(taken[number], row)
+            if known is not None and known != currency:
+                return number
+            if event.KIND == "repayments":
+                seen[row, event.contract_id] = currency
+        return len(taken)
+
+    def _currency_of(self, item: Taken, row: int) -> str | None:
+        """The currency of the event's contract, None where it is not known."""
+        event: Any = item.event
+        standing = self._slab.rows["standing"][row : row + 1]
+        found, place = find_contract(standing, id_words([event.contract_id]))
+        return currency_of(int(standing["currency"][0, place[0]])) if found[0] else None
 
     def _forget(self, taken: Sequence[Taken]) -> Scored:
         """Forget users, and tell whoever keeps their scores and alerts, whether or not a row was held."""
@@ -211,12 +283,12 @@ class Scorer:
             numbers[partition_of == partition] = self._slab.locate(partition, keys)
         return numbers
 
-    def _admit(self, taken: Sequence[Taken], scored: Scored) -> Batch:
+    def _admit(self, taken: Sequence[Taken], touched: NDArray[np.int64], scored: Scored) -> Batch:
         """The events without those that the rows already hold and without repeats; their offsets go into the rows."""
         rows = self._slab.rows
         batch = Batch(
             taken,
-            scored.touched,
+            touched,
             np.array([item.kind_no for item in taken], dtype=np.int64),
             np.array([item.partition for item in taken], dtype=np.int32),
             np.array([item.offset for item in taken], dtype=np.int64),
@@ -277,22 +349,27 @@ class Scorer:
         self, wave: Wave, batch: Batch, inputs: dict[int, KindInputs], found: ScoredColumns, scored: Scored
     ) -> Changes | None:
         """Apply one event of each of different users to their rows and store their scores; returns changed alerts."""
-        size = wave.where.stop - wave.where.start
+        rows, row, occurred_ms = self._slab.rows, batch.row[wave.where], batch.occurred_ms[wave.where]
+        days_of = self._rules.calendar.days_of
         moment = Moment(
-            row=batch.row[wave.where],
-            attention=np.zeros(size, dtype=np.float32),
-            days_past_due=np.full(size, np.nan, dtype=np.float32),
-            missed=np.zeros(size, dtype=np.bool_),
+            row=row,
+            event_day=days_of(occurred_ms),
+            today=days_of(np.maximum(rows["alert"]["watermark_ms"][row], occurred_ms)),
+            attention=np.zeros(len(row), dtype=np.float32),
         )
         for block in wave.blocks:
             in_wave = slice(block.where.start - wave.where.start, block.where.stop - wave.where.start)
             self._step(block, in_wave, batch, inputs[block.kind_no], moment, scored)
         self._remember_weighed(wave, batch, found, moment)
-        ages = ages_days(self._slab.rows["latest_ms"][moment.row])
-        probabilities = self._probabilities(moment.row, ages)
-        decision = self._decide(wave, batch, moment, probabilities)
-        found.fill(wave.where, probabilities, decision)
-        return self._changes(wave, moment, ages, decision) if decision.changed.size else None
+        ages = ages_days(rows["latest_ms"][row])
+        probabilities = self._probabilities(row, ages)
+        standing = take_records(rows["standing"], row)
+        borrowers = Borrowers.at(rows, row, standing, moment.today, self._rules)
+        decision = self._decide(wave, batch, moment, probabilities, borrowers)
+        found.fill(wave.where, probabilities, decision, borrowers)
+        if not decision.changed.size:
+            return None
+        return self._changes(wave, moment, ages, decision, borrowers, standing)
 
     def _step(
         self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
@@ -306,18 +383,32 @@ class Scorer:
         moment.attention[in_wave] = self._step_network(kind, row, numeric, inputs.categorical[block.of_kind])
         rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
         scored.counts["late"] += int(np.count_nonzero(occurred_ms < previous_ms))
+        applied = None
+        if inputs.repayments is not None:
+            columns = inputs.repayments.at(block.of_kind)
+            standing, ledger = take_records(rows["standing"], row), take_records(rows["ledger"], row)
+            applied = apply_repayments(standing, ledger, columns, moment.event_day[in_wave], moment.today[in_wave])
+            put_records(rows["standing"], row, standing)
+            put_records(rows["ledger"], row, ledger)
+            scored.counts["contracts_evicted"] += int(np.count_nonzero(applied.evicted))
+        elif inputs.contract_id is not None:
+            self._note_limits(row, numeric[:, LIMIT_COLUMN[kind]], inputs.contract_id[block.of_kind])
         facts = rows["facts"]
-        after = update_facts(kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], occurred_ms)
+        after = update_facts(
+            kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], moment.event_day[in_wave], applied
+        )
         put_records(facts, row, after)
-        if inputs.instalments is not None:
-            columns = inputs.instalments.at(block.of_kind)
-            apply_repayments(rows, row, columns)
-            stated = numeric[:, COLUMNS["repayments"].numeric.index("days_past_due")]
-            moment.days_past_due[in_wave] = np.where(is_current(rows, row, columns), 0, stated)
-            moment.missed[in_wave] = columns.code == MISSED
         if kind == "profiles":
             stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
             rows["reference_pd"][row] = np.where(np.isnan(stated), rows["reference_pd"][row], stated)
+
+    def _note_limits(self, row: NDArray[np.int64], limit: NDArray[np.float32], contract_id: NDArray[np.uint64]) -> None:
+        """The credit limits that events state of contracts that repayments have told of."""
+        stated = np.flatnonzero(~np.isnan(limit))
+        standing = take_records(self._slab.rows["standing"], row[stated])
+        found, place = find_contract(standing, contract_id[stated])
+        at = np.flatnonzero(found)
+        self._slab.rows["standing"]["limit"][row[stated[at]], place[at]] = limit[stated[at]]
 
     # Network states are read, run and written in the pieces that the bundle runs at once: a whole wave of them does not
     # fit into the processor's cache.
@@ -352,17 +443,22 @@ class Scorer:
         rows = self._slab.rows
         return np.concatenate([take_floats(rows, "network", part, row) for part in self._readouts], axis=1)
 
-    def _decide(self, wave: Wave, batch: Batch, moment: Moment, probabilities: NDArray[np.float32]) -> Decision:
+    def _decide(
+        self,
+        wave: Wave,
+        batch: Batch,
+        moment: Moment,
+        probabilities: NDArray[np.float32],
+        borrowers: Borrowers,
+    ) -> Decision:
         """The alert policy's decision on each event of a wave; updates the rows' alert states."""
         alert = self._slab.rows["alert"]
-        before = take_records(alert, moment.row)
-        # A missed instalment states its own days past due; an older unpaid one may have more.
-        stated = np.where(moment.missed, np.fmax(moment.days_past_due, before["days_past_due"]), moment.days_past_due)
         decision = advance(
             self._policy,
-            before,
+            take_records(alert, moment.row),
             np.ascontiguousarray(probabilities[:, self._bundle.headline]),
-            stated,
+            borrowers.days_past_due,
+            borrowers.serious,
             batch.occurred_ms[wave.where],
             topic=batch.kind_no[wave.where].astype(np.uint8),
             partition=batch.partition[wave.where],
@@ -377,6 +473,8 @@ class Scorer:
         moment: Moment,
         ages: NDArray[np.float32],
         decision: Decision,
+        borrowers: Borrowers,
+        standing: Rows,
     ) -> Changes:
         rows, changed = self._slab.rows, decision.changed
         explained = np.flatnonzero(decision.transition[changed] != CLEARED)
@@ -389,8 +487,11 @@ class Scorer:
             self._readout(moment.row[rises]),
             ages[rises],
             take_records(rows["facts"], moment.row[rises]),
+            moment.today[rises],
             rows["weighed"][moment.row[rises]],
             rows["reference_pd"][moment.row[changed]],
+            borrowers,
+            standing,
         )
 
     def _note_alerts(self, changes: Sequence[Changes], batch: Batch, found: ScoredColumns, scored: Scored) -> None:
@@ -403,6 +504,8 @@ class Scorer:
                 np.concatenate([change.readout for change in changes]),
                 np.concatenate([change.ages for change in changes]),
                 np.concatenate([change.facts for change in changes]),
+                np.concatenate([change.standing[change.row[change.explained]] for change in changes]),
+                np.concatenate([change.today for change in changes]),
                 np.concatenate([change.weighed for change in changes]),
                 found.sequence[rises],
                 batch.partition[rises].tolist(),
@@ -420,6 +523,8 @@ class Scorer:
                     sequence=int(found.sequence[position]),
                     reference_pd=float(change.reference_pd[number]),
                     explanation=next(explanations) if number in explained else None,
+                    borrowers=change.borrowers,
+                    standing=change.standing[row],
                     alerts=scored.alerts,
                 )
                 scored.counts[f"alerts_{kind}"] += 1
@@ -428,3 +533,15 @@ class Scorer:
         event_id = item.event.event_id
         message = f"event_id {event_id!r} was already scored for this user among the last {RECENT_IDS} events"
         return self.letters.of(item.record, "duplicate_event_id", message)
+
+    def _of_other_currency(self, item: Taken, known: str) -> DeadLetter:
+        event: Any = item.event
+        contract = "the borrower's contract" if event.contract_id is None else f"contract {event.contract_id!r}"
+        message = f"currency is {event.currency}, but {contract} is in {known}; a contract has one currency"
+        return self.letters.of(item.record, "currency_mismatch", message)
+
+
+def _contract_ids(events: Sequence[Any]) -> NDArray[np.uint64]:
+    """Ids of the events' contracts, uint64 `[n, 5]`; hardly any transaction names one."""
+    ids = [event.contract_id for event in events]
+    return id_words(ids) if any(ids) else np.zeros((len(ids), id_words([None]).shape[1]), dtype=np.uint64)

@@ -7,42 +7,37 @@ the same id both times, and is scored once.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
-from events.columns import DAY_MS
-from events.instalments import missed_event
+from events.calendar import DAY_MS, UTC, Calendar
+from events.contracts import NO_DAY
+from events.instalments import instalment_at, missed_event
 from events.types import Repayment
 from stream.state.row import NO_TIME
 from stream.state.slab import Slab
-
-_EPOCH = dt.date(1970, 1, 1)
 
 WATERMARK_EVENTS = 33
 """A partition's watermark is the median time of so many last events, so that one misdated event does not move it."""
 
 
-def missed_now(slab: Slab, partition: int, clock_ms: int, grace_days: float) -> list[Repayment]:
+def missed_now(
+    slab: Slab, partition: int, clock_ms: int, grace_days: float, calendar: Calendar = UTC
+) -> list[Repayment]:
     """The `missed` events of a partition whose deadlines `clock_ms` has reached, in the order of their deadlines."""
-    until_ms = clock_ms - DAY_MS - round(grace_days * DAY_MS)
-    keys, slots = slab.owing(partition, until_ms)
-    if not keys:
-        return []
-    overdue = (slots["due_ms"] != NO_TIME) & (slots["due_ms"] <= until_ms)
-    events = [
-        missed_event(
-            keys[user].decode(),
-            int(slots["instalment_no"][user, slot]),
-            _EPOCH + dt.timedelta(milliseconds=int(slots["due_ms"][user, slot])),
-            None if np.isnan(slots["amount_due"][user, slot]) else float(slots["amount_due"][user, slot]),
-            grace_days,
-        )
-        for user, slot in np.argwhere(overdue)
-    ]
-    return sorted(events, key=lambda event: (event.occurred_at, event.user_id))
+    until_day = calendar.last_day_ended(clock_ms - round(grace_days * DAY_MS))
+    keys, rows = slab.owing(partition, until_day)
+    events = []
+    for key, row in zip(keys, rows, strict=True):
+        ledger = row["ledger"]
+        due_day = ledger["due_day"]
+        for slot in np.flatnonzero((due_day != NO_DAY) & (due_day <= until_day) & (ledger["missed"] == 0)).tolist():
+            events.append(
+                missed_event(key.decode(), instalment_at(row["standing"], ledger, slot), grace_days, calendar)
+            )
+    return sorted(events, key=lambda event: (event.occurred_at, event.user_id, event.contract_id or ""))
 
 
 class Watermark:

@@ -119,16 +119,16 @@ class Archive:
         return cast(list[bytes | None], found)
 
     def write(
-        self, rows: Sequence[tuple[bytes, bytes | None]], offset: int, due_ms: Sequence[int], former_ms: Sequence[int]
+        self, rows: Sequence[tuple[bytes, bytes | None]], offset: int, due_day: Sequence[int], former_day: Sequence[int]
     ) -> None:
         """Store rows that the changelog holds up to `offset`, and delete those that are None, atomically. Raises
         `ArchiveError` where they cannot be stored.
 
-        `due_ms` are the due dates of the rows' first open instalments, `NEVER` for none, and `former_ms` the dates that
-        they replace, where known. Where unknown, the old entry stays and `due_until` still returns it.
+        `due_day` are the due days of the rows' first open instalments, `NEVER` for none, and `former_day` the dates
+        that they replace, where known. Where unknown, the old entry stays and `due_until` still returns it.
         """
         batch = WriteBatch(raw_mode=True)
-        for (key, row), due, former in zip(rows, due_ms, former_ms, strict=True):
+        for (key, row), due, former in zip(rows, due_day, former_day, strict=True):
             if row is None:
                 batch.delete(key)
             else:
@@ -147,19 +147,19 @@ class Archive:
             self._database.write(batch)
         self.offset = offset
 
-    def due_until(self, until_ms: int) -> list[tuple[int, bytes]]:
-        """Due dates up to `until_ms` and their users, earliest first. Some may be outdated: the rows are right."""
+    def due_until(self, until_day: int) -> list[tuple[int, bytes]]:
+        """Due dates up to `until_day` and their users, earliest first. Some may be outdated: the rows are right."""
         bounds = ReadOptions()
-        bounds.set_iterate_upper_bound(_entry(until_ms + 1, b""))
+        bounds.set_iterate_upper_bound(_entry(until_day + 1, b""))
         entries = [entry for entry, _ in self._each(self._dues, self._first_due, bounds)]
-        self._first_due = max(self._first_due, entries[0] if entries else _entry(until_ms + 1, b""))
+        self._first_due = max(self._first_due, entries[0] if entries else _entry(until_day + 1, b""))
         return [(int.from_bytes(entry[:8], "big") - _BIAS, entry[8:]) for entry in entries]
 
     def forget_due(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """Delete due dates that the rows no longer have."""
         batch = WriteBatch(raw_mode=True)
-        for due_ms, key in entries:
-            batch.delete(_entry(due_ms, key), self._due_family)
+        for due_day, key in entries:
+            batch.delete(_entry(due_day, key), self._due_family)
         with self._in_words():
             self._database.write(batch)
 
@@ -372,8 +372,8 @@ _BIAS = 1 << 63
 """Added to a time, so that times before 1970 sort before the others."""
 
 
-def _entry(due_ms: int, key: bytes) -> bytes:
-    return (due_ms + _BIAS).to_bytes(8, "big") + key
+def _entry(due_day: int, key: bytes) -> bytes:
+    return (due_day + _BIAS).to_bytes(8, "big") + key
 
 
 def _locked(folder: Path) -> int:

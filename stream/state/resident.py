@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.state.row import NEVER, NO_OFFSET, Rows, first_due_ms
+from stream.state.row import NEVER, NO_OFFSET, Rows, first_due_day
 from stream.state.slab import Slab
 from stream.structured import Columns, put_records, take_records
 
@@ -48,7 +48,7 @@ class ResidentSlab(Slab):
         """Per row, the number of the last batch that located it; 0 for a row without a user."""
         self._changed = np.zeros(len(self._rows), dtype=np.bool_)
         self._changed_since_frozen = np.zeros(len(self._rows), dtype=np.bool_)
-        self._archived_due_ms = np.full(len(self._rows), NEVER, dtype=np.int64)
+        self._archived_due_day = np.full(len(self._rows), NEVER, dtype=np.int64)
         self._none_to_evict = False
 
     def partitions(self) -> list[int]:
@@ -149,22 +149,22 @@ class ResidentSlab(Slab):
             index = self._index.get(partition, {})
             yield from ((partition, key, row) for key, row in self._archives[partition].items() if key not in index)
 
-    def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:
-        keys, instalments = self.column(partition, "instalments")
+    def owing(self, partition: int, until_day: int) -> tuple[list[bytes], Rows]:
+        keys, rows = super().owing(partition, until_day)
         if partition not in self._archives:
-            return keys, instalments
+            return keys, rows
         archive, index = self._archives[partition], self._index.get(partition, {})
-        absent = [(due_ms, key) for due_ms, key in archive.due_until(until_ms) if key not in index]
+        absent = [(due_day, key) for due_day, key in archive.due_until(until_day) if key not in index]
         if not absent:
-            return keys, instalments
+            return keys, rows
         found = archive.read([key for _, key in absent])
         there = [entry for entry, row in zip(absent, found, strict=True) if row is not None]
-        rows = np.frombuffer(b"".join(row for row in found if row is not None), dtype=self.dtype)
-        right = first_due_ms(rows) == np.array([due_ms for due_ms, _ in there], dtype=np.int64)
+        archived = np.frombuffer(b"".join(row for row in found if row is not None), dtype=self.dtype)
+        right = first_due_day(archived) == np.array([due_day for due_day, _ in there], dtype=np.int64)
         owing = {entry: number for number, entry in enumerate(there) if right[number]}
         archive.forget_due([entry for entry in absent if entry not in owing])
         chosen = np.fromiter(owing.values(), dtype=np.int64, count=len(owing))
-        return keys + [key for _, key in owing], np.concatenate((instalments, rows["instalments"][chosen]))
+        return keys + [key for _, key in owing], np.concatenate((rows, archived[chosen]))
 
     def _fill(self, partition: int, new: list[int]) -> None:
         self._keep_up()
@@ -172,12 +172,12 @@ class ResidentSlab(Slab):
         numbers, is_known = np.array(new), np.array([row is not None for row in found])
         if not is_known.all():
             super()._fill(partition, numbers[~is_known].tolist())
-        self._archived_due_ms[numbers] = NEVER
+        self._archived_due_day[numbers] = NEVER
         known = numbers[is_known]
         if known.size:
             rows = np.frombuffer(b"".join(row for row in found if row is not None), dtype=self.dtype)
             put_records(self._rows, known, rows)
-            self._archived_due_ms[known] = first_due_ms(rows)
+            self._archived_due_day[known] = first_due_day(rows)
             self.counts["rows_loaded"] += len(known)
 
     def _keep_up(self) -> None:
@@ -187,7 +187,7 @@ class ResidentSlab(Slab):
             self._used_in = np.concatenate((self._used_in, np.zeros(more, dtype=np.int64)))
             self._changed = np.concatenate((self._changed, np.zeros(more, dtype=np.bool_)))
             self._changed_since_frozen = np.concatenate((self._changed_since_frozen, np.zeros(more, dtype=np.bool_)))
-            self._archived_due_ms = np.concatenate((self._archived_due_ms, np.full(more, NEVER, dtype=np.int64)))
+            self._archived_due_day = np.concatenate((self._archived_due_day, np.full(more, NEVER, dtype=np.int64)))
 
     def _numbers(self, partition: int, keys: Sequence[bytes]) -> NDArray[np.int64]:
         """Row numbers of users, -1 for those not in memory."""
@@ -201,13 +201,13 @@ class ResidentSlab(Slab):
         offset: int,
         numbers: NDArray[np.int64],
     ) -> None:
-        due_ms = np.full(len(pairs), NEVER, dtype=np.int64)
+        due_day = np.full(len(pairs), NEVER, dtype=np.int64)
         there = np.flatnonzero(np.array([row is not None for _, row in pairs], dtype=np.bool_))
-        due_ms[there] = first_due_ms(np.frombuffer(b"".join(row for _, row in pairs if row), dtype=self.dtype))
+        due_day[there] = first_due_day(np.frombuffer(b"".join(row for _, row in pairs if row), dtype=self.dtype))
         here = numbers >= 0
-        former_ms = np.where(here, self._archived_due_ms[numbers], NEVER)
-        self._archives[partition].write(pairs, offset, due_ms.tolist(), former_ms.tolist())
-        self._archived_due_ms[numbers[here]] = due_ms[here]
+        former_day = np.where(here, self._archived_due_day[numbers], NEVER)
+        self._archives[partition].write(pairs, offset, due_day.tolist(), former_day.tolist())
+        self._archived_due_day[numbers[here]] = due_day[here]
         self.counts["rows_archived"] += len(pairs)
 
     def _evict(self, most_rows: int) -> None:

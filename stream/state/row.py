@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from events.instalments import SLOTS
+from events.contracts import LEDGER, NO_DAY, STANDING, initial_ledger, initial_standing
 from events.types import KINDS
 from stream.alerts.facts import FACTS, initial_facts
 from stream.alerts.state_machine import ALERT_STATE, initial_state
@@ -24,13 +24,9 @@ NO_OFFSET = -1
 NO_TIME = -1
 
 NEVER = int(np.iinfo(np.int64).max)
-"""Due date of a user who owes nothing."""
+"""First due day of a user of whom no instalment is waited for."""
 
 WEIGHED_EVENT = np.dtype([("occurred_ms", "i8"), ("offset", "i8"), ("attention", "f4"), ("kind", "i4")], align=True)
-
-OPEN_INSTALMENT = np.dtype(
-    [("due_ms", "i8"), ("instalment_no", "i8"), ("amount_due", "f8"), ("amount_paid", "f8")], align=True
-)
 
 Row = np.void
 Rows = NDArray[np.void]
@@ -49,9 +45,7 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
     - `recent_ids`: hashes of the last `RECENT_IDS` event ids, a ring buffer written at `sequence % RECENT_IDS`; 0 is
       an empty place.
     - `weighed`: the last `WEIGHED_EVENTS` events with their attention logits, a ring buffer likewise.
-    - `instalments`: unpaid instalments by due date; `due_ms` is -1 in an empty slot, `amount_due` NaN when not known.
-      `settled_no`: highest number that was paid ahead of its bill, `billed_no`: highest that fell due, -1 for none. See
-      `stream.scoring.instalments`.
+    - `standing`, `ledger`: the user's contracts and what is unpaid on them, see `events.contracts`.
     - `reference_pd`: the probability of default estimated at origination, NaN for unknown.
     - `alert`, `facts`: see `stream.alerts.state_machine` and `stream.alerts.facts`.
     - `network`: the opaque state that the bundle's graphs read and write.
@@ -66,9 +60,8 @@ def row_dtype(network_width: int) -> np.dtype[np.void]:
             ("latest_ms", "i8", (kinds,)),
             ("recent_ids", "u8", (RECENT_IDS,)),
             ("weighed", WEIGHED_EVENT, (WEIGHED_EVENTS,)),
-            ("instalments", OPEN_INSTALMENT, (SLOTS,)),
-            ("settled_no", "i8"),
-            ("billed_no", "i8"),
+            ("standing", STANDING),
+            ("ledger", LEDGER),
             ("alert", ALERT_STATE),
             ("facts", FACTS),
             ("reference_pd", "f4"),
@@ -90,17 +83,18 @@ def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
     row["consumed_offset"] = NO_OFFSET
     row["latest_ms"] = NO_TIME
     row["weighed"]["occurred_ms"] = NO_TIME
-    row["instalments"]["due_ms"] = NO_TIME
-    row["settled_no"] = -1
-    row["billed_no"] = -1
+    row["standing"] = initial_standing(1)
+    row["ledger"] = initial_ledger(1)
     row["reference_pd"] = np.nan
     row["alert"] = initial_state(1)
     row["facts"] = initial_facts(1)
     return row
 
 
-def first_due_ms(rows: Rows) -> NDArray[np.int64]:
-    """Due date of each row's earliest open instalment, int64 `[n]`; `NEVER` where none is open."""
-    due_ms = rows["instalments"]["due_ms"]
-    first: NDArray[np.int64] = np.where(due_ms == NO_TIME, NEVER, due_ms).min(axis=1)
+def first_due_day(rows: Rows, at: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+    """Due day of the earliest unpaid instalment that no `missed` event has named, of the rows `at`: int64 `[n]`,
+    `NEVER` where there is none."""
+    due_day = rows["ledger"]["due_day"][at].astype(np.int64)
+    named = rows["ledger"]["missed"][at] != 0
+    first: NDArray[np.int64] = np.where((due_day == NO_DAY) | named, NEVER, due_day).min(axis=1)
     return first

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.state.row import NO_OFFSET, Rows, StateMismatch
+from stream.state.row import NO_OFFSET, Rows, StateMismatch, first_due_day
 from stream.structured import Columns, put_records, take_records
 
 Pairs = list[tuple[bytes, bytes | None]]
@@ -237,9 +237,13 @@ class Slab:
     def archive(self, partition: int, pairs: Sequence[tuple[bytes, bytes | None]], offset: int) -> None:
         """Note that the changelog holds these rows, as `by_partition` gave them, up to `offset`."""
 
-    def owing(self, partition: int, until_ms: int) -> tuple[list[bytes], NDArray[np.void]]:  # noqa: ARG002
-        """Keys and open instalments of users: all with one due by `until_ms`, and perhaps others."""
-        return self.column(partition, "instalments")
+    def owing(self, partition: int, until_day: int) -> tuple[list[bytes], Rows]:
+        """Keys and rows of users with an instalment due by `until_day` that is unpaid and not yet named as missed."""
+        index = self._index.get(partition, {})
+        numbers = np.fromiter(index.values(), dtype=np.int64, count=len(index))
+        keys = list(index)
+        owing = np.flatnonzero(first_due_day(self._rows, numbers) <= until_day) if len(index) else numbers
+        return [keys[number] for number in owing.tolist()], take_records(self._rows, numbers[owing])
 
     def remove(self, partition: int, key: bytes) -> None:
         row = self._index.get(partition, {}).pop(key, None)

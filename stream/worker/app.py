@@ -92,7 +92,14 @@ class WorkerApp:
         policy = settings.alert_policy(bundle.thresholds)
         self.engine = Engine(
             settings,
-            Scorer(bundle, policy, self.slab, settings.topics, DeadLetters(settings.application_id)),
+            Scorer(
+                bundle,
+                policy,
+                self.slab,
+                settings.topics,
+                DeadLetters(settings.application_id),
+                settings.portfolio_rules(),
+            ),
             self.slab,
             self.checkpoints,
             self._publish_missed,

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from faust.types import TP
 
+from events.calendar import Calendar
 from events.types import KINDS, Repayment, encode_event
 from stream.kafka.poll import Poll
 from stream.kafka.record import Record
@@ -65,6 +66,7 @@ class Engine:
     ) -> None:
         """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable."""
         self._settings = settings
+        self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
         self._slab = slab
         self._checkpoints = checkpoints
@@ -266,7 +268,7 @@ class Engine:
             clock_ms = watermark.clock_ms
             if self._settings.watchdog_clock == "wall" and caught_up:
                 clock_ms = max(clock_ms, self._now_ms())
-            missed = missed_now(self._slab, partition, clock_ms, self._settings.grace_days)
+            missed = missed_now(self._slab, partition, clock_ms, self._settings.grace_days, self._calendar)
             announced = self._announced.get(partition, set())
             news = [event for event in missed if event.event_id not in announced]
             self._announced[partition] = {event.event_id for event in missed}

@@ -6,7 +6,8 @@ import datetime as dt
 
 import numpy as np
 
-from events.columns import DAY_MS, GAP_COLUMN, LAST_DAY, numeric_inputs, time_columns
+from events.calendar import DAY_MS, LAST_DAY
+from events.columns import GAP_COLUMN, numeric_inputs, time_columns
 from events.types import Activity
 
 EPOCH = dt.date(1970, 1, 1)

@@ -15,8 +15,8 @@ from events.instalments import with_missed_among
 from events.reasons import CATALOGUE, is_cash
 from events.types import Activity, Event, Repayment, Transaction
 from model.datasets.sources import open_dataset
-from reports.raised_alerts import facts_after
-from stream.alerts.reasons import findings_of
+from reports.raised_alerts import situation_after
+from stream.alerts.reasons import all_findings
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 RECENT = 365 - RECENT_DAYS
@@ -87,7 +87,7 @@ TROUBLES: dict[str, list[Event]] = {
 
 
 def applying(events: list[Event]) -> set[str]:
-    return {finding.code for findings in findings_of(facts_after(events)[0]).values() for finding in findings}
+    return {finding.code for findings in all_findings(*situation_after(events))[0].values() for finding in findings}
 
 
 def test_a_calm_year_has_no_trouble() -> None:

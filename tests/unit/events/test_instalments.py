@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.columns import DAY_MS, due_ms
-from events.instalments import SLOTS, OpenInstalments, deadline_ms, missed_event, with_missed
+from events.calendar import DAY_MS
+from events.columns import due_ms
+from events.contracts import INSTALMENTS
+from events.instalments import Instalment, OpenInstalments, deadline_ms, missed_event, with_missed
 from events.types import Repayment, encode_event
 
 DUE_DATE = dt.date(2024, 2, 28)
@@ -34,6 +36,10 @@ def payment(amount_paid, number=1, day=0, amount_due=100.0):
     return repayment("paid", due_ms(DUE_DATE) + day * DAY_MS, number, DUE_DATE, amount_due, amount_paid)
 
 
+def instalment(number=7, due_date=DUE_DATE, amount_due=None, contract_id=None):
+    return Instalment(contract_id, number, due_date, amount_due, 0.0, False)
+
+
 def open_numbers(*events):
     instalments = OpenInstalments()
     for event in events:
@@ -42,27 +48,34 @@ def open_numbers(*events):
 
 
 def test_missed_event_is_exact_and_the_same_every_time():
-    event = missed_event("u1", 7, DUE_DATE, 120.5, 3.0)
+    event = missed_event("u1", instalment(amount_due=120.5), 3.0)
 
     assert event.occurred_at == dt.datetime(2024, 3, 3, tzinfo=dt.UTC)
     assert (event.kind, event.days_past_due, event.amount_due, event.instalment_no) == ("missed", 3.0, 120.5, 7)
-    assert encode_event(event) == encode_event(missed_event("u1", 7, DUE_DATE, 120.5, 3.0))
+    assert encode_event(event) == encode_event(missed_event("u1", instalment(amount_due=120.5), 3.0))
     assert msgspec.json.decode(encode_event(event), type=Repayment) == event
 
 
 def test_fractional_grace_is_kept_to_the_millisecond():
-    event = missed_event("u1", 7, DUE_DATE, None, 0.5)
+    event = missed_event("u1", instalment(), 0.5)
 
     assert event.occurred_at == dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
 
 
-def test_missed_event_ids_differ_by_user_number_and_date():
-    causes = [("u1", 7, DUE_DATE), ("u2", 7, DUE_DATE), ("u1", 8, DUE_DATE), ("u1", 7, dt.date(2024, 3, 28))]
+def test_missed_event_ids_differ_by_user_contract_number_and_date():
+    causes = [
+        ("u1", instalment()),
+        ("u2", instalment()),
+        ("u1", instalment(8)),
+        ("u1", instalment(due_date=dt.date(2024, 3, 28))),
+        ("u1", instalment(contract_id="A")),
+        ("u1", instalment(contract_id="B")),
+    ]
 
-    ids = {missed_event(*cause, None, GRACE_DAYS).event_id for cause in causes}
+    ids = {missed_event(*cause, GRACE_DAYS).event_id for cause in causes}
 
     assert len(ids) == len(causes)
-    assert missed_event(*causes[0], None, 9.0).event_id in ids
+    assert missed_event(*causes[0], 9.0).event_id in ids
 
 
 def test_an_instalment_is_missed_at_its_deadline_and_not_before():
@@ -71,8 +84,10 @@ def test_an_instalment_is_missed_at_its_deadline_and_not_before():
     deadline = deadline_ms(DUE_DATE, GRACE_DAYS)
 
     assert instalments.missed(deadline - 1, GRACE_DAYS) == []
-    assert [entry.instalment_no for entry in instalments.missed(deadline, GRACE_DAYS)] == [1]
+    (missed,) = instalments.missed(deadline, GRACE_DAYS)
+    instalments.apply(missed_event("u1", missed, GRACE_DAYS))
     assert instalments.missed(deadline, GRACE_DAYS) == []
+    assert [(entry.instalment_no, entry.missed) for entry in instalments.open] == [(1, True)]
 
 
 @pytest.mark.parametrize(
@@ -86,10 +101,11 @@ def test_an_instalment_is_missed_at_its_deadline_and_not_before():
         ([bill(), payment(None)], []),
         ([bill(amount_due=None), payment(1.0)], []),
         ([bill(), payment(100.0, number=None)], []),
-        ([bill(), payment(100.0, number=2)], [1]),
-        ([bill(), repayment("missed", due_ms(DUE_DATE))], []),
-        ([bill(), repayment("missed", due_ms(DUE_DATE), number=None)], []),
-        ([bill(), payment(100.0), repayment("reversed", due_ms(DUE_DATE) + DAY_MS, amount_paid=100.0)], []),
+        ([bill(), payment(100.0, number=2)], []),  # money goes to the oldest debt first
+        ([bill(), payment(100.0, number=0)], [1]),
+        ([bill(), repayment("missed", due_ms(DUE_DATE))], [1]),  # missed, and still unpaid
+        ([bill(), repayment("missed", due_ms(DUE_DATE), number=None)], [1]),
+        ([bill(), payment(100.0), repayment("reversed", due_ms(DUE_DATE) + DAY_MS, amount_paid=100.0)], [1]),
         ([repayment("due", 0, number=None, due_date=DUE_DATE)], []),
         ([repayment("due", 0, number=1, due_date=None)], []),
         ([payment(100.0), bill()], []),
@@ -108,10 +124,11 @@ def test_the_oldest_open_instalment_takes_a_payment_without_number():
     assert open_numbers(later, bill(1), payment(100.0, number=None)) == [2]
 
 
-def test_a_fifth_open_instalment_drops_the_earliest_due():
-    bills = [bill(number, dt.date(2024, number, 10)) for number in (2, 1, 3, 4, 5)]
+def test_one_instalment_more_than_there_is_room_for_drops_the_earliest_due():
+    dates = [DUE_DATE + dt.timedelta(days=30 * number) for number in range(INSTALMENTS + 1)]
+    bills = [bill(number, date) for number, date in enumerate(dates)]
 
-    assert open_numbers(*bills) == [2, 3, 4, 5]
+    assert open_numbers(bills[1], bills[0], *bills[2:]) == list(range(1, INSTALMENTS + 1))
 
 
 def test_an_event_at_the_deadline_is_applied_first():
@@ -194,7 +211,7 @@ def test_never_more_open_than_there_are_slots(events):
     instalments = OpenInstalments()
     for event in events:
         instalments.apply(event)
-        assert len(instalments.open) <= SLOTS
+        assert len(instalments.open) <= INSTALMENTS
         assert list(instalments.open) == sorted(
             instalments.open, key=lambda entry: (entry.due_date, entry.instalment_no)
         )

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from foreshock.demo import _interruptible
 from foreshock.demo_run import _at_risk, _Trace, lead_days
 from model.datasets.dataset import Outcome

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from foreshock import app
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset

@@ -13,7 +13,7 @@ from events.types import Event, Repayment
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.explanation.rescoring import history_of, score_histories
-from reports.raised_alerts import RaisedAlert, batches_of, drawn, facts_after, raise_alerts
+from reports.raised_alerts import RaisedAlert, batches_of, drawn, raise_alerts, situation_after
 from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
@@ -86,7 +86,7 @@ def test_facts_after_a_history_are_the_workers() -> None:
     assert set(rows) == set(histories)
     for user_id, events in histories.items():
         (row,) = np.frombuffer(rows[user_id], dtype=slab.dtype)
-        assert facts_after(events)[0].tobytes() == row["facts"].tobytes()
+        assert situation_after(events).facts[0].tobytes() == row["facts"].tobytes()
 
 
 def test_of_events_that_weigh_the_same_the_latest_are_named() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.baselines.examples import examples_of
 from model.comparison.problem import Problem
 from model.histories.labels import known_by

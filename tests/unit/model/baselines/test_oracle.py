@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.baselines.challenger import ChallengerError
 from model.baselines.oracle import Oracle, latent_hazards, told_hazards
 from model.comparison.problem import Problem

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.comparison.budget import Operating, alerts_by_user, operate_at, recall_bound
 from model.evaluation.evaluate import WARNING_DAYS, early_warning
 from model.evaluation.thresholds import MONTH_MS, QUIET_MS, alert_rate

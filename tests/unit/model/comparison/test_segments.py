@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from events.columns import COLUMNS, DAY_MS
+from events.calendar import DAY_MS
+from events.columns import COLUMNS
 from events.types import KINDS, Event
 from model.comparison.segments import segments
 from model.histories.arrears import days_past_due

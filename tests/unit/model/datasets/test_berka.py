@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from events.columns import DAY_MS, due_ms
+from events.calendar import DAY_MS
+from events.columns import due_ms
 from model.datasets.berka import Berka
 from model.datasets.dataset import DatasetError
 

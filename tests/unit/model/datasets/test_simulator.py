@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from events.columns import DAY_MS, due_ms
+from events.calendar import DAY_MS
+from events.columns import due_ms
 from events.instalments import PAID_IN_FULL, with_missed
 from events.types import EVENT_TYPES, KINDS, encode_event
 from model.datasets.dataset import DatasetError

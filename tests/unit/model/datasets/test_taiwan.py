@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from events.instalments import with_missed
 from model.datasets.dataset import DatasetError
 from model.datasets.taiwan import Taiwan

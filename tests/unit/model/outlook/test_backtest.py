@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from model.evaluation.evaluate import progress_bars

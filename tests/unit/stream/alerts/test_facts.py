@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from events.calendar import DAY_MS
 from events.columns import numeric_columns, occurred_ms
+from events.contracts import Applied
 from events.types import KINDS, Activity, Event, Kind, Profile, Repayment, Transaction
-from stream.alerts.facts import FACTS, RECENT, SLOW, Marks, initial_facts, update_facts
+from stream.alerts.facts import FACTS, RECENT, REPAYMENT_FACTS, SLOW, Marks, initial_facts, update_facts
 
 START = dt.datetime(2023, 1, 1, 12, tzinfo=dt.UTC)
 START_DAY = (START.date() - dt.date(1970, 1, 1)).days
@@ -25,7 +27,14 @@ def take(facts: np.ndarray, events: list[Event]) -> np.ndarray:
     """One event of the same kind for each of several users."""
     kind = type(events[0]).KIND
     times = occurred_ms(events)
-    return update_facts(kind, facts, numeric_columns(kind, events, times), Marks.of(kind, events), times)
+    numeric, marks = numeric_columns(kind, events, times), Marks.of(kind, events)
+    return update_facts(kind, facts, numeric, marks, times // DAY_MS, of_one_contract(facts))
+
+
+def of_one_contract(facts: np.ndarray) -> Applied:
+    """Repayments of each user's only contract."""
+    never = facts["repayments"]["latest_day"][:, 0] == 0
+    return Applied(np.zeros(len(facts), dtype=np.int64), never, np.zeros(len(facts), dtype=np.bool_))
 
 
 def follow(*events: Event) -> np.void:
@@ -34,6 +43,11 @@ def follow(*events: Event) -> np.void:
     for event in events:
         facts = take(facts, [event])
     return facts[0]
+
+
+def follow_contract(*events: Event) -> np.void:
+    """The facts of one user's only contract after events."""
+    return follow(*events)["repayments"][0]
 
 
 def repayment(day: float, kind: str = "paid", **fields: float) -> Repayment:
@@ -45,12 +59,13 @@ def movement(day: float, amount: float, **fields: object) -> Transaction:
 
 
 def test_the_row_is_small_and_has_no_padding():
-    assert FACTS.itemsize == 88
-    assert sum(FACTS[name].itemsize for name in FACTS.names or ()) == 88
+    assert FACTS.itemsize == 288
+    for dtype in (FACTS, REPAYMENT_FACTS):
+        assert sum(dtype[name].itemsize for name in dtype.names or ()) == dtype.itemsize
 
 
 def test_lateness_is_told_by_payments_not_by_bills():
-    facts = follow(
+    facts = follow_contract(
         repayment(0, days_past_due=4.0),
         repayment(20, "due", days_past_due=0.0),
         repayment(30, days_past_due=-3.0),
@@ -61,61 +76,25 @@ def test_lateness_is_told_by_payments_not_by_bills():
     assert facts["late_slow"] == pytest.approx(3.2 + 0.2 * (9 - 3.2))
 
 
-def test_what_is_paid_in_full_is_no_longer_past_due():
-    missed = repayment(0, "missed", days_past_due=12.0)
-    assert follow(missed)["days_past_due"] == 12
-    full = follow(missed, repayment(3, days_past_due=15.0, amount_due=100.0, amount_paid=99.5))
-    assert np.isnan(full["days_past_due"])
-    assert full["late_last"] == 15
-    unstated = follow(missed, repayment(3, days_past_due=15.0))
-    assert np.isnan(unstated["days_past_due"]), "an unstated amount is the whole"
-    part = follow(missed, repayment(3, days_past_due=15.0, amount_due=100.0, amount_paid=50.0))
-    assert part["days_past_due"] == 15
-
-
-def test_payments_in_part_that_come_to_the_whole_are_one_in_full():
-    def part(day: float, amount_paid: float) -> Repayment:
-        return repayment(day, days_past_due=day, amount_due=100.0, amount_paid=amount_paid)
-
-    missed = repayment(3, "missed", days_past_due=3.0)
-    assert follow(missed, part(10, 30.0))["days_past_due"] == 10
-    assert np.isnan(follow(missed, part(10, 30.0), part(12, 50.0), part(20, 19.5))["days_past_due"])
-    assert follow(missed, part(10, 30.0), part(12, 70.0), part(40, 30.0))["days_past_due"] == 40, "counted anew"
-    assert follow(missed, part(10, 50.0), repayment(30, "due"), part(40, 50.0))["days_past_due"] == 40, "of two bills"
-
-
-def test_days_past_due_are_those_last_reported_by_any_repayment():
-    missed, billed = repayment(0, "missed", days_past_due=12.0), repayment(1, "due", days_past_due=0.0)
-    assert follow(missed, billed)["days_past_due"] == 0
-    assert follow(missed, repayment(1, "due", days_past_due=2.0))["days_past_due"] == 2
-    assert follow(missed, movement(2, -5.0))["days_past_due"] == 12
-    assert np.isnan(follow(repayment(0), movement(1, -5.0))["days_past_due"])
-
-
-def test_what_is_past_due_grows_older_until_the_next_report():
-    missed = repayment(0, "missed", days_past_due=3.0)
-    assert follow(missed, repayment(27, "due"))["days_past_due"] == 30
-    assert follow(missed, repayment(27, "due", days_past_due=0.0), repayment(40, "due"))["days_past_due"] == 0
-    early = repayment(0, days_past_due=-2.0, amount_due=100.0, amount_paid=50.0)
-    assert follow(early, repayment(9, "due"))["days_past_due"] == -2, "what is not yet due does not grow overdue"
-    assert np.isnan(follow(repayment(0), repayment(40, "due"))["days_past_due"])
-
-
-def test_a_missed_instalment_does_not_make_an_older_one_younger():
-    first, second = repayment(0, "missed", days_past_due=3.0), repayment(30, "missed", days_past_due=3.0)
-    assert follow(first, second)["days_past_due"] == 33
-    assert follow(first, repayment(10), second)["days_past_due"] == 3, "the older one was paid"
-    assert follow(first, repayment(30, "missed"))["days_past_due"] == 33, "one that does not say how late it is"
-    assert (
-        follow(repayment(0, "missed", days_past_due=3.0), repayment(2, "missed", days_past_due=40.0))["days_past_due"]
-        == 40
-    )
+def test_contracts_have_facts_of_their_own():
+    facts = initial_facts(1)
+    for place, is_new in ((0, True), (3, True), (3, False)):
+        event = repayment(place, "missed", days_past_due=9.0)
+        times = occurred_ms([event])
+        applied = Applied(np.array([place]), np.array([is_new]), np.array([False]))
+        numeric, marks = numeric_columns("repayments", [event], times), Marks.of("repayments", [event])
+        facts = update_facts("repayments", facts, numeric, marks, times // DAY_MS, applied)
+    assert facts["repayments"]["missed"][0, :4].tolist() == [1, 0, 0, 2]
+    assert np.isnan(facts["repayments"]["late_last"][0, 1])
+    gone = Applied(np.array([3]), np.array([True]), np.array([True]))  # another contract takes the place
+    facts = update_facts("repayments", facts, numeric, marks, times // DAY_MS, gone)
+    assert facts["repayments"]["missed"][0, 3] == 1
 
 
 def test_part_payments_move_the_share_that_is_paid():
-    facts = follow(repayment(0, amount_due=100.0, amount_paid=120.0))
+    facts = follow_contract(repayment(0, amount_due=100.0, amount_paid=120.0))
     assert facts["paid_share"] == 1
-    facts = follow(
+    facts = follow_contract(
         repayment(0, amount_due=100.0, amount_paid=100.0),
         repayment(30, amount_due=100.0, amount_paid=50.0),
         repayment(31, amount_due=0.0, amount_paid=10.0),
@@ -127,7 +106,7 @@ def test_part_payments_move_the_share_that_is_paid():
 
 
 def test_missed_and_reversed_payments_fade():
-    facts = follow(repayment(0, "missed"), repayment(30, "missed"), repayment(60, "reversed"), repayment(90))
+    facts = follow_contract(repayment(0, "missed"), repayment(30, "missed"), repayment(60, "reversed"), repayment(90))
     assert facts["missed"] == pytest.approx(0.125 + 0.25)
     assert facts["reversed"] == pytest.approx(0.5)
     assert facts["paid_day"] == START_DAY + 90
@@ -219,8 +198,8 @@ def test_cash_paid_in_is_income_not_cash_out():
 
 
 def test_marks_of_every_kind():
-    kinds = ("due", "paid", "missed", "reversed")
-    assert Marks.of("repayments", [repayment(0, kind) for kind in kinds]).tolist() == [1, 2, 3, 4]
+    kinds = ("due", "paid", "missed", "reversed", "opened", "restructured", "written_off", "closed")
+    assert Marks.of("repayments", [repayment(0, kind) for kind in kinds]).tolist() == list(range(1, 9))
     activities = ("session", "inquiry", "device_change")
     assert Marks.of("activity", [Activity(**at(0), kind=kind) for kind in activities]).tolist() == [1, 2, 3]
     for kind in KINDS:
@@ -234,8 +213,8 @@ def random_events(kind: Kind, rng: np.random.Generator, n: int) -> tuple[np.ndar
     numeric[rng.random(numeric.shape) < 0.2] = np.nan
     if kind == "transactions":
         numeric[:, 0] = rng.normal(0, 50, n)
-    times = rng.integers(1_600_000_000_000, 1_700_000_000_000, n)
-    return numeric, rng.integers(0, 5, n).astype(np.uint8), times
+    days = rng.integers(18_000, 20_000, n)
+    return numeric, rng.integers(0, 5, n).astype(np.uint8), days
 
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 90), shift=st.integers(0, 30))
@@ -245,10 +224,11 @@ def test_a_user_does_not_depend_on_who_else_is_in_the_batch(seed: int, length: i
     together = split = initial_facts(120)
     rows = slice(shift, shift + length)
     for kind in [*KINDS, *KINDS]:
-        numeric, marks, times = random_events(kind, rng, 120)
-        together = update_facts(kind, together, numeric, marks, times)
-        part = update_facts(kind, split[rows], numeric[rows], marks[rows], times[rows])
-        split = update_facts(kind, split, numeric, marks, times)
+        numeric, marks, days = random_events(kind, rng, 120)
+        together = update_facts(kind, together, numeric, marks, days, of_one_contract(together))
+        some = split[rows]
+        part = update_facts(kind, some, numeric[rows], marks[rows], days[rows], of_one_contract(some))
+        split = update_facts(kind, split, numeric, marks, days, of_one_contract(split))
         split[rows] = part
         assert split.tobytes() == together.tobytes()
 
@@ -257,24 +237,24 @@ def test_the_callers_facts_are_not_changed():
     wide = np.zeros(4, dtype=[("a", "u1", (3,)), ("facts", FACTS), ("b", "f4", (9,))])
     wide["facts"] = initial_facts(4)
     before = wide.tobytes()
-    numeric, marks, times = random_events("transactions", np.random.default_rng(1), 4)
-    after = update_facts("transactions", wide["facts"], numeric, marks, times)
+    numeric, marks, days = random_events("transactions", np.random.default_rng(1), 4)
+    after = update_facts("transactions", wide["facts"], numeric, marks, days)
     assert wide.tobytes() == before
     assert after.tobytes() != wide["facts"].tobytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_extreme_and_missing_values_raise_no_warning(kind: Kind):
-    numeric, marks, times = random_events(kind, np.random.default_rng(2), 60)
+    numeric, marks, days = random_events(kind, np.random.default_rng(2), 60)
     numeric[:20] = np.nan
     numeric[20:40] = 1e12
     numeric[40:50] = 1e-38
     numeric[50:] = 0
     facts = initial_facts(60)
     for _ in range(3):
-        facts = update_facts(kind, facts, numeric, marks, times)
+        facts = update_facts(kind, facts, numeric, marks, days, of_one_contract(facts))
     if kind == "repayments":
-        shares = facts["paid_share"]
+        shares = facts["repayments"]["paid_share"]
         assert np.nanmax(shares) <= 1
 
 

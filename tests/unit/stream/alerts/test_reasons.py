@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from events.contracts import ENDED, OPEN, id_words, initial_standing
 from events.reasons import CATALOGUE
 from events.types import KINDS, Kind
 from stream.alerts.effects import Effects
-from stream.alerts.facts import FACTS, initial_facts
+from stream.alerts.facts import REPAYMENT_FACTS, initial_facts
 from stream.alerts.reasons import LEAST_CONTRIBUTION, MOST_REASONS, reasons_of
 from stream.outputs import Reason
 
@@ -21,23 +23,49 @@ TODAY = 19_500
 DOCS = Path(__file__).parents[4] / "docs" / "alerts.md"
 
 
-def user(**values: float) -> np.ndarray:
-    """Facts of one user who has been observed for a year, with usual sums unless told otherwise."""
-    facts = initial_facts(1)
+@dataclass(frozen=True)
+class User:
+    """One user's facts and contracts, `[1]`."""
+
+    facts: np.ndarray
+    standing: np.ndarray
+
+    @property
+    def today(self) -> np.ndarray:
+        return self.facts["latest_day"].max(axis=1).astype(np.int64)
+
+    def with_days(self, *, first: object = None, latest: object = None) -> User:
+        """The same, observed on other days."""
+        facts = self.facts.copy()
+        for name, days in (("first_day", first), ("latest_day", latest)):
+            facts[name] = facts[name] if days is None else days
+        return User(facts, self.standing)
+
+
+def user(**values: float) -> User:
+    """A user with one contract who has been observed for a year, with usual sums unless told otherwise."""
+    facts, standing = initial_facts(1), initial_standing(1)
     facts["first_day"], facts["latest_day"] = TODAY - 3_650, TODAY
+    facts["repayments"]["latest_day"][0, 0] = TODAY
+    standing["phase"][0, 0], standing["reported_day"][0, 0] = OPEN, TODAY
     for name in ("spent", "income", "sessions", "cash"):
         facts[f"{name}_recent"], facts[f"{name}_slow"] = 43.78, 173.6  # one unit a day, for long
     for name, value in values.items():
-        facts[name] = value
-    return facts
+        if name == "days_past_due":
+            standing["reported_days"][0, 0] = value
+        elif name in REPAYMENT_FACTS.names:
+            facts["repayments"][name][0, 0] = value
+        else:
+            facts[name] = value
+    return User(facts, standing)
 
 
-def reasons(facts: np.ndarray, **contributions: float) -> list[Reason]:
+def reasons(user: User, **contributions: float) -> list[Reason]:
     parts = np.array([[contributions.get(kind, 0.0) for kind in KINDS]], dtype=np.float32)
-    return reasons_of(parts, facts)[0]
+    return reasons_of(parts, user.facts, user.standing, user.today)[0]
 
 
-def codes(facts: np.ndarray, **contributions: float) -> list[str]:
+def codes(facts: User, **contributions: float) -> list[str]:
     return [reason.code for reason in reasons(facts, **contributions)]
 
 
@@ -125,14 +153,13 @@ def test_what_is_usual_is_not_named(kind: Kind, values: dict[str, float]):
 def test_facts_fade_until_today_even_when_their_side_is_silent():
     facts = user(inquiries=4.0)
     assert codes(facts, activity=1.0) == ["credit_inquiries"]
-    facts["latest_day"] = [TODAY + 60, 0, TODAY]
-    assert "credit_inquiries" not in codes(facts, activity=1.0)
+    assert "credit_inquiries" not in codes(facts.with_days(latest=[TODAY + 60, 0, TODAY]), activity=1.0)
 
 
 def test_what_is_overdue_is_as_old_as_it_is_on_the_day_of_the_alert():
     def said(days_past_due: float) -> list[str]:
         facts = user(days_past_due=days_past_due)
-        facts["latest_day"] = [TODAY - 20, TODAY, 0]
+        facts.standing["reported_day"] = TODAY - 20
         return [reason.text for reason in reasons(facts, repayments=1.0)]
 
     assert said(3.0) == ["a payment is 23 days past due"]
@@ -140,40 +167,37 @@ def test_what_is_overdue_is_as_old_as_it_is_on_the_day_of_the_alert():
 
 
 def test_silence_shows_as_a_fall():
-    facts = user()
-    facts["latest_day"] = [TODAY + 90, TODAY, 0]
+    facts = user().with_days(latest=[TODAY + 90, TODAY, 0])
     assert codes(facts, transactions=1.0) == ["income_down", "spending_down"]
 
 
 @given(age=st.integers(0, 400), step=st.integers(1, 3))
 def test_a_short_history_of_steady_spending_is_no_rise(age: int, step: int):
-    facts = user()
+    whole = user().with_days(first=TODAY - age)
+    facts = whole.facts
     days = [day for day in range(age + 1) if day % step == 0]
-    facts["first_day"] = TODAY - age
     for term, half_life in (("recent", 30), ("slow", 120)):
         for name in ("spent", "income", "cash", "sessions"):
             facts[f"{name}_{term}"] = sum(0.5 ** (day / half_life) for day in days)
-    assert codes(facts, transactions=1.0) == ["spending_pattern"]
-    assert codes(facts, activity=1.0) == ["activity_pattern"]
+    assert codes(whole, transactions=1.0) == ["spending_pattern"]
+    assert codes(whole, activity=1.0) == ["activity_pattern"]
 
 
 @pytest.mark.parametrize("age", [60, 90, 365, 2_000])
 def test_twice_as_much_is_twice_as_much_at_any_age(age: int):
-    facts = user()
-    facts["first_day"] = TODAY - age
+    whole = user().with_days(first=TODAY - age)
+    facts = whole.facts
     for name in ("spent", "income", "cash", "sessions"):
         facts[f"{name}_recent"] = sum(0.5 ** (day / 30) for day in range(age + 1))
         facts[f"{name}_slow"] = sum(0.5 ** (day / 120) for day in range(age + 1))
     facts["spent_recent"] *= 2
-    assert [reason.text for reason in reasons(facts, transactions=1.0)] == ["spending is 2.0 times its usual level"]
+    assert [reason.text for reason in reasons(whole, transactions=1.0)] == ["spending is 2.0 times its usual level"]
 
 
 def test_usual_means_nothing_in_the_first_two_months():
     facts = user(spent_recent=400.0)
-    facts["first_day"] = TODAY - 59
-    assert codes(facts, transactions=1.0) == ["spending_pattern"]
-    facts["first_day"] = TODAY - 60
-    assert "spending_up" in codes(facts, transactions=1.0)
+    assert codes(facts.with_days(first=TODAY - 59), transactions=1.0) == ["spending_pattern"]
+    assert "spending_up" in codes(facts.with_days(first=TODAY - 60), transactions=1.0)
 
 
 def test_a_branch_is_shared_by_the_strength_of_its_facts():
@@ -196,7 +220,7 @@ def test_a_reason_contributes_what_its_counterfactual_is_estimated_to_do():
     effects = Effects({"overdue": [1.0, 2.0, 4.0, 0.5], "paying_later": [0.0, 0.0, 0.1, 0.0]})
     facts = user(days_past_due=15.0, late_last=9, late_previous=4, late_slow=5, missed=2.0, reversed=1.0)
     parts = np.array([[0.3, 0.0, 0.0, 0.0]], dtype=np.float32)
-    (named,) = reasons_of(parts, facts, np.array([2.0]), effects)
+    (named,) = reasons_of(parts, facts.facts, facts.standing, facts.today, np.array([2.0]), effects)
     # paying_later: 0.1 times a strength of 0.4 is too little to name; of reversals nothing is known, they get a share.
     overdue, shared = 1 + 2 * 0.3 + 4 * 0.5 + 0.5 * 2, 0.3 * 1 / (0.5 + 0.4 + 1)
     assert [(reason.code, reason.contribution) for reason in named] == [
@@ -208,7 +232,8 @@ def test_a_reason_contributes_what_its_counterfactual_is_estimated_to_do():
 def test_what_the_causes_leave_unexplained_is_named_in_general():
     effects = Effects({"near_limit": [0.0, 0.25, 0.0, 0.0]})
     facts = user(near_limit_day=TODAY - 22)
-    (named,) = reasons_of(np.array([[0.0, 0.8, 0.0, 0.0]], dtype=np.float32), facts, np.array([0.0]), effects)
+    parts = np.array([[0.0, 0.8, 0.0, 0.0]], dtype=np.float32)
+    (named,) = reasons_of(parts, facts.facts, facts.standing, facts.today, np.array([0.0]), effects)
     assert [(reason.code, reason.contribution) for reason in named] == [
         ("spending_pattern", pytest.approx(0.6, abs=1e-3)),
         ("near_limit", pytest.approx(0.2, abs=1e-3)),
@@ -218,7 +243,8 @@ def test_what_the_causes_leave_unexplained_is_named_in_general():
 def test_a_cause_counts_even_where_its_branch_as_a_whole_does_not():
     effects = Effects({"overdue": [1.0, 0.0, 0.0, 0.0], "device_change": [-3.0, 0.0, 0.0, 0.0]})
     facts = user(days_past_due=15.0, device_changes=1.0)
-    (named,) = reasons_of(np.array([[-1.0, 0.0, 0.0, 0.0]], dtype=np.float32), facts, np.array([0.0]), effects)
+    parts = np.array([[-1.0, 0.0, 0.0, 0.0]], dtype=np.float32)
+    (named,) = reasons_of(parts, facts.facts, facts.standing, facts.today, np.array([0.0]), effects)
     assert [(reason.code, reason.contribution) for reason in named] == [("overdue", 1.0)]
 
 
@@ -282,7 +308,7 @@ FACT_ROWS = st.fixed_dictionaries(
 @settings(deadline=None)
 def test_what_holds_of_any_reasons(values: dict[str, float], parts: list[float]):
     facts = user(**values)
-    named = reasons_of(np.array([parts], dtype=np.float32), facts)[0]
+    named = reasons_of(np.array([parts], dtype=np.float32), facts.facts, facts.standing, facts.today)[0]
     contributions = [reason.contribution for reason in named]
     assert 1 <= len(named) <= MOST_REASONS
     assert len({reason.code for reason in named}) == len(named)
@@ -302,11 +328,26 @@ def test_what_holds_of_any_reasons(values: dict[str, float], parts: list[float])
 
 
 def test_rows_are_explained_one_by_one():
-    facts = np.concatenate((user(missed=2.0), user(inquiries=4.0), user()))
+    users = [user(missed=2.0), user(inquiries=4.0), user()]
+    facts, standing, today = (
+        np.concatenate([getattr(one, name) for one in users]) for name in ("facts", "standing", "today")
+    )
     parts = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
-    named = [[reason.code for reason in row] for row in reasons_of(parts, facts)]
+    named = [[reason.code for reason in row] for row in reasons_of(parts, facts, standing, today)]
     assert named == [["missed_payments"], ["credit_inquiries"], ["profile_risk"]]
-    assert reasons_of(np.empty((0, 4), dtype=np.float32), np.empty(0, dtype=FACTS)) == []
+    assert reasons_of(np.empty((0, 4), dtype=np.float32), facts[:0], standing[:0], today[:0]) == []
+
+
+def test_the_contract_that_a_reason_is_strongest_for_is_named():
+    both = user(days_past_due=12.0, missed=2.0)
+    both.standing["contract_id"][0, :3] = id_words(["small", "loan-2", "old"])
+    both.standing["phase"][0, 1:3] = OPEN, ENDED
+    both.standing["reported_days"][0, 1:3] = 40.0, 400.0
+    both.standing["reported_day"][0, 1:3] = TODAY
+    both.facts["repayments"]["reversed"][0, 0] = 1.0
+    texts = {reason.code: reason.text for reason in reasons(both, repayments=1.0)}
+    assert texts["overdue"] == "loan-2: a payment is 40 days past due"
+    assert texts["reversed_payment"] == "small: a payment was reversed recently"
 
 
 def test_the_documentation_lists_the_catalogue():

@@ -42,7 +42,7 @@ POLICY = AlertPolicy(
 
 @dataclass(frozen=True)
 class Seen:
-    """One event as the policy sees it; `days_past_due` None when the event does not say."""
+    """One event as the policy sees it; `days_past_due` None when they are those of the event before."""
 
     score: float
     day: float
@@ -52,12 +52,14 @@ class Seen:
 def take(policy: AlertPolicy, state: np.ndarray, seen: list[Seen], offset: int = 0) -> Decision:
     """One event for each of several users."""
     n = len(seen)
-    days = [np.nan if one.days_past_due is None else one.days_past_due for one in seen]
+    before = state["days_past_due"].tolist()
+    days = [last if one.days_past_due is None else one.days_past_due for one, last in zip(seen, before, strict=True)]
     return advance(
         policy,
         state,
         np.array([one.score for one in seen], dtype=np.float32),
         np.array(days, dtype=np.float32),
+        np.zeros(n, dtype=np.bool_),
         np.array([START_MS + round(one.day * DAY_MS) for one in seen], dtype=np.int64),
         topic=np.full(n, offset % 4, dtype=np.uint8),
         partition=np.full(n, 7, dtype=np.int32),
@@ -293,7 +295,7 @@ def test_any_length_gives_the_same_bits():
 
     def run(rows: slice) -> bytes:
         decision = advance(
-            POLICY, state[rows], score[rows], days[rows], at[rows],
+            POLICY, state[rows], score[rows], days[rows], days[rows] > 500, at[rows],
             topic=zeros[rows].astype(np.uint8), partition=zeros[rows].astype(np.int32), offset=zeros[rows],
         )  # fmt: skip
         return decision.state.tobytes() + decision.delta.tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 from unittest import mock
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stream.scoring.encoding
+from events.contracts import STATUSES
 from events.types import Activity
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
@@ -22,6 +24,7 @@ from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.topics import Topics
 
 HORIZONS = (30, 60, 90, 180)
+LOSS_GIVEN_DEFAULT = 0.4
 TOPICS = ("repayments", "transactions", "activity", "profiles")
 
 floats = st.floats(0, 1, width=32)
@@ -43,7 +46,7 @@ events = st.tuples(
 @functools.cache
 def encoder() -> OutputEncoder:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
-    return OutputEncoder(bundle, load_settings().alert_policy(bundle.thresholds), Topics())
+    return OutputEncoder(bundle, load_settings().alert_policy(bundle.thresholds), Topics(), LOSS_GIVEN_DEFAULT)
 
 
 @settings(deadline=None)  # the first example loads the bundle
@@ -60,6 +63,9 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]], at_once: int
         found.probabilities[number] = horizons
         found.level[number], found.baseline[number] = level, baseline
         found.delta[number], found.days_past_due[number] = delta, past_due
+        status, exposure, overdue = number % 7 - 1, math.nan if number % 3 == 0 else 10.5 * number, 0.1 * number
+        found.status[number], found.contracts[number] = status, number % 4
+        found.exposure[number], found.amount_overdue[number] = exposure, overdue
         expected.append(
             Score(
                 score_id=coordinate(TOPICS[kind_no], partition, offset),
@@ -77,6 +83,11 @@ def test_equals_the_encoded_objects(rows: list[tuple[object, ...]], at_once: int
                 source_partition=partition,
                 source_offset=offset,
                 model=encoder().model,
+                status=None if status < 0 else STATUSES[status],
+                contracts=number % 4,
+                exposure=known(exposure),
+                amount_overdue=overdue,
+                expected_loss=known(float(found.probabilities[number, 2]) * exposure * LOSS_GIVEN_DEFAULT),
             )
         )
     scores: dict[int, list[tuple[bytes, bytes]]] = {}

@@ -201,7 +201,7 @@ def test_a_late_payment_in_full_ends_the_days_past_due() -> None:
     scorer, _ = new_scorer()
     scored = scorer.score(take(events))
     found = [msgspec.json.decode(value, type=Score).days_past_due for _, value in scored.scores[1]]
-    assert found == [0.0, 5.0, 30.0, 30.0, 33.0, 0.0]
+    assert found == [0.0, 5.0, 30.0, 32.0, 3.0, 0.0]
 
 
 @pytest.mark.parametrize(

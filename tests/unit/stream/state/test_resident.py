@@ -32,7 +32,7 @@ def row(sequence: int, due_day: int | None = None) -> bytes:
     value = BLANK.copy()
     value["sequence"] = sequence
     if due_day is not None:
-        value["instalments"]["due_ms"][0, 0] = due_day * DAY_MS
+        value["ledger"]["due_day"][0, 0] = due_day
     return value.tobytes()
 
 
@@ -225,8 +225,8 @@ def test_batches_between_the_pieces_of_checkpoints(tmp_path_factory: pytest.Temp
 
 
 def owes(value: bytes, until_day: int) -> bool:
-    due_ms = int(np.frombuffer(value, dtype=DTYPE)["instalments"]["due_ms"][0, 0])
-    return 0 <= due_ms <= until_day * DAY_MS
+    due_day = int(np.frombuffer(value, dtype=DTYPE)["ledger"]["due_day"][0, 0])
+    return 0 <= due_day <= until_day
 
 
 def durable(slab: ResidentSlab, numbers: np.ndarray, offset: int) -> None:

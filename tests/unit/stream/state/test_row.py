@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.state.row import NEVER, blank_row, first_due_ms, row_dtype
+from stream.state.row import NEVER, blank_row, first_due_day, row_dtype
 
 
 @pytest.mark.parametrize("width", [1, 2, 333, 778])
@@ -18,7 +18,8 @@ def test_rows_have_no_hidden_padding(width: int) -> None:
     assert dirty[np.array([2, 0])].tobytes() == 2 * blank_row(dtype, 5).tobytes()
 
 
-def test_the_first_due_date_is_the_earliest_of_the_open_instalments() -> None:
+def test_the_first_due_date_is_the_earliest_of_those_not_yet_missed() -> None:
     rows = np.repeat(blank_row(row_dtype(3), 5), 2)
-    rows["instalments"]["due_ms"][1, -2:] = (40, 90)
-    assert first_due_ms(rows).tolist() == [NEVER, 40]
+    rows["ledger"]["due_day"][1, -3:] = (20, 40, 90)
+    rows["ledger"]["missed"][1, -3] = 1
+    assert first_due_day(rows).tolist() == [NEVER, 40]

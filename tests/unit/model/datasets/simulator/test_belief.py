@@ -1,6 +1,6 @@
 import numpy as np
 
-from events.columns import DAY_MS
+from events.calendar import DAY_MS
 from model.datasets.simulator import Simulator
 from model.datasets.simulator.belief import attainable_hazards
 
