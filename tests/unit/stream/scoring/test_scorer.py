@@ -222,7 +222,9 @@ def test_an_alert_says_how_old_the_oldest_unpaid_instalment_is(last: Event, said
     ]
     slab = Slab(blank_row(row_dtype(bundle().state_width), bundle().fingerprint))
     policy = load_settings().alert_policy(bundle().thresholds)
-    at_the_last = replace(policy, medium=1e-9, high=1.0, extreme_score=1.0, sticky_events=len(events))
+    at_the_last = replace(
+        policy, medium=1e-9, high=1.0, extreme_score=1.0, sticky_events=len(events), dpd_backstop=3_000
+    )
     scored = Scorer(bundle(), at_the_last, slab, Topics()).score(take(events))
     (alert,) = [msgspec.json.decode(value, type=Alert) for _, value in scored.alerts[1]]
     assert (alert.kind, alert.sequence) == ("opened", len(events))
