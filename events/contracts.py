@@ -67,7 +67,8 @@ REPAYMENT_CODES = {
 """Number of each kind of repayment event in arrays; 0 is no repayment."""
 
 NO_CONTRACT, OPEN, REARRANGED, LOST, ENDED = range(5)
-"""What events have made of a contract: an empty place, open, restructured, written off, closed."""
+PHASES = ("none", "open", "restructured", "written_off", "closed")
+"""What events have made of a contract, an empty place first."""
 
 NO_DAY = -1
 NEVER_DUE = int(np.iinfo(np.int32).max)

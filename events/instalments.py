@@ -83,10 +83,7 @@ class OpenInstalments:
     @property
     def open(self) -> tuple[Instalment, ...]:
         """Unpaid instalments, earliest due date first."""
-        ledger = self._ledger[0]
-        slots = np.flatnonzero(ledger["due_day"] != NO_DAY).tolist()
-        slots.sort(key=lambda slot: (int(ledger["due_day"][slot]), int(ledger["instalment_no"][slot])))
-        return tuple(instalment_at(self._standing[0], ledger, slot) for slot in slots)
+        return unpaid_instalments(self._standing[0], self._ledger[0])
 
     def apply(self, event: Repayment) -> None:
         """Take one repayment event of the user into account."""
@@ -113,6 +110,13 @@ class OpenInstalments:
         ledger = self._ledger[0]
         waiting = ledger["due_day"][(ledger["due_day"] != NO_DAY) & (ledger["missed"] == 0)]
         return deadline_ms(date_of(int(waiting.min())), grace_days, self._calendar) if len(waiting) else _NEVER_MS
+
+
+def unpaid_instalments(standing: np.void, ledger: np.void) -> tuple[Instalment, ...]:
+    """The unpaid instalments of one user's STANDING and LEDGER, earliest due date first."""
+    slots = np.flatnonzero(ledger["due_day"] != NO_DAY).tolist()
+    slots.sort(key=lambda slot: (int(ledger["due_day"][slot]), int(ledger["instalment_no"][slot])))
+    return tuple(instalment_at(standing, ledger, slot) for slot in slots)
 
 
 def instalment_at(standing: np.void, ledger: np.void, slot: int) -> Instalment:

@@ -15,9 +15,11 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
+from events.contracts import NO_CONTRACT, PHASES, contract_id_of, currency_of
+from events.instalments import unpaid_instalments
 from events.types import KINDS
 from model.bundle import Bundle
-from stream.alerts.facts import FACTS
+from stream.alerts.facts import FACTS, REPAYMENT_FACTS
 from stream.database.connection import DatabaseConnection
 from stream.database.person import is_about, rows_of
 from stream.kafka.connection import KafkaConnection
@@ -135,7 +137,6 @@ def described(row: bytes, bundle: Bundle | None) -> dict[str, Any]:
     one: Any = np.frombuffer(row, dtype=dtype)[0]
     if int(one["model"]) != bundle.fingerprint:
         return {"bytes": len(row)}
-    instalments = one["instalments"][one["instalments"]["due_ms"] != NO_TIME]
     weighed = one["weighed"][one["weighed"]["occurred_ms"] != NO_TIME]
     return {
         "model": f"{bundle.fingerprint:016x}",
@@ -147,15 +148,28 @@ def described(row: bytes, bundle: Bundle | None) -> dict[str, Any]:
         "events_that_weighed_most": [
             {"kind": KINDS[int(event["kind"])], "occurred_at": _time(event["occurred_ms"])} for event in weighed
         ],
-        "open_instalments": [
-            {"due": _time(slot["due_ms"]), **_fields(slot, ("instalment_no", "amount_due", "amount_paid"))}
-            for slot in instalments
+        "contracts": _contracts(one["standing"]),
+        "unpaid_instalments": [
+            msgspec.to_builtins(entry) for entry in unpaid_instalments(one["standing"], one["ledger"])
         ],
         "reference_pd": _number(one["reference_pd"]),
         "alert": _alert(one["alert"]),
-        "facts": _fields(one["facts"], FACTS.names or ()),
+        "facts": _fields(one["facts"], [name for name in FACTS.names or () if name != "repayments"]),
+        "facts_of_contracts": [_fields(facts, REPAYMENT_FACTS.names or ()) for facts in one["facts"]["repayments"]],
         "numbers_of_the_network": bundle.state_width,
     }
+
+
+def _contracts(standing: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "contract_id": contract_id_of(standing["contract_id"][place]),
+            "currency": currency_of(int(standing["currency"][place])),
+            **{name: _number(standing[name][place]) for name in ("balance", "limit", "reported_days")},
+            "phase": PHASES[int(standing["phase"][place])],
+        }
+        for place in np.flatnonzero(standing["phase"] != NO_CONTRACT).tolist()
+    ]
 
 
 def _alert(state: Any) -> dict[str, Any]:
