@@ -137,6 +137,9 @@ def initial_ledger(users: int) -> Records:
     return ledger
 
 
+_BLANK_STANDING, _BLANK_LEDGER = initial_standing(1), initial_ledger(1)
+
+
 def id_words(contract_ids: Sequence[str | None]) -> NDArray[np.uint64]:
     """Contract ids as numbers, uint64 `[n, 5]`; zeros for the unnamed contract."""
     text = np.array([b"" if each is None else each.encode() for each in contract_ids], dtype=f"S{ID_BYTES}")
@@ -220,35 +223,34 @@ def contract_days(standing: Records, today: Ints) -> Floats:
 
     NaN where nothing is known of it: no contract, or one of which no instalment and no days past due were reported.
     """
-    reported = standing["reported_days"].astype(np.float64)
+    days, oldest = standing["reported_days"], standing["oldest_due_day"]
     elapsed = np.maximum(today[:, None] - standing["reported_day"], 0)
-    reported = np.where(reported > 0, reported + elapsed, np.minimum(reported, 0.0))
-    oldest = standing["oldest_due_day"].astype(np.int64)
+    reported = np.where(days > 0, days + elapsed, days * 0)
     age = np.where(oldest == NEVER_DUE, np.nan, np.maximum(today[:, None] - oldest, 0))
-    days: Floats = np.fmax(np.maximum(reported, 0.0), age)
-    return np.where(standing["phase"] == NO_CONTRACT, np.nan, days)
+    found: Floats = np.fmax(reported, age)
+    return found
 
 
-PERFORMING, RESCHEDULED, PAST_DUE, SERIOUS, DEFAULTED, SETTLED = range(6)
-"""Statuses of a contract, from best to worst but for the last; `STATUSES` has their names."""
+SETTLED, PERFORMING, RESCHEDULED, PAST_DUE, SERIOUS, DEFAULTED = range(6)
+"""Statuses of a contract, from best to worst; `STATUSES` has their names."""
 
-Status: TypeAlias = Literal["performing", "restructured", "past_due", "serious", "written_off", "closed"]
-STATUSES: tuple[Status, ...] = ("performing", "restructured", "past_due", "serious", "written_off", "closed")
+Status: TypeAlias = Literal["closed", "performing", "restructured", "past_due", "serious", "written_off"]
+STATUSES: tuple[Status, ...] = ("closed", "performing", "restructured", "past_due", "serious", "written_off")
+
+
+_STATUS_OF_PHASE = np.array([-1, PERFORMING, RESCHEDULED, DEFAULTED, SETTLED], dtype=np.int8)
 
 
 def contract_status(standing: Records, days: Floats, serious_days: float) -> NDArray[np.int8]:
     """Status of each contract, int8 `[n, CONTRACTS]`, -1 for an empty place. `days` are its days past due."""
-    phase = standing["phase"]
-    conditions = [
-        phase == NO_CONTRACT,
-        phase == ENDED,
-        phase == LOST,
-        days >= serious_days,
-        days >= 1,
-        phase == REARRANGED,
-    ]
-    status = np.select(conditions, [-1, SETTLED, DEFAULTED, SERIOUS, PAST_DUE, RESCHEDULED], PERFORMING)
-    return status.astype(np.int8)
+    status: NDArray[np.int8] = _STATUS_OF_PHASE.take(standing["phase"])
+    behind = np.flatnonzero((days >= 1).any(axis=1))
+    if behind.size:
+        late, before = days[behind], status[behind]
+        counts = (before == PERFORMING) | (before == RESCHEDULED)
+        past_due = np.where(late >= serious_days, np.int8(SERIOUS), np.where(late >= 1, np.int8(PAST_DUE), before))
+        status[behind] = np.where(counts, past_due, before)
+    return status
 
 
 def overdue_amounts(standing: Records, ledger: Records, days: Floats, today: Ints) -> Floats:
@@ -299,20 +301,24 @@ class _Repayments:
         self._today = today
         self._all = np.arange(len(standing))
         self._place, self._new, self._evicted = self._find_or_add()
-        self._late = columns.occurred_ms < ledger["latest_ms"][self._all, self._place]
+        self._at = (self._all, self._place)
+        self._late = columns.occurred_ms < ledger["latest_ms"][self._at]
+        newest = columns.instalment_no >= ledger["billed_no"][self._at]
+        self._paying = columns.code == PAID
+        # Payments in full of the newest instalment, or of one to come.
+        self._settles_all: Flags = self._paying & columns.in_full & (columns.instalment_no >= 0) & newest & ~self._late
 
     def apply(self) -> Applied:
         code = self._columns.code
         self._begin_and_end()
-        owed = np.flatnonzero((code == DUE) | (code == MISSED))
+        owed = ((code == DUE) | (code == MISSED)).nonzero()[0]
         self._raise(owed, "billed_no", self._columns.instalment_no[owed])
         goes_on = self._goes_on()
         for kind, take in ((DUE, self._bill), (PAID, self._pay), (MISSED, self._miss), (REVERSED, self._reverse)):
-            chosen = np.flatnonzero((code == kind) & goes_on)
+            chosen = ((code == kind) & goes_on).nonzero()[0]
             if chosen.size:
                 take(chosen)
         self._report()
-        self._summarise()
         return Applied(self._place, self._new, self._evicted)
 
     # Contracts
@@ -326,8 +332,8 @@ class _Repayments:
             place[new] = _places_to_take(standing[new], ledger["latest_ms"][new], self._today[new])
             evicted[new] = standing["phase"][new, place[new]] != NO_CONTRACT
             self._forget_instalments(new[evicted[new]], place[new[evicted[new]]])
-            _put(standing, initial_standing(1), new, place[new])
-            _put(ledger, initial_ledger(1), new, place[new])
+            _put(standing, _BLANK_STANDING, new, place[new])
+            _put(ledger, _BLANK_LEDGER, new, place[new])
             standing["phase"][new, place[new]] = OPEN
             standing["contract_id"][new, place[new]] = self._columns.contract_id[new]
         return place, ~found, evicted
@@ -364,40 +370,53 @@ class _Repayments:
 
     def _goes_on(self) -> Flags:
         """Which events speak of the contract's present schedule: it has not ended, and they are not of an older one."""
-        phase = self._standing["phase"][self._all, self._place]
-        older = self._late & (self._event_day < self._ledger["schedule_day"][self._all, self._place])
-        on: Flags = ((phase == OPEN) | (phase == REARRANGED)) & ~older
+        phase = self._standing["phase"][self._at]
+        on: Flags = (phase == OPEN) | (phase == REARRANGED)
+        if self._late.any():
+            on &= ~(self._late & (self._event_day < self._ledger["schedule_day"][self._at]))
         return on
 
     def _report(self) -> None:
-        """Days past due and balance as the event states them, unless a later event has spoken."""
-        columns, standing, ledger = self._columns, self._standing, self._ledger
-        at = (self._all, self._place)
-        stated = columns.days_past_due
-        before = standing["reported_days"][at].astype(np.float64)
-        aged = np.where(before > 0, before + np.maximum(self._event_day - standing["reported_day"][at], 0), before)
-        # A missed instalment states its own days past due; an older unpaid one may have more.
-        stated = np.where(columns.code == MISSED, np.fmax(stated, np.where(np.isnan(stated), np.nan, aged)), stated)
-        settles = self._settles_all() | self._leaves_nothing()
-        stated = np.where(settles, 0.0, stated)
-        # How late a payment in full was says nothing of the others, where these are known.
-        older = (columns.code == PAID) & columns.in_full & ~settles & self._has_unpaid()
-        stated = np.where(older, 0.0, stated)
-        tells = ~np.isnan(stated) & ~self._late
-        standing["reported_days"][at] = np.where(tells, np.maximum(stated, 0.0), before)
-        standing["reported_day"][at] = np.where(tells, self._event_day, standing["reported_day"][at])
-        known = ~np.isnan(columns.balance) & ~self._late
-        standing["balance"][at] = np.where(known, columns.balance, standing["balance"][at])
-        standing["currency"][at] = np.where(columns.currency > 0, columns.currency, standing["currency"][at])
-        ledger["latest_ms"][at] = np.maximum(ledger["latest_ms"][at], columns.occurred_ms)
-
-    def _summarise(self) -> None:
-        """The oldest due day of the event's contract, from what is unpaid."""
-        ledger = self._ledger
+        """Days past due and balance as the event states them, unless a later event has spoken; and the oldest due day
+        of the event's contract, from what is unpaid."""
+        columns, standing, ledger, at = self._columns, self._standing, self._ledger, self._at
         mine = (ledger["contract"] == self._place[:, None]) & (ledger["due_day"] != NO_DAY)
         oldest = np.where(mine, ledger["due_day"], NEVER_DUE).min(axis=1)
-        at = (self._all, self._place)
-        self._standing["oldest_due_day"][at] = np.minimum(oldest, ledger["dropped_due_day"][at])
+        standing["oldest_due_day"][at] = np.minimum(oldest, ledger["dropped_due_day"][at])
+        stated = columns.days_past_due
+        before = standing["reported_days"][at].astype(np.float64)
+        if (columns.code == MISSED).any():
+            # A missed instalment states its own days past due; an older unpaid one may have more.
+            aged = np.where(before > 0, before + np.maximum(self._event_day - standing["reported_day"][at], 0), before)
+            aged = np.where(np.isnan(stated), np.nan, aged)
+            stated = np.where(columns.code == MISSED, np.fmax(stated, aged), stated)
+        if self._paying.any():
+            has_unpaid = mine.any(axis=1)
+            # How late a payment in full was says nothing of the others, where these are known.
+            of_another = self._paying & columns.in_full & has_unpaid
+            stated = np.where(self._settles_all | of_another | self._leaves_nothing(has_unpaid), 0.0, stated)
+        ledger["part_paid"][at] = np.where(columns.code == DUE, 0.0, ledger["part_paid"][at])
+        on_time = ~self._late
+        tells = ~np.isnan(stated) & on_time
+        standing["reported_days"][at] = np.where(tells, np.maximum(stated, 0.0), before)
+        standing["reported_day"][at] = np.where(tells, self._event_day, standing["reported_day"][at])
+        known = ~np.isnan(columns.balance) & on_time
+        standing["balance"][at] = np.where(known, columns.balance, standing["balance"][at])
+        if columns.currency.any():
+            standing["currency"][at] = np.where(columns.currency > 0, columns.currency, standing["currency"][at])
+        ledger["latest_ms"][at] = np.maximum(ledger["latest_ms"][at], columns.occurred_ms)
+
+    def _leaves_nothing(self, has_unpaid: Flags) -> Flags:
+        """Payments without a number after which nothing is known to be unpaid, and that came, with those since the
+        latest bill, to the amount due."""
+        columns, paying = self._columns, self._paying
+        share = columns.amount_paid / np.where(columns.amount_due > 0, columns.amount_due, np.nan)
+        parts = self._ledger["part_paid"][self._at]
+        parts = parts + np.where(paying & (share > 0), np.minimum(share, 1.0), 0.0)
+        whole = paying & (columns.in_full | (parts >= PAID_IN_FULL))
+        self._ledger["part_paid"][self._at] = np.where(whole, 0.0, parts)
+        nothing: Flags = whole & (columns.instalment_no < 0) & ~has_unpaid & ~self._late
+        return nothing
 
     # Instalments
 
@@ -406,9 +425,6 @@ class _Repayments:
         ledger = self._ledger
         mine: Flags = (ledger["contract"][users] == self._place[users, None]) & (ledger["due_day"][users] != NO_DAY)
         return mine
-
-    def _has_unpaid(self) -> Flags:
-        return _any(self._mine(self._all))
 
     def _numbered(self, users: Ints) -> tuple[Flags, Ints]:
         """Whether the event's number is unpaid, and the instalment's place."""
@@ -423,26 +439,6 @@ class _Repayments:
         first = due.min(axis=1, keepdims=True)
         number = np.where(among & (due == first), number, np.iinfo(np.int64).max)
         return _any(among), number.argmin(axis=1)
-
-    def _settles_all(self) -> Flags:
-        """Payments in full of the newest instalment, or of one to come."""
-        columns = self._columns
-        newest = columns.instalment_no >= self._ledger["billed_no"][self._all, self._place]
-        all_: Flags = (columns.code == PAID) & columns.in_full & (columns.instalment_no >= 0) & newest & ~self._late
-        return all_
-
-    def _leaves_nothing(self) -> Flags:
-        """Payments without a number after which nothing is known to be unpaid, and that came, with those since the
-        latest bill, to the amount due."""
-        columns, at = self._columns, (self._all, self._place)
-        share = columns.amount_paid / np.where(columns.amount_due > 0, columns.amount_due, np.nan)
-        paying = columns.code == PAID
-        parts = np.where(columns.code == DUE, 0.0, self._ledger["part_paid"][at])
-        parts = parts + np.where(paying & (share > 0), np.minimum(share, 1.0), 0.0)
-        whole = paying & (columns.in_full | (parts >= PAID_IN_FULL))
-        self._ledger["part_paid"][at] = np.where(whole, 0.0, parts)
-        nothing: Flags = whole & (columns.instalment_no < 0) & ~self._has_unpaid() & ~self._late
-        return nothing
 
     def _raise(self, users: Ints, name: str, numbers: Ints) -> None:
         at = (users, self._place[users])
@@ -503,7 +499,7 @@ class _Repayments:
         self._put_money(users[named], slot[named], columns.amount_paid[users[named]])
         ahead = users[~known & columns.in_full[users] & (number >= 0)]
         self._raise(ahead, "settled_no", columns.instalment_no[ahead])
-        everything = users[self._settles_all()[users]]
+        everything = users[self._settles_all[users]]
         self._forget_instalments(everything, self._place[everything])
         paying, left = users[number < 0], columns.amount_paid[users[number < 0]]
         for _ in range(INSTALMENTS):
@@ -518,7 +514,7 @@ class _Repayments:
         """Pay instalments; returns what is left over, 0 of a payment without an amount."""
         ledger, at = self._ledger, (users, slot)
         due, before = ledger["amount_due"][at], ledger["amount_paid"][at]
-        paid = before + np.nan_to_num(amount)
+        paid = before + np.where(np.isnan(amount), 0.0, amount)
         ledger["amount_paid"][at] = paid
         full = np.isnan(amount) | np.isnan(due) | (paid >= PAID_IN_FULL * due)
         done, done_slot = users[full], slot[full]

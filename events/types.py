@@ -93,6 +93,9 @@ class Activity(Event, frozen=True, kw_only=True, gc=False):
     """Something that a user did and that moved no money: an app session, a credit inquiry, a change of device."""
 
     KIND: ClassVar[Kind] = "activity"
+    # About no contract. The other kinds have fields of these names.
+    contract_id: ClassVar[None] = None
+    currency: ClassVar[None] = None
 
     kind: Literal["session", "inquiry", "device_change"]
     count: Annotated[float, Meta(ge=0, le=1e9)] | None = None
@@ -135,6 +138,8 @@ class Forgetting(Event, frozen=True, kw_only=True, gc=False):
     """
 
     KIND: ClassVar[Kind] = "profiles"
+    contract_id: ClassVar[None] = None
+    currency: ClassVar[None] = None
 
 
 EVENT_TYPES: dict[Kind, type[Event]] = {

@@ -118,7 +118,9 @@ def _by_cause(findings: list[Finding]) -> Iterator[Finding]:
 def _of_contracts(facts: NDArray[np.void], standing: np.void, days: NDArray[np.float64], today: int) -> list[Finding]:
     """Of each code the finding on the contract where it is strongest; it names the contract if it has a name."""
     strongest: dict[str, Finding] = {}
-    for place in np.flatnonzero(~np.isin(standing["phase"], (NO_CONTRACT, ENDED))).tolist():
+    for place, phase in enumerate(standing["phase"].tolist()):
+        if phase in (NO_CONTRACT, ENDED):
+            continue
         name = contract_id_of(standing["contract_id"][place])
         contract = _Contract(facts[place], float(days[place]), today)
         for finding in _repayment_findings(contract):

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from events.contracts import (
     CONTRACTS,
     DEFAULTED,
-    ENDED,
     LOST,
-    NO_CONTRACT,
+    OPEN,
+    PHASES,
+    REARRANGED,
     SERIOUS,
-    SETTLED,
     STATUSES,
     contract_days,
     contract_id_of,
@@ -30,6 +30,10 @@ from stream.outputs import ContractStanding
 from stream.portfolio import PortfolioRules
 from stream.state.row import Rows
 from stream.structured import take_records
+
+_COUNTED = np.isin(range(len(PHASES)), (OPEN, REARRANGED, LOST))
+_OPEN = np.isin(range(len(PHASES)), (OPEN, REARRANGED))
+"""By phase: whether a contract's amounts count, and whether it is open."""
 
 
 @dataclass(frozen=True)
@@ -63,40 +67,42 @@ class Borrowers:
     ) -> Borrowers:
         """The borrowers of `row`, int64 `[n]`, on the day `today` int64 `[n]`; `standing` is a copy of theirs."""
         days = contract_days(standing, today)
-        overdue = np.zeros(days.shape)
+        phase = standing["phase"]
+        counted = _COUNTED.take(phase)
+        status = contract_status(standing, days, rules.serious_days)
+        overdue, no_sum = np.zeros(days.shape), np.where(counted.any(axis=1), 0.0, np.nan)
+        amount_overdue = no_sum.copy()
+        counting_days, counting_status = days, status
+        rate = _rates(standing["currency"], counted, rules)
         behind = np.flatnonzero((days > 0).any(axis=1))
-        material = np.ones(days.shape, dtype=np.bool_)
         if behind.size:
             ledger = take_records(rows["ledger"], row[behind])
             overdue[behind] = overdue_amounts(standing[behind], ledger, days[behind], today[behind])
-            material[behind] = _material(overdue[behind], standing["balance"][behind], rules)
-        phase = standing["phase"]
-        counted = (phase != NO_CONTRACT) & (phase != ENDED)
-        counting_days = np.where(counted, np.where(material, days, np.minimum(days, 0)), np.nan)
-        status = contract_status(standing, np.where(material, days, 0), rules.serious_days)
-        worst = np.where(status == SETTLED, -1, status).max(axis=1)
-        ended = (status == SETTLED).any(axis=1)
-        rate = _rates(standing["currency"], counted, rules)
-        owed = np.where(counted, np.maximum(standing["balance"], 0), 0) * rate
-        known = counted.any(axis=1)
+            slight = ~_material(overdue[behind], standing["balance"][behind], rules) & (days[behind] > 0)
+            if slight.any():
+                counting_days = days.copy()
+                counting_days[behind] = np.where(slight, 0, days[behind])
+                counting_status = contract_status(standing, counting_days, rules.serious_days)
+            unpaid = np.where(counted[behind], overdue[behind], 0)
+            amount_overdue[behind] += (unpaid if rate is None else unpaid * rate[behind]).sum(axis=1)
+        owed = np.where(counted, np.maximum(standing["balance"], 0), 0)
         return cls(
             days_past_due=np.fmax.reduce(counting_days, axis=1).astype(np.float32),
-            status=np.where(worst >= 0, worst, np.where(ended, SETTLED, -1)).astype(np.int8),
-            contracts=(counted & (phase != LOST)).sum(axis=1),
-            exposure=np.where(known, owed.sum(axis=1), np.nan),
-            amount_overdue=np.where(known, (np.where(counted, overdue, 0) * rate).sum(axis=1), np.nan),
+            status=counting_status.max(axis=1),
+            contracts=_OPEN.take(phase).sum(axis=1),
+            exposure=no_sum + (owed if rate is None else owed * rate).sum(axis=1),
+            amount_overdue=amount_overdue,
             contract_days=days,
-            contract_status=contract_status(standing, days, rules.serious_days),
+            contract_status=status,
             overdue=overdue,
         )
 
     def contracts_of(self, number: int, standing: np.void) -> list[ContractStanding]:
         """The contracts of one borrower, worst first, those that are closed last."""
         status, days = self.contract_status[number], self.contract_days[number]
-        rank = np.where(status == SETTLED, -1, status)
         places = [place for place in range(CONTRACTS) if status[place] >= 0]
         names = {place: contract_id_of(standing["contract_id"][place]) for place in places}
-        places.sort(key=lambda place: (-rank[place], -np.nan_to_num(days[place], nan=-1), names[place] or ""))
+        places.sort(key=lambda place: (-status[place], -np.nan_to_num(days[place], nan=-1), names[place] or ""))
         return [
             ContractStanding(
                 contract_id=names[place],
@@ -117,13 +123,15 @@ def _material(overdue: NDArray[np.float64], balance: NDArray[np.float64], rules:
     return absolute & relative
 
 
-def _rates(currency: NDArray[np.uint32], counted: NDArray[np.bool_], rules: PortfolioRules) -> NDArray[np.float64]:
+def _rates(
+    currency: NDArray[np.uint32], counted: NDArray[np.bool_], rules: PortfolioRules
+) -> NDArray[np.float64] | None:
     """What one unit of each contract's currency is worth, float64 `[n, CONTRACTS]`; NaN for amounts that cannot be
     added to the others: of several currencies, where not each has a rate. A contract of unknown currency is in the
-    currency of reports."""
-    rates = np.ones(currency.shape)
+    currency of reports. None where all are 1."""
     if not currency.any():
-        return rates
+        return None
+    rates = np.ones(currency.shape)
     used = np.where(counted, currency, 0)
     if not rules.currency_rates:
         most = used.max(axis=1, keepdims=True)

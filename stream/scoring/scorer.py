@@ -241,12 +241,13 @@ class Scorer:
     def _first_in_doubt(self, taken: Sequence[Taken], touched: NDArray[np.int64], begin: int) -> int:
         """Position of the first event whose currency may not be that of its contract; the number of events for none."""
         seen: dict[tuple[int, str | None], str] = {}
-        for number in range(begin, len(taken)):
-            event: Any = taken[number].event
-            currency = getattr(event, "currency", None)
-            if currency is None:
+        events: list[Any] = [item.event for item in taken]
+        stating = [number for number, event in enumerate(events) if event.currency is not None]
+        for number in stating:
+            if number < begin:
                 continue
-            row = int(touched[number])
+            event = events[number]
+            row, currency = int(touched[number]), event.currency
             known = seen.get((row, event.contract_id)) or self._currency_of(taken[number], row)
             if known is not None and known != currency:
                 return number
