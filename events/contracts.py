@@ -70,6 +70,10 @@ NO_CONTRACT, OPEN, REARRANGED, LOST, ENDED = range(5)
 PHASES = ("none", "open", "restructured", "written_off", "closed")
 """What events have made of a contract, an empty place first."""
 
+COUNTED = np.array([False, True, True, True, False])
+ONGOING = np.array([False, True, True, False, False])
+"""By phase: whether a contract's amounts count, and whether it is open."""
+
 NO_DAY = -1
 NEVER_DUE = int(np.iinfo(np.int32).max)
 """Due date, as a day, of a contract that owes nothing."""
@@ -78,15 +82,20 @@ STANDING = np.dtype(
     [
         ("contract_id", "<u8", (CONTRACTS, _ID_WORDS)),  # the id's ASCII bytes, zeros after them
         ("balance", "<f8", (CONTRACTS,)),  # outstanding, in the contract's currency; NaN: not known
-        ("limit", "<f8", (CONTRACTS,)),  # credit limit; NaN: not known
         ("currency", "<u4", (CONTRACTS,)),  # as `currency_code`; 0: not known
         ("oldest_due_day", "<i4", (CONTRACTS,)),  # of the unpaid instalments; NEVER_DUE when none is unpaid
         ("reported_days", "<f4", (CONTRACTS,)),  # days past due as last reported, NaN: never
         ("reported_day", "<i4", (CONTRACTS,)),  # on which day
         ("phase", "u1", (CONTRACTS,)),  # NO_CONTRACT and so on
+        # Over all contracts, as `_sum_up` derives it from the fields above.
+        ("exposure", "<f8"),  # sum of the balances, NaN when one is not known or of another currency
+        ("since_day", "<f8"),  # day from which days past due are counted; infinite: nothing is, NaN: nothing is known
+        ("status", "i1"),  # of the worst contract by phases alone, -1 without a contract
+        ("contracts", "u1"),  # that are open
+        ("reserved", "u1", (6,)),  # always 0; keeps the size a multiple of 8
     ]
 )
-"""How a borrower's contracts stand: what each event reads. 584 bytes, no padding."""
+"""How a borrower's contracts stand. 544 bytes, no padding."""
 
 LEDGER = np.dtype(
     [
@@ -120,9 +129,11 @@ def initial_standing(users: int) -> Records:
     """STANDING `[users]` of borrowers without a contract."""
     standing = np.zeros(users, dtype=STANDING)
     standing["balance"] = np.nan
-    standing["limit"] = np.nan
     standing["oldest_due_day"] = NEVER_DUE
     standing["reported_days"] = np.nan
+    standing["exposure"] = np.nan
+    standing["since_day"] = np.nan
+    standing["status"] = -1
     return standing
 
 
@@ -253,6 +264,24 @@ def contract_status(standing: Records, days: Floats, serious_days: float) -> NDA
     return status
 
 
+def _sum_up(standing: Records) -> None:
+    """Derive what STANDING has over all contracts from what it has of each."""
+    phase = standing["phase"]
+    counted = COUNTED.take(phase)
+    reported, oldest = standing["reported_days"].astype(np.float64), standing["oldest_due_day"]
+    # Days past due of a contract are the days since the earlier of two: its oldest due day, and the day on which what
+    # was reported began.
+    since = np.where(reported > 0, standing["reported_day"] - reported, np.where(reported <= 0, np.inf, np.nan))
+    since = np.fmin(since, np.where(oldest == NEVER_DUE, np.nan, oldest))
+    standing["since_day"] = np.fmin.reduce(since, axis=1)
+    currency = np.where(counted, standing["currency"], 0)
+    one_currency = ((currency == 0) | (currency == currency.max(axis=1, keepdims=True))).all(axis=1)
+    owed = np.where(counted, np.maximum(standing["balance"], 0), 0).sum(axis=1)
+    standing["exposure"] = np.where(one_currency & counted.any(axis=1), owed, np.nan)
+    standing["status"] = _STATUS_OF_PHASE.take(phase).max(axis=1)
+    standing["contracts"] = ONGOING.take(phase).sum(axis=1)
+
+
 def overdue_amounts(standing: Records, ledger: Records, days: Floats, today: Ints) -> Floats:
     """What is unpaid past its due date on each contract, float64 `[n, CONTRACTS]`; NaN where that is not known.
 
@@ -319,6 +348,7 @@ class _Repayments:
             if chosen.size:
                 take(chosen)
         self._report()
+        _sum_up(self._standing)
         return Applied(self._place, self._new, self._evicted)
 
     # Contracts
@@ -590,7 +620,7 @@ class _Repayments:
 def _put(records: Records, initial: Records, users: Ints, place: Ints) -> None:
     """Make the place of a contract as new, in every field that has one value for each contract."""
     for name in records.dtype.names or ():
-        if records.dtype[name].shape[0] == CONTRACTS:
+        if records.dtype[name].shape[:1] == (CONTRACTS,):
             records[name][users, place] = initial[name][0, 0]
 
 

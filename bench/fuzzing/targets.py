@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from faust.types import TP
+from stream.scoring.instalments import instalment_columns
 
 from bench.fuzzing.mutation import BYTES, JSON, JSON_VALUES, Grammar
 from events.columns import categorical_columns, numeric_inputs
@@ -34,7 +35,6 @@ from stream.kafka.changelog import Unreadable, cut, message_set_of
 from stream.kafka.record import RawRecord
 from stream.outputs import OUTPUT_TYPES, DeadLetter, ForeignRecord, OutputDecoder, RefusalCode, encode_output
 from stream.scoring.dead_letters import HEADER_BYTES, DeadLetters
-from stream.scoring.instalments import instalment_columns
 from stream.scoring.intake import Intake, Taken
 from stream.settings import PRETRAINED_BUNDLE, SettingsError, load_settings
 from stream.state.row import StateMismatch, blank_row, row_dtype

@@ -12,28 +12,23 @@ from numpy.typing import NDArray
 
 from events.contracts import (
     CONTRACTS,
-    DEFAULTED,
-    LOST,
-    OPEN,
-    PHASES,
-    REARRANGED,
+    COUNTED,
     SERIOUS,
+    SETTLED,
     STATUSES,
     contract_days,
     contract_id_of,
-    contract_status,
     currency_code,
     currency_of,
     overdue_amounts,
+)
+from events.contracts import (
+    contract_status as status_of,
 )
 from stream.outputs import ContractStanding
 from stream.portfolio import PortfolioRules
 from stream.state.row import Rows
 from stream.structured import take_records
-
-_COUNTED = np.isin(range(len(PHASES)), (OPEN, REARRANGED, LOST))
-_OPEN = np.isin(range(len(PHASES)), (OPEN, REARRANGED))
-"""By phase: whether a contract's amounts count, and whether it is open."""
 
 
 @dataclass(frozen=True)
@@ -41,79 +36,100 @@ class Borrowers:
     """How `n` borrowers stand.
 
     `days_past_due` float32: of the worst contract whose overdue amount is material; NaN when nothing is known. `status`
-    int8: position in `STATUSES`, that of the worst contract that is not closed, -1 without any contract. `contracts`
-    int64: how many are open. `exposure`, `amount_overdue` float64: sums over contracts, NaN when not known.
-    `contract_days` and `overdue` float64, `contract_status` int8 `[n, CONTRACTS]`: of each contract.
+    int8: position in `STATUSES`, that of the worst contract, -1 without any. `contracts` uint8: how many are open.
+    `exposure`, `amount_overdue` float64: sums over contracts, NaN when not known.
     """
 
     days_past_due: NDArray[np.float32]
     status: NDArray[np.int8]
-    contracts: NDArray[np.int64]
+    contracts: NDArray[np.uint8]
     exposure: NDArray[np.float64]
     amount_overdue: NDArray[np.float64]
-    contract_days: NDArray[np.float64]
-    contract_status: NDArray[np.int8]
-    overdue: NDArray[np.float64]
 
     @property
     def serious(self) -> NDArray[np.bool_]:
         """Whose worst contract is serious or written off, bool `[n]`."""
-        found: NDArray[np.bool_] = (self.status == SERIOUS) | (self.status == DEFAULTED)
+        found: NDArray[np.bool_] = self.status >= SERIOUS
         return found
 
     @classmethod
-    def at(
-        cls, rows: Rows, row: NDArray[np.int64], standing: Rows, today: NDArray[np.int64], rules: PortfolioRules
-    ) -> Borrowers:
-        """The borrowers of `row`, int64 `[n]`, on the day `today` int64 `[n]`; `standing` is a copy of theirs."""
-        days = contract_days(standing, today)
-        phase = standing["phase"]
-        counted = _COUNTED.take(phase)
-        status = contract_status(standing, days, rules.serious_days)
-        overdue, no_sum = np.zeros(days.shape), np.where(counted.any(axis=1), 0.0, np.nan)
-        amount_overdue = no_sum.copy()
-        counting_days, counting_status = days, status
-        rate = _rates(standing["currency"], counted, rules)
-        behind = np.flatnonzero((days > 0).any(axis=1))
-        if behind.size:
-            ledger = take_records(rows["ledger"], row[behind])
-            overdue[behind] = overdue_amounts(standing[behind], ledger, days[behind], today[behind])
-            slight = ~_material(overdue[behind], standing["balance"][behind], rules) & (days[behind] > 0)
-            if slight.any():
-                counting_days = days.copy()
-                counting_days[behind] = np.where(slight, 0, days[behind])
-                counting_status = contract_status(standing, counting_days, rules.serious_days)
-            unpaid = np.where(counted[behind], overdue[behind], 0)
-            amount_overdue[behind] += (unpaid if rate is None else unpaid * rate[behind]).sum(axis=1)
-        owed = np.where(counted, np.maximum(standing["balance"], 0), 0)
-        return cls(
-            days_past_due=np.fmax.reduce(counting_days, axis=1).astype(np.float32),
-            status=counting_status.max(axis=1),
-            contracts=_OPEN.take(phase).sum(axis=1),
-            exposure=no_sum + (owed if rate is None else owed * rate).sum(axis=1),
-            amount_overdue=amount_overdue,
-            contract_days=days,
-            contract_status=status,
-            overdue=overdue,
-        )
+    def at(cls, rows: Rows, row: NDArray[np.int64], today: NDArray[np.int64], rules: PortfolioRules) -> Borrowers:
+        """The borrowers of `row`, int64 `[n]`, on the day `today` int64 `[n]`."""
+        standing = rows["standing"]
+        days = np.maximum(today - standing["since_day"][row], 0.0)
+        status, exposure = standing["status"][row], standing["exposure"][row]
+        amount_overdue = np.where(status > SETTLED, 0.0, np.nan)
+        # Who owes nothing past its date, and that is nearly everybody, needs no look at each contract; nor does the sum
+        # of balances, unless currencies are to be converted.
+        apart = days > 0
+        if rules.currency_rates:
+            apart |= standing["contracts"][row] > 1
+        looked_at = np.flatnonzero(apart)
+        if looked_at.size:
+            found = _each(rows, row[looked_at], today[looked_at], rules)
+            days[looked_at], status[looked_at] = found.days_past_due, found.status
+            exposure[looked_at], amount_overdue[looked_at] = found.exposure, found.amount_overdue
+        return cls(days.astype(np.float32), status, standing["contracts"][row], exposure, amount_overdue)
 
-    def contracts_of(self, number: int, standing: np.void) -> list[ContractStanding]:
-        """The contracts of one borrower, worst first, those that are closed last."""
-        status, days = self.contract_status[number], self.contract_days[number]
-        places = [place for place in range(CONTRACTS) if status[place] >= 0]
-        names = {place: contract_id_of(standing["contract_id"][place]) for place in places}
-        places.sort(key=lambda place: (-status[place], -np.nan_to_num(days[place], nan=-1), names[place] or ""))
-        return [
-            ContractStanding(
-                contract_id=names[place],
-                status=STATUSES[status[place]],
-                days_past_due=_known(days[place]),
-                amount_overdue=_known(self.overdue[number, place]),
-                exposure=_known(standing["balance"][place]),
-                currency=currency_of(int(standing["currency"][place])),
-            )
-            for place in places
-        ]
+
+@dataclass(frozen=True)
+class _Contracts:
+    """`n` borrowers with each of their contracts: what `Borrowers` has, and `[n, CONTRACTS]` of each contract."""
+
+    standing: Rows
+    days: NDArray[np.float64]
+    contract_status: NDArray[np.int8]
+    overdue: NDArray[np.float64]
+    days_past_due: NDArray[np.float64]
+    status: NDArray[np.int8]
+    exposure: NDArray[np.float64]
+    amount_overdue: NDArray[np.float64]
+
+
+def _each(rows: Rows, row: NDArray[np.int64], today: NDArray[np.int64], rules: PortfolioRules) -> _Contracts:
+    standing, ledger = take_records(rows["standing"], row), take_records(rows["ledger"], row)
+    days = contract_days(standing, today)
+    counted = COUNTED.take(standing["phase"])
+    contract_status = statuses = status_of(standing, days, rules.serious_days)
+    overdue = overdue_amounts(standing, ledger, days, today)
+    material_days = days
+    slight = ~_material(overdue, standing["balance"], rules) & (days > 0)
+    if slight.any():
+        material_days = np.where(slight, 0, days)
+        statuses = status_of(standing, material_days, rules.serious_days)
+    rate = _rates(standing["currency"], counted, rules)
+    sums = [
+        np.where(counted.any(axis=1), (np.where(counted, amounts, 0) * rate).sum(axis=1), np.nan)
+        for amounts in (np.maximum(standing["balance"], 0), overdue)
+    ]
+    worst_days = np.fmax.reduce(material_days, axis=1)
+    return _Contracts(standing, days, contract_status, overdue, worst_days, statuses.max(axis=1), *sums)
+
+
+def contracts_at(
+    rows: Rows, row: NDArray[np.int64], today: NDArray[np.int64], rules: PortfolioRules
+) -> list[list[ContractStanding]]:
+    """The contracts of each borrower of `row`, worst first, those that are closed last."""
+    each = _each(rows, row, today, rules)
+    return [_listed(each, number) for number in range(len(row))]
+
+
+def _listed(each: _Contracts, number: int) -> list[ContractStanding]:
+    status, days, standing = each.contract_status[number], each.days[number], each.standing[number]
+    places = [place for place in range(CONTRACTS) if status[place] >= 0]
+    names = {place: contract_id_of(standing["contract_id"][place]) for place in places}
+    places.sort(key=lambda place: (-status[place], -np.nan_to_num(days[place], nan=-1), names[place] or ""))
+    return [
+        ContractStanding(
+            contract_id=names[place],
+            status=STATUSES[status[place]],
+            days_past_due=_known(days[place]),
+            amount_overdue=_known(each.overdue[number, place]),
+            exposure=_known(standing["balance"][place]),
+            currency=currency_of(int(standing["currency"][place])),
+        )
+        for place in places
+    ]
 
 
 def _material(overdue: NDArray[np.float64], balance: NDArray[np.float64], rules: PortfolioRules) -> NDArray[np.bool_]:
@@ -123,14 +139,10 @@ def _material(overdue: NDArray[np.float64], balance: NDArray[np.float64], rules:
     return absolute & relative
 
 
-def _rates(
-    currency: NDArray[np.uint32], counted: NDArray[np.bool_], rules: PortfolioRules
-) -> NDArray[np.float64] | None:
+def _rates(currency: NDArray[np.uint32], counted: NDArray[np.bool_], rules: PortfolioRules) -> NDArray[np.float64]:
     """What one unit of each contract's currency is worth, float64 `[n, CONTRACTS]`; NaN for amounts that cannot be
     added to the others: of several currencies, where not each has a rate. A contract of unknown currency is in the
-    currency of reports. None where all are 1."""
-    if not currency.any():
-        return None
+    currency of reports."""
     rates = np.ones(currency.shape)
     used = np.where(counted, currency, 0)
     if not rules.currency_rates:

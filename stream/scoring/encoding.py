@@ -19,6 +19,7 @@ from stream.outputs import (
     LEVELS,
     Alert,
     AlertKind,
+    ContractStanding,
     Explanation,
     Score,
     caused_id,
@@ -44,7 +45,7 @@ class ScoredColumns:
     """The columns `[n]` of a batch's scores, filled wave by wave.
 
     `sequence` int64: the user's count of scored events. `probabilities` float32 `[n, horizons]`. `level` uint8.
-    `baseline`, `delta`, `days_past_due` float32, the last NaN when not known. `status` int8, `contracts` int64,
+    `baseline`, `delta`, `days_past_due` float32, the last NaN when not known. `status` int8, `contracts` uint8,
     `exposure`, `amount_overdue` float64 as in `stream.scoring.borrowers.Borrowers`.
     """
 
@@ -55,7 +56,7 @@ class ScoredColumns:
     delta: NDArray[np.float32]
     days_past_due: NDArray[np.float32]
     status: NDArray[np.int8]
-    contracts: NDArray[np.int64]
+    contracts: NDArray[np.uint8]
     exposure: NDArray[np.float64]
     amount_overdue: NDArray[np.float64]
 
@@ -72,7 +73,7 @@ class ScoredColumns:
             floats[1],
             floats[2],
             np.empty(size, dtype=np.int8),
-            np.empty(size, dtype=np.int64),
+            np.empty(size, dtype=np.uint8),
             np.empty(size),
             np.empty(size),
         )
@@ -180,7 +181,7 @@ class OutputEncoder:
         reference_pd: float,
         explanation: Explanation | None,
         borrowers: Borrowers,
-        standing: np.void,
+        contracts: list[ContractStanding],
         alerts: dict[int, list[tuple[bytes, bytes]]],
     ) -> AlertKind:
         """Append the alert of row `row` of a decision, caused by the event `item`; returns its kind."""
@@ -220,7 +221,7 @@ class OutputEncoder:
             exposure=known(exposure),
             amount_overdue=known(float(borrowers.amount_overdue[row])),
             expected_loss=known(score * exposure * self._loss_given_default),
-            contracts=borrowers.contracts_of(row, standing),
+            contracts=contracts,
         )
         alerts.setdefault(item.partition, []).append((item.key, encode_output(alert)))
         return kind

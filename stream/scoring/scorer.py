@@ -28,9 +28,9 @@ from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts
 from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import CLEARED, Decision, advance
-from stream.outputs import DeadLetter
+from stream.outputs import ContractStanding, DeadLetter
 from stream.portfolio import PortfolioRules
-from stream.scoring.borrowers import Borrowers
+from stream.scoring.borrowers import Borrowers, contracts_at
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.duplicates import find_repeats, id_hashes
 from stream.scoring.encoding import OutputEncoder, ScoredColumns
@@ -46,11 +46,6 @@ from stream.topics import Topics
 KeyedValues = list[tuple[bytes, bytes]]
 
 _NO_ROWS = np.empty(0, dtype=np.int64)
-
-LIMIT_COLUMN: dict[Kind, int] = {
-    kind: COLUMNS[kind].numeric.index("credit_limit") for kind in KINDS if "credit_limit" in COLUMNS[kind].numeric
-}
-"""Position of a contract's credit limit among the numeric inputs of the kinds that may state it."""
 
 
 @dataclass
@@ -105,15 +100,13 @@ class Batch:
 class KindInputs:
     """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
 
-    `numeric` lacks `gap_days`, which depends on the wave before. `repayments` is there for repayments, `contract_id`
-    uint64 `[n, 5]` where a credit limit may be stated.
+    `numeric` lacks `gap_days`, which depends on the wave before. `repayments` is there for repayments.
     """
 
     numeric: NDArray[np.float32]
     categorical: NDArray[np.int64]
     marks: NDArray[np.uint8]
     repayments: RepaymentColumns | None
-    contract_id: NDArray[np.uint64] | None
 
     @classmethod
     def of(
@@ -125,7 +118,6 @@ class KindInputs:
             categorical=categorical_columns(kind, events, vocabularies),
             marks=Marks.of(kind, events),
             repayments=repayment_columns(events, times_ms) if kind == "repayments" else None,
-            contract_id=_contract_ids(events) if kind in LIMIT_COLUMN else None,
         )
 
     @classmethod
@@ -138,7 +130,6 @@ class KindInputs:
             np.concatenate([part.categorical for part in parts]),
             np.concatenate([part.marks for part in parts]),
             RepaymentColumns.joined([part.repayments for part in parts if part.repayments is not None]),
-            np.concatenate(ids) if (ids := [p.contract_id for p in parts if p.contract_id is not None]) else None,
         )
 
 
@@ -148,7 +139,8 @@ class Changes:
 
     `position` int64 `[n]` in the batch, `row` int64 `[n]` in the wave's `decision`. `explained`: which of them are to
     be explained; `readout`, `ages`, `facts`, `today` and `weighed` are of these, `[k]`.
-    `reference_pd` float32 `[n]`. `borrowers` and `standing` are of the wave.
+    `reference_pd` float32 `[n]`. `borrowers` are of the wave, `standing` and
+    `contracts` `[n]`.
     """
 
     decision: Decision
@@ -163,6 +155,7 @@ class Changes:
     reference_pd: NDArray[np.float32]
     borrowers: Borrowers
     standing: Rows
+    contracts: list[list[ContractStanding]]
 
 
 @dataclass(frozen=True)
@@ -364,13 +357,12 @@ class Scorer:
         self._remember_weighed(wave, batch, found, moment)
         ages = ages_days(rows["latest_ms"][row])
         probabilities = self._probabilities(row, ages)
-        standing = take_records(rows["standing"], row)
-        borrowers = Borrowers.at(rows, row, standing, moment.today, self._rules)
+        borrowers = Borrowers.at(rows, row, moment.today, self._rules)
         decision = self._decide(wave, batch, moment, probabilities, borrowers)
         found.fill(wave.where, probabilities, decision, borrowers)
         if not decision.changed.size:
             return None
-        return self._changes(wave, moment, ages, decision, borrowers, standing)
+        return self._changes(wave, moment, ages, decision, borrowers)
 
     def _step(
         self, block: Block, in_wave: slice, batch: Batch, inputs: KindInputs, moment: Moment, scored: Scored
@@ -392,8 +384,6 @@ class Scorer:
             put_records(rows["standing"], row, standing)
             put_records(rows["ledger"], row, ledger)
             scored.counts["contracts_evicted"] += int(np.count_nonzero(applied.evicted))
-        elif inputs.contract_id is not None:
-            self._note_limits(row, numeric[:, LIMIT_COLUMN[kind]], inputs.contract_id[block.of_kind])
         facts = rows["facts"]
         after = update_facts(
             kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], moment.event_day[in_wave], applied
@@ -402,14 +392,6 @@ class Scorer:
         if kind == "profiles":
             stated = numeric[:, COLUMNS["profiles"].numeric.index("origination_pd")]
             rows["reference_pd"][row] = np.where(np.isnan(stated), rows["reference_pd"][row], stated)
-
-    def _note_limits(self, row: NDArray[np.int64], limit: NDArray[np.float32], contract_id: NDArray[np.uint64]) -> None:
-        """The credit limits that events state of contracts that repayments have told of."""
-        stated = np.flatnonzero(~np.isnan(limit))
-        standing = take_records(self._slab.rows["standing"], row[stated])
-        found, place = find_contract(standing, contract_id[stated])
-        at = np.flatnonzero(found)
-        self._slab.rows["standing"]["limit"][row[stated[at]], place[at]] = limit[stated[at]]
 
     # Network states are read, run and written in the pieces that the bundle runs at once: a whole wave of them does not
     # fit into the processor's cache.
@@ -475,7 +457,6 @@ class Scorer:
         ages: NDArray[np.float32],
         decision: Decision,
         borrowers: Borrowers,
-        standing: Rows,
     ) -> Changes:
         rows, changed = self._slab.rows, decision.changed
         explained = np.flatnonzero(decision.transition[changed] != CLEARED)
@@ -492,7 +473,8 @@ class Scorer:
             rows["weighed"][moment.row[rises]],
             rows["reference_pd"][moment.row[changed]],
             borrowers,
-            standing,
+            take_records(rows["standing"], moment.row[changed]),
+            contracts_at(rows, moment.row[changed], moment.today[changed], self._rules),
         )
 
     def _note_alerts(self, changes: Sequence[Changes], batch: Batch, found: ScoredColumns, scored: Scored) -> None:
@@ -505,7 +487,7 @@ class Scorer:
                 np.concatenate([change.readout for change in changes]),
                 np.concatenate([change.ages for change in changes]),
                 np.concatenate([change.facts for change in changes]),
-                np.concatenate([change.standing[change.row[change.explained]] for change in changes]),
+                np.concatenate([change.standing[change.explained] for change in changes]),
                 np.concatenate([change.today for change in changes]),
                 np.concatenate([change.weighed for change in changes]),
                 found.sequence[rises],
@@ -525,7 +507,7 @@ class Scorer:
                     reference_pd=float(change.reference_pd[number]),
                     explanation=next(explanations) if number in explained else None,
                     borrowers=change.borrowers,
-                    standing=change.standing[row],
+                    contracts=change.contracts[number],
                     alerts=scored.alerts,
                 )
                 scored.counts[f"alerts_{kind}"] += 1
@@ -540,9 +522,3 @@ class Scorer:
         contract = "the borrower's contract" if event.contract_id is None else f"contract {event.contract_id!r}"
         message = f"currency is {event.currency}, but {contract} is in {known}; a contract has one currency"
         return self.letters.of(item.record, "currency_mismatch", message)
-
-
-def _contract_ids(events: Sequence[Any]) -> NDArray[np.uint64]:
-    """Ids of the events' contracts, uint64 `[n, 5]`; hardly any transaction names one."""
-    ids = [event.contract_id for event in events]
-    return id_words(ids) if any(ids) else np.zeros((len(ids), id_words([None]).shape[1]), dtype=np.uint64)
