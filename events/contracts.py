@@ -274,10 +274,12 @@ def _sum_up(standing: Records) -> None:
     since = np.where(reported > 0, standing["reported_day"] - reported, np.where(reported <= 0, np.inf, np.nan))
     since = np.fmin(since, np.where(oldest == NEVER_DUE, np.nan, oldest))
     standing["since_day"] = np.fmin.reduce(since, axis=1)
-    currency = np.where(counted, standing["currency"], 0)
-    one_currency = ((currency == 0) | (currency == currency.max(axis=1, keepdims=True))).all(axis=1)
     owed = np.where(counted, np.maximum(standing["balance"], 0), 0).sum(axis=1)
-    standing["exposure"] = np.where(one_currency & counted.any(axis=1), owed, np.nan)
+    summed = counted.any(axis=1)
+    if standing["currency"].any():
+        currency = np.where(counted, standing["currency"], 0)
+        summed &= ((currency == 0) | (currency == currency.max(axis=1, keepdims=True))).all(axis=1)
+    standing["exposure"] = np.where(summed, owed, np.nan)
     standing["status"] = _STATUS_OF_PHASE.take(phase).max(axis=1)
     standing["contracts"] = ONGOING.take(phase).sum(axis=1)
 
@@ -334,14 +336,13 @@ class _Repayments:
         self._late = columns.occurred_ms < ledger["latest_ms"][self._at]
         newest = columns.instalment_no >= ledger["billed_no"][self._at]
         self._paying = columns.code == PAID
+        self._in_full = self._paying & columns.in_full
         # Payments in full of the newest instalment, or of one to come.
-        self._settles_all: Flags = self._paying & columns.in_full & (columns.instalment_no >= 0) & newest & ~self._late
+        self._settles_all: Flags = self._in_full & (columns.instalment_no >= 0) & newest & ~self._late
 
     def apply(self) -> Applied:
         code = self._columns.code
         self._begin_and_end()
-        owed = ((code == DUE) | (code == MISSED)).nonzero()[0]
-        self._raise(owed, "billed_no", self._columns.instalment_no[owed])
         goes_on = self._goes_on()
         for kind, take in ((DUE, self._bill), (PAID, self._pay), (MISSED, self._miss), (REVERSED, self._reverse)):
             chosen = ((code == kind) & goes_on).nonzero()[0]
@@ -423,7 +424,7 @@ class _Repayments:
         if self._paying.any():
             has_unpaid = mine.any(axis=1)
             # How late a payment in full was says nothing of the others, where these are known.
-            of_another = self._paying & columns.in_full & has_unpaid
+            of_another = self._in_full & has_unpaid
             stated = np.where(self._settles_all | of_another | self._leaves_nothing(has_unpaid), 0.0, stated)
         ledger["part_paid"][at] = np.where(columns.code == DUE, 0.0, ledger["part_paid"][at])
         on_time = ~self._late
@@ -443,7 +444,7 @@ class _Repayments:
         share = columns.amount_paid / np.where(columns.amount_due > 0, columns.amount_due, np.nan)
         parts = self._ledger["part_paid"][self._at]
         parts = parts + np.where(paying & (share > 0), np.minimum(share, 1.0), 0.0)
-        whole = paying & (columns.in_full | (parts >= PAID_IN_FULL))
+        whole = self._in_full | (paying & (parts >= PAID_IN_FULL))
         self._ledger["part_paid"][self._at] = np.where(whole, 0.0, parts)
         nothing: Flags = whole & (columns.instalment_no < 0) & ~has_unpaid & ~self._late
         return nothing
@@ -476,6 +477,7 @@ class _Repayments:
 
     def _bill(self, users: Ints) -> None:
         columns, ledger = self._columns, self._ledger
+        self._raise(users, "billed_no", columns.instalment_no[users])
         settled = ledger["settled_no"][users, self._place[users]]
         number = columns.instalment_no[users]
         users = users[(number >= 0) & (columns.due_day[users] != NO_DAY) & (number > settled)]
@@ -527,12 +529,15 @@ class _Repayments:
         known, slot = self._numbered(users)
         named = np.flatnonzero(known & (number >= 0))
         self._put_money(users[named], slot[named], columns.amount_paid[users[named]])
-        ahead = users[~known & columns.in_full[users] & (number >= 0)]
-        self._raise(ahead, "settled_no", columns.instalment_no[ahead])
+        ahead = users[~known & self._in_full[users] & (number >= 0)]
+        if ahead.size:
+            self._raise(ahead, "settled_no", columns.instalment_no[ahead])
         everything = users[self._settles_all[users]]
-        self._forget_instalments(everything, self._place[everything])
-        paying, left = users[number < 0], columns.amount_paid[users[number < 0]]
-        for _ in range(INSTALMENTS):
+        if everything.size:
+            self._forget_instalments(everything, self._place[everything])
+        paying = users[number < 0]
+        left = columns.amount_paid[paying]
+        for _ in range(INSTALMENTS if paying.size else 0):
             any_left, slot = self._oldest(paying, self._mine(paying))
             go = np.flatnonzero(any_left)
             if not go.size:
@@ -557,6 +562,7 @@ class _Repayments:
 
     def _miss(self, users: Ints) -> None:
         columns, ledger = self._columns, self._ledger
+        self._raise(users, "billed_no", columns.instalment_no[users])
         number = columns.instalment_no[users]
         known, slot = self._numbered(users)
         unmarked = self._mine(users) & (ledger["missed"][users] == 0)
@@ -601,20 +607,19 @@ class _Repayments:
         ledger["missed"][reopened, slot] = due_day < self._today[reopened]
 
     def _clear(self, users: Ints, slot: Ints) -> None:
-        ledger = self._ledger
-        ledger["due_day"][users, slot] = NO_DAY
-        for name in ("instalment_no", "amount_due", "amount_paid", "contract", "missed"):
-            ledger[name][users, slot] = 0
+        self._ledger["due_day"][users, slot] = NO_DAY  # what is left in an empty place says nothing
 
     def _forget_instalments(self, users: Ints, place: Ints) -> None:
         """Nothing is unpaid on these contracts any more."""
         ledger = self._ledger
         among = (ledger["contract"][users] == place[:, None]) & (ledger["due_day"][users] != NO_DAY)
-        number, slot = np.nonzero(among)
-        self._clear(users[number], slot)
-        ledger["dropped_due_day"][users, place] = NEVER_DUE
-        ledger["dropped_amount"][users, place] = 0
-        self._standing["oldest_due_day"][users, place] = NEVER_DUE
+        number, slot = among.nonzero()
+        if number.size:
+            self._clear(users[number], slot)
+        dropped = ledger["dropped_due_day"][users, place] != NEVER_DUE
+        if dropped.any():
+            at = (users[dropped], place[dropped])
+            ledger["dropped_due_day"][at], ledger["dropped_amount"][at] = NEVER_DUE, 0
 
 
 def _put(records: Records, initial: Records, users: Ints, place: Ints) -> None:
