@@ -28,6 +28,7 @@ from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 
 USER_ID = "customer-4711"
+CONTRACT_ID = "loan-2"
 APPLICATION_ID = "foreshock"
 OWN_HEADERS = [("producer", b"card-gateway-2")]
 FIRST_DAY = dt.datetime(2024, 1, 1, 9, 0, tzinfo=dt.UTC)
@@ -66,9 +67,9 @@ def rounded(value: bytes) -> bytes:
 def samples_section() -> str:
     """The Markdown section of the samples."""
     lines = [
-        "Each sample is complete: a record's value with every field of its topic's schema; of the dead letter, key and",
-        "headers are shown beside the value. The inputs are those of one invented borrower. The outputs are what the",
-        f"pretrained model and the default policy make of that borrower's history; numbers have {DIGITS} decimals.",
+        "Each sample is a record's value, without the fields that an event of its kind does not have; of the dead letter,",
+        "key and headers are shown beside it. The inputs are those of one invented borrower. The outputs are what the",
+        f"pretrained model and the default policy make of this history; numbers have {DIGITS} decimals.",
     ]
     topic = None
     for sample in sample_records():
@@ -81,14 +82,18 @@ def samples_section() -> str:
 
 
 def _inputs() -> Iterator[Sample]:
-    """One of each input kind, with every field set."""
+    """One of each kind of event; together those of a topic have every field set."""
     titles: dict[str, str] = {
         "due": "An instalment fell due",
         "paid": "It was paid in full, two days late",
         "missed": "Another was not paid within its days of grace; a worker publishes this event when nobody else does",
         "reversed": "A payment was taken back, for example a direct debit that the bank returned",
+        "opened": "A contract began",
+        "restructured": "A contract got a new schedule; bills of the new one follow",
+        "written_off": "A contract was given up",
+        "closed": "A contract ended",
     }
-    events = list(history())
+    events = [*history(), *_ends_of_contracts()]
     for kind, title in titles.items():
         yield _input(title, next(event for event in events if isinstance(event, Repayment) and event.kind == kind))
     for kind_of, title in (
@@ -175,8 +180,22 @@ def history() -> Iterator[Event]:
         payment_to_income=0.1,
         loan_to_value=0.0,
         term_months=36.0,
+        contract_id=CONTRACT_ID,
+        currency="EUR",
     )
-    events: list[Event] = []
+    events: list[Event] = [
+        Repayment(
+            event_id="r-0000-opened",
+            user_id=USER_ID,
+            occurred_at=FIRST_DAY,
+            kind="opened",
+            contract_id=CONTRACT_ID,
+            currency="EUR",
+            amount=8_000.0,
+            term_months=36.0,
+            balance=8_000.0,
+        )
+    ]
     for number in range(1, 7):
         due = FIRST_DAY + dt.timedelta(days=30 * number)
         events.append(_repayment("due", number, due, due))
@@ -200,6 +219,8 @@ def history() -> Iterator[Event]:
                 balance_after=-(2_000.0 + 100.0 * week),
                 credit_limit=5_000.0,
                 counterparty_type="own_account" if week > 14 else "merchant",
+                contract_id="card-1",
+                currency="EUR",
             )
         )
         events.append(
@@ -215,6 +236,27 @@ def history() -> Iterator[Event]:
     yield from sorted(events, key=lambda event: event.occurred_at)
 
 
+def _ends_of_contracts() -> Iterator[Repayment]:
+    """What may become of contracts, after the history."""
+    for number, (kind, contract_id, days, balance) in enumerate(
+        (
+            ("restructured", CONTRACT_ID, 0.0, 6_900.0),
+            ("written_off", "card-0", 120.0, 310.0),
+            ("closed", "loan-1", 0.0, 0.0),
+        )
+    ):
+        yield Repayment(
+            event_id=f"r-{number:04}-{kind}",
+            user_id=USER_ID,
+            occurred_at=FIRST_DAY + dt.timedelta(days=200 + number),
+            kind=kind,  # type: ignore[arg-type]
+            days_past_due=days,
+            balance=balance,
+            contract_id=contract_id,
+            currency="EUR",
+        )
+
+
 def _repayment(kind: Any, number: int, due: dt.datetime, at: dt.datetime, paid: float | None = None) -> Repayment:
     return Repayment(
         event_id=f"r-{number:04}-{kind}",
@@ -227,4 +269,6 @@ def _repayment(kind: Any, number: int, due: dt.datetime, at: dt.datetime, paid: 
         balance=8_000.0 - 200.0 * number,
         instalment_no=number,
         due_date=due.date(),
+        contract_id=CONTRACT_ID,
+        currency="EUR",
     )
