@@ -67,7 +67,7 @@ def rounded(value: bytes) -> bytes:
 def samples_section() -> str:
     """The Markdown section of the samples."""
     lines = [
-        "Each sample is a record's value, without the fields that an event of its kind does not have; of the dead letter,",
+        "Each sample is a record's value, without the fields that events of its kind lack; of the dead letter,",
         "key and headers are shown beside it. The inputs are those of one invented borrower. The outputs are what the",
         f"pretrained model and the default policy make of this history; numbers have {DIGITS} decimals.",
     ]
