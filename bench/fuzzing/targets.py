@@ -23,10 +23,11 @@ import msgspec
 import numpy as np
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from faust.types import TP
-from stream.scoring.instalments import instalment_columns
 
 from bench.fuzzing.mutation import BYTES, JSON, JSON_VALUES, Grammar
+from events.calendar import DAY_MS
 from events.columns import categorical_columns, numeric_inputs
+from events.contracts import apply_repayments, contract_days, initial_ledger, initial_standing, repayment_columns
 from events.dates import FUTURE_TOLERANCE_MS
 from events.types import AMOUNT_LIMIT, EVENT_TYPES, KINDS, Event, Forgetting, Kind, encode_event
 from model.bundle import Bundle, BundleError, decode_manifest, graph_file, open_graph
@@ -77,7 +78,8 @@ def require(holds: bool, what: str) -> None:
 
 EVENTS: dict[Kind, bytes] = {
     "repayments": b'{"event_id":"e1","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z","kind":"due",'
-    b'"amount_due":120.5,"amount_paid":0,"days_past_due":-3,"balance":900.25,"instalment_no":7,"due_date":"2025-05-04"}',
+    b'"amount_due":120.5,"amount_paid":0,"days_past_due":-3,"balance":900.25,"instalment_no":7,"due_date":"2025-05-04",'
+    b'"contract_id":"loan-2","currency":"EUR"}',
     "transactions": b'{"event_id":"e2","user_id":"u1","occurred_at":"2025-05-01T10:11:12.345678+02:00","amount":-5.5,'
     b'"category":"cash","channel":"atm","balance_after":1e3,"credit_limit":2000,"counterparty_type":"merchant"}',
     "activity": b'{"event_id":"e3","user_id":"u1","occurred_at":"2025-05-01T00:00:00Z","kind":"session","count":2,'
@@ -168,7 +170,11 @@ def _check_taken(taken: Taken, intake: Intake, vocabularies: Any) -> None:
     most = max((len(codes) for codes in vocabularies[taken.kind].values()), default=0) + 2
     require(bool(((codes >= 0) & (codes < most)).all()), "a category has a code of its own")
     if taken.kind == "repayments":
-        instalment_columns([event])
+        times_ms = np.array([taken.occurred_ms], dtype=np.int64)
+        standing, ledger = initial_standing(1), initial_ledger(1)
+        apply_repayments(standing, ledger, repayment_columns([event], times_ms), times_ms // DAY_MS, times_ms // DAY_MS)
+        days = contract_days(standing, times_ms // DAY_MS)
+        require(bool((np.isnan(days) | (np.isfinite(days) & (days >= 0))).all()), "days past due are no number of days")
 
 
 # Outputs that others may have written
