@@ -213,10 +213,13 @@ def _show_worrying(summary: Summary) -> None:
     worrying = Table(
         "user",
         "level",
-        *(Column(heading, numeric=True) for heading in ("score", "usual", "days late")),
+        *(
+            Column(heading, numeric=True)
+            for heading in ("score", "usual", "contracts", "days late", "exposure", "expected loss")
+        ),
         "alert since",
         Column("because (when it last rose)", prose=True),
-        title="the most worrying users who are not yet 60 days late",
+        title="who stands to lose the lender most, of the users with an alert who are not yet 60 days late",
     )
     for user in summary.most_worrying:
         worrying.add_row(
@@ -224,7 +227,10 @@ def _show_worrying(summary: Summary) -> None:
             user.level,
             f"{user.score:.3f}",
             f"{user.baseline:.3f}",
-            "" if user.days_past_due is None else f"{user.days_past_due:.0f}",
+            *(
+                "" if amount is None else f"{amount:,.0f}"
+                for amount in (user.contracts, user.days_past_due, user.exposure, user.expected_loss)
+            ),
             f"{user.opened_at:%Y-%m-%d}",
             "; ".join(reason.text for reason in user.reasons[:2]),
         )

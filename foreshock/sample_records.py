@@ -20,6 +20,7 @@ from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
 from stream.outputs import DeadLetter
+from stream.scoring.contract_records import contract_records
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.scorer import Scorer
@@ -109,7 +110,7 @@ def _input(title: str, event: Event) -> Sample:
 
 
 def published() -> Iterator[tuple[str, str, bytes]]:
-    """Topic, title and exact JSON of the published records: a score, an alert and a dead letter."""
+    """Topic, title and exact JSON of the published records: a score, an alert, contracts and a dead letter."""
     bundle, settings = Bundle.load(PRETRAINED_BUNDLE), Settings.model_construct()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     scorer = Scorer(
@@ -118,14 +119,19 @@ def published() -> Iterator[tuple[str, str, bytes]]:
     taken, letters = _taken(list(history()))
     scores: list[bytes] = []
     alerts: list[bytes] = []
+    contracts: list[bytes] = []
     for item in taken:
         scored = scorer.score([item])
+        rows = slab.gather(slab.locate(item.partition, [item.key]))
+        told = contract_records(item.partition, [item.key], rows, settings.portfolio_rules(), repaid=True)
+        contracts.append(told[0][1] if told else b"")
         scores += [value for values in scored.scores.values() for _, value in values]
         alerts += [value for values in scored.alerts.values() for _, value in values]
     opened = next(value for value in alerts if msgspec.json.decode(value)["kind"] == "opened")
     cause = msgspec.json.decode(opened)["sequence"]
     yield "scores", "The score after the event that opened the alert below", scores[cause - 1]
     yield "alerts", "The alert that this score opened", opened
+    yield "contracts", "The borrower's contracts at that moment", contracts[cause - 1]
     yield "dead-letters", "A record that is not JSON, as it came, with one header of its own", shown(letters[0])
 
 

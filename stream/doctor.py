@@ -18,6 +18,7 @@ from model.bundle import Bundle, BundleError
 from stream.database import migration
 from stream.database.connection import UNCHECKED_ENCODING, DatabaseConnection
 from stream.database.errors import DatabaseEncodingError, DatabaseError
+from stream.database.summary import without_amounts
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
@@ -45,7 +46,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Yields findings as they are made, the most basic first. A connection that is None is reported as a finding."""
     yield from _broker_findings(settings, kafka, sample_records)
-    yield from _database_findings(database)
+    yield from _database_findings(settings, database)
     yield _bundle_finding(settings)
 
 
@@ -155,7 +156,7 @@ def _user_id(key: bytes | None) -> str | None:
         return None
 
 
-def _database_findings(database: DatabaseConnection | None) -> Iterator[Finding]:
+def _database_findings(settings: Settings, database: DatabaseConnection | None) -> Iterator[Finding]:
     if database is None:
         yield Finding(
             "error",
@@ -182,6 +183,32 @@ def _database_findings(database: DatabaseConnection | None) -> Iterator[Finding]
             "characters",
             "make a database with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
         )
+    if revision == migration.head():
+        yield _currency_finding(settings, database)
+
+
+def _currency_finding(settings: Settings, database: DatabaseConnection) -> Finding:
+    """Whether amounts of borrowers are null because their contracts are in currencies that cannot be added."""
+    subject = "currencies"
+    try:
+        found = without_amounts(database, settings.currency_rates)
+    except DatabaseError as error:
+        return Finding(
+            "warning", subject, f"the table of contracts could not be read: {error}", "check the role's rights"
+        )
+    if not found.borrowers:
+        return Finding("ok", subject, "every borrower's amounts can be added up")
+    names = ", ".join(found.currencies)
+    why = "without a rate" if settings.currency_rates else "in several currencies, and `currency_rates` is empty"
+    rates = ", ".join(f"{name} = …" for name in (*settings.currency_rates, *found.currencies))
+    return Finding(
+        "warning",
+        subject,
+        f"exposure, amount_overdue and expected_loss of {found.borrowers:,} borrowers are null, e.g. of "
+        f"{', '.join(found.examples)}: their contracts are {why} ({names})",
+        f"set currency_rates = {{ {rates} }} in foreshock.toml (one unit of each in the currency of reports) and "
+        "restart the workers: amounts follow with each borrower's next event",
+    )
 
 
 def _encoding(database: DatabaseConnection) -> str | None:

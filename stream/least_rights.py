@@ -20,7 +20,7 @@ def worker_rights(settings: Settings) -> tuple[Right, ...]:
     return (
         *_on(topics.inputs, "Read"),
         *_on(missed, "Write"),
-        *_on((topics.scores, topics.alerts, topics.dead_letters), "Write"),
+        *_on((topics.scores, topics.alerts, topics.dead_letters, *topics.compacted_by_user), "Write"),
         *_on(changelog, "Read"),
         *_on(changelog, "Write"),
         Right("group", application_id, "Read"),
@@ -32,7 +32,7 @@ def sink_rights(settings: Settings) -> tuple[Right, ...]:
     """Of a sink. It writes to no topic, but Faust starts a producer in it, which asks for an id."""
     topics = settings.topics
     return (
-        *_on((topics.scores, topics.alerts, topics.dead_letters), "Read"),
+        *_on(topics.stored, "Read"),
         Right("group", sink_group(settings.application_id), "Read"),
         Right("cluster", CLUSTER, "IdempotentWrite"),
     )

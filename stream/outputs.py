@@ -111,6 +111,21 @@ class ContractStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     currency: str | None
 
 
+class BorrowerContracts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The contracts of a borrower after the event `sequence`, worst first, closed ones last.
+
+    `occurred_at` is the latest event time of the borrower, up to which days past due count, and `source_partition` the
+    partition of their events. A contract that is not among them any more is no longer kept: it had to make room for
+    another.
+    """
+
+    user_id: str
+    sequence: Sequence
+    occurred_at: Moment
+    source_partition: Partition
+    contracts: Annotated[list[ContractStanding], Meta(min_length=1)]
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One reason of an alert. `contribution`: how much higher its cause makes the score, in log-odds."""
 
@@ -377,8 +392,12 @@ def _letter_of_release_0_1(value: bytes | None) -> DeadLetter:
     )
 
 
-OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Alert}
-"""What the values of output topics are in JSON. Those of `dead-letters` are the bytes that were refused."""
+OUTPUT_TYPES: dict[str, type[msgspec.Struct]] = {"scores": Score, "alerts": Alert, "contracts": BorrowerContracts}
+"""What the values of output topics are in JSON. Those of `scores.latest` are those of `scores`, those of `dead-letters`
+the bytes that were refused."""
+
+Output: TypeAlias = Score | Alert | BorrowerContracts | DeadLetter
+"""What is read of an output topic."""
 
 Decoded = TypeVar("Decoded")
 
@@ -423,7 +442,7 @@ def shortened(text: str, longest: int, end: int = 0) -> str:
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode_output(output: Score | Alert) -> bytes:
+def encode_output(output: Score | Alert | BorrowerContracts) -> bytes:
     """JSON bytes as published; equal objects give equal bytes."""
     return _ENCODER.encode(output)
 

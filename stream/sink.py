@@ -1,4 +1,4 @@
-"""The sink: writes scores, alerts and dead letters from their topics into PostgreSQL.
+"""The sink: writes scores, alerts, contracts and dead letters from their topics into PostgreSQL.
 
 It is a consumer group of its own, so a database outage delays the tables and nothing else: offsets of records that are
 not written are not committed, and the topics keep the records until the sink catches up. A tombstone that tells of a
@@ -28,8 +28,10 @@ from stream.kafka.record import Record
 from stream.kafka.transport import consumer_of
 from stream.outputs import (
     Alert,
+    BorrowerContracts,
     DeadLetter,
     ForeignRecord,
+    Output,
     OutputDecoder,
     Score,
     coordinate,
@@ -45,10 +47,12 @@ logger = logging.getLogger("foreshock.sink")
 
 
 class Forgotten(NamedTuple):
-    """Users, with their partition, of whom the topic of scores, or that of alerts, says that they are forgotten."""
+    """Users, with their partition, of whom the topic of scores, of alerts or of contracts says that they are
+    forgotten."""
 
     of_scores: set[UserPlace]
     of_alerts: set[UserPlace]
+    of_contracts: set[UserPlace]
 
 
 class SinkApp:
@@ -58,10 +62,11 @@ class SinkApp:
         self._settings = settings
         self._writer = DatabaseWriter(database, score_history=settings.score_history)
         self._registered = False
-        score, alert = OutputDecoder(Score), OutputDecoder(Alert)
-        self._decoders: dict[str, Callable[[Record], Score | Alert | DeadLetter]] = {
+        score, alert, contracts = OutputDecoder(Score), OutputDecoder(Alert), OutputDecoder(BorrowerContracts)
+        self._decoders: dict[str, Callable[[Record], Output]] = {
             settings.topics.scores: lambda record: score(record.value),
             settings.topics.alerts: lambda record: alert(record.value),
+            settings.topics.contracts: lambda record: contracts(record.value),
             settings.topics.dead_letters: DeadLetter.from_record,
         }
         self.app = faust_app(
@@ -128,7 +133,7 @@ class SinkApp:
             self._register_model()
             self._registered = True
         # What stands before a user's tombstone is not in the batch, so all that it holds of them comes after.
-        self._writer.forget(forgotten.of_scores, forgotten.of_alerts)
+        self._writer.forget(*forgotten)
         refused: set[str] = set()
 
         def skip(placed: Placed, error: Exception) -> None:
@@ -157,13 +162,14 @@ class SinkApp:
         Of a user who is forgotten, what stands before that on the same partition is left out.
         """
         batch: list[Placed] = []
-        forgotten = Forgotten(set(), set())
+        topics = self._settings.topics
+        forgotten = Forgotten(set(), set(), set())
+        told_by = dict(zip((topics.scores, topics.alerts, topics.contracts), forgotten, strict=True))
         for tp, records in poll.records.items():
             decode = self._decoders[tp.topic]
-            until = self._forgotten_until(records) if tp.topic != self._settings.topics.dead_letters else {}
-            (forgotten.of_scores if tp.topic == self._settings.topics.scores else forgotten.of_alerts).update(
-                (key.decode(errors="replace"), tp.partition) for key in until
-            )
+            until = self._forgotten_until(records) if tp.topic in told_by else {}
+            if until:
+                told_by[tp.topic].update((key.decode(errors="replace"), tp.partition) for key in until)
             for record in records:
                 if record.offset <= until.get(record.key or b"", -1):
                     continue

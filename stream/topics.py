@@ -43,8 +43,28 @@ class Topics:
         return f"{self.prefix}alerts"
 
     @property
+    def latest_scores(self) -> str:
+        """Each borrower's latest score, the same bytes as in `scores`; compacted."""
+        return f"{self.scores}.latest"
+
+    @property
+    def contracts(self) -> str:
+        """Each borrower's contracts as they stand; compacted."""
+        return f"{self.prefix}contracts"
+
+    @property
+    def compacted_by_user(self) -> tuple[str, ...]:
+        """Outputs that hold one record per borrower: what is to be erased of a borrower, is erased by a tombstone."""
+        return (self.latest_scores, self.contracts)
+
+    @property
     def dead_letters(self) -> str:
         return f"{self.prefix}dead-letters"
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Outputs that the sink writes into the database."""
+        return (self.scores, self.alerts, self.contracts, self.dead_letters)
 
     def replay_scores(self, name: str) -> str:
         return f"{self.scores}.replay.{name}"
@@ -59,7 +79,7 @@ class Topics:
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic that is created up front, without changelogs and replays."""
-        return (*self.inputs, self.scores, self.alerts, self.dead_letters)
+        return (*self.inputs, self.scores, self.alerts, self.dead_letters, *self.compacted_by_user)
 
 
 def sink_group(application_id: str) -> str:

@@ -21,7 +21,9 @@ from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import Alert, DeadLetter, Score, forgotten_by
+from stream.outputs import Alert, BorrowerContracts, ContractStanding, DeadLetter, Score, forgotten_by
+from stream.portfolio import PortfolioRules
+from stream.scoring.contract_records import contract_records
 from stream.scoring.forgetting import pieces_between
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.scorer import Scorer
@@ -44,7 +46,10 @@ class Refusal(NamedTuple):
     kept: dict[str, bytes | None]
 
 
-_ByUser = dict[tuple[int, bytes], list[bytes | None]]
+User = tuple[int, bytes]
+"""Partition and key."""
+
+_ByUser = dict[User, list[bytes | None]]
 """Values by partition and key; None where the user was forgotten."""
 
 
@@ -54,8 +59,10 @@ class Verdict:
 
     `lost` inputs have neither a score nor a dead letter, `twice` have more than one of them, `strange` outputs name no
     input. `wrong_scores` and `wrong_alerts` are users of whom a record differs from the oracle's in a byte, is missing
-    or in excess, `wrong_rows` users with another state. `wrong_refusals` are dead letters that give another reason than
-    there is, or none that there is. `broken_sequences` are users whose scores are not numbered 1, 2, 3, ….
+    or in excess, `wrong_rows` users with another state. `wrong_latest` are users whose record in `scores.latest` is not
+    their last committed score, `wrong_contracts` those whose record in `contracts` is not what the oracle's state comes
+    to. `wrong_refusals` are dead letters that give another reason than there is, or none that there is.
+    `broken_sequences` are users whose scores are not numbered 1, 2, 3, ….
     `wrong_table_rows` are rows of the database that are missing, in excess, or other than the topics have them.
     """
 
@@ -68,6 +75,8 @@ class Verdict:
     wrong_scores: int
     wrong_alerts: int
     wrong_rows: int
+    wrong_latest: int
+    wrong_contracts: int
     broken_sequences: int
     wrong_refusals: int = 0
     wrong_table_rows: int = 0
@@ -87,6 +96,8 @@ class Published:
     alerts: Sequence[Any]
     dead_letters: Sequence[Any]
     changelog: Sequence[Any]
+    latest_scores: Sequence[Any]
+    contracts: Sequence[Any]
 
     @classmethod
     def read(cls, kafka: KafkaConnection, settings: Settings) -> Published:
@@ -104,6 +115,8 @@ class Published:
                 records(topics.alerts),
                 records(topics.dead_letters),
                 records(topics.changelog(settings.application_id)),
+                records(topics.latest_scores),
+                records(topics.contracts),
             )
 
 
@@ -120,6 +133,7 @@ def judge(published: Published, settings: Settings) -> Verdict:
     wrong_refusals = sum(not expected.is_right_refusal(letter) for letter in known)
     expected.pass_over([letter.at for letter in known if letter.reason == REPEATED])
     sequences = _sequences(published.scores)
+    by_user, rows = _by_user(published.scores), expected.rows()
     return Verdict(
         inputs=len(inputs),
         scores=len(decoded),
@@ -127,12 +141,13 @@ def judge(published: Published, settings: Settings) -> Verdict:
         lost=len(inputs.keys() - accounted.keys()),
         twice=sum(count > 1 for count in accounted.values()),
         strange=len(accounted.keys() - inputs.keys()),
-        wrong_scores=_differing(_by_user(published.scores), expected.scores),
+        wrong_scores=_differing(by_user, expected.scores),
         wrong_alerts=_differing(_by_user(published.alerts), expected.alerts),
-        wrong_rows=_differing(
-            _without_tombstones({(record.partition, record.key): record.value for record in published.changelog}),
-            expected.rows(),
+        wrong_rows=_differing(_latest(published.changelog), rows),
+        wrong_latest=_differing(
+            _latest(published.latest_scores), _without_tombstones({user: own[-1] for user, own in by_user.items()})
         ),
+        wrong_contracts=_differing(contracts_in(_latest(published.contracts)), contracts_in(expected.contracts(rows))),
         broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences),
         wrong_refusals=wrong_refusals,
     )
@@ -152,6 +167,7 @@ class _Oracle:
 
     def __init__(self, settings: Settings, inputs: dict[Coordinate, Any]) -> None:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
+        self._rules = settings.portfolio_rules()
         self._inputs = inputs
         self._slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
         self._scorer = Scorer(
@@ -159,7 +175,7 @@ class _Oracle:
             settings.alert_policy(bundle.thresholds),
             self._slab,
             settings.topics,
-            rules=settings.portfolio_rules(),
+            rules=self._rules,
         )
         self._intakes = {topic: Intake(kind) for topic, kind in zip(settings.topics.inputs, KINDS, strict=True)}
         self.scores: _ByUser = {}
@@ -200,8 +216,11 @@ class _Oracle:
             return (item.partition, item.key, item.event.event_id) in self._scored_ids
         return letter.reason == IN_THE_FUTURE
 
-    def rows(self) -> dict[tuple[int, bytes], bytes]:
+    def rows(self) -> dict[User, bytes]:
         return {(partition, key): row for partition, key, row in self._slab.items()}
+
+    def contracts(self, rows: Mapping[User, bytes]) -> dict[User, bytes]:
+        return contract_values(rows, self._slab.dtype, self._rules)
 
     def _take(self, at: Coordinate) -> Any:
         return self._intakes[at[0]].take(self._inputs[at], time.time_ns() // 1_000_000)
@@ -226,7 +245,7 @@ def _source(record: Any) -> Coordinate:
 def _sequences(scores: Iterable[Any]) -> list[list[int]]:
     """The sequences of each user's scores, in order; those of a user who was forgotten begin anew."""
     closed: list[list[int]] = []
-    current: dict[tuple[int, bytes], list[int]] = {}
+    current: dict[User, list[int]] = {}
     for record in scores:
         if record.value is None:
             closed.append(current.pop((record.partition, record.key), []))
@@ -236,8 +255,29 @@ def _sequences(scores: Iterable[Any]) -> list[list[int]]:
     return [*closed, *current.values()]
 
 
-def _without_tombstones(rows: dict[Any, bytes | None]) -> dict[Any, bytes]:
-    return {key: row for key, row in rows.items() if row is not None}
+def _without_tombstones(values: dict[User, bytes | None]) -> dict[User, bytes]:
+    return {user: value for user, value in values.items() if value is not None}
+
+
+def _latest(records: Iterable[Any]) -> dict[User, bytes]:
+    """What compaction leaves."""
+    return _without_tombstones({(record.partition, record.key): record.value for record in records})
+
+
+def contract_values(rows: Mapping[User, bytes], dtype: np.dtype[np.void], rules: PortfolioRules) -> dict[User, bytes]:
+    """What the topic of contracts is to hold of users with these rows."""
+    found: dict[User, bytes] = {}
+    for partition in {partition for partition, _ in rows}:
+        keys = [key for of, key in rows if of == partition]
+        content = np.frombuffer(b"".join(rows[partition, key] for key in keys), dtype=dtype)
+        made = contract_records(partition, keys, content, rules, repaid=True)
+        found |= {(partition, key): value for key, value in made}
+    return found
+
+
+def contracts_in(values: Mapping[User, bytes]) -> dict[User, list[ContractStanding]]:
+    """What records of contracts say, but for when they were written: a worker leaves one as it is while it holds."""
+    return {user: msgspec.json.decode(value, type=BorrowerContracts).contracts for user, value in values.items()}
 
 
 def _by_user(records: Iterable[Any]) -> _ByUser:

@@ -15,7 +15,7 @@ import psycopg
 from stream.database import staging
 from stream.database.partitions import month_of, next_month
 from stream.database.writer import DatabaseWriter
-from stream.outputs import Alert, DeadLetter, Score
+from stream.outputs import Alert, BorrowerContracts, DeadLetter, Output, Score
 
 CONTENT_CLASSES = frozenset({"22", "54"})
 """SQLSTATE classes that a value causes: data exception; program limit exceeded, e.g. a key too long for its index."""
@@ -28,7 +28,7 @@ class Placed(NamedTuple):
     """An output with the place of its record, `<topic>:<partition>:<offset>`. A tuple, since each score needs one."""
 
     place: str
-    output: Score | Alert | DeadLetter
+    output: Output
 
 
 OnRefused = Callable[[Placed, Exception], None]
@@ -96,6 +96,7 @@ def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | 
             [output for output in outputs if isinstance(output, Score)],
             [output for output in outputs if isinstance(output, Alert)],
             [output for output in outputs if isinstance(output, DeadLetter)],
+            [output for output in outputs if isinstance(output, BorrowerContracts)],
         )
     except Exception as error:
         if not is_refusal(error):
@@ -104,16 +105,22 @@ def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | 
     return None
 
 
-def _fault_of(output: Score | Alert | DeadLetter) -> Exception | None:
+def _fault_of(output: Output) -> Exception | None:
     """Why an output cannot become a row. Cheap, where asking the database would take many transactions."""
     try:
         if isinstance(output, Score):
             next_month(month_of(output.occurred_at))
-            (row,) = staging.score_rows([output])
-        else:
-            row = staging.alert_row(output) if isinstance(output, Alert) else staging.dead_letter_row(output)
+        rows = _rows_of(output)
     except CONVERSION_ERRORS as error:
         return error
-    if any(isinstance(cell, str) and "\x00" in cell for cell in row):
+    if any(isinstance(cell, str) and "\x00" in cell for row in rows for cell in row):
         return ValueError("U+0000 in an id or a name")
     return None
+
+
+def _rows_of(output: Output) -> Sequence[staging.Row]:
+    if isinstance(output, Score):
+        return staging.score_rows([output])
+    if isinstance(output, BorrowerContracts):
+        return staging.contract_rows([output])
+    return [staging.alert_row(output) if isinstance(output, Alert) else staging.dead_letter_row(output)]

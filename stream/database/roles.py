@@ -20,6 +20,7 @@ ROLES = (OWNER, SINK, REPLAY, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
 MAKE_MONTH = "make_score_history_month(date, text)"
+VIEWS = ("borrowers_by_status", "contracts_by_status")
 TABLES = (*sorted(Base.metadata.tables), VERSIONS)
 
 _ADDED = "SELECT, INSERT"
@@ -29,6 +30,7 @@ GRANTS: dict[str, dict[str, str]] = {
     SINK: {
         "alert_events": f"{_ADDED}, DELETE",
         "alerts": f"{_CHANGED}, DELETE",
+        "contracts": f"{_CHANGED}, DELETE",
         "dead_letters": _ADDED,
         "model_versions": _CHANGED,
         "score_history": f"{_ADDED}, DELETE",
@@ -38,10 +40,12 @@ GRANTS: dict[str, dict[str, str]] = {
     REPLAY: {"replay_runs": _CHANGED, VERSIONS: "SELECT"},
     PEOPLE: {
         **dict.fromkeys(TABLES, "SELECT"),
-        **dict.fromkeys(("alert_events", "alerts", "dead_letters", "score_history", "user_scores"), "SELECT, DELETE"),
+        **dict.fromkeys(
+            ("alert_events", "alerts", "contracts", "dead_letters", "score_history", "user_scores"), "SELECT, DELETE"
+        ),
         "replay_runs": "SELECT, UPDATE",
     },
-    READER: dict.fromkeys(TABLES, "SELECT"),
+    READER: dict.fromkeys((*TABLES, *VIEWS), "SELECT"),
 }
 """Rights on tables by role and table. The owner needs none."""
 

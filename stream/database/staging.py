@@ -14,7 +14,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from stream.database.connection import Connection
-from stream.outputs import Alert, DeadLetter, Score
+from stream.outputs import Alert, BorrowerContracts, DeadLetter, Score
 
 Row = tuple[Any, ...]
 
@@ -64,6 +64,11 @@ SCORES = Staging(
         ("delta", "float8"),
         ("days_past_due", "float8"),
         ("model", "text"),
+        ("status", "text"),
+        ("contracts", "int4"),
+        ("exposure", "float8"),
+        ("amount_overdue", "float8"),
+        ("expected_loss", "float8"),
         ("is_latest", "bool"),
     ),
 )
@@ -93,6 +98,27 @@ ALERTS = Staging(
         ("source_offset", "int8"),
         ("policy", "text"),
         ("model", "text"),
+        ("status", "text"),
+        ("exposure", "float8"),
+        ("amount_overdue", "float8"),
+        ("expected_loss", "float8"),
+        ("contracts", "jsonb"),
+    ),
+)
+
+CONTRACTS = Staging(
+    "staged_contracts",
+    (
+        ("user_id", "text"),
+        ("contract_id", "text"),
+        ("status", "text"),
+        ("days_past_due", "float8"),
+        ("amount_overdue", "float8"),
+        ("exposure", "float8"),
+        ("currency", "text"),
+        ("occurred_at", "timestamptz"),
+        ("sequence", "int8"),
+        ("source_partition", "int4"),
     ),
 )
 
@@ -111,7 +137,7 @@ DEAD_LETTERS = Staging(
     ),
 )
 
-ALL: tuple[Staging, ...] = (SCORES, ALERTS, DEAD_LETTERS)
+ALL: tuple[Staging, ...] = (SCORES, ALERTS, CONTRACTS, DEAD_LETTERS)
 
 
 def without_nul(text: str) -> str:
@@ -141,6 +167,11 @@ def score_rows(scores: Sequence[Score]) -> list[Row]:
             score.delta,
             score.days_past_due,
             score.model,
+            score.status,
+            score.contracts,
+            score.exposure,
+            score.amount_overdue,
+            score.expected_loss,
             latest[user_id] == position,
         )
         for position, (user_id, score) in enumerate(zip(users, scores, strict=True))
@@ -172,7 +203,41 @@ def alert_row(alert: Alert) -> Row:
         alert.source_offset,
         alert.policy,
         alert.model,
+        alert.status,
+        alert.exposure,
+        alert.amount_overdue,
+        alert.expected_loss,
+        Jsonb(alert.contracts, dumps=_encode),
     )
+
+
+def contract_rows(borrowers: Sequence[BorrowerContracts]) -> list[Row]:
+    """Rows of `CONTRACTS`: of each user, the contracts of the record of the highest sequence, each once."""
+    latest: dict[str, BorrowerContracts] = {}
+    for borrower in borrowers:
+        user_id = without_nul(borrower.user_id)
+        if user_id not in latest or borrower.sequence > latest[user_id].sequence:
+            latest[user_id] = borrower
+    rows: dict[tuple[str, str], Row] = {}
+    for user_id, borrower in latest.items():
+        for contract in borrower.contracts:
+            contract_id = without_nul(contract.contract_id or "")
+            rows.setdefault(
+                (user_id, contract_id),
+                (
+                    user_id,
+                    contract_id,
+                    contract.status,
+                    contract.days_past_due,
+                    contract.amount_overdue,
+                    contract.exposure,
+                    contract.currency,
+                    borrower.occurred_at,
+                    borrower.sequence,
+                    borrower.source_partition,
+                ),
+            )
+    return list(rows.values())
 
 
 def dead_letter_row(letter: DeadLetter) -> Row:

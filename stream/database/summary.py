@@ -1,9 +1,10 @@
-"""Counts of scores and alerts, and the users with the most severe open alerts. Reads only."""
+"""Counts of scores and alerts, the users with open alerts who stand to lose the lender most, and those whose amounts
+cannot be added up. Reads only."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,13 +14,17 @@ from sqlalchemy.exc import DBAPIError
 
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import translated
-from stream.database.tables import AlertEvent, AlertState, RefusedInput, ScoreHistory, UserScore
+from stream.database.tables import AlertEvent, AlertState, ContractState, RefusedInput, ScoreHistory, UserScore
 from stream.outputs import LEVELS, Level, Reason, Trigger
 
 
 @dataclass(frozen=True)
 class WorryingUser:
-    """A user with an open alert. `score` is the latest, `score_at_alert` that of the alert's latest transition."""
+    """A user with an open alert. `score` is the latest, `score_at_alert` that of the alert's latest transition.
+
+    `contracts` (how many are open), `exposure` and `expected_loss` are those of the latest score, None where it has
+    none.
+    """
 
     user_id: str
     alert_id: str
@@ -28,6 +33,9 @@ class WorryingUser:
     score_at_alert: float
     baseline: float
     days_past_due: float | None
+    contracts: int | None
+    exposure: float | None
+    expected_loss: float | None
     opened_at: dt.datetime
     triggers: tuple[Trigger, ...]
     reasons: tuple[Reason, ...]
@@ -54,7 +62,8 @@ class Summary:
 def summarise(
     database: DatabaseConnection, most_worrying: int = 10, *, less_than_days_past_due: float | None = None
 ) -> Summary:
-    """Counts and the `most_worrying` users with open alerts, by level, then latest score. One consistent snapshot.
+    """Counts and the `most_worrying` users with open alerts, by expected loss; those of whom it is not known come last,
+    by latest score. One consistent snapshot.
 
     `less_than_days_past_due` leaves out of the latter who is already that late: it is too late to warn of them.
 
@@ -88,6 +97,41 @@ def first_alerts(database: DatabaseConnection, least_level: Level = "MEDIUM") ->
         return {row[0]: row[1] for row in connection.execute(reached)}
 
 
+@dataclass(frozen=True)
+class WithoutAmounts:
+    """Borrowers whose amounts are null, since they cannot be added up: how many, and the first few by id. `currencies`
+    are those that lack a rate."""
+
+    borrowers: int
+    examples: tuple[str, ...]
+    currencies: tuple[str, ...]
+
+
+def without_amounts(database: DatabaseConnection, rates: Collection[str], examples: int = 3) -> WithoutAmounts:
+    """Who has contracts, closed ones apart, in a currency without a rate; as long as there are no `rates` at all, in
+    several currencies.
+
+    Raises `DatabaseUnavailable` or `DatabaseOutdated`.
+    """
+    lacking = func.array_agg(ContractState.currency.distinct())
+    query = (
+        select(ContractState.user_id, lacking)
+        .where(
+            ContractState.status != "closed",
+            ContractState.currency.is_not(None),
+            ContractState.currency.not_in(list(rates)),
+        )
+        .group_by(ContractState.user_id)
+        .order_by(ContractState.user_id)
+    )
+    if not rates:
+        query = query.having(func.count(ContractState.currency.distinct()) > 1)
+    with _snapshot(database) as connection:
+        found = connection.execute(query).all()
+    currencies = sorted({str(name) for _, names in found for name in names})
+    return WithoutAmounts(len(found), tuple(user_id for user_id, _ in found[:examples]), tuple(currencies))
+
+
 @contextmanager
 def _snapshot(database: DatabaseConnection) -> Iterator[Connection]:
     with translated(database.address):
@@ -117,10 +161,17 @@ def _by_level(connection: Connection, *, is_open: bool) -> dict[Level, int]:
 def _most_worrying(connection: Connection, limit: int, less_than_days_past_due: float | None) -> Iterator[WorryingUser]:
     score = func.coalesce(UserScore.score, AlertState.score)
     query = (
-        select(AlertState, score.label("latest_score"), UserScore.days_past_due.label("latest_days_past_due"))
+        select(
+            AlertState,
+            score.label("latest_score"),
+            UserScore.days_past_due.label("latest_days_past_due"),
+            UserScore.contracts.label("open_contracts"),
+            UserScore.exposure.label("latest_exposure"),
+            UserScore.expected_loss.label("latest_expected_loss"),
+        )
         .outerjoin(UserScore, UserScore.user_id == AlertState.user_id)
         .where(AlertState.cleared_at.is_(None))
-        .order_by(AlertState.level.desc(), score.desc(), AlertState.user_id)
+        .order_by(UserScore.expected_loss.desc().nulls_last(), score.desc(), AlertState.user_id)
         .limit(limit)
     )
     if less_than_days_past_due is not None:
@@ -135,6 +186,9 @@ def _most_worrying(connection: Connection, limit: int, less_than_days_past_due: 
             score_at_alert=row.score,
             baseline=row.baseline,
             days_past_due=row.days_past_due if row.latest_days_past_due is None else row.latest_days_past_due,
+            contracts=row.open_contracts,
+            exposure=row.latest_exposure,
+            expected_loss=row.latest_expected_loss,
             opened_at=row.opened_at,
             triggers=tuple(row.triggers),
             reasons=tuple(msgspec.convert(row.reasons, list[Reason])),

@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, Index, Integ
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from events.contracts import STATUSES, Status
 from stream.outputs import ALERT_KINDS, LEVELS, AlertKind, Level
 
 RISK_LEVEL = Enum(*LEVELS, name="risk_level")
@@ -39,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class ScoreColumns:
-    """What `user_scores` and `score_history` keep of a score."""
+    """What `user_scores` and `score_history` keep of a score; of one that release 0.1 wrote, nothing of contracts."""
 
     event_id: Mapped[str] = mapped_column(Text)
     sequence: Mapped[int] = mapped_column(BigInteger)
@@ -50,6 +51,11 @@ class ScoreColumns:
     delta: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     days_past_due: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     model: Mapped[str] = mapped_column(Text)
+    status: Mapped[Status | None] = mapped_column(Text)
+    contracts: Mapped[int | None] = mapped_column(Integer)
+    exposure: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    amount_overdue: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    expected_loss: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
 
 
 class UserScore(ScoreColumns, Base):
@@ -106,6 +112,11 @@ class AlertColumns:
     sequence: Mapped[int] = mapped_column(BigInteger)
     policy: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(Text)
+    status: Mapped[Status | None] = mapped_column(Text)
+    exposure: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    amount_overdue: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    expected_loss: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    contracts: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
 
 
 class AlertEvent(AlertColumns, Base):
@@ -154,6 +165,33 @@ class AlertState(AlertColumns, Base):
         CheckConstraint("sequence >= 1", name="sequence"),
         Index("alerts_open_idx", text("level DESC"), text("score DESC"), postgresql_where=text("cleared_at IS NULL")),
         Index(None, "user_id", "opened_at"),
+    )
+
+
+class ContractState(Base):
+    """Each contract of each borrower as it stands, up to `occurred_at`; those that a worker no longer keeps are gone.
+
+    `contract_id` is empty for the unnamed contract. All contracts of a borrower have the same `sequence`.
+    """
+
+    __tablename__ = "contracts"
+
+    user_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    contract_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    status: Mapped[Status] = mapped_column(Text)
+    days_past_due: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    amount_overdue: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    exposure: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    currency: Mapped[str | None] = mapped_column(Text)
+    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    source_partition: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(_one_of("status", STATUSES), name="status"),
+        CheckConstraint("sequence >= 1", name="sequence"),
+        {"postgresql_with": {"fillfactor": 80}},  # as user_scores
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes batches of scores, alerts and dead letters into PostgreSQL; writing a batch again changes nothing.
+"""Writes batches of scores, alerts, contracts and dead letters into PostgreSQL; writing a batch again changes nothing.
 
 A batch is one transaction and rows have primary keys, so a caller that commits its Kafka offsets after `write` returns
 loses no row and duplicates none:
@@ -32,7 +32,7 @@ from stream.database import staging
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
 from stream.database.partitions import LOCK_TIMEOUT_MS, ensure_months, month_of
-from stream.outputs import Alert, DeadLetter, Score
+from stream.outputs import Alert, BorrowerContracts, DeadLetter, Score
 
 Result = TypeVar("Result")
 
@@ -68,7 +68,8 @@ ON CONFLICT (transition_id) DO NOTHING
 
 _LATEST = (
     "alert_id", "user_id", "transition_id", "kind", "occurred_at", "score", "baseline", "delta", "reference_pd",
-    "days_past_due", "sequence", "policy", "model",
+    "days_past_due", "sequence", "policy", "model", "status", "exposure", "amount_overdue", "expected_loss",
+    "contracts",
 )  # fmt: skip
 _RAISED = ("triggers", "reasons", "weighed_most")
 _SPAN = ("opened_at", "highest_level", "escalated_at", "cleared_at")
@@ -99,6 +100,23 @@ AND ({", ".join(f"alerts.{name}" for name in _ALERT_NAMES)})
     IS DISTINCT FROM ({", ".join(f"EXCLUDED.{name}" for name in _ALERT_NAMES)})
 """
 
+_CONTRACT_LIST = ", ".join(staging.CONTRACTS.names)
+_UPSERT_CONTRACTS = f"""
+INSERT INTO contracts ({_CONTRACT_LIST}) SELECT {_CONTRACT_LIST} FROM {staging.CONTRACTS.name}
+ORDER BY user_id, contract_id
+ON CONFLICT (user_id, contract_id) DO UPDATE
+SET {", ".join(f"{name} = EXCLUDED.{name}" for name in staging.CONTRACTS.names[2:])}, updated_at = now()
+WHERE contracts.sequence < EXCLUDED.sequence
+"""
+# A record names all contracts of its user. So those of a lower sequence than any are no longer kept, or are of a record
+# that came late.
+_DELETE_FORMER_CONTRACTS = """
+DELETE FROM contracts USING (
+    SELECT user_id, max(sequence) AS sequence FROM contracts WHERE user_id = ANY(%s) GROUP BY user_id
+) AS newest
+WHERE contracts.user_id = newest.user_id AND contracts.sequence < newest.sequence
+"""
+
 _LETTER_LIST = ", ".join(f'"{name}"' for name in staging.DEAD_LETTERS.names)
 _INSERT_LETTERS = f"""
 INSERT INTO dead_letters ({_LETTER_LIST}) SELECT {_LETTER_LIST} FROM {staging.DEAD_LETTERS.name}
@@ -122,6 +140,8 @@ _DELETE_ALERTS = (
     "AND NOT EXISTS (SELECT FROM alert_events WHERE alert_events.alert_id = alerts.alert_id)",
 )
 
+_DELETE_CONTRACTS = (f"DELETE FROM contracts USING {_FORGOTTEN} WHERE user_id = id AND source_partition = part",)
+
 _INSERT_MODELS = """
 INSERT INTO model_versions (fingerprint) SELECT unnest(%s::text[]) ON CONFLICT (fingerprint) DO NOTHING
 """
@@ -132,6 +152,7 @@ ON CONFLICT (fingerprint) DO UPDATE SET manifest = EXCLUDED.manifest WHERE model
 
 
 SCORE_TABLES, ALERT_TABLES = ("user_scores", "score_history"), ("alerts", "alert_events")
+CONTRACT_TABLES = ("contracts",)
 """The tables with a `user_id`, by the topic that they are a copy of."""
 
 
@@ -139,9 +160,9 @@ UserPlace = tuple[str, int]
 """A user and the partition that their events are on."""
 
 
-def _forget(connection: Connection, of_scores: Collection[UserPlace], of_alerts: Collection[UserPlace]) -> None:
+def _forget(connection: Connection, places_told: Sequence[Collection[UserPlace]]) -> None:
     with connection.transaction():
-        for statements, places in ((_DELETE_SCORES, of_scores), (_DELETE_ALERTS, of_alerts)):
+        for statements, places in zip((_DELETE_SCORES, _DELETE_ALERTS, _DELETE_CONTRACTS), places_told, strict=True):
             # In order, as the upserts lock them.
             users = sorted((staging.without_nul(user_id), partition) for user_id, partition in places)
             asked = ([user_id for user_id, _ in users], [partition for _, partition in users])
@@ -153,13 +174,15 @@ def _forget(connection: Connection, of_scores: Collection[UserPlace], of_alerts:
 class Written:
     """How many rows a batch added or changed; all zero when it had been written before.
 
-    `users` are rows of `user_scores` that moved on, `scores` those added to `score_history` (always 0 without history).
+    `users` are rows of `user_scores` that moved on, `scores` those added to `score_history` (always 0 without history),
+    `contracts` rows of that table that are new or moved on.
     """
 
     scores: int = 0
     users: int = 0
     transitions: int = 0
     dead_letters: int = 0
+    contracts: int = 0
 
 
 class DatabaseWriter:
@@ -214,6 +237,10 @@ class DatabaseWriter:
         """`write` for alerts alone."""
         return self.write(alerts=alerts)
 
+    def write_contracts(self, contracts: Sequence[BorrowerContracts]) -> Written:
+        """`write` for contracts alone."""
+        return self.write(contracts=contracts)
+
     def write_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> Written:
         """`write` for dead letters alone."""
         return self.write(dead_letters=dead_letters)
@@ -223,20 +250,27 @@ class DatabaseWriter:
         scores: Sequence[Score] = (),
         alerts: Sequence[Alert] = (),
         dead_letters: Sequence[DeadLetter] = (),
+        contracts: Sequence[BorrowerContracts] = (),
     ) -> Written:
         """Write a whole batch in one transaction. Repeats and any order of batches leave the tables the same."""
-        if not (scores or alerts or dead_letters):
+        if not (scores or alerts or dead_letters or contracts):
             return Written()
-        return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters))
+        return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters, contracts))
 
-    def forget(self, of_scores: Collection[UserPlace], of_alerts: Collection[UserPlace]) -> None:
-        """Delete the scores of some users and the alerts of some, in one transaction; what is not there is no error.
+    def forget(
+        self,
+        of_scores: Collection[UserPlace],
+        of_alerts: Collection[UserPlace],
+        of_contracts: Collection[UserPlace] = (),
+    ) -> None:
+        """Delete the scores, the alerts and the contracts of some users each, in one transaction; what is not there is
+        no error.
 
-        The topics of scores and of alerts each tell of it, and each partition in order with its own records. So the
-        rows that came of another partition stay.
+        The topics of scores, of alerts and of contracts each tell of it, and each partition in order with its own
+        records. So the rows that came of another partition stay.
         """
-        if of_scores or of_alerts:
-            self._run(lambda connection: _forget(connection, of_scores, of_alerts))
+        if of_scores or of_alerts or of_contracts:
+            self._run(lambda connection: _forget(connection, (of_scores, of_alerts, of_contracts)))
 
     def register_model(self, fingerprint: str, manifest: Mapping[str, Any]) -> None:
         """Keep a model's manifest. A fingerprint is the hash of its manifest, so one that is there stays as it is."""
@@ -271,6 +305,7 @@ class DatabaseWriter:
         scores: Sequence[Score],
         alerts: Sequence[Alert],
         dead_letters: Sequence[DeadLetter],
+        contracts: Sequence[BorrowerContracts],
     ) -> Written:
         if scores and self._score_history:
             self._make_partitions(connection, {month_of(score.occurred_at) for score in scores})
@@ -281,8 +316,9 @@ class DatabaseWriter:
             added_scores, moved_users = self._merge_scores(connection, scores) if scores else (0, 0)
             transitions = self._merge_alerts(connection, alerts) if alerts else 0
             letters = self._merge_dead_letters(connection, dead_letters) if dead_letters else 0
+            moved_contracts = self._merge_contracts(connection, contracts) if contracts else 0
         self._models |= models
-        return Written(added_scores, moved_users, transitions, letters)
+        return Written(added_scores, moved_users, transitions, letters, moved_contracts)
 
     def _merge_scores(self, connection: Connection, scores: Sequence[Score]) -> tuple[int, int]:
         staging.SCORES.fill(connection, staging.score_rows(scores))
@@ -295,6 +331,14 @@ class DatabaseWriter:
         added = connection.execute(_INSERT_TRANSITIONS).rowcount
         connection.execute(_UPSERT_ALERTS, (sorted({alert.alert_id for alert in alerts}),))
         return added
+
+    @staticmethod
+    def _merge_contracts(connection: Connection, contracts: Sequence[BorrowerContracts]) -> int:
+        rows = staging.contract_rows(contracts)
+        staging.CONTRACTS.fill(connection, rows)
+        moved = connection.execute(_UPSERT_CONTRACTS).rowcount
+        connection.execute(_DELETE_FORMER_CONTRACTS, (sorted({row[0] for row in rows}),))
+        return moved
 
     @staticmethod
     def _merge_dead_letters(connection: Connection, dead_letters: Sequence[DeadLetter]) -> int:

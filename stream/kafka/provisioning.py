@@ -28,8 +28,10 @@ LONGEST_MS = 36_500 * DAY_MS
 COMPACTION_LAG_MS = 7 * DAY_MS
 """At the latest after so long, what was replaced or deleted leaves a compacted topic."""
 
-CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
-"""Kafka compacts closed segments only, so small segments keep the changelog, and with it recovery, short."""
+COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
+"""Kafka compacts closed segments only, so small segments keep what is written with each checkpoint short: the
+changelog, and with it recovery; each borrower's latest score and contracts, and with them the start of who reads
+these."""
 
 UNLIMITED = "-1"
 BROKER_TIMEOUT_MS = 10_000
@@ -74,8 +76,9 @@ class TopicState:
 def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
     """Every topic that a deployment needs: inputs, outputs and the changelog, all with the same partition count.
 
-    Events are kept without limit unless a setting says otherwise, because replays read them. Profiles and state rows
-    are compacted to one per user; that a user was forgotten stays in `profiles` for as long as events do.
+    Events are kept without limit unless a setting says otherwise, because replays read them. Profiles, state rows,
+    latest scores and contracts are compacted to one per user; that a user was forgotten stays in `profiles` for as long
+    as events do.
     """
     topics = settings.topics
     compact = {"cleanup.policy": "compact", "max.compaction.lag.ms": str(COMPACTION_LAG_MS)}
@@ -87,11 +90,12 @@ def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
     configs[topics.dead_letters] = _kept(settings.dead_letter_retention_days) | {
         "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
     }
-    configs[topics.changelog(settings.application_id)] = compact | {
-        "delete.retention.ms": str(CHANGELOG_TOMBSTONE_DAYS * DAY_MS),
-        "segment.bytes": str(CHANGELOG_SEGMENT_BYTES),
-        "min.cleanable.dirty.ratio": "0.3",
-    }
+    for name in (*topics.compacted_by_user, topics.changelog(settings.application_id)):
+        configs[name] = compact | {
+            "delete.retention.ms": str(CHANGELOG_TOMBSTONE_DAYS * DAY_MS),
+            "segment.bytes": str(COMPACTED_SEGMENT_BYTES),
+            "min.cleanable.dirty.ratio": "0.3",
+        }
     return tuple(
         TopicSpecification(name, settings.partitions, settings.replication_factor, config)
         for name, config in configs.items()

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.contracts import (
-    CONTRACTS,
     COUNTED,
+    ID_BYTES,
     SERIOUS,
     SETTLED,
     STATUSES,
     contract_days,
-    contract_id_of,
     currency_code,
     currency_of,
     overdue_amounts,
@@ -111,25 +110,37 @@ def contracts_at(
 ) -> list[list[ContractStanding]]:
     """The contracts of each borrower of `row`, worst first, those that are closed last."""
     each = _each(rows, row, today, rules)
-    return [_listed(each, number) for number in range(len(row))]
-
-
-def _listed(each: _Contracts, number: int) -> list[ContractStanding]:
-    status, days, standing = each.contract_status[number], each.days[number], each.standing[number]
-    places = [place for place in range(CONTRACTS) if status[place] >= 0]
-    names = {place: contract_id_of(standing["contract_id"][place]) for place in places}
-    places.sort(key=lambda place: (-status[place], -np.nan_to_num(days[place], nan=-1), names[place] or ""))
-    return [
-        ContractStanding(
-            contract_id=names[place],
-            status=STATUSES[status[place]],
-            days_past_due=_known(days[place]),
-            amount_overdue=_known(each.overdue[number, place]),
-            exposure=_known(standing["balance"][place]),
-            currency=currency_of(int(standing["currency"][place])),
+    number, place = np.nonzero(each.contract_status >= 0)
+    status, days = each.contract_status[number, place], each.days[number, place]
+    ids = np.ascontiguousarray(each.standing["contract_id"][number, place]).view(f"S{ID_BYTES}")[:, 0]
+    order = np.lexsort((ids, -np.nan_to_num(days, nan=-1), -status, number))
+    at = (number[order], place[order])
+    made = list(
+        map(
+            _standing,
+            ids[order].tolist(),
+            status[order].tolist(),
+            _known(days[order]),
+            _known(each.overdue[at]),
+            _known(each.standing["balance"][at]),
+            each.standing["currency"][at].tolist(),
         )
-        for place in places
-    ]
+    )
+    ends = np.cumsum(np.bincount(number, minlength=len(row))).tolist()
+    return [made[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _standing(
+    contract_id: bytes, status: int, days: float | None, overdue: float | None, balance: float | None, currency: int
+) -> ContractStanding:
+    return ContractStanding(
+        contract_id=contract_id.decode() or None,
+        status=STATUSES[status],
+        days_past_due=days,
+        amount_overdue=overdue,
+        exposure=balance,
+        currency=currency_of(currency),
+    )
 
 
 def _material(overdue: NDArray[np.float64], balance: NDArray[np.float64], rules: PortfolioRules) -> NDArray[np.bool_]:
@@ -154,5 +165,6 @@ def _rates(currency: NDArray[np.uint32], counted: NDArray[np.bool_], rules: Port
     return np.array([known.get(int(code), np.nan) for code in codes])[where].reshape(used.shape)
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _known(values: NDArray[np.float64]) -> list[float | None]:
+    """Numbers, None for NaN."""
+    return [None if value != value else value for value in values.tolist()]

@@ -62,6 +62,8 @@ class Scored:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     """Numbers of the rows that changed, in any order, with repeats."""
+    repaid: list[NDArray[np.int64]] = field(default_factory=list)
+    """Numbers of the rows of whose contracts an event has told, in parts."""
     counts: Counter[str] = field(default_factory=Counter)
     """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, `forgotten`, `contracts_evicted`
     (made room for another), `other_currency`, and alerts by kind."""
@@ -383,6 +385,7 @@ class Scorer:
             applied = apply_repayments(standing, ledger, columns, moment.event_day[in_wave], moment.today[in_wave])
             put_records(rows["standing"], row, standing)
             put_records(rows["ledger"], row, ledger)
+            scored.repaid.append(row)
             scored.counts["contracts_evicted"] += int(np.count_nonzero(applied.evicted))
         facts = rows["facts"]
         after = update_facts(

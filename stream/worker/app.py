@@ -88,6 +88,7 @@ class WorkerApp:
             monotonic=time.monotonic,
             on_failure=self._fail,
             stages=stages,
+            rules=settings.portfolio_rules(),
         )
         policy = settings.alert_policy(bundle.thresholds)
         self.engine = Engine(

@@ -1,7 +1,8 @@
 """What a worker makes durable together, and when: one transaction of each partition and interval.
 
 A transaction holds the scores, alerts and dead letters of an interval, the rows that they changed, as they were at its
-end (the cut), and the offsets of the events behind them. They count together or not at all:
+end (the cut), each of their users' last score and contracts, and the offsets of the events behind them. They count
+together or not at all:
 
     | the worker ends                       | after the restart                                                        |
     | ------------------------------------- | ------------------------------------------------------------------------ |
@@ -32,6 +33,8 @@ from numpy.typing import NDArray
 
 from stream.kafka.record import Header
 from stream.outputs import SOURCE_HEADER, DeadLetter
+from stream.portfolio import PortfolioRules
+from stream.scoring.contract_records import contract_records
 from stream.scoring.scorer import Scored
 from stream.state.slab import Slab
 from stream.topics import Topics
@@ -66,6 +69,11 @@ class Cut(Protocol):
     async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
         """Send rows by partition to the changelog, None for a forgotten user; returns when they are acknowledged."""
 
+    async def publish(
+        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
+    ) -> None:
+        """Send records of one partition, in order, to another topic; returns when they are acknowledged."""
+
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         """Commit outputs, rows and these next offsets to read, of the partitions that they are about."""
 
@@ -89,10 +97,15 @@ class Durable(Protocol):
 
 @dataclass(frozen=True)
 class _Work:
-    """All that one cut is about: row numbers int64 `[n]` without repeats, next offsets, and outputs on their way."""
+    """All that one cut is about: row numbers int64 `[n]` without repeats, those of them of whose contracts events have
+    told, each user's last score, and what asked to forget a user, both by partition and key, next offsets, and outputs
+    on their way."""
 
     cut: Cut
     touched: NDArray[np.int64]
+    repaid: NDArray[np.int64]
+    latest: Mapping[int, dict[bytes, bytes]]
+    forgotten: Mapping[int, dict[bytes, str]]
     offsets: Mapping[TP, int]
     sent: Sequence[asyncio.Future[None]]
 
@@ -110,6 +123,7 @@ class Checkpoints:
         monotonic: Callable[[], float],
         on_failure: Callable[[BaseException], None],
         stages: Stages | None = None,
+        rules: PortfolioRules = PortfolioRules(),  # noqa: B008  frozen
     ) -> None:
         self._durable = durable
         self._slab = slab
@@ -118,10 +132,14 @@ class Checkpoints:
         self._monotonic = monotonic
         self._on_failure = on_failure
         self._stages = stages or Stages()
+        self._rules = rules
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
         self._sent: list[asyncio.Future[None]] = []
         self._before_cut: list[asyncio.Future[None]] = []
         self._touched: list[NDArray[np.int64]] = []
+        self._repaid: list[NDArray[np.int64]] = []
+        self._latest: dict[int, dict[bytes, bytes]] = {}
+        self._forgotten: dict[int, dict[bytes, str]] = {}
         self._offsets: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._running: asyncio.Task[None] | None = None
@@ -143,6 +161,13 @@ class Checkpoints:
             headers = [letter.record_headers() for letter in letters]
             outputs.append((self._topics.dead_letters, partition, originals, headers))
         self._touched.append(scored.touched)
+        self._repaid += scored.repaid
+        for partition, scores in scored.scores.items():
+            self._latest.setdefault(partition, {}).update(scores)
+        for partition, forgotten in scored.forgotten.items():
+            self._forgotten.setdefault(partition, {}).update(forgotten)
+            for key, _ in forgotten:
+                self._latest.get(partition, {}).pop(key, None)
         if not outputs:
             return
         # Before anything is awaited: from here on the rows hold what has not been published yet.
@@ -198,18 +223,23 @@ class Checkpoints:
         if self._running is not None:
             self._running.cancel()
         self._unacknowledged.clear()
-        self._sent, self._before_cut, self._touched = [], [], []
+        self._sent, self._before_cut, self._touched, self._repaid = [], [], [], []
+        self._latest, self._forgotten = {}, {}
         self._offsets, self._committed = {}, {}
         self._slab.thaw()
 
     async def _cut(self) -> _Work:
         """What was scored since the last cut; its rows are frozen as they are now."""
-        touched = np.unique(np.concatenate(self._touched)) if self._touched else _NO_ROWS
+        touched, repaid = (
+            np.unique(np.concatenate(parts)) if parts else _NO_ROWS for parts in (self._touched, self._repaid)
+        )
         self._slab.freeze(touched)
-        offsets, sent = self._offsets, self._sent
-        self._touched, self._sent, self._offsets = [], [], {}
+        latest, forgotten, offsets, sent = self._latest, self._forgotten, self._offsets, self._sent
+        self._touched, self._repaid, self._sent = [], [], []
+        self._latest, self._forgotten, self._offsets = {}, {}, {}
         self._before_cut = list(sent)
-        return _Work(await self._durable.cut({tp.partition for tp in offsets}), touched, offsets, sent)
+        cut = await self._durable.cut({tp.partition for tp in offsets})
+        return _Work(cut, touched, repaid, latest, forgotten, offsets, sent)
 
     async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
         """Send the rows of a cut in pieces, `pause_s` apart, and commit, one group of partitions after the other.
@@ -226,7 +256,7 @@ class Checkpoints:
             rows = work.touched[np.isin(partition_of_row, group)]
             for start in range(0, len(rows), size):
                 with self._stages("changelog"):
-                    await work.cut.publish_rows(self._slab.frozen(rows[start : start + size]))
+                    await self._publish_piece(work, rows[start : start + size])
                 if pause_s:
                     await asyncio.sleep(pause_s)
             offsets = {tp: offset for tp, offset in work.offsets.items() if tp.partition in group}
@@ -234,11 +264,49 @@ class Checkpoints:
                 await work.cut.commit(offsets)
             self._committed.update(offsets)
 
+    async def _publish_piece(self, work: _Work, rows: NDArray[np.int64]) -> None:
+        """Send some rows, and the last scores and the contracts of their users.
+
+        Here and not as they come, since cuts are completed one after the other: of a compacted topic, what stands last
+        counts.
+        """
+        frozen: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        contracts: dict[int, list[tuple[bytes, bytes]]] = {}
+        is_repaid = np.isin(rows, work.repaid)
+        for repaid, part in ((True, rows[is_repaid]), (False, rows[~is_repaid])):
+            for partition, pairs in self._slab.frozen(part).items():
+                held = {key: row for key, row in pairs if row is not None}
+                content = np.frombuffer(b"".join(held.values()), dtype=self._slab.dtype)
+                frozen.setdefault(partition, []).extend(pairs)
+                found = contract_records(partition, list(held), content, self._rules, repaid=repaid)
+                contracts.setdefault(partition, []).extend(found)
+        sending = [work.cut.publish_rows(frozen)]
+        for partition, pairs in frozen.items():
+            latest, asked = work.latest.get(partition, {}), work.forgotten.get(partition, {})
+            scores = [(key, latest[key]) for key, _ in pairs if key in latest]
+            gone = [(key, asked[key]) for key, _ in pairs if key in asked] if asked else []
+            of_topics = ((self._topics.latest_scores, scores), (self._topics.contracts, contracts[partition]))
+            for topic, records in of_topics:
+                if records or gone:
+                    sending.append(work.cut.publish(topic, partition, *_after_tombstones(gone, records)))
+        await asyncio.gather(*sending)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_failure(error)
+
+
+def _after_tombstones(
+    forgotten: Sequence[tuple[bytes, str]], records: Sequence[tuple[bytes, bytes]]
+) -> tuple[Sequence[KeyedValue], Sequence[list[Header]] | None]:
+    """Records behind the tombstones of users who were forgotten: they may have come back. With headers, if any are."""
+    if not forgotten:
+        return records, None
+    tombstones: list[KeyedValue] = [(key, None) for key, _ in forgotten]
+    told: list[list[Header]] = [[(SOURCE_HEADER, source.encode())] for _, source in forgotten]
+    return [*tombstones, *records], [*told, *([] for _ in records)]
 
 
 def _settle(published: asyncio.Future[None], acknowledged: asyncio.Future[Any]) -> None:

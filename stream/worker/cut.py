@@ -1,4 +1,5 @@
-"""The transactions of one interval on their way to being committed: rows to the changelog, then the offsets.
+"""The transactions of one interval on their way to being committed: rows to the changelog, what is kept by borrower to
+its topics, then the offsets.
 
 What goes into which transaction, and when one is cut, is `stream.worker.checkpoint`'s.
 """
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from faust.types import TP
 
+from stream.kafka.record import Header
 from stream.kafka.transactions import Transaction
 
 Pairs = Sequence[tuple[bytes, bytes | None]]
@@ -48,6 +50,16 @@ class IntervalCut:
             # The offset of a batch is that of its first record.
             tp = TP(self._changelog, partition)
             self._sent.append((tp, pairs if self._keeps_rows else (), metadata[-1].offset))
+
+    async def publish(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[list[Header]] | None = None,
+    ) -> None:
+        """Send records of one partition to another topic; returns when all replicas have them."""
+        await asyncio.gather(*await self._transactions[partition].send(topic, records, headers))
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         """Commit the transactions of the partitions that `offsets` are about. Raises what `Transaction.commit` does."""

@@ -17,6 +17,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
+from bench.chaos.oracle import contract_values, contracts_in
 from events.types import KINDS, Event, KeyedEvent, keyed
 from model.bundle import Bundle
 from stream.embedded.server import ServerProcess
@@ -25,7 +26,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import create_topics
 from stream.kafka.publisher import open_publisher
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import Alert, Score
+from stream.outputs import Alert, ContractStanding, Score
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
 from stream.scoring.scorer import Scorer
@@ -36,11 +37,14 @@ from stream.topics import Topics
 
 
 class Outcome(NamedTuple):
-    """What workers made of events: scores and alerts as JSON by their ids, and rows by partition and key."""
+    """What workers made of events: scores and alerts as JSON by their ids; by partition and key rows, latest scores and
+    contracts."""
 
     scores: dict[str, bytes]
     alerts: dict[str, bytes]
     rows: dict[tuple[int, bytes], bytes]
+    latest: dict[tuple[int, bytes], bytes]
+    contracts: dict[tuple[int, bytes], list[ContractStanding]]
 
 
 class Deployment:
@@ -192,8 +196,12 @@ class Deployment:
             values = {record.value for record in self.records(topic)}
             by_id.append({_id_of(msgspec.json.decode(value, type=of_type)): value for value in values})
             assert len(by_id[-1]) == len(values)
-        changelog = self.records(self.topics.changelog(self.settings.application_id))
-        return Outcome(*by_id, {(record.partition, record.key): record.value for record in changelog})
+        compacted = (self.topics.changelog(self.settings.application_id), *self.topics.compacted_by_user)
+        rows, latest, contracts = (
+            {(record.partition, record.key): record.value for record in self.records(topic)} for topic in compacted
+        )
+        scores, alerts = by_id
+        return Outcome(scores, alerts, rows, latest, contracts_in(contracts))
 
     def undisturbed(self) -> Outcome:
         """What a worker makes of all events in one piece, bit by bit."""
@@ -202,13 +210,17 @@ class Deployment:
         scorer = Scorer(bundle, self.settings.alert_policy(bundle.thresholds), slab, self.topics)
         scores: dict[str, bytes] = {}
         alerts: dict[str, bytes] = {}
+        latest: dict[tuple[int, bytes], bytes] = {}
         for taken in self.in_event_time_order():
             scored = scorer.score(taken)
-            for pairs in scored.scores.values():
+            for partition, pairs in scored.scores.items():
+                latest |= {(partition, key): value for key, value in pairs}
                 scores |= {_id_of(msgspec.json.decode(value, type=Score)): value for _, value in pairs}
             for pairs in scored.alerts.values():
                 alerts |= {_id_of(msgspec.json.decode(value, type=Alert)): value for _, value in pairs}
-        return Outcome(scores, alerts, {(partition, key): row for partition, key, row in slab.items()})
+        rows = {(partition, key): row for partition, key, row in slab.items()}
+        contracts = contracts_in(contract_values(rows, slab.dtype, self.settings.portfolio_rules()))
+        return Outcome(scores, alerts, rows, latest, contracts)
 
 
 def _id_of(output: Score | Alert) -> str:

@@ -42,7 +42,7 @@ def test_every_codec_is_read_everywhere(kafka: KafkaConnection, deploy: Deploy, 
     """Producers compress the inputs; the broker compresses outputs and changelog, as their `compression.type` says."""
     deployment = deploy(watchdog=False, database_url=database.url)
     topics = deployment.topics
-    outputs = (topics.scores, topics.alerts, topics.dead_letters)
+    outputs = topics.stored
     events = list(open_dataset("simulator", users=30, months=4, seed=5).events())
     rest = list(events)
 

@@ -7,15 +7,19 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError, DatabaseUnavailable
-from stream.database.migration import current, downgrade, head, upgrade
+from stream.database.migration import SCRIPTS, current, downgrade, head, upgrade
 from stream.database.tables import Base, is_managed
+from stream.database.writer import DatabaseWriter
+from tests.integration.test_database_writer import LIFE, a_dead_letter, a_score, some_contracts
 
 TABLES = {
     "alert_events",
     "alerts",
+    "contracts",
     "dead_letters",
     "model_versions",
     "replay_runs",
@@ -79,6 +83,78 @@ def test_up_down_up(database: DatabaseConnection) -> None:
     upgrade(database)
     upgrade(database)
     assert (current(database), tables(database)) == (head(), TABLES)
+
+
+def rows(database: DatabaseConnection, table: str) -> list[dict[str, Any]]:
+    with database.connect() as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        return sorted(cursor.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+
+
+HELD = ("user_scores", "score_history", "alerts", "alert_events", "dead_letters", "model_versions", "replay_runs")
+OF_CONTRACTS = {"status", "contracts", "exposure", "amount_overdue", "expected_loss"}
+
+
+def test_contracts_are_added_to_rows_of_the_release_before_and_taken_away(database: DatabaseConnection) -> None:
+    """What the revision before held is there after each step, also in a month's partition and in the default one."""
+    revision = ScriptDirectory(str(SCRIPTS)).get_revision(head())
+    assert revision is not None
+    assert revision.down_revision == "0002"
+    upgrade(database)
+    with DatabaseWriter(database) as writer:
+        writer.write([a_score("ann", 1), a_score("ann", 2), a_score("bob", 1)], LIFE, [a_dead_letter()])
+        writer.write_contracts([some_contracts("ann", 1, loan="past_due")])
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO score_history SELECT 'far-' || score_id, '2400-01-01', user_id, event_id, sequence, score,"
+            " horizons, level, baseline, delta, days_past_due, model FROM score_history"
+        )
+    now = {table: rows(database, table) for table in HELD}
+    before = {table: [{n: v for n, v in row.items() if n not in OF_CONTRACTS} for row in now[table]] for table in HELD}
+
+    downgrade(database, "0002")
+    assert tables(database) - {"score_history_2023_01", "score_history_2023_02"} == TABLES - {"contracts"}
+    assert {table: rows(database, table) for table in HELD} == before
+
+    upgrade(database)
+    after = {table: rows(database, table) for table in HELD}
+    for table in HELD:
+        assert [{n: v for n, v in row.items() if n not in OF_CONTRACTS} for row in after[table]] == before[table], table
+    added = OF_CONTRACTS & after["user_scores"][0].keys()
+    assert added == OF_CONTRACTS == OF_CONTRACTS & after["alerts"][0].keys()
+    assert {row[name] for table in HELD[:4] for row in after[table] for name in OF_CONTRACTS} == {None}
+    assert (after["dead_letters"], rows(database, "contracts")) == (before["dead_letters"], [])
+
+    # And the tables are whole: what comes next is written, over what was there.
+    with DatabaseWriter(database) as writer:
+        writer.write([a_score("ann", 3, contracts=2, exposure=900.0)], [], [])
+        writer.write_contracts([some_contracts("ann", 3, loan="performing")])
+    ann = next(row for row in rows(database, "user_scores") if row["user_id"] == "ann")
+    assert (ann["sequence"], ann["contracts"], ann["exposure"]) == (3, 2, 900.0)
+
+
+def test_views_say_what_the_tables_come_to(database: DatabaseConnection) -> None:
+    upgrade(database)
+    with DatabaseWriter(database) as writer:
+        serious = a_score("ann", 1, status="serious", level="HIGH", contracts=2, exposure=1_500.0, amount_overdue=80.0,
+                          expected_loss=90.0)  # fmt: skip
+        writer.write([serious, a_score("bob", 1, status="performing", contracts=1, exposure=None), a_score("cid", 1)])
+        writer.write_contracts([some_contracts("ann", 1, loan="serious", card="performing")])
+        writer.write_contracts([some_contracts("bob", 1, loan="performing")])
+    assert in_order(database, "contracts_by_status", "status", "currency", "contracts", "borrowers", "exposure") == [
+        ("performing", "EUR", 2, 2, 2_000.0),
+        ("serious", "EUR", 1, 1, 1_000.0),
+    ]
+    columns = ("status", "level", "borrowers", "contracts", "expected_loss", "without_amounts")
+    assert in_order(database, "borrowers_by_status", *columns) == [
+        ("performing", "LOW", 1, 1, None, 1),
+        ("serious", "HIGH", 1, 2, 90.0, 0),
+        (None, "LOW", 1, 0, None, 0),
+    ]
+
+
+def in_order(database: DatabaseConnection, view: str, *columns: str) -> list[tuple[Any, ...]]:
+    with database.connect() as connection:
+        return connection.execute(f"SELECT {', '.join(columns)} FROM {view}").fetchall()
 
 
 def test_down_leaves_nothing_behind(database: DatabaseConnection) -> None:

@@ -16,10 +16,10 @@ from foreshock import app
 from stream.database import migration, person, replay_runs
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseForbidden
-from stream.database.roles import OWNER, PEOPLE, READER, REPLAY, ROLES, SINK, role_name, roles_script
+from stream.database.roles import OWNER, PEOPLE, READER, REPLAY, ROLES, SINK, VIEWS, role_name, roles_script
 from stream.database.summary import summarise
 from stream.database.writer import DatabaseWriter, Written
-from stream.outputs import Alert, DeadLetter, Score
+from stream.outputs import Alert, BorrowerContracts, ContractStanding, DeadLetter, Score
 
 PASSWORD = "correct-horse"
 _NUMBERS = itertools.count(1)
@@ -38,6 +38,12 @@ ALERT = Alert(
 )  # fmt: skip
 LETTER = DeadLetter(
     dead_letter_id="d", reason="not_json", message="no", topic="t", partition=0, offset=2, timestamp_ms=0,
+)  # fmt: skip
+
+CONTRACTS = BorrowerContracts(
+    user_id="ann", sequence=1, occurred_at=JANUARY, source_partition=0,
+    contracts=[ContractStanding(contract_id=None, status="performing", days_past_due=None, amount_overdue=None,
+                                exposure=None, currency=None)],
 )  # fmt: skip
 
 
@@ -87,11 +93,11 @@ def risk(database: DatabaseConnection) -> Iterator[Risk]:
 def write_all(database: DatabaseConnection) -> Written:
     with DatabaseWriter(database) as writer:
         writer.register_model("m", {"name": "m"})
-        return writer.write([SCORE], [ALERT], [LETTER])
+        return writer.write([SCORE], [ALERT], [LETTER], [CONTRACTS])
 
 
 def test_each_component_can_do_its_work(risk: Risk) -> None:
-    assert write_all(risk.as_role(SINK)) == Written(scores=1, users=1, transitions=1, dead_letters=1)
+    assert write_all(risk.as_role(SINK)) == Written(scores=1, users=1, transitions=1, dead_letters=1, contracts=1)
     assert write_all(risk.as_role(SINK)) == Written()
     with risk.as_role(OWNER).connect() as connection:
         found = connection.execute("SELECT count(*) FROM score_history_2023_01").fetchone()
@@ -103,13 +109,16 @@ def test_each_component_can_do_its_work(risk: Risk) -> None:
     assert recorded is not None
     assert recorded.status == "finished"
 
+    with risk.as_role(READER).connect() as connection:
+        for view in VIEWS:
+            assert connection.execute(f"SELECT borrowers FROM {view}").fetchall() == [(1,)]
     summary = summarise(risk.as_role(READER))
     assert (summary.scores, summary.alerts, summary.dead_letters) == (1, 1, 1)
     with DatabaseWriter(risk.as_role(SINK)) as writer:
-        writer.forget([("ann", 0)], [("ann", 0)])
+        writer.forget([("ann", 0)], [("ann", 0)], [("ann", 0)])
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
     write_all(risk.as_role(SINK))
-    assert person.count(risk.as_role(PEOPLE), "ann").total() == 4
+    assert person.count(risk.as_role(PEOPLE), "ann").total() == 5
     person.forget(risk.as_role(PEOPLE), "ann")
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
     for role in (SINK, REPLAY, PEOPLE, READER):

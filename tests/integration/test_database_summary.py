@@ -7,13 +7,14 @@ import msgspec
 import psycopg
 import pytest
 
+from events.contracts import Status
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseOutdated, DatabaseUnavailable
 from stream.database.migration import upgrade
 from stream.database.replay_runs import RecordedRun, find, record_end, record_start
-from stream.database.summary import first_alerts, summarise
+from stream.database.summary import first_alerts, summarise, without_amounts
 from stream.database.writer import DatabaseWriter
-from stream.outputs import Alert, AlertKind, DeadLetter, Level, Reason, Score
+from stream.outputs import Alert, AlertKind, BorrowerContracts, ContractStanding, DeadLetter, Level, Reason, Score
 
 START = dt.datetime(2023, 3, 1, tzinfo=dt.UTC)
 
@@ -108,9 +109,67 @@ def test_counts(filled: str) -> None:
     assert summary.open_by_level == {"LOW": 0, "MEDIUM": 1, "HIGH": 3}
 
 
-def test_the_most_worrying_come_by_level_then_latest_score(filled: str) -> None:
-    assert [user.user_id for user in summarise(filled).most_worrying] == ["graver", "unscored", "grave", "mild"]
-    assert [user.user_id for user in summarise(filled, most_worrying=2).most_worrying] == ["graver", "unscored"]
+def test_without_amounts_the_most_worrying_come_by_latest_score(filled: str) -> None:
+    assert [user.user_id for user in summarise(filled).most_worrying] == ["mild", "graver", "unscored", "grave"]
+    assert [user.user_id for user in summarise(filled, most_worrying=2).most_worrying] == ["mild", "graver"]
+
+
+def test_those_with_an_expected_loss_come_first(upgraded: DatabaseConnection) -> None:
+    known = {"contracts": 2, "exposure": 40_000.0}
+    scores = [
+        a_score("mild", 0.9),
+        msgspec.structs.replace(a_score("grave", 0.25), expected_loss=4_500.0, **known),
+        msgspec.structs.replace(a_score("graver", 0.75), expected_loss=0.0, **known),
+    ]
+    with DatabaseWriter(upgraded) as writer:
+        writer.write(scores, ALERTS)
+
+    worst = summarise(upgraded).most_worrying
+    assert [user.user_id for user in worst] == ["grave", "graver", "mild", "unscored"]
+    assert (worst[0].contracts, worst[0].exposure, worst[0].expected_loss) == (2, 40_000.0, 4_500.0)
+    assert (worst[3].contracts, worst[3].exposure, worst[3].expected_loss) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("rates", "borrowers", "currencies"),
+    [
+        ({}, ("ann", "bob"), ("EUR", "SEK", "USD")),
+        ({"EUR": 1.0}, ("ann", "bob", "eve"), ("SEK", "USD")),
+        ({"EUR": 1.0, "SEK": 0.1}, ("bob",), ("USD",)),
+        ({"EUR": 1.0, "SEK": 0.1, "USD": 0.9}, (), ()),
+    ],
+)
+def test_who_is_without_amounts(
+    upgraded: DatabaseConnection, rates: dict[str, float], borrowers: tuple[str, ...], currencies: tuple[str, ...]
+) -> None:
+    def contracts(user_id: str, *named: tuple[str | None, Status]) -> BorrowerContracts:
+        standings = [
+            ContractStanding(
+                contract_id=f"c{number}",
+                status=status,
+                days_past_due=0.0,
+                amount_overdue=0.0,
+                exposure=1.0,
+                currency=name,
+            )
+            for number, (name, status) in enumerate(named)
+        ]
+        return BorrowerContracts(
+            user_id=user_id, sequence=1, occurred_at=START, source_partition=0, contracts=standings
+        )
+
+    with DatabaseWriter(upgraded) as writer:
+        writer.write_contracts(
+            [
+                contracts("ann", ("EUR", "performing"), ("SEK", "written_off")),
+                contracts("bob", ("EUR", "serious"), ("USD", "past_due"), (None, "performing")),
+                contracts("cid", ("EUR", "performing"), ("SEK", "closed"), (None, "performing")),
+                contracts("dan", (None, "performing")),
+                contracts("eve", ("SEK", "performing")),
+            ]
+        )
+    found = without_amounts(upgraded, rates)
+    assert (found.borrowers, found.examples, found.currencies) == (len(borrowers), borrowers, currencies)
 
 
 def test_who_is_already_late_can_be_left_out(filled: str) -> None:
@@ -121,7 +180,7 @@ def test_who_is_already_late_can_be_left_out(filled: str) -> None:
 
 
 def test_a_worrying_user_field_by_field(filled: str) -> None:
-    grave = summarise(filled).most_worrying[2]
+    grave = summarise(filled).most_worrying[3]
 
     assert (grave.level, grave.score, grave.score_at_alert, grave.baseline) == ("HIGH", 0.25, 0.5, 0.125)
     assert (grave.days_past_due, grave.opened_at, grave.alert_id) == (45.0, START, "alert-of-grave")

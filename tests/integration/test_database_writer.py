@@ -1,6 +1,7 @@
 """The writer on a real server: each row once, nothing goes back, whatever is repeated, reordered or split."""
 
 import datetime as dt
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,14 +11,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events.contracts import Status
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseEncodingError
 from stream.database.migration import upgrade
 from stream.database.writer import DatabaseWriter, Written
-from stream.outputs import Alert, AlertKind, DeadLetter, Level, Reason, Score, WeighedEvent
+from stream.outputs import (
+    Alert,
+    AlertKind,
+    BorrowerContracts,
+    ContractStanding,
+    DeadLetter,
+    Level,
+    Output,
+    Reason,
+    Score,
+    WeighedEvent,
+)
 
 START = dt.datetime(2023, 1, 20, 12, tzinfo=dt.UTC)
-TABLES = ("user_scores", "score_history", "alerts", "alert_events", "dead_letters", "model_versions")
+TABLES = ("user_scores", "score_history", "alerts", "alert_events", "contracts", "dead_letters", "model_versions")
 
 
 def a_score(user_id: str = "ann", sequence: int = 1, **changes: Any) -> Score:
@@ -74,6 +87,25 @@ def an_alert(kind: AlertKind = "opened", sequence: int = 1, alert_id: str = "ale
         model="0123456789abcdef",
     )
     return msgspec.structs.replace(alert, **changes)
+
+
+def some_contracts(user_id: str, sequence: int, **statuses: Status) -> BorrowerContracts:
+    """Contracts by id, `none` for the unnamed one."""
+    standings = [
+        ContractStanding(
+            contract_id=None if name == "none" else name,
+            status=status,
+            days_past_due=float(sequence),
+            amount_overdue=None,
+            exposure=1_000.0,
+            currency="EUR",
+        )
+        for name, status in statuses.items()
+    ]
+    moment = START + dt.timedelta(days=sequence)
+    return BorrowerContracts(
+        user_id=user_id, sequence=sequence, occurred_at=moment, source_partition=0, contracts=standings
+    )
 
 
 def a_dead_letter(number: int = 1, **changes: Any) -> DeadLetter:
@@ -145,6 +177,74 @@ def test_an_alert_is_kept_field_by_field(writer: DatabaseWriter, upgraded: Datab
         "escalated_at": None,
         "cleared_at": None,
     }
+
+
+def test_an_alert_keeps_contracts_and_amounts_of_its_latest_transition(
+    writer: DatabaseWriter, upgraded: DatabaseConnection
+) -> None:
+    standings = [some_contracts("ann", n, loan="serious").contracts for n in (3, 5)]
+    more: dict[str, Any] = {"status": "serious", "exposure": 7.0, "amount_overdue": 3.5, "expected_loss": 1.5}
+    writer.write_alerts([an_alert("opened", 3, contracts=standings[0], **more)])
+    writer.write_alerts([an_alert("escalated", 5, contracts=standings[1], **{**more, "expected_loss": 2.5})])
+    (row,) = rows(upgraded, "alerts")
+    assert row["contracts"] == msgspec.to_builtins(standings[1])
+    assert [row[name] for name in more] == ["serious", 7.0, 3.5, 2.5]
+
+
+def test_contracts_are_kept_field_by_field(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
+    assert writer.write_contracts([some_contracts("ann", 4, none="serious", loan="performing")]) == Written(contracts=2)
+    common = {
+        "user_id": "ann", "sequence": 4, "occurred_at": START + dt.timedelta(days=4), "currency": "EUR",
+        "amount_overdue": None, "source_partition": 0, "days_past_due": 4.0, "exposure": 1_000.0,
+    }  # fmt: skip
+    found = {row["contract_id"]: row for row in rows(upgraded, "contracts")}
+    assert found == {
+        "": {**common, "contract_id": "", "status": "serious"},
+        "loan": {**common, "contract_id": "loan", "status": "performing"},
+    }
+
+
+def test_a_contract_that_is_no_longer_kept_goes_and_does_not_come_back(
+    writer: DatabaseWriter, upgraded: DatabaseConnection
+) -> None:
+    older, newer = some_contracts("ann", 1, loan="closed", card="performing"), some_contracts("ann", 2, card="serious")
+    for batch in ([older], [newer], [older], [older, newer], [newer, older]):
+        writer.write_contracts(batch)
+    assert [(r["contract_id"], r["status"], r["sequence"]) for r in rows(upgraded, "contracts")] == [
+        ("card", "serious", 2)
+    ]
+    assert writer.write_contracts([newer, older]) == Written()
+
+
+@given(st.permutations(range(1, 6)), st.lists(st.integers(0, 5), max_size=3))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_contracts_only_ever_move_forward(
+    writer: DatabaseWriter, upgraded: DatabaseConnection, order: list[int], cuts: list[int]
+) -> None:
+    """Whatever order and batches the records come in, the latest of each borrower is what stays."""
+    with upgraded.connect() as connection:
+        connection.execute("TRUNCATE contracts")
+    life = [
+        some_contracts(user, n, **{f"loan{(n + k) % 4}": "past_due" for k in range(n % 3 + 1)})
+        for n in order
+        for user in ("ann", "bob")
+    ]
+    edges = sorted({0, *(2 * cut for cut in cuts), len(life)})
+    for begin, end in itertools.pairwise(edges):
+        writer.write_contracts(life[begin:end])
+    assert {(r["user_id"], r["contract_id"], r["sequence"]) for r in rows(upgraded, "contracts")} == {
+        (user, name, 5) for user in ("ann", "bob") for name in ("loan1", "loan2", "loan3")
+    }
+
+
+def test_a_contract_that_a_record_names_twice_is_stored_once(
+    writer: DatabaseWriter, upgraded: DatabaseConnection
+) -> None:
+    """Others may write to the topic; one such record must not stop the sink."""
+    twice = some_contracts("ann", 1, loan="serious", none="performing")
+    named = [msgspec.structs.replace(contract, contract_id="loan") for contract in twice.contracts]
+    writer.write_contracts([msgspec.structs.replace(twice, contracts=named)])
+    assert [row["status"] for row in rows(upgraded, "contracts")] == ["serious"]
 
 
 def test_a_dead_letter_is_kept_with_its_bytes(writer: DatabaseWriter, upgraded: DatabaseConnection) -> None:
@@ -349,7 +449,8 @@ ALERTS = [
     for transition in LIFE
 ]
 LETTERS = [a_dead_letter(number) for number in range(4)]
-OUTPUTS: list[Score | Alert | DeadLetter] = [*SCORES, *ALERTS, *LETTERS]
+CONTRACTS = [some_contracts(user, n, loan="past_due", card="closed") for user in ("ann", "bob") for n in (1, 4)]
+OUTPUTS: list[Output] = [*SCORES, *ALERTS, *LETTERS, *CONTRACTS]
 
 
 @pytest.fixture(scope="module")
@@ -367,18 +468,19 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
     writer: DatabaseWriter,
     upgraded: DatabaseConnection,
     expected: dict[str, list[dict[str, Any]]],
-    order: list[Score | Alert | DeadLetter],
-    repeats: list[tuple[int, Score | Alert | DeadLetter]],
+    order: list[Output],
+    repeats: list[tuple[int, Output]],
     batches: int,
 ) -> None:
     if not expected:
-        writer.write(SCORES, ALERTS, LETTERS)
+        writer.write(SCORES, ALERTS, LETTERS, CONTRACTS)
         expected.update(everything(upgraded))
         assert {table: len(found) for table, found in expected.items()} == {
             "user_scores": 3,
             "score_history": 18,
             "alerts": 2,
             "alert_events": 6,
+            "contracts": 4,
             "dead_letters": 4,
             "model_versions": 1,
         }
@@ -397,6 +499,7 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
             [output for output in batch if isinstance(output, Score)],
             [output for output in batch if isinstance(output, Alert)],
             [output for output in batch if isinstance(output, DeadLetter)],
+            [output for output in batch if isinstance(output, BorrowerContracts)],
         )
 
     assert everything(upgraded) == expected

@@ -14,12 +14,17 @@ from stream.database.connection import DatabaseConnection
 from stream.database.refusals import Placed, write_what_fits
 from stream.database.writer import DatabaseWriter
 from stream.kafka.record import RawRecord
-from stream.outputs import HEADER_PREFIX, Alert, DeadLetter, ForeignRecord, OutputDecoder, Score
+from stream.outputs import HEADER_PREFIX, Alert, BorrowerContracts, DeadLetter, ForeignRecord, OutputDecoder, Score
 from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 
-TYPES: dict[str, type[Any]] = {"scores": Score, "alerts": Alert, "dead-letters": DeadLetter}
+TYPES: dict[str, type[Any]] = {
+    "scores": Score,
+    "alerts": Alert,
+    "contracts": BorrowerContracts,
+    "dead-letters": DeadLetter,
+}
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -39,6 +44,15 @@ GOOD: dict[str, dict[str, Any]] = {
         ],
         "sequence": 1, "source_topic": "transactions", "source_partition": 0, "source_offset": 1, "policy": "p",
         "model": "m",
+    },
+    "contracts": {
+        "user_id": "u", "sequence": 1, "occurred_at": "2024-05-01T00:00:00Z", "source_partition": 0,
+        "contracts": [
+            {
+                "contract_id": "t", "status": "performing", "days_past_due": 0.0, "amount_overdue": 0.0,
+                "exposure": None, "currency": None,
+            }
+        ],
     },
     "dead-letters": {
         "dead_letter_id": "d", "reason": "not_json", "message": "m", "topic": "t", "partition": 0, "offset": 0,
@@ -66,6 +80,7 @@ def good(topic: str, number: int) -> tuple[bytes | None, Headers]:
     own: dict[str, dict[str, Any]] = {
         "scores": {"score_id": f"good:{number}", "user_id": f"user-{number}"},
         "alerts": {"transition_id": f"good-{number}", "alert_id": f"good-{number}"},
+        "contracts": {"user_id": f"user-{number}"},
         "dead-letters": {"dead_letter_id": f"good-{number}"},
     }
     return json.dumps(GOOD[topic] | own[topic]).encode(), []
@@ -118,15 +133,16 @@ def foreign() -> Iterator[tuple[str, str, bytes | None]]:
             if isinstance(value, int | float):
                 yield topic, f"{name} infinite", with_value(topic, name, "1e999")
                 yield topic, f"{name} of 400 digits", with_value(topic, name, "9" * 400)
+    for topic in ("scores", "alerts", "contracts"):
+        for number in ("0", "-1", str(2**63)):
+            yield topic, f"sequence {number}", with_value(topic, "sequence", number)
+        for moment in ("2024-05-01T00:00:00", "10000-01-01T00:00:00Z"):
+            yield topic, f"occurred at {moment}", with_value(topic, "occurred_at", f'"{moment}"')
     for topic in ("scores", "alerts"):
         for number in ("1.5", "-0.1", "1e300"):
             yield topic, f"score {number}", with_value(topic, "score", number)
-        for number in ("0", "-1", str(2**63)):
-            yield topic, f"sequence {number}", with_value(topic, "sequence", number)
         for number in ("-1", str(2**31)):
             yield topic, f"partition {number}", with_value(topic, "source_partition", number)
-        for moment in ("2024-05-01T00:00:00", "10000-01-01T00:00:00Z"):
-            yield topic, f"occurred at {moment}", with_value(topic, "occurred_at", f'"{moment}"')
     for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-31T00:00:00Z"):
         yield "scores", f"occurred at {moment}", with_value("scores", "occurred_at", f'"{moment}"')
     for topic, name in (
@@ -145,6 +161,9 @@ def foreign() -> Iterator[tuple[str, str, bytes | None]]:
         ("alerts", "alert_id"), ("alerts", "user_id"), ("dead-letters", "dead_letter_id"), ("dead-letters", "topic"),
     ):  # fmt: skip
         yield topic, f"{name} too long for its index", with_value(topic, name, f'"{random_text(20_000)}"')
+    yield "contracts", "no contract", with_value("contracts", "contracts", "[]")
+    yield "contracts", "another status", with_value("contracts", "contracts", '[{"status": "fine"}]')
+    yield "contracts", "user_id too long for its index", with_value("contracts", "user_id", f'"{random_text(20_000)}"')
     for name in ("key_base64", "value_base64"):
         for text in ("abc", "ü", "YQ=a"):
             yield "dead-letters", f"{name} {text}", with_value("dead-letters", name, f'"{text}"')
@@ -165,7 +184,7 @@ def upgraded(database: DatabaseConnection) -> DatabaseConnection:
 
 
 def counts(database: DatabaseConnection) -> dict[str, int]:
-    tables = ("score_history", "user_scores", "alert_events", "alerts", "dead_letters")
+    tables = ("score_history", "user_scores", "alert_events", "alerts", "contracts", "dead_letters")
     found: dict[str, int] = {}
     with database.connect() as connection:
         for table in tables:
@@ -203,7 +222,7 @@ def test_each_is_skipped_and_what_stands_beside_it_is_stored(upgraded: DatabaseC
         expected.add(len(records))
         records.append((topic, value, headers))
     undecodable, refused = store(upgraded, records)
-    kept = [FOREIGN[number // 4][:2] for number in sorted(expected - {*undecodable, *refused})]
+    kept = [FOREIGN[number // (1 + len(GOOD))][:2] for number in sorted(expected - {*undecodable, *refused})]
     assert kept == []
     assert {*undecodable, *refused} == expected
     assert len(refused) > 20
@@ -212,7 +231,7 @@ def test_each_is_skipped_and_what_stands_beside_it_is_stored(upgraded: DatabaseC
 
 def test_a_sink_goes_on_and_names_what_it_skips(deploy: Deploy, upgraded: DatabaseConnection) -> None:
     deployment = deploy(database_url=upgraded.url)
-    outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+    outputs = deployment.topics.stored
     for topic in GOOD:
         others = [(b"u", value, headers) for of_topic, _, value, headers in FOREIGN if of_topic == topic]
         deployment.send_raw(topic, [(b"u", *good(topic, 0)), *others, (b"u", *good(topic, 1))])

@@ -26,7 +26,7 @@ from stream.sink import sink_group
 
 Deploy = Callable[..., Any]
 USER, OTHER = "u0000003", "u0000005"
-TABLES = ("user_scores", "score_history", "alerts", "alert_events", "dead_letters")
+TABLES = ("user_scores", "score_history", "alerts", "alert_events", "contracts", "dead_letters")
 
 
 def rows_by_user(database: DatabaseConnection) -> dict[str, dict[str, int]]:
@@ -42,7 +42,7 @@ def rows_by_user(database: DatabaseConnection) -> dict[str, dict[str, int]]:
 
 
 def stored(deployment: Any) -> bool:
-    outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+    outputs = deployment.topics.stored
     return bool(
         deployment.committed(sink_group(deployment.settings.application_id), outputs) == deployment.size(*outputs)
     )
@@ -81,7 +81,8 @@ def test_a_borrower_is_forgotten_and_may_come_back(
             deployment.wait_until_scored(worker)
             deployment.wait(lambda: stored(deployment), "storing", sink)
             before = rows_by_user(database)
-            assert min(before[table]["user"] for table in ("user_scores", "score_history", "dead_letters")) > 0
+            held_in = ("user_scores", "score_history", "contracts", "dead_letters")
+            assert min(before[table]["user"] for table in held_in) > 0
             held = exported(deployment, monkeypatch, tmp_path / "before.json")
             assert held["states"][0]["scored_events"] == len(held["topics"][topics.scores]["records"]) > 10
             assert len(held["topics"][topics.dead_letters]["records"]) == 1
@@ -112,6 +113,9 @@ def test_a_borrower_is_forgotten_and_may_come_back(
 
     told = [record for record in deployment.records(topics.scores) if forgotten_by(record.value, record.headers)]
     assert {record.partition for record in told} == {0, 1}, "wherever a producer's partitioner may have put them"
+    for topic in topics.compacted_by_user:
+        tombstones = [record for record in deployment.records(topic) if forgotten_by(record.value, record.headers)]
+        assert {(record.key, record.partition) for record in tombstones} == {(USER.encode(), 0), (USER.encode(), 1)}
     verdict = judge(Published.read(deployment.kafka, deployment.settings), deployment.settings)
     assert verdict.is_right, verdict
     assert rows_by_user(database)["score_history"]["user"] == len(again)

@@ -160,7 +160,12 @@ def test_a_whole_deployment(
     assert deployment.outcome() == deployment.undisturbed()
 
     with deployment.running("sink") as sink:
-        outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+        outputs = (
+            deployment.topics.scores,
+            deployment.topics.alerts,
+            deployment.topics.contracts,
+            deployment.topics.dead_letters,
+        )
         group = sink_group(deployment.settings.application_id)
         deployment.wait(
             lambda: bool(deployment.committed(group, outputs) == deployment.size(*outputs)), "storing", sink
@@ -355,7 +360,12 @@ def test_the_least_rights_are_enough(
     migration.upgrade(database)
     events = list(open_dataset("simulator", users=30, months=6, seed=3).events())
     half = len(events) // 2
-    outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+    outputs = (
+        deployment.topics.scores,
+        deployment.topics.alerts,
+        deployment.topics.contracts,
+        deployment.topics.dead_letters,
+    )
 
     worker, sink, replay = (bank.settings(SASL, sasl_username=role) for role in ROLES)
     with_token = by_token(bank, endpoint, "least-worker")

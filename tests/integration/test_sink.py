@@ -14,14 +14,14 @@ from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.summary import summarise
-from stream.outputs import Alert, Score
+from stream.outputs import Alert, BorrowerContracts, Score
 from stream.topics import sink_group
 
 Deploy = Callable[..., Any]
 
 
 def stored(deployment: Any) -> bool:
-    outputs = (deployment.topics.scores, deployment.topics.alerts, deployment.topics.dead_letters)
+    outputs = deployment.topics.stored
     group = sink_group(deployment.settings.application_id)
     return bool(deployment.committed(group, outputs) == deployment.size(*outputs))
 
@@ -35,6 +35,20 @@ def scored(deploy: Deploy, database: DatabaseConnection, **settings: Any) -> Any
     with deployment.running("worker", bootstrap_servers=addresses) as worker:
         deployment.wait_until_scored(worker)
     return deployment
+
+
+def contracts_are_those_of_the_latest_records(deployment: Any, database: DatabaseConnection) -> None:
+    records = deployment.records(deployment.topics.contracts)
+    told = [msgspec.json.decode(record.value, type=BorrowerContracts) for record in records]
+    standing = {borrower.user_id: borrower for borrower in sorted(told, key=lambda borrower: borrower.sequence)}
+    assert len(standing) > 100, "the borrowers must have contracts for this test to see anything"
+    with database.connect() as connection:
+        known = connection.execute("SELECT user_id, contract_id, status, exposure, sequence FROM contracts").fetchall()
+    assert {tuple(row) for row in known} == {
+        (user, contract.contract_id or "", contract.status, contract.exposure, borrower.sequence)
+        for user, borrower in standing.items()
+        for contract in borrower.contracts
+    }
 
 
 def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConnection) -> None:
@@ -57,6 +71,7 @@ def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConn
         rows = connection.execute("SELECT user_id, sequence, score FROM user_scores").fetchall()
     assert {(user, sequence) for user, sequence, _ in rows} == {(s.user_id, s.sequence) for s in latest.values()}
     assert all(score == pytest.approx(latest[user].score, abs=1e-9) for user, _, score in rows)
+    contracts_are_those_of_the_latest_records(deployment, database)
 
 
 def test_an_outage_delays_and_loses_nothing(

@@ -39,6 +39,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "stream.alerts",
         "stream.kafka.record",
         "stream.outputs",
+        "stream.portfolio",
         "stream.state",
         "stream.portfolio",
         "stream.structured",

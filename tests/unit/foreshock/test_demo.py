@@ -20,7 +20,10 @@ TEXT = "payments are getting later: 12 days late now, 3 days on average"
 def shown(monkeypatch: pytest.MonkeyPatch, width: int | None) -> list[str]:
     reasons = (Reason(code="overdue", text=TEXT, contribution=1.0),)
     opened = dt.datetime(2023, 11, 2, tzinfo=dt.UTC)
-    users = tuple(WorryingUser(name, "a", "HIGH", 0.8, 0.7, 0.1, 31.0, opened, ("level",), reasons) for name in IDS)
+    users = tuple(
+        WorryingUser(name, "a", "HIGH", 0.8, 0.7, 0.1, 31.0, 2, 12_000.0, loss, opened, ("level",), reasons)
+        for name, loss in zip(IDS, (4_321.0, 300.0, None, None), strict=True)
+    )
     summary = Summary(4, 100, 4, 5, 3, {"HIGH": 4}, {"HIGH": 4}, users)
     figures = DemoReport("simulator", events_published=1_000, events_scored=997, users=4, dead_letters=3)
     file = io.StringIO()
@@ -38,6 +41,8 @@ def test_it_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> No
         "foreshock on simulator",
         "events scored",
         "997 of 4 users",
+        "12,000",
+        "4,321",
         "[red]x[/]",
         "[/foo]",
         r"\x1b[31mred",

@@ -89,9 +89,11 @@ def test_what_stands_before_a_tombstone_is_left_out_and_its_user_forgotten_first
     given = [record(at.topic, 0, "u", 56), record(at.topic, 1, "v", 8), record(at.topic, 2, "u", None),
              record(at.topic, 3, "u", 1), RawRecord(at.topic, 3, 4, 0, b"v", None)]  # fmt: skip
     alerts = TP(topics.alerts, 3)
-    poll = Poll({at: given, alerts: [record(alerts.topic, 0, "w", None)]})
+    of_contracts = TP(topics.contracts, 3)
+    told_of = {one: [record(one.topic, 0, user, None)] for one, user in ((alerts, "w"), (of_contracts, "x"))}
+    poll = Poll({at: given, **told_of})
     batch, forgotten = sink._decode(poll)
     kept = [placed.output for placed in batch]
     assert [(output.user_id, output.sequence) for output in kept if isinstance(output, Score)] == [("v", 8), ("u", 1)]
-    assert forgotten == ({("u", 3)}, {("w", 3)})
+    assert forgotten == ({("u", 3)}, {("w", 3)}, {("x", 3)})
     assert sink.skipped == 1, "a tombstone that tells of nobody is none of ours"

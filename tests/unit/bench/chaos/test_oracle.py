@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bench.chaos.feed import arrivals
-from bench.chaos.oracle import Published, Verdict, judge
+from bench.chaos.oracle import Published, Verdict, contract_values, judge
 from bench.chaos.plan import Plan
 from events.types import KINDS, Kind
 from model.bundle import Bundle
@@ -58,7 +58,9 @@ def right() -> Published:
         letters += scored.dead_letters
     rows = [(key, row) for _, key, row in slab.items()]
     refused = [published_letter(letter) for letter in letters]
-    return Published(inputs, scores, alerts, refused, records(rows))
+    values = contract_values({(0, key): row for key, row in rows}, slab.dtype, SETTINGS.portfolio_rules())
+    contracts = [(key, value) for (_, key), value in values.items()]
+    return Published(inputs, scores, alerts, refused, records(rows), scores, records(contracts))
 
 
 def published_letter(letter: Any) -> Any:
@@ -125,6 +127,17 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
     if name == "a dead letter has other bytes":
         other = SimpleNamespace(**{**vars(good.dead_letters[0]), "value": b"{}"})
         return replace(good, dead_letters=[other, *good.dead_letters[1:]]), {"wrong_refusals": 1}
+    if name == "a latest score is an older one":
+        own = [record for record in good.scores if record.key == last.key]
+        return replace(good, latest_scores=[*good.latest_scores, own[-2]]), {"wrong_latest": 1}
+    if name == "a latest score is missing":
+        kept = [record for record in good.latest_scores if record.key != last.key]
+        return replace(good, latest_scores=kept), {"wrong_latest": 1}
+    if name == "a contract differs":
+        other = changed(good.contracts[0], b'"status":"', b'"status":"closed","was":"')
+        return replace(good, contracts=[*good.contracts, other]), {"wrong_contracts": 1}
+    if name == "contracts are missing":
+        return replace(good, contracts=good.contracts[1:]), {"wrong_contracts": 1}
     assert name == "a state is missing"
     return replace(good, changelog=good.changelog[1:]), {"wrong_rows": 1}
 
@@ -145,6 +158,10 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         "a dead letter gives another reason",
         "a dead letter is of an event that was not repeated",
         "a dead letter has other bytes",
+        "a latest score is an older one",
+        "a latest score is missing",
+        "a contract differs",
+        "contracts are missing",
     ],
 )
 def test_a_fault_is_found(name: str) -> None:

@@ -23,6 +23,7 @@ def test_every_table_and_column_is_documented(table: str) -> None:
         ("score_history", staging.SCORES, set()),
         ("user_scores", staging.SCORES, {"updated_at"}),
         ("alert_events", staging.ALERTS, {"received_at"}),
+        ("contracts", staging.CONTRACTS, {"updated_at"}),
         ("dead_letters", staging.DEAD_LETTERS, {"received_at"}),
     ],
 )

@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.calendar import DAY_MS
+from events.contracts import OPEN, PERFORMING
 from stream.kafka.record import Header, RawRecord
+from stream.outputs import BorrowerContracts, moment_of
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.scorer import Scored
 from stream.state.row import blank_row, row_dtype
@@ -31,6 +35,8 @@ class Broker:
         self.rows: dict[tuple[int, bytes], int] = {}
         self.committed: dict[TP, int] = {}
         self.scores: list[bytes] = []
+        self.kept: dict[tuple[str, int, bytes], bytes | None] = {}
+        """What readers of the compacted topics see, by topic, partition and key."""
         self.open: list[tuple[str, bytes | None]] = []
         self.headers: dict[str, Sequence[list[Header]]] = {}
         self._operations = 0
@@ -68,19 +74,32 @@ class Transaction:
         self._broker = broker
         self._sent = sent
         self._rows: dict[tuple[int, bytes], int] = {}
+        self._kept: dict[tuple[str, int, bytes], bytes | None] = {}
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes]]]) -> None:
+    async def publish(
+        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
+    ) -> None:
+        await self._broker.operate()
+        self._broker.log.append(("kept", topic))
+        for number, (key, value) in enumerate(records):
+            assert key is not None
+            assert self._kept.get((topic, partition, key)) is None, "a second record of a user in a transaction"
+            assert (value is None) == bool(headers and headers[number]), "a tombstone says what asked for it"
+            self._kept[topic, partition, key] = value
+
+    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
         await self._broker.operate()
         self._broker.log.append(("rows", None))
         for partition, pairs in rows.items():
             for key, value in pairs:
-                self._rows[partition, key] = int.from_bytes(value[8:16], "little")
+                self._rows[partition, key] = -1 if value is None else int.from_bytes(value[8:16], "little")
 
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         await self._broker.operate()
         self._broker.log.append(("committed", dict(offsets)))
         self._broker.scores += [value or b"" for topic, value in self._sent if topic == "scores"]
         self._broker.rows |= self._rows
+        self._broker.kept |= self._kept
         self._broker.committed |= offsets
 
 
@@ -91,6 +110,8 @@ class Run:
         self.slab = Slab(blank_row(row_dtype(1), 1))
         self.failures: list[BaseException] = []
         self.clock_s = 0.0
+        self.balance: float | None = None
+        """Balance of a contract that the next events tell of; None: they tell of none."""
         self.checkpoints = Checkpoints(
             broker,
             self.slab,
@@ -104,8 +125,14 @@ class Run:
         located = self.slab.locate(0, [b"u"])
         rows = self.slab.gather(located)
         rows["sequence"] = number
+        repaid = [] if self.balance is None else [located]
+        if repaid:
+            rows["alert"]["watermark_ms"] = DAY_MS * number
+            rows["standing"]["phase"][:, 0] = OPEN
+            rows["standing"]["balance"][:, 0] = self.balance
+            rows["standing"]["status"] = PERFORMING
         self.slab.scatter(located, rows)
-        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located)
+        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located, repaid=repaid)
         await self.checkpoints.publish(scored)
         self.checkpoints.reached({INPUT: number + 1})
 
@@ -117,9 +144,89 @@ async def test_outputs_rows_and_offsets_are_committed_together() -> None:
     await run.score(1)
     assert (broker.scores, broker.rows, broker.committed) == ([], {}, {})
     await run.checkpoints.flush()
-    assert sorted(broker.log[:-1]) == [("rows", None), ("sent", "scores"), ("sent", "scores")]
+    assert sorted(broker.log[:-1], key=str) == [
+        ("kept", "scores.latest"),
+        ("rows", None),
+        ("sent", "scores"),
+        ("sent", "scores"),
+    ]
     assert broker.log[-1] == ("committed", {INPUT: 2})
     assert (broker.scores, broker.rows) == ([b"0", b"1"], {(0, b"u"): 1})
+    assert broker.kept == {("scores.latest", 0, b"u"): b"1"}
+
+
+def kept_contracts(broker: Broker) -> BorrowerContracts | None:
+    value = broker.kept.get(("contracts", 0, b"u"))
+    return None if value is None else msgspec.json.decode(value, type=BorrowerContracts)
+
+
+async def test_contracts_are_kept_as_they_were_at_the_cut() -> None:
+    broker = Broker()
+    run = Run(broker)
+    await run.score(1)
+    await run.checkpoints.flush()
+    assert kept_contracts(broker) is None, "no event told of a contract"
+
+    run.balance = 500.0
+    await run.score(2)
+    await run.checkpoints.tick()
+    run.balance = 400.0
+    await run.score(3)
+    while run.checkpoints.running:
+        await asyncio.sleep(0)
+    found = kept_contracts(broker)
+    assert found is not None
+    assert (found.user_id, found.sequence, found.occurred_at) == ("u", 2, moment_of(2 * DAY_MS))
+    assert [contract.exposure for contract in found.contracts] == [500.0]
+    await run.checkpoints.flush()
+    found = kept_contracts(broker)
+    assert found is not None
+    assert (found.sequence, found.contracts[0].exposure) == (3, 400.0)
+
+
+async def test_a_forgotten_user_gets_tombstones_and_then_what_came_after() -> None:
+    broker = Broker()
+    run = Run(broker)
+    run.balance = 500.0
+    await run.score(1)
+    await run.checkpoints.flush()
+    forgotten = Scored(forgotten={0: [(b"u", "profiles:0:7")]})
+    forgotten.touched = np.array([run.slab.forget(0, b"u")])
+    await run.checkpoints.publish(forgotten)
+    run.checkpoints.reached({INPUT: 3})
+    await run.checkpoints.flush()
+    assert broker.kept == {("scores.latest", 0, b"u"): None, ("contracts", 0, b"u"): None}
+
+    run.balance = None
+    await run.score(4)
+    forgotten.touched = np.array([run.slab.forget(0, b"u")])
+    await run.checkpoints.publish(forgotten)
+    await run.score(5)
+    await run.checkpoints.flush()
+    assert broker.kept == {("scores.latest", 0, b"u"): b"5", ("contracts", 0, b"u"): None}
+
+
+@pytest.mark.parametrize(("reported_days", "again"), [(0.0, False), (5.0, True)])
+async def test_contracts_of_which_no_event_told_are_kept_again_only_when_past_due(
+    reported_days: float, again: bool
+) -> None:
+    broker = Broker()
+    run = Run(broker)
+    run.balance = 500.0
+    await run.score(2)
+    run.slab.rows["standing"]["reported_days"][0, 0] = reported_days
+    run.slab.rows["standing"]["reported_day"][0, 0] = 2
+    run.slab.rows["standing"]["since_day"][0] = 2 - reported_days if reported_days else np.inf
+    await run.checkpoints.flush()
+
+    rows, run.balance = run.slab.rows, None
+    rows["alert"]["watermark_ms"][0] = DAY_MS * 9
+    await run.score(3)
+    await run.checkpoints.flush()
+    found = kept_contracts(broker)
+    assert found is not None
+    days = reported_days + 7 if again else reported_days
+    assert (found.sequence, found.contracts[0].days_past_due) == (3 if again else 2, days)
 
 
 async def test_one_changelog_record_per_user_and_interval() -> None:
@@ -161,6 +268,7 @@ async def test_rows_go_in_pieces() -> None:
     await run.checkpoints.flush()
     assert sorted(what for what, _ in broker.log) == ["committed", *["rows"] * 16, "sent"]
     assert broker.rows == {(0, b"%d" % number): number for number in range(1_000)}
+    assert broker.kept == {}, "none of these users was scored"
 
 
 async def test_nothing_new_makes_no_transaction() -> None:
@@ -206,6 +314,7 @@ def test_whatever_fails_what_counts_is_one_moment(fails_at: int, ticks: list[boo
     reached = broker.committed.get(INPUT, 0)
     assert broker.scores == [b"%d" % number for number in range(reached)]
     assert broker.rows == ({(0, b"u"): reached - 1} if reached else {})
+    assert broker.kept == ({("scores.latest", 0, b"u"): b"%d" % (reached - 1)} if reached else {})
 
 
 async def test_dead_letters_and_alerts_go_to_their_topics() -> None:
@@ -228,3 +337,4 @@ async def test_forget_drops_what_is_not_durable(forget: bool) -> None:
         run.checkpoints.forget()
     await run.checkpoints.flush()
     assert broker.committed == ({} if forget else {INPUT: 1})
+    assert len(broker.kept) == (0 if forget else 1)

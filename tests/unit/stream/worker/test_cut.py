@@ -23,7 +23,8 @@ class Transaction:
         self.fails = fails
         self.log: list[Any] = []
 
-    async def send(self, topic: str, records: Pairs) -> list[Awaitable[Any]]:
+    async def send(self, topic: str, records: Pairs, headers: object = None) -> list[Awaitable[Any]]:
+        assert headers is None
         self.log.append((topic, list(records)))
         acknowledged = asyncio.get_running_loop().create_future()
         acknowledged.set_result(SimpleNamespace(offset=10 * len(self.log)))
@@ -63,6 +64,15 @@ async def test_rows_and_offsets_go_by_partition(keeps_rows: bool) -> None:
     assert second.log == [(CHANGELOG, [(b"b", b"2")])], "its turn comes later"
     await cut.commit({TP("activity", 1): 2})
     assert told[2:] == [(TP(CHANGELOG, 1), [(b"b", b"2")] if keeps_rows else [], 10)]
+
+
+async def test_records_of_other_topics_go_into_the_partitions_transaction_and_are_no_rows() -> None:
+    first, second = Transaction(0), Transaction(1)
+    cut, told = cut_of(first, second)
+    await cut.publish("contracts", 0, [(b"a", b"1")])
+    await cut.commit({TP("activity", 0): 4})
+    assert first.log == [("contracts", [(b"a", b"1")]), ("app", {TP("activity", 0): 4})]
+    assert (second.log, told) == ([], [])
 
 
 async def test_what_cannot_be_committed_is_not_reported() -> None:

@@ -53,6 +53,11 @@ class Broker:
         self.rows += [key for pairs in rows.values() for key, value in pairs if value is not None]
         self.deleted += [key for pairs in rows.values() for key, value in pairs if value is None]
 
+    async def publish(
+        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
+    ) -> None:
+        await self.send(topic, partition, records, headers)
+
     async def commit(self, offsets: Mapping[TP, int]) -> None:
         self.committed |= offsets
 

@@ -1,0 +1,73 @@
+"""Contracts: their current state, what scores and alerts say of them, and views by status."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision: str = "0003"
+down_revision: str | None = "0002"
+
+STATUSES = "'closed', 'performing', 'restructured', 'past_due', 'serious', 'written_off'"
+
+AMOUNTS = ("exposure", "amount_overdue", "expected_loss")
+ADDED = {
+    "user_scores": {"contracts": "integer"},
+    "score_history": {"contracts": "integer"},
+    "alert_events": {"contracts": "jsonb"},
+    "alerts": {"contracts": "jsonb"},
+}
+
+CONTRACTS = f"""
+    CREATE TABLE contracts (
+        user_id text NOT NULL,
+        contract_id text NOT NULL,
+        status text NOT NULL,
+        days_past_due double precision,
+        amount_overdue double precision,
+        exposure double precision,
+        currency text,
+        occurred_at timestamptz NOT NULL,
+        sequence bigint NOT NULL,
+        source_partition integer NOT NULL,
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT contracts_pkey PRIMARY KEY (user_id, contract_id),
+        CONSTRAINT contracts_status_check CHECK (status IN ({STATUSES})),
+        CONSTRAINT contracts_sequence_check CHECK (sequence >= 1)
+    ) WITH (fillfactor = 80)
+    """
+
+VIEWS = {
+    # Amounts are in the contracts' own currencies, so they are not added across these.
+    "contracts_by_status": f"""
+        SELECT status, currency, count(*) AS contracts, count(DISTINCT user_id) AS borrowers, sum(exposure) AS exposure,
+            sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due
+        FROM contracts GROUP BY status, currency ORDER BY array_position(ARRAY[{STATUSES}], status), currency
+        """,
+    "borrowers_by_status": f"""
+        SELECT status, level, count(*) AS borrowers, sum(contracts) AS contracts, sum(exposure) AS exposure,
+            sum(amount_overdue) AS amount_overdue, sum(expected_loss) AS expected_loss,
+            count(*) FILTER (WHERE contracts > 0 AND exposure IS NULL) AS without_amounts
+        FROM user_scores GROUP BY status, level ORDER BY array_position(ARRAY[{STATUSES}], status), level
+        """,
+}
+
+
+def columns(table: str) -> dict[str, str]:
+    return {"status": "text", **dict.fromkeys(AMOUNTS, "double precision"), **ADDED[table]}
+
+
+def upgrade() -> None:
+    for table in ADDED:
+        added = ", ".join(f"ADD COLUMN {name} {sql_type}" for name, sql_type in columns(table).items())
+        op.execute(f"ALTER TABLE {table} {added}")
+    op.execute(CONTRACTS)
+    for name, query in VIEWS.items():
+        op.execute(f"CREATE VIEW {name} AS {query}")
+
+
+def downgrade() -> None:
+    for name in VIEWS:
+        op.execute(f"DROP VIEW {name}")
+    op.execute("DROP TABLE contracts")
+    for table in ADDED:
+        op.execute(f"ALTER TABLE {table} {', '.join(f'DROP COLUMN {name}' for name in columns(table))}")
