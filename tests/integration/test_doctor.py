@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
+from stream.database.writer import DatabaseWriter
 from stream.doctor import examine
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import Finding, create_topics
+from stream.outputs import BorrowerContracts, ContractStanding
 from stream.settings import Settings
 
 
@@ -71,6 +74,32 @@ def test_database_that_knows_no_characters(
     assert found["database encoding"].level == "warning"
     assert "ENCODING 'UTF8'" in found["database encoding"].remedy
     assert "database" not in found
+
+
+def test_amounts_that_cannot_be_added_are_named_with_the_rates_to_set(
+    database: DatabaseConnection, settings: Settings
+) -> None:
+    migration.upgrade(database)
+    assert "currencies" not in problems(examine(settings, None, database))
+    standings = [
+        ContractStanding(
+            contract_id=name, status="performing", days_past_due=0.0, amount_overdue=0.0, exposure=1.0, currency=name
+        )
+        for name in ("EUR", "SEK")
+    ]
+    now = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    with DatabaseWriter(database) as writer:
+        writer.write_contracts(
+            [BorrowerContracts(user_id="ann", sequence=1, occurred_at=now, source_partition=0, contracts=standings)]
+        )
+    found = problems(examine(settings, None, database))["currencies"]
+    assert found.level == "warning"
+    assert "of 1 borrowers are null, e.g. of ann" in found.message
+    assert "set currency_rates = { EUR = …, SEK = … }" in found.remedy
+    rates = settings.model_copy(update={"currency_rates": {"EUR": 1.0}})
+    assert "(SEK)" in problems(examine(rates, None, database))["currencies"].message
+    rates = settings.model_copy(update={"currency_rates": {"EUR": 1.0, "SEK": 0.09}})
+    assert "currencies" not in problems(examine(rates, None, database))
 
 
 def test_database_that_lacks_characters(
