@@ -84,7 +84,7 @@ DECLARE
 BEGIN
     FOR found IN
         SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = {schema_quoted}::regnamespace
-            AND relkind IN ('r', 'p') AND relowner <> {owner_quoted}::regrole
+            AND relkind IN ('r', 'p', 'v') AND relowner <> {owner_quoted}::regrole
             AND (relname = ANY ({tables}) OR relname ~ '^score_history_(default|[0-9]+_[0-9]+)$')
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO %I', found.name, {owner_text});
@@ -145,7 +145,7 @@ def roles_script(schema: str = "public", prefix: str = "foreshock") -> str:
         schema_quoted=sql.Literal(quoted),
         sink_text=sql.Literal(role_name(prefix, SINK)),
         others=sql.SQL(", ").join(map(sql.Identifier, others)),
-        tables=sql.Literal(list(TABLES)),
+        tables=sql.Literal([*TABLES, *VIEWS]),
         type_text=sql.Literal(f"{quoted}.risk_level"),
         function_text=sql.Literal(f"{quoted}.{MAKE_MONTH}"),
         grants=sql.SQL(",\n            ").join(granted),
