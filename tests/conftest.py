@@ -41,6 +41,7 @@ hypothesis.settings.load_profile("foreshock")
 
 LONGEST_FIRST = (
     "integration/test_worker.py",
+    "integration/test_security.py",
     "integration/test_bench.py",
     "integration/test_restarts.py",
     "integration/test_replay.py",
@@ -48,6 +49,8 @@ LONGEST_FIRST = (
     "integration/test_embedded_stack.py",
     "integration/test_sink.py",
     "integration/test_demo.py",
+    "integration/test_live_arrival.py",
+    "integration/test_lineage.py",
     "integration/",
     "unit/model/training/",
     "unit/model/networks/",
