@@ -1,7 +1,7 @@
 """The due-date watchdog: when an unpaid instalment counts as missed. Serving publishes the `missed` events, training
 inserts the same ones. Does no I/O; the clock is an argument.
 
-What is unpaid is the rule of `events.contracts`. An instalment that no `missed` event has named yet is missed when the
+What is unpaid is the rule of `events.repayments`. An instalment that no `missed` event has named yet is missed when the
 clock reaches its deadline: the end of the due date in the lender's calendar, plus the days of grace. An event at that
 very millisecond is applied first.
 """
@@ -16,14 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from events.calendar import DAY_MS, UTC, Calendar, date_of, day_number
-from events.contracts import (
-    NO_DAY,
-    apply_repayments,
-    contract_id_of,
-    initial_ledger,
-    initial_standing,
-    repayment_columns,
-)
+from events.contracts import NO_DAY, contract_id_of, initial_ledger, initial_standing
+from events.repayments import apply_repayments, repayment_columns
 from events.types import Event, Repayment
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock:instalments")

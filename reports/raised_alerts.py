@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from events.calendar import UTC, Calendar
 from events.columns import numeric_columns, occurred_ms
-from events.contracts import apply_repayments, initial_ledger, initial_standing, repayment_columns
+from events.contracts import initial_ledger, initial_standing
 from events.instalments import with_missed_among
+from events.repayments import apply_repayments, repayment_columns
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from stream.alerts.facts import Marks, initial_facts, update_facts

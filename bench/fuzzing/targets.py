@@ -27,8 +27,9 @@ from faust.types import TP
 from bench.fuzzing.mutation import BYTES, JSON, JSON_VALUES, Grammar
 from events.calendar import DAY_MS
 from events.columns import categorical_columns, numeric_inputs
-from events.contracts import apply_repayments, contract_days, initial_ledger, initial_standing, repayment_columns
+from events.contracts import contract_days, initial_ledger, initial_standing
 from events.dates import FUTURE_TOLERANCE_MS
+from events.repayments import apply_repayments, repayment_columns
 from events.types import AMOUNT_LIMIT, EVENT_TYPES, KINDS, Event, Forgetting, Kind, encode_event
 from model.bundle import Bundle, BundleError, decode_manifest, graph_file, open_graph
 from model.signature import SignatureError, new_keys, sign, verify

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from events.calendar import LAST_DAY
 from events.columns import COLUMNS
-from events.contracts import CONTRACTS, MISSED, PAID, REPAYMENT_CODES, REVERSED, Applied
+from events.contracts import CONTRACTS, MISSED, PAID, REPAYMENT_CODES, REVERSED
 from events.reasons import NEAR_LIMIT_FROM, NEAR_LIMIT_UNTIL, speaks_of_cash
+from events.repayments import Applied
 from events.types import KINDS, Kind
 from stream.structured import copy_records
 

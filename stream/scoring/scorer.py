@@ -15,14 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categorical_columns, gap_days, numeric_inputs
-from events.contracts import (
-    RepaymentColumns,
-    apply_repayments,
-    currency_of,
-    find_contract,
-    id_words,
-    repayment_columns,
-)
+from events.contracts import currency_of, find_contract, id_words
+from events.repayments import RepaymentColumns, apply_repayments, repayment_columns
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts

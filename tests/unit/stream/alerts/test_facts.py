@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from events.calendar import DAY_MS
 from events.columns import numeric_columns, occurred_ms
-from events.contracts import Applied
+from events.repayments import Applied
 from events.types import KINDS, Activity, Event, Kind, Profile, Repayment, Transaction
 from stream.alerts.facts import FACTS, RECENT, REPAYMENT_FACTS, SLOW, Marks, initial_facts, update_facts
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from events.calendar import Calendar
 from events.columns import occurred_ms
-from events.contracts import apply_repayments, repayment_columns
 from events.instalments import Instalment, missed_event
+from events.repayments import apply_repayments, repayment_columns
 from events.types import Repayment
 from stream.scoring.watchdog import WATERMARK_EVENTS, Watermark, missed_now
 from stream.state.row import blank_row, row_dtype
