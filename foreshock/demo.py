@@ -219,7 +219,7 @@ def _show_worrying(summary: Summary) -> None:
         ),
         "alert since",
         Column("because (when it last rose)", prose=True),
-        title="who stands to lose the lender most, of the users with an alert who are not yet 60 days late",
+        title="users with an alert, not yet 60 days late, by what their default would cost",
     )
     for user in summary.most_worrying:
         worrying.add_row(

@@ -44,7 +44,7 @@ def test_figures_agree(tmp_path: Path) -> None:
     assert set(figures["alerts_by_level"]) == {"LOW", "MEDIUM", "HIGH"}
     assert 0 <= figures["deteriorations_caught"] <= figures["deteriorations"]
     shown = log.read_text()
-    assert "the most worrying users" in shown
+    assert "by what their default would cost" in shown
     assert "deteriorations caught" in shown
 
 
