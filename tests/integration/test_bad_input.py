@@ -143,6 +143,6 @@ def test_a_dead_letter_that_is_sent_back_is_scored_where_it_is_good(deploy: Depl
     ]
     letters = dead_letters(deployment)
     assert [letter.offset for letter in letters] == [1, 2, 3, 4]
-    assert [letter.reason for letter in letters] == ["missing_field", "not_json", "null_key", "not_json"]
+    assert [letter.reason for letter in letters] == ["out_of_range", "not_json", "null_key", "not_json"]
     odd = (("trace", b"2"), ("??", b"3"))
     assert [letter.headers for letter in letters] == [(("trace", b"1"),), odd, (), odd]
