@@ -183,13 +183,17 @@ def _check_taken(taken: Taken, intake: Intake, vocabularies: Any) -> None:
 _OUTPUTS = {
     "scores": b'{"score_id":"repayments:0:1","event_id":"e","user_id":"u","occurred_at":"2025-05-01T00:00:00Z",'
     b'"sequence":1,"score":0.1,"horizons":{"30":0.05,"90":0.1},"level":"LOW","baseline":0.1,"delta":0.0,"days_past_due":null,'
-    b'"source_topic":"repayments","source_partition":0,"source_offset":1,"model":"0123456789abcdef"}',
+    b'"source_topic":"repayments","source_partition":0,"source_offset":1,"model":"0123456789abcdef","status":"past_due",'
+    b'"contracts":2,"exposure":900.5,"amount_overdue":120.5,"expected_loss":40.5}',
     "alerts": b'{"transition_id":"t","alert_id":"a","user_id":"u","kind":"opened","occurred_at":"2025-05-01T00:00:00Z",'
     b'"opened_at":"2025-05-01T00:00:00Z","level_from":"LOW","level_to":"HIGH","score":0.6,"baseline":0.1,"delta":0.5,'
     b'"reference_pd":0.02,"days_past_due":12.0,"triggers":["level"],"reasons":[{"code":"overdue","text":"12 days",'
     b'"contribution":0.8}],"weighed_most":[{"topic":"repayments","partition":0,"offset":1,"occurred_at":'
     b'"2025-05-01T00:00:00Z","weight":0.4}],"sequence":9,"source_topic":"repayments","source_partition":0,'
     b'"source_offset":1,"policy":"0123456789ab","model":"0123456789abcdef"}',
+    "contracts": b'{"user_id":"u","sequence":9,"occurred_at":"2025-05-01T00:00:00Z","source_partition":0,"contracts":'
+    b'[{"contract_id":"loan-2","status":"past_due","days_past_due":12.0,"amount_overdue":120.5,"exposure":900.5,'
+    b'"currency":"EUR"}]}',
 }
 
 
@@ -210,7 +214,8 @@ def _output_seeds() -> list[bytes]:
     large = RawRecord("repayments", 0, 5, NOW_MS, b"u1", bytes(DEAD_LETTER_MAX_BYTES))
     letters = [DeadLetters("foreshock").of(record, "not_json", "no JSON") for record in (refused, large)]
     plain = [bytes([number]) + _OUTPUTS[name] for number, name in enumerate(OUTPUT_TYPES)]
-    return [*plain, b"\x02" + _BETWEEN + _LETTER_OF_0_1, *(b"\x02" + _written(letter) for letter in letters)]
+    dead = bytes([len(OUTPUT_TYPES)])
+    return [*plain, dead + _BETWEEN + _LETTER_OF_0_1, *(dead + _written(letter) for letter in letters)]
 
 
 def _written(letter: DeadLetter) -> bytes:

@@ -151,7 +151,7 @@ def test_ids_that_an_event_may_lack_are_optional() -> None:
 def test_choices_are_those_of_the_event(tmp_path: Path, rule: str) -> None:
     path = tmp_path / "mapping.toml"
     path.write_text(f'{HEAD}[repayments]\npath = "r.csv"\n[repayments.fields]\n{USER}kind = {rule}\n{OUTCOMES}')
-    with pytest.raises(DatasetError, match=r"fields\.kind: 'payed' is none of due, missed, paid, reversed"):
+    with pytest.raises(DatasetError, match=r"fields\.kind: 'payed' is none of closed, due, missed, opened, paid"):
         read_mapping(path)
 
 
