@@ -9,7 +9,8 @@ import pytest
 
 from events.calendar import DAY_MS
 from events.columns import due_ms
-from events.instalments import PAID_IN_FULL, with_missed
+from events.contracts import PAID_IN_FULL
+from events.instalments import with_missed
 from events.types import EVENT_TYPES, KINDS, encode_event
 from model.datasets.dataset import DatasetError
 from model.datasets.simulator import BLOCK_USERS, Simulator, life
