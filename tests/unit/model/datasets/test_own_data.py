@@ -74,7 +74,6 @@ def contract_of(event: Event) -> str | None:
     return found
 
 
-@pytest.mark.skipif("contract_id" not in Repayment.__struct_fields__, reason="events have no contract_id yet")
 def test_the_wide_tables_of_the_document(tmp_path: Path) -> None:
     part = DOCUMENT.read_text(encoding="utf-8").split("## An example: wide tables")[1].split("\n## ")[0]
     names = re.findall(r"`(\w+\.csv)`", part)
