@@ -196,8 +196,9 @@ class _Repayments:
         phase = standing["phase"][self._all, self._place]
         if code.max(initial=0) < OPENED and not (phase == ENDED).any():
             return
-        # Only an event that is dated after the end of a contract says that it goes on.
-        phase = np.where((phase == ENDED) & ~self._late, OPEN, phase)
+        # Only an event that is dated after the end of a contract says that it goes on: the last payment and the end
+        # often have the same time.
+        phase = np.where((phase == ENDED) & (self._columns.occurred_ms > ledger["latest_ms"][self._at]), OPEN, phase)
         for kind, becomes in ((OPENED, OPEN), (RESTRUCTURED, REARRANGED), (WRITTEN_OFF, LOST), (CLOSED, ENDED)):
             phase = np.where((code == kind) & ~self._late, becomes, phase)
         standing["phase"][self._all, self._place] = phase
@@ -230,8 +231,8 @@ class _Repayments:
         return on
 
     def _report(self) -> None:
-        """Days past due and balance as the event states them, unless a later event has spoken; and the oldest due day
-        of the event's contract, from what is unpaid."""
+        """Days past due and balance as the event states them, unless a later event has spoken or the contract has
+        ended; and the oldest due day of the event's contract, from what is unpaid."""
         columns, standing, ledger, at = self._columns, self._standing, self._ledger, self._at
         mine = (ledger["contract"] == self._place[:, None]) & (ledger["due_day"] != NO_DAY)
         oldest = np.where(mine, ledger["due_day"], NEVER_DUE).min(axis=1)
@@ -249,7 +250,7 @@ class _Repayments:
             of_another = self._in_full & has_unpaid
             stated = np.where(self._settles_all | of_another | self._leaves_nothing(has_unpaid), 0.0, stated)
         ledger["part_paid"][at] = np.where(columns.code == DUE, 0.0, ledger["part_paid"][at])
-        on_time = ~self._late
+        on_time = ~self._late & (standing["phase"][at] != ENDED)
         tells = ~np.isnan(stated) & on_time
         standing["reported_days"][at] = np.where(tells, np.maximum(stated, 0.0), before)
         standing["reported_day"][at] = np.where(tells, self._event_day, standing["reported_day"][at])

@@ -117,7 +117,7 @@ def _from_source(
     if not found:
         examples = ", ".join(sorted(dataset.outcomes())[:3])
         raise DatasetError(f"user {user!r} has no event in source {source}; its ids look like {examples}")
-    return list(with_missed_among(found, settings.grace_days))
+    return list(with_missed_among(found, settings.grace_days, settings.portfolio_rules().calendar))
 
 
 def _up_to(history: list[Event], user: str, at: dt.datetime | None, sequence: int | None) -> list[Event]:

@@ -17,12 +17,10 @@ from events.contracts import (
     SETTLED,
     STATUSES,
     contract_days,
+    contract_status,
     currency_code,
     currency_of,
     overdue_amounts,
-)
-from events.contracts import (
-    contract_status as status_of,
 )
 from stream.outputs import ContractStanding
 from stream.portfolio import PortfolioRules
@@ -58,11 +56,11 @@ class Borrowers:
         days = np.maximum(today - standing["since_day"][row], 0.0)
         status, exposure = standing["status"][row], standing["exposure"][row]
         amount_overdue = np.where(status > SETTLED, 0.0, np.nan)
-        # Who owes nothing past its date, and that is nearly everybody, needs no look at each contract; nor does the sum
-        # of balances, unless currencies are to be converted.
+        # Who owes nothing past its date, and that is nearly everybody, needs no look at each contract, unless balances
+        # are to be converted.
         apart = days > 0
         if rules.currency_rates:
-            apart |= standing["contracts"][row] > 1
+            apart |= status > SETTLED
         looked_at = np.flatnonzero(apart)
         if looked_at.size:
             found = _each(rows, row[looked_at], today[looked_at], rules)
@@ -77,7 +75,7 @@ class _Contracts:
 
     standing: Rows
     days: NDArray[np.float64]
-    contract_status: NDArray[np.int8]
+    status_of_each: NDArray[np.int8]
     overdue: NDArray[np.float64]
     days_past_due: NDArray[np.float64]
     status: NDArray[np.int8]
@@ -89,20 +87,20 @@ def _each(rows: Rows, row: NDArray[np.int64], today: NDArray[np.int64], rules: P
     standing, ledger = take_records(rows["standing"], row), take_records(rows["ledger"], row)
     days = contract_days(standing, today)
     counted = COUNTED.take(standing["phase"])
-    contract_status = statuses = status_of(standing, days, rules.serious_days)
+    status = material_status = contract_status(standing, days, rules.serious_days)
     overdue = overdue_amounts(standing, ledger, days, today)
     material_days = days
     slight = ~_material(overdue, standing["balance"], rules) & (days > 0)
     if slight.any():
         material_days = np.where(slight, 0, days)
-        statuses = status_of(standing, material_days, rules.serious_days)
+        material_status = contract_status(standing, material_days, rules.serious_days)
     rate = _rates(standing["currency"], counted, rules)
     sums = [
         np.where(counted.any(axis=1), (np.where(counted, amounts, 0) * rate).sum(axis=1), np.nan)
         for amounts in (np.maximum(standing["balance"], 0), overdue)
     ]
     worst_days = np.fmax.reduce(material_days, axis=1)
-    return _Contracts(standing, days, contract_status, overdue, worst_days, statuses.max(axis=1), *sums)
+    return _Contracts(standing, days, status, overdue, worst_days, material_status.max(axis=1), *sums)
 
 
 def contracts_at(
@@ -110,8 +108,8 @@ def contracts_at(
 ) -> list[list[ContractStanding]]:
     """The contracts of each borrower of `row`, worst first, those that are closed last."""
     each = _each(rows, row, today, rules)
-    number, place = np.nonzero(each.contract_status >= 0)
-    status, days = each.contract_status[number, place], each.days[number, place]
+    number, place = np.nonzero(each.status_of_each >= 0)
+    status, days = each.status_of_each[number, place], each.days[number, place]
     ids = np.ascontiguousarray(each.standing["contract_id"][number, place]).view(f"S{ID_BYTES}")[:, 0]
     order = np.lexsort((ids, -np.nan_to_num(days, nan=-1), -status, number))
     at = (number[order], place[order])

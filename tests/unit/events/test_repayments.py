@@ -175,6 +175,7 @@ def test_nothing_is_known_of_a_contract_without_reports_and_dates() -> None:
         ([due(0, 1), due(30, 2), event("restructured", 40), due(60, 1)], [1]),
         ([due(0, 1), event("closed", 9)], []),
         ([due(0, 1), event("closed", 9), due(5, 2)], []),  # late, from before it was closed
+        ([due(0, 1), event("closed", 9), due(9, 2)], []),  # of the very moment
         ([due(0, 1), event("closed", 9), due(50, 1)], [1]),  # it goes on after all
         ([due(0, 1), event("written_off", 200), due(210, 2)], []),
         ([due(0, 9), event("restructured", 9), due(5, 8), due(40, 1)], [1]),  # 8 is of the old schedule
@@ -213,6 +214,14 @@ def test_instalments_due_at_the_end_of_months_are_as_old_as_the_calendar_says() 
 )
 def test_statuses(events: list[Repayment], status: str) -> None:
     assert Books(*events).status() == status
+
+
+def test_the_last_payment_and_the_end_may_come_in_either_order() -> None:
+    payment, end = event("paid", 40, instalment_no=1, days_past_due=40.0, balance=3.0), event("closed", 40)
+    for events in ((payment, end), (end, payment)):
+        books = Books(due(0, 1), due(30, 2), *events)
+        assert (books.status(), books.days(on=90), books.unpaid()) == ("closed", 0.0, [])
+        assert books.standing["balance"][0, 0] == 0
 
 
 def test_a_written_off_contract_stays_past_due() -> None:

@@ -205,6 +205,16 @@ def test_amounts_in_several_currencies_need_rates(rates: dict[str, float], expos
     assert (score.expected_loss is None) == (exposure is None)
 
 
+def test_the_amounts_of_one_contract_are_converted_whether_or_not_it_is_past_due() -> None:
+    events: list[Event] = [
+        repayment("A", "due", 0, 1, amount_due=100.0, balance=1_000.0, currency="SEK"),
+        Transaction(event_id="t", user_id="ann", occurred_at=BEGIN + dt.timedelta(days=60), amount=1.0),
+    ]
+    scores = scores_of(scored_with(events, currency_rates={"EUR": 1.0, "SEK": 0.1}))
+    assert [(score.status, score.exposure) for score in scores] == [("performing", 100.0), ("past_due", 100.0)]
+    assert scores[1].amount_overdue == 10.0
+
+
 def test_what_is_not_material_does_not_count() -> None:
     events = [
         repayment("A", "due", 0, 0, amount_due=40.0, balance=10_000.0),
