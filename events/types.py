@@ -12,6 +12,10 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+FORMATS_VERSION = "2.0.0"
+"""Version of the formats of all records, those of `stream.outputs` too. What a change demands of it is in
+docs/topics.md; a test compares the formats with those of the last release."""
+
 AMOUNT_LIMIT = 1e12
 """Largest absolute amount, in the account's currency, that an event may carry."""
 

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 from urllib.parse import unquote
 
 import pytest
 
-from stream.outputs import LETTER_HEADERS, SOURCE_HEADER
+from stream.outputs import LETTER_HEADERS, SOURCE_HEADER, RefusalCode
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -132,6 +133,13 @@ def test_the_glossary_is_sorted_and_defines_each_term_once() -> None:
     assert len(terms) == len({term.casefold() for term in terms})
     sections = re.split(r"^## .+$", GLOSSARY.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert all(section.strip() for section in sections)
+
+
+def test_every_refusal_code_is_explained() -> None:
+    page = (DOCS / "topics.md").read_text(encoding="utf-8")
+    table = page.partition("## Why an input was refused")[2].partition("## ")[0]
+    explained = {code for row in re.findall(r"^\| (`.+?) \|", table, re.M) for code in re.findall(r"`(\w+)`", row)}
+    assert explained == set(get_args(RefusalCode))
 
 
 def test_the_readme_links_to_the_glossary() -> None:

@@ -23,12 +23,14 @@ import numpy as np
 import pytest
 
 from events.types import KINDS, Kind, encode_event
+from foreshock.schemas import LETTER_HEADERS_NAME, published_schemas
 from model.bundle import Bundle
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
 from stream.kafka.publisher import partition_of
 from stream.kafka.record import RawRecord
 from stream.outputs import DeadLetter
+from stream.scoring.contract_records import contract_records
 from stream.scoring.intake import Intake
 from stream.scoring.merge import PartitionMerge
 from stream.scoring.scorer import Scored, Scorer
@@ -36,6 +38,7 @@ from stream.scoring.watchdog import Watermark, missed_now
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
+from tests.unit.foreshock.test_schemas import validator
 
 RECORDED = Path(__file__).with_name("recorded_results.json")
 PARTITIONS = 2
@@ -230,6 +233,37 @@ def test_the_simulation_covers_what_a_worker_meets() -> None:
     assert min(found.counts[name] for name in ("alerts_opened", "alerts_cleared", "late")) > 0
     assert found.missed
     assert {msgspec.json.decode(value)["source_topic"] for _, value in found.scores} == set(KINDS)
+
+
+def values_by_format() -> dict[str, list[Any]]:
+    """What was published, and each borrower's contracts at the end, by the name of the format."""
+    found, rules = results(), load_settings().portfolio_rules()
+    contracts = [
+        value
+        for partition, key, row in found.rows
+        for _, value in contract_records(partition, [key], np.frombuffer(row, found.row_dtype), rules, repaid=True)
+    ]
+    published = {
+        "scores": [value for _, value in found.scores],
+        "alerts": [value for _, value in found.alerts],
+        "repayments": found.missed,
+        "contracts": contracts,
+    }
+    headers = [
+        {name: (content or b"").decode() for name, content in letter.record_headers()} for letter in found.dead_letters
+    ]
+    return {name: [json.loads(value) for value in values] for name, values in published.items()} | {
+        LETTER_HEADERS_NAME: headers
+    }
+
+
+def test_all_that_is_published_is_valid_against_its_schema() -> None:
+    schemas = published_schemas()
+    for name, values in values_by_format().items():
+        known = validator(schemas[name])
+        assert values
+        for value in values:
+            known.validate(value)
 
 
 @pytest.mark.parametrize("part", ["counts", "digests"])

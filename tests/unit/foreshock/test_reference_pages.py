@@ -7,8 +7,19 @@ from pathlib import Path
 import pytest
 import typer
 
+from events.types import FORMATS_VERSION
 from foreshock import COMMANDS, app
-from foreshock.reference_pages import TOPICS_PAGE, commands_page, reference, reliability_page, topics_page
+from foreshock.reference_pages import (
+    RELEASED,
+    SCHEMAS,
+    TOPICS_PAGE,
+    FrozenFormats,
+    commands_page,
+    freeze_formats,
+    reference,
+    reliability_page,
+    topics_page,
+)
 from model.comparison.page import PAGE, models_page
 from model.presentation.sections import SectionError
 from stream.settings import Settings
@@ -47,6 +58,19 @@ def test_a_page_without_its_marks_is_refused(tmp_path: Path) -> None:
     (tmp_path / TOPICS_PAGE).write_text("# Topics\n<!-- samples:begin -->\n<!-- samples:end -->\n")
     with pytest.raises(SectionError, match="letter-headers:begin"):
         topics_page(tmp_path)
+
+
+def test_a_release_keeps_its_formats_and_no_other_ones(tmp_path: Path) -> None:
+    kept = freeze_formats(tmp_path)
+    assert {path.name: path.read_text() for path in kept} == {
+        path.name: (DOCS / SCHEMAS / path.name).read_text() for path in kept
+    }
+    assert all(path.parent == tmp_path / SCHEMAS / RELEASED / FORMATS_VERSION for path in kept)
+    assert freeze_formats(tmp_path) == kept
+    kept[0].write_text("{}")
+    with pytest.raises(FrozenFormats, match=r"raise FORMATS_VERSION"):
+        freeze_formats(tmp_path)
+    assert kept[0].read_text() == "{}"
 
 
 def test_the_commands_stand_in_their_groups_and_hidden_options_are_left_out() -> None:
