@@ -19,6 +19,9 @@ docs/topics.md; a test compares the formats with those of the last release."""
 AMOUNT_LIMIT = 1e12
 """Largest absolute amount, in the account's currency, that an event may carry."""
 
+MAX_VALUE_BYTES = 65_536
+"""A larger record is refused without being decoded; events are far smaller."""
+
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 ContractId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=40, pattern="^[!-~]+$")]
 """Up to 40 printable ASCII characters without blanks, so that a state row can hold it as it is."""

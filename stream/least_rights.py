@@ -32,7 +32,7 @@ def sink_rights(settings: Settings) -> tuple[Right, ...]:
     """Of a sink. It writes to no topic, but Faust starts a producer in it, which asks for an id."""
     topics = settings.topics
     return (
-        *_on(topics.stored, "Read"),
+        *_on(topics.read_by_sink, "Read"),
         Right("group", sink_group(settings.application_id), "Read"),
         Right("cluster", CLUSTER, "IdempotentWrite"),
     )

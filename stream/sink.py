@@ -3,13 +3,15 @@
 It is a consumer group of its own, so a database outage delays the tables and nothing else: offsets of records that are
 not written are not committed, and the topics keep the records until the sink catches up. A tombstone that tells of a
 forgotten user deletes that user's rows, in order with what else its topic holds. Records that others wrote into the
-topics, and that no table takes, are named in the log, counted and skipped. Loads no model.
+topics, and that no table takes, are named in the log, counted and skipped. Of the input `profiles` it keeps the product
+of each contract. Loads no model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ import msgspec
 from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
+from stream.database.products import ContractProduct, stated_product
 from stream.database.refusals import Placed, reason_of, write_what_fits
 from stream.database.writer import DatabaseWriter, UserPlace
 from stream.kafka.connection import KafkaConnection
@@ -47,12 +50,18 @@ logger = logging.getLogger("foreshock.sink")
 
 
 class Forgotten(NamedTuple):
-    """Users, with their partition, of whom the topic of scores, of alerts or of contracts says that they are
-    forgotten."""
+    """Users, with their partition, of whom the topic of scores, of alerts, of contracts or of profiles says that they
+    are forgotten."""
 
     of_scores: set[UserPlace]
     of_alerts: set[UserPlace]
     of_contracts: set[UserPlace]
+    of_products: set[UserPlace]
+
+
+def _stated_product(record: Record) -> ContractProduct | None:
+    now_ms = time.time_ns() // 1_000_000
+    return stated_product(record.key, record.value, record.partition, record.offset, now_ms)
 
 
 class SinkApp:
@@ -63,11 +72,13 @@ class SinkApp:
         self._writer = DatabaseWriter(database, score_history=settings.score_history)
         self._registered = False
         score, alert, contracts = OutputDecoder(Score), OutputDecoder(Alert), OutputDecoder(BorrowerContracts)
-        self._decoders: dict[str, Callable[[Record], Output]] = {
+        self._profiles = settings.topics.of_kind("profiles")
+        self._decoders: dict[str, Callable[[Record], Output | ContractProduct | None]] = {
             settings.topics.scores: lambda record: score(record.value),
             settings.topics.alerts: lambda record: alert(record.value),
             settings.topics.contracts: lambda record: contracts(record.value),
             settings.topics.dead_letters: DeadLetter.from_record,
+            self._profiles: _stated_product,
         }
         self.app = faust_app(
             settings,
@@ -157,17 +168,19 @@ class SinkApp:
         self._writer.register_model(f"{fingerprint:016x}", msgspec.to_builtins(manifest))
 
     def _decode(self, poll: Poll) -> tuple[list[Placed], Forgotten]:
-        """The outputs of a poll, and the users to forget before they are written.
+        """What a poll holds for the tables, and the users to forget before that is written.
 
         Of a user who is forgotten, what stands before that on the same partition is left out.
         """
         batch: list[Placed] = []
         topics = self._settings.topics
-        forgotten = Forgotten(set(), set(), set())
-        told_by = dict(zip((topics.scores, topics.alerts, topics.contracts), forgotten, strict=True))
+        forgotten = Forgotten(set(), set(), set(), set())
+        tellers = (topics.scores, topics.alerts, topics.contracts, self._profiles)
+        told_by = dict(zip(tellers, forgotten, strict=True))
         for tp, records in poll.records.items():
             decode = self._decoders[tp.topic]
-            until = self._forgotten_until(records) if tp.topic in told_by else {}
+            asked = tp.topic == self._profiles
+            until = self._forgotten_until(records, asked=asked) if tp.topic in told_by else {}
             if until:
                 told_by[tp.topic].update((key.decode(errors="replace"), tp.partition) for key in until)
             for record in records:
@@ -175,18 +188,24 @@ class SinkApp:
                     continue
                 place = coordinate(tp.topic, tp.partition, record.offset)
                 try:
-                    batch.append(Placed(place, decode(record)))
+                    output = decode(record)
                 except ForeignRecord as error:
                     self._skip(place, str(error))
+                    continue
+                if output is not None:
+                    batch.append(Placed(place, output))
         return batch, forgotten
 
     @staticmethod
-    def _forgotten_until(records: Sequence[Record]) -> dict[bytes, int]:
-        """Offset of the last tombstone of each user that is forgotten in these records, by key."""
+    def _forgotten_until(records: Sequence[Record], *, asked: bool) -> dict[bytes, int]:
+        """Offset of the last tombstone of each user that is forgotten in these records, by key.
+
+        Where it is `asked` for, any tombstone is one; where it is told of, its header says so.
+        """
         return {
             record.key or b"": record.offset
             for record in records
-            if record.value is None and forgotten_by(record.value, record.headers) is not None
+            if record.value is None and (asked or forgotten_by(record.value, record.headers) is not None)
         }
 
     def _skip(self, place: str, reason: str) -> None:

@@ -66,6 +66,11 @@ class Topics:
         """Outputs that the sink writes into the database."""
         return (self.scores, self.alerts, self.contracts, self.dead_letters)
 
+    @property
+    def read_by_sink(self) -> tuple[str, ...]:
+        """What the sink reads: the outputs that it stores, and `profiles` for the products of contracts."""
+        return (*self.stored, self.of_kind("profiles"))
+
     def replay_scores(self, name: str) -> str:
         return f"{self.scores}.replay.{name}"
 

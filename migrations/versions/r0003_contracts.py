@@ -1,4 +1,4 @@
-"""Contracts: their current state, what scores and alerts say of them, and views by status."""
+"""Contracts: their current state and product, what scores and alerts say of them, and views by status and product."""
 
 from __future__ import annotations
 
@@ -36,12 +36,31 @@ CONTRACTS = f"""
     ) WITH (fillfactor = 80)
     """
 
+PRODUCTS = """
+    CREATE TABLE contract_products (
+        user_id text NOT NULL,
+        contract_id text NOT NULL,
+        product text,
+        occurred_at timestamptz NOT NULL,
+        source_partition integer NOT NULL,
+        source_offset bigint NOT NULL,
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT contract_products_pkey PRIMARY KEY (user_id, contract_id)
+    )
+    """
+
 VIEWS = {
     # Amounts are in the contracts' own currencies, so they are not added across these.
     "contracts_by_status": f"""
         SELECT status, currency, count(*) AS contracts, count(DISTINCT user_id) AS borrowers, sum(exposure) AS exposure,
             sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due
         FROM contracts GROUP BY status, currency ORDER BY array_position(ARRAY[{STATUSES}], status), currency
+        """,
+    "contracts_by_product": f"""
+        SELECT product, status, currency, count(*) AS contracts, count(DISTINCT user_id) AS borrowers,
+            sum(exposure) AS exposure, sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due
+        FROM contracts LEFT JOIN contract_products USING (user_id, contract_id) GROUP BY product, status, currency
+        ORDER BY product, array_position(ARRAY[{STATUSES}], status), currency
         """,
     "borrowers_by_status": f"""
         SELECT status, level, count(*) AS borrowers, sum(contracts) AS contracts, sum(exposure) AS exposure,
@@ -61,6 +80,7 @@ def upgrade() -> None:
         added = ", ".join(f"ADD COLUMN {name} {sql_type}" for name, sql_type in columns(table).items())
         op.execute(f"ALTER TABLE {table} {added}")
     op.execute(CONTRACTS)
+    op.execute(PRODUCTS)
     for name, query in VIEWS.items():
         op.execute(f"CREATE VIEW {name} AS {query}")
 
@@ -68,6 +88,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in VIEWS:
         op.execute(f"DROP VIEW {name}")
-    op.execute("DROP TABLE contracts")
+    op.execute("DROP TABLE contracts, contract_products")
     for table in ADDED:
         op.execute(f"ALTER TABLE {table} {', '.join(f'DROP COLUMN {name}' for name in columns(table))}")

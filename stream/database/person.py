@@ -18,12 +18,12 @@ from psycopg.rows import dict_row, tuple_row
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
 from stream.database.staging import without_nul
-from stream.database.writer import ALERT_TABLES, CONTRACT_TABLES, SCORE_TABLES
+from stream.database.writer import ALERT_TABLES, CONTRACT_TABLES, PRODUCT_TABLES, SCORE_TABLES
 
 FORGOTTEN = "forgotten"
 """What stands in `replay_runs.users` in the place of a forgotten user: an empty list would mean all users."""
 
-_OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES)
+_OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES, *PRODUCT_TABLES)
 
 
 _DELETE_LETTERS = "DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s)"

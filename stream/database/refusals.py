@@ -14,6 +14,7 @@ import psycopg
 
 from stream.database import staging
 from stream.database.partitions import month_of, next_month
+from stream.database.products import ContractProduct
 from stream.database.writer import DatabaseWriter
 from stream.outputs import Alert, BorrowerContracts, DeadLetter, Output, Score
 
@@ -25,10 +26,11 @@ CONVERSION_ERRORS = (ValueError, OverflowError, RecursionError, struct.error)
 
 
 class Placed(NamedTuple):
-    """An output with the place of its record, `<topic>:<partition>:<offset>`. A tuple, since each score needs one."""
+    """An output, or what a profile says, with the place of its record, `<topic>:<partition>:<offset>`. A tuple, since
+    each score needs one."""
 
     place: str
-    output: Output
+    output: Output | ContractProduct
 
 
 OnRefused = Callable[[Placed, Exception], None]
@@ -97,6 +99,7 @@ def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | 
             [output for output in outputs if isinstance(output, Alert)],
             [output for output in outputs if isinstance(output, DeadLetter)],
             [output for output in outputs if isinstance(output, BorrowerContracts)],
+            [output for output in outputs if isinstance(output, ContractProduct)],
         )
     except Exception as error:
         if not is_refusal(error):
@@ -105,7 +108,7 @@ def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | 
     return None
 
 
-def _fault_of(output: Output) -> Exception | None:
+def _fault_of(output: Output | ContractProduct) -> Exception | None:
     """Why an output cannot become a row. Cheap, where asking the database would take many transactions."""
     try:
         if isinstance(output, Score):
@@ -118,9 +121,11 @@ def _fault_of(output: Output) -> Exception | None:
     return None
 
 
-def _rows_of(output: Output) -> Sequence[staging.Row]:
+def _rows_of(output: Output | ContractProduct) -> Sequence[staging.Row]:
     if isinstance(output, Score):
         return staging.score_rows([output])
     if isinstance(output, BorrowerContracts):
         return staging.contract_rows([output])
+    if isinstance(output, ContractProduct):
+        return staging.product_rows([output])
     return [staging.alert_row(output) if isinstance(output, Alert) else staging.dead_letter_row(output)]

@@ -20,7 +20,7 @@ ROLES = (OWNER, SINK, REPLAY, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
 MAKE_MONTH = "make_score_history_month(date, text)"
-VIEWS = ("borrowers_by_status", "contracts_by_status")
+VIEWS = ("borrowers_by_status", "contracts_by_product", "contracts_by_status")
 TABLES = (*sorted(Base.metadata.tables), VERSIONS)
 
 _ADDED = "SELECT, INSERT"
@@ -30,6 +30,7 @@ GRANTS: dict[str, dict[str, str]] = {
     SINK: {
         "alert_events": f"{_ADDED}, DELETE",
         "alerts": f"{_CHANGED}, DELETE",
+        "contract_products": f"{_CHANGED}, DELETE",
         "contracts": f"{_CHANGED}, DELETE",
         "dead_letters": _ADDED,
         "model_versions": _CHANGED,
@@ -41,7 +42,16 @@ GRANTS: dict[str, dict[str, str]] = {
     PEOPLE: {
         **dict.fromkeys(TABLES, "SELECT"),
         **dict.fromkeys(
-            ("alert_events", "alerts", "contracts", "dead_letters", "score_history", "user_scores"), "SELECT, DELETE"
+            (
+                "alert_events",
+                "alerts",
+                "contract_products",
+                "contracts",
+                "dead_letters",
+                "score_history",
+                "user_scores",
+            ),
+            "SELECT, DELETE",
         ),
         "replay_runs": "SELECT, UPDATE",
     },

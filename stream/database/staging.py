@@ -14,6 +14,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from stream.database.connection import Connection
+from stream.database.products import ContractProduct
 from stream.outputs import Alert, BorrowerContracts, DeadLetter, Score
 
 Row = tuple[Any, ...]
@@ -122,6 +123,18 @@ CONTRACTS = Staging(
     ),
 )
 
+PRODUCTS = Staging(
+    "staged_contract_products",
+    (
+        ("user_id", "text"),
+        ("contract_id", "text"),
+        ("product", "text"),
+        ("occurred_at", "timestamptz"),
+        ("source_partition", "int4"),
+        ("source_offset", "int8"),
+    ),
+)
+
 DEAD_LETTERS = Staging(
     "staged_dead_letters",
     (
@@ -137,7 +150,7 @@ DEAD_LETTERS = Staging(
     ),
 )
 
-ALL: tuple[Staging, ...] = (SCORES, ALERTS, CONTRACTS, DEAD_LETTERS)
+ALL: tuple[Staging, ...] = (SCORES, ALERTS, CONTRACTS, PRODUCTS, DEAD_LETTERS)
 
 
 def without_nul(text: str) -> str:
@@ -237,6 +250,22 @@ def contract_rows(borrowers: Sequence[BorrowerContracts]) -> list[Row]:
                     borrower.source_partition,
                 ),
             )
+    return list(rows.values())
+
+
+def product_rows(products: Sequence[ContractProduct]) -> list[Row]:
+    """Rows of `PRODUCTS`: of each contract, what its latest profile says."""
+    rows: dict[tuple[str, str], Row] = {}
+    for stated in sorted(products, key=lambda each: (each.occurred_at, each.source_offset)):
+        user_id, contract_id = without_nul(stated.user_id), stated.contract_id or ""
+        rows[user_id, contract_id] = (
+            user_id,
+            contract_id,
+            None if stated.product is None else without_nul(stated.product),
+            stated.occurred_at,
+            stated.source_partition,
+            stated.source_offset,
+        )
     return list(rows.values())
 
 

@@ -195,6 +195,23 @@ class ContractState(Base):
     )
 
 
+class StatedProduct(Base):
+    """The product of a contract, as the latest profile that names the contract states it.
+
+    `contract_id` is empty for the unnamed contract.
+    """
+
+    __tablename__ = "contract_products"
+
+    user_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    contract_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    product: Mapped[str | None] = mapped_column(Text)
+    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    source_partition: Mapped[int] = mapped_column(Integer)
+    source_offset: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+
 class RefusedInput(Base):
     """Every input that was not used, with its original bytes."""
 

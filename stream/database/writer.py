@@ -1,4 +1,5 @@
-"""Writes batches of scores, alerts, contracts and dead letters into PostgreSQL; writing a batch again changes nothing.
+"""Writes batches of scores, alerts, contracts, their products and dead letters into PostgreSQL; writing a batch again
+changes nothing.
 
 A batch is one transaction and rows have primary keys, so a caller that commits its Kafka offsets after `write` returns
 loses no row and duplicates none:
@@ -32,6 +33,7 @@ from stream.database import staging
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
 from stream.database.partitions import LOCK_TIMEOUT_MS, ensure_months, month_of
+from stream.database.products import ContractProduct
 from stream.outputs import Alert, BorrowerContracts, DeadLetter, Score
 
 Result = TypeVar("Result")
@@ -117,6 +119,15 @@ DELETE FROM contracts USING (
 WHERE contracts.user_id = newest.user_id AND contracts.sequence < newest.sequence
 """
 
+_PRODUCT_LIST = ", ".join(staging.PRODUCTS.names)
+_UPSERT_PRODUCTS = f"""
+INSERT INTO contract_products ({_PRODUCT_LIST}) SELECT {_PRODUCT_LIST} FROM {staging.PRODUCTS.name}
+ORDER BY user_id, contract_id
+ON CONFLICT (user_id, contract_id) DO UPDATE
+SET {", ".join(f"{name} = EXCLUDED.{name}" for name in staging.PRODUCTS.names[2:])}, updated_at = now()
+WHERE (contract_products.occurred_at, contract_products.source_offset) < (EXCLUDED.occurred_at, EXCLUDED.source_offset)
+"""
+
 _LETTER_LIST = ", ".join(f'"{name}"' for name in staging.DEAD_LETTERS.names)
 _INSERT_LETTERS = f"""
 INSERT INTO dead_letters ({_LETTER_LIST}) SELECT {_LETTER_LIST} FROM {staging.DEAD_LETTERS.name}
@@ -140,7 +151,10 @@ _DELETE_ALERTS = (
     "AND NOT EXISTS (SELECT FROM alert_events WHERE alert_events.alert_id = alerts.alert_id)",
 )
 
-_DELETE_CONTRACTS = (f"DELETE FROM contracts USING {_FORGOTTEN} WHERE user_id = id AND source_partition = part",)
+_DELETE_CONTRACTS, _DELETE_PRODUCTS = (
+    (f"DELETE FROM {table} USING {_FORGOTTEN} WHERE user_id = id AND source_partition = part",)
+    for table in ("contracts", "contract_products")
+)
 
 _INSERT_MODELS = """
 INSERT INTO model_versions (fingerprint) SELECT unnest(%s::text[]) ON CONFLICT (fingerprint) DO NOTHING
@@ -152,7 +166,7 @@ ON CONFLICT (fingerprint) DO UPDATE SET manifest = EXCLUDED.manifest WHERE model
 
 
 SCORE_TABLES, ALERT_TABLES = ("user_scores", "score_history"), ("alerts", "alert_events")
-CONTRACT_TABLES = ("contracts",)
+CONTRACT_TABLES, PRODUCT_TABLES = ("contracts",), ("contract_products",)
 """The tables with a `user_id`, by the topic that they are a copy of."""
 
 
@@ -162,7 +176,8 @@ UserPlace = tuple[str, int]
 
 def _forget(connection: Connection, places_told: Sequence[Collection[UserPlace]]) -> None:
     with connection.transaction():
-        for statements, places in zip((_DELETE_SCORES, _DELETE_ALERTS, _DELETE_CONTRACTS), places_told, strict=True):
+        deletions = (_DELETE_SCORES, _DELETE_ALERTS, _DELETE_CONTRACTS, _DELETE_PRODUCTS)
+        for statements, places in zip(deletions, places_told, strict=True):
             # In order, as the upserts lock them.
             users = sorted((staging.without_nul(user_id), partition) for user_id, partition in places)
             asked = ([user_id for user_id, _ in users], [partition for _, partition in users])
@@ -175,7 +190,7 @@ class Written:
     """How many rows a batch added or changed; all zero when it had been written before.
 
     `users` are rows of `user_scores` that moved on, `scores` those added to `score_history` (always 0 without history),
-    `contracts` rows of that table that are new or moved on.
+    `contracts` and `products` rows of `contracts` and `contract_products` that are new or moved on.
     """
 
     scores: int = 0
@@ -183,6 +198,7 @@ class Written:
     transitions: int = 0
     dead_letters: int = 0
     contracts: int = 0
+    products: int = 0
 
 
 class DatabaseWriter:
@@ -251,26 +267,28 @@ class DatabaseWriter:
         alerts: Sequence[Alert] = (),
         dead_letters: Sequence[DeadLetter] = (),
         contracts: Sequence[BorrowerContracts] = (),
+        products: Sequence[ContractProduct] = (),
     ) -> Written:
         """Write a whole batch in one transaction. Repeats and any order of batches leave the tables the same."""
-        if not (scores or alerts or dead_letters or contracts):
+        if not (scores or alerts or dead_letters or contracts or products):
             return Written()
-        return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters, contracts))
+        return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters, contracts, products))
 
     def forget(
         self,
         of_scores: Collection[UserPlace],
         of_alerts: Collection[UserPlace],
         of_contracts: Collection[UserPlace] = (),
+        of_products: Collection[UserPlace] = (),
     ) -> None:
-        """Delete the scores, the alerts and the contracts of some users each, in one transaction; what is not there is
-        no error.
+        """Delete the scores, the alerts, the contracts and the contracts' products of some users each, in one
+        transaction; what is not there is no error.
 
-        The topics of scores, of alerts and of contracts each tell of it, and each partition in order with its own
-        records. So the rows that came of another partition stay.
+        The topics of scores, of alerts, of contracts and of profiles each tell of it, and each partition in order with
+        its own records. So the rows that came of another partition stay.
         """
-        if of_scores or of_alerts or of_contracts:
-            self._run(lambda connection: _forget(connection, (of_scores, of_alerts, of_contracts)))
+        if of_scores or of_alerts or of_contracts or of_products:
+            self._run(lambda connection: _forget(connection, (of_scores, of_alerts, of_contracts, of_products)))
 
     def register_model(self, fingerprint: str, manifest: Mapping[str, Any]) -> None:
         """Keep a model's manifest. A fingerprint is the hash of its manifest, so one that is there stays as it is."""
@@ -306,6 +324,7 @@ class DatabaseWriter:
         alerts: Sequence[Alert],
         dead_letters: Sequence[DeadLetter],
         contracts: Sequence[BorrowerContracts],
+        products: Sequence[ContractProduct],
     ) -> Written:
         if scores and self._score_history:
             self._make_partitions(connection, {month_of(score.occurred_at) for score in scores})
@@ -317,8 +336,9 @@ class DatabaseWriter:
             transitions = self._merge_alerts(connection, alerts) if alerts else 0
             letters = self._merge_dead_letters(connection, dead_letters) if dead_letters else 0
             moved_contracts = self._merge_contracts(connection, contracts) if contracts else 0
+            moved_products = self._merge_products(connection, products) if products else 0
         self._models |= models
-        return Written(added_scores, moved_users, transitions, letters, moved_contracts)
+        return Written(added_scores, moved_users, transitions, letters, moved_contracts, moved_products)
 
     def _merge_scores(self, connection: Connection, scores: Sequence[Score]) -> tuple[int, int]:
         staging.SCORES.fill(connection, staging.score_rows(scores))
@@ -339,6 +359,11 @@ class DatabaseWriter:
         moved = connection.execute(_UPSERT_CONTRACTS).rowcount
         connection.execute(_DELETE_FORMER_CONTRACTS, (sorted({row[0] for row in rows}),))
         return moved
+
+    @staticmethod
+    def _merge_products(connection: Connection, products: Sequence[ContractProduct]) -> int:
+        staging.PRODUCTS.fill(connection, staging.product_rows(products))
+        return connection.execute(_UPSERT_PRODUCTS).rowcount
 
     @staticmethod
     def _merge_dead_letters(connection: Connection, dead_letters: Sequence[DeadLetter]) -> int:

@@ -11,13 +11,10 @@ from typing import Any
 import msgspec
 
 from events.dates import EARLIEST_DATE, EARLIEST_MS, FUTURE_TOLERANCE_MS, LATEST_DATE, date_outside, time_outside
-from events.types import EVENT_TYPES, KINDS, Event, Forgetting, Kind, Repayment
+from events.types import EVENT_TYPES, KINDS, MAX_VALUE_BYTES, Event, Forgetting, Kind, Repayment
 from stream.kafka.record import Record
 from stream.outputs import DeadLetter, RefusalCode, coordinate, moment_of
 from stream.scoring.dead_letters import DeadLetters
-
-MAX_VALUE_BYTES = 65_536
-"""A larger record is refused without being decoded; events are far smaller."""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):

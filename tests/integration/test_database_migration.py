@@ -14,11 +14,12 @@ from stream.database.errors import DatabaseError, DatabaseUnavailable
 from stream.database.migration import SCRIPTS, current, downgrade, head, upgrade
 from stream.database.tables import Base, is_managed
 from stream.database.writer import DatabaseWriter
-from tests.integration.test_database_writer import LIFE, a_dead_letter, a_score, some_contracts
+from tests.integration.test_database_writer import LIFE, a_dead_letter, a_product, a_score, some_contracts
 
 TABLES = {
     "alert_events",
     "alerts",
+    "contract_products",
     "contracts",
     "dead_letters",
     "model_versions",
@@ -112,7 +113,10 @@ def test_contracts_are_added_to_rows_of_the_release_before_and_taken_away(databa
     before = {table: [{n: v for n, v in row.items() if n not in OF_CONTRACTS} for row in now[table]] for table in HELD}
 
     downgrade(database, "0002")
-    assert tables(database) - {"score_history_2023_01", "score_history_2023_02"} == TABLES - {"contracts"}
+    assert tables(database) - {"score_history_2023_01", "score_history_2023_02"} == TABLES - {
+        "contracts",
+        "contract_products",
+    }
     assert {table: rows(database, table) for table in HELD} == before
 
     upgrade(database)
@@ -140,6 +144,14 @@ def test_views_say_what_the_tables_come_to(database: DatabaseConnection) -> None
         writer.write([serious, a_score("bob", 1, status="performing", contracts=1, exposure=None), a_score("cid", 1)])
         writer.write_contracts([some_contracts("ann", 1, loan="serious", card="performing")])
         writer.write_contracts([some_contracts("bob", 1, loan="performing")])
+        writer.write(products=[a_product("ann", "loan", "car_loan", 1), a_product("bob", "loan", "car_loan", 2),
+                               a_product("bob", "other", "card", 3)])  # fmt: skip
+    by_product = ("product", "status", "currency", "contracts", "borrowers", "exposure", "days_past_due")
+    assert in_order(database, "contracts_by_product", *by_product) == [
+        ("car_loan", "performing", "EUR", 1, 1, 1_000.0, 1.0),
+        ("car_loan", "serious", "EUR", 1, 1, 1_000.0, 1.0),
+        (None, "performing", "EUR", 1, 1, 1_000.0, 1.0),
+    ]
     assert in_order(database, "contracts_by_status", "status", "currency", "contracts", "borrowers", "exposure") == [
         ("performing", "EUR", 2, 2, 2_000.0),
         ("serious", "EUR", 1, 1, 1_000.0),

@@ -16,6 +16,7 @@ from foreshock import app
 from stream.database import migration, person, replay_runs
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseForbidden
+from stream.database.products import ContractProduct
 from stream.database.roles import OWNER, PEOPLE, READER, REPLAY, ROLES, SINK, VIEWS, role_name, roles_script
 from stream.database.summary import summarise
 from stream.database.writer import DatabaseWriter, Written
@@ -45,6 +46,9 @@ CONTRACTS = BorrowerContracts(
     contracts=[ContractStanding(contract_id=None, status="performing", days_past_due=None, amount_overdue=None,
                                 exposure=None, currency=None)],
 )  # fmt: skip
+PRODUCT = ContractProduct(
+    user_id="ann", contract_id=None, product="card", occurred_at=JANUARY, source_partition=0, source_offset=1
+)
 
 
 class Risk:
@@ -93,11 +97,11 @@ def risk(database: DatabaseConnection) -> Iterator[Risk]:
 def write_all(database: DatabaseConnection) -> Written:
     with DatabaseWriter(database) as writer:
         writer.register_model("m", {"name": "m"})
-        return writer.write([SCORE], [ALERT], [LETTER], [CONTRACTS])
+        return writer.write([SCORE], [ALERT], [LETTER], [CONTRACTS], [PRODUCT])
 
 
 def test_each_component_can_do_its_work(risk: Risk) -> None:
-    assert write_all(risk.as_role(SINK)) == Written(scores=1, users=1, transitions=1, dead_letters=1, contracts=1)
+    assert write_all(risk.as_role(SINK)) == Written(1, 1, 1, 1, 1, 1)
     assert write_all(risk.as_role(SINK)) == Written()
     with risk.as_role(OWNER).connect() as connection:
         found = connection.execute("SELECT count(*) FROM score_history_2023_01").fetchone()
@@ -115,10 +119,10 @@ def test_each_component_can_do_its_work(risk: Risk) -> None:
     summary = summarise(risk.as_role(READER))
     assert (summary.scores, summary.alerts, summary.dead_letters) == (1, 1, 1)
     with DatabaseWriter(risk.as_role(SINK)) as writer:
-        writer.forget([("ann", 0)], [("ann", 0)], [("ann", 0)])
+        writer.forget([("ann", 0)], [("ann", 0)], [("ann", 0)], [("ann", 0)])
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
     write_all(risk.as_role(SINK))
-    assert person.count(risk.as_role(PEOPLE), "ann").total() == 5
+    assert person.count(risk.as_role(PEOPLE), "ann").total() == 6
     person.forget(risk.as_role(PEOPLE), "ann")
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
     for role in (SINK, REPLAY, PEOPLE, READER):

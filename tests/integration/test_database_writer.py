@@ -15,6 +15,7 @@ from events.contracts import Status
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseEncodingError
 from stream.database.migration import upgrade
+from stream.database.products import ContractProduct
 from stream.database.writer import DatabaseWriter, Written
 from stream.outputs import (
     Alert,
@@ -30,7 +31,10 @@ from stream.outputs import (
 )
 
 START = dt.datetime(2023, 1, 20, 12, tzinfo=dt.UTC)
-TABLES = ("user_scores", "score_history", "alerts", "alert_events", "contracts", "dead_letters", "model_versions")
+TABLES = (
+    "user_scores", "score_history", "alerts", "alert_events", "contracts", "contract_products", "dead_letters",
+    "model_versions",
+)  # fmt: skip
 
 
 def a_score(user_id: str = "ann", sequence: int = 1, **changes: Any) -> Score:
@@ -105,6 +109,17 @@ def some_contracts(user_id: str, sequence: int, **statuses: Status) -> BorrowerC
     moment = START + dt.timedelta(days=sequence)
     return BorrowerContracts(
         user_id=user_id, sequence=sequence, occurred_at=moment, source_partition=0, contracts=standings
+    )
+
+
+def a_product(user_id: str, contract_id: str | None, product: str | None, offset: int, day: int = 0) -> ContractProduct:
+    return ContractProduct(
+        user_id=user_id,
+        contract_id=contract_id,
+        product=product,
+        occurred_at=START + dt.timedelta(days=day),
+        source_partition=0,
+        source_offset=offset,
     )
 
 
@@ -214,6 +229,30 @@ def test_a_contract_that_is_no_longer_kept_goes_and_does_not_come_back(
         ("card", "serious", 2)
     ]
     assert writer.write_contracts([newer, older]) == Written()
+
+
+def test_the_product_of_a_contract_is_that_of_its_latest_profile(
+    upgraded: DatabaseConnection, writer: DatabaseWriter
+) -> None:
+    told = [
+        a_product("ann", "loan", "car_loan", 1, day=1),
+        a_product("ann", "loan", "loan", 2, day=2),
+        a_product("ann", "loan", "late", 3, day=0),
+        a_product("ann", None, "card", 4),
+        a_product("bob", None, None, 5),
+        a_product("bob", None, "over\x00draft", 6),
+    ]
+    for batch in (told, told[::-1], *([one] for one in told)):
+        writer.write(products=batch)
+    found = {(row["user_id"], row["contract_id"]): row["product"] for row in rows(upgraded, "contract_products")}
+    assert found == {("ann", "loan"): "loan", ("ann", ""): "card", ("bob", ""): "over\u2400draft"}
+    assert writer.write(products=[a_product("ann", "loan", None, 7, day=2)]) == Written(products=1)
+    assert writer.write(products=[a_product("ann", "loan", "loan", 2, day=2)]) == Written()
+
+    writer.forget([], [], [], [("ann", 1)])
+    assert len(rows(upgraded, "contract_products")) == 3, "another partition's"
+    writer.forget([], [], [], [("ann", 0), ("nobody", 0)])
+    assert [row["user_id"] for row in rows(upgraded, "contract_products")] == ["bob"]
 
 
 @given(st.permutations(range(1, 6)), st.lists(st.integers(0, 5), max_size=3))
@@ -450,7 +489,8 @@ ALERTS = [
 ]
 LETTERS = [a_dead_letter(number) for number in range(4)]
 CONTRACTS = [some_contracts(user, n, loan="past_due", card="closed") for user in ("ann", "bob") for n in (1, 4)]
-OUTPUTS: list[Output] = [*SCORES, *ALERTS, *LETTERS, *CONTRACTS]
+PRODUCTS = [a_product(user, "loan", f"product-{day}", 10 - day, day) for user in ("ann", "bob") for day in range(3)]
+OUTPUTS: list[Output | ContractProduct] = [*SCORES, *ALERTS, *LETTERS, *CONTRACTS, *PRODUCTS]
 
 
 @pytest.fixture(scope="module")
@@ -468,12 +508,12 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
     writer: DatabaseWriter,
     upgraded: DatabaseConnection,
     expected: dict[str, list[dict[str, Any]]],
-    order: list[Output],
-    repeats: list[tuple[int, Output]],
+    order: list[Output | ContractProduct],
+    repeats: list[tuple[int, Output | ContractProduct]],
     batches: int,
 ) -> None:
     if not expected:
-        writer.write(SCORES, ALERTS, LETTERS, CONTRACTS)
+        writer.write(SCORES, ALERTS, LETTERS, CONTRACTS, PRODUCTS)
         expected.update(everything(upgraded))
         assert {table: len(found) for table, found in expected.items()} == {
             "user_scores": 3,
@@ -481,6 +521,7 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
             "alerts": 2,
             "alert_events": 6,
             "contracts": 4,
+            "contract_products": 2,
             "dead_letters": 4,
             "model_versions": 1,
         }
@@ -500,6 +541,7 @@ def test_any_order_repeats_and_batches_leave_the_same_tables(
             [output for output in batch if isinstance(output, Alert)],
             [output for output in batch if isinstance(output, DeadLetter)],
             [output for output in batch if isinstance(output, BorrowerContracts)],
+            [output for output in batch if isinstance(output, ContractProduct)],
         )
 
     assert everything(upgraded) == expected

@@ -26,7 +26,7 @@ from stream.sink import sink_group
 
 Deploy = Callable[..., Any]
 USER, OTHER = "u0000003", "u0000005"
-TABLES = ("user_scores", "score_history", "alerts", "alert_events", "contracts", "dead_letters")
+TABLES = ("user_scores", "score_history", "alerts", "alert_events", "contracts", "contract_products", "dead_letters")
 
 
 def rows_by_user(database: DatabaseConnection) -> dict[str, dict[str, int]]:
@@ -42,7 +42,7 @@ def rows_by_user(database: DatabaseConnection) -> dict[str, dict[str, int]]:
 
 
 def stored(deployment: Any) -> bool:
-    outputs = deployment.topics.stored
+    outputs = deployment.topics.read_by_sink
     return bool(
         deployment.committed(sink_group(deployment.settings.application_id), outputs) == deployment.size(*outputs)
     )
@@ -81,7 +81,7 @@ def test_a_borrower_is_forgotten_and_may_come_back(
             deployment.wait_until_scored(worker)
             deployment.wait(lambda: stored(deployment), "storing", sink)
             before = rows_by_user(database)
-            held_in = ("user_scores", "score_history", "contracts", "dead_letters")
+            held_in = ("user_scores", "score_history", "contracts", "contract_products", "dead_letters")
             assert min(before[table]["user"] for table in held_in) > 0
             held = exported(deployment, monkeypatch, tmp_path / "before.json")
             assert held["states"][0]["scored_events"] == len(held["topics"][topics.scores]["records"]) > 10

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from psycopg import sql
 
+from events.types import Profile
 from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
@@ -21,7 +22,7 @@ Deploy = Callable[..., Any]
 
 
 def stored(deployment: Any) -> bool:
-    outputs = deployment.topics.stored
+    outputs = deployment.topics.read_by_sink
     group = sink_group(deployment.settings.application_id)
     return bool(deployment.committed(group, outputs) == deployment.size(*outputs))
 
@@ -51,6 +52,20 @@ def contracts_are_those_of_the_latest_records(deployment: Any, database: Databas
     }
 
 
+def products_are_those_of_the_latest_profiles(deployment: Any, database: DatabaseConnection) -> None:
+    records = deployment.records(deployment.topics.of_kind("profiles"))
+    told = sorted((msgspec.json.decode(record.value, type=Profile) for record in records), key=lambda p: p.occurred_at)
+    latest = {(profile.user_id, profile.contract_id or ""): profile.product for profile in told}
+    assert len(latest) > 100, "the borrowers must have profiles for this test to see anything"
+    with database.connect() as connection:
+        known = connection.execute("SELECT user_id, contract_id, product FROM contract_products").fetchall()
+        (of_product,) = connection.execute(
+            "SELECT sum(contracts) FROM contracts_by_product WHERE product IS NOT NULL"
+        ).fetchall()
+    assert {(user, contract): product for user, contract, product in known} == latest
+    assert of_product[0] > 100
+
+
 def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConnection) -> None:
     deployment = scored(deploy, database)
     migration.upgrade(database)
@@ -72,6 +87,7 @@ def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConn
     assert {(user, sequence) for user, sequence, _ in rows} == {(s.user_id, s.sequence) for s in latest.values()}
     assert all(score == pytest.approx(latest[user].score, abs=1e-9) for user, _, score in rows)
     contracts_are_those_of_the_latest_records(deployment, database)
+    products_are_those_of_the_latest_profiles(deployment, database)
 
 
 def test_an_outage_delays_and_loses_nothing(

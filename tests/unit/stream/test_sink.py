@@ -10,7 +10,9 @@ import msgspec
 import pytest
 from faust.types import TP
 
+from events.types import Profile, encode_event
 from stream.database.connection import DatabaseConnection
+from stream.database.products import ContractProduct
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.poll import Poll
 from stream.kafka.record import RawRecord
@@ -95,5 +97,32 @@ def test_what_stands_before_a_tombstone_is_left_out_and_its_user_forgotten_first
     batch, forgotten = sink._decode(poll)
     kept = [placed.output for placed in batch]
     assert [(output.user_id, output.sequence) for output in kept if isinstance(output, Score)] == [("v", 8), ("u", 1)]
-    assert forgotten == ({("u", 3)}, {("w", 3)}, {("x", 3)})
+    assert forgotten == ({("u", 3)}, {("w", 3)}, {("x", 3)}, set())
     assert sink.skipped == 1, "a tombstone that tells of nobody is none of ours"
+
+
+def test_of_profiles_the_products_are_kept_up_to_a_tombstone_and_what_workers_refuse_is_left_out() -> None:
+    settings = load_settings()
+    sink = SinkApp(
+        settings,
+        KafkaConnection.parse("127.0.0.1:1"),
+        DatabaseConnection("postgresql://nobody@127.0.0.1:1/nothing"),
+    )
+    at = TP(settings.topics.of_kind("profiles"), 3)
+
+    def profile(offset: int, user: str, product: str) -> RawRecord:
+        moment = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+        event = Profile(event_id=f"p-{offset}", user_id=user, occurred_at=moment, product=product, contract_id="c")
+        return RawRecord(at.topic, 3, offset, 0, user.encode(), encode_event(event))
+
+    given = [profile(0, "u", "card"), profile(1, "v", "loan"), RawRecord(at.topic, 3, 2, 0, b"u", None),
+             profile(3, "u", "loan"), RawRecord(at.topic, 3, 4, 0, b"v", b"{")]  # fmt: skip
+    batch, forgotten = sink._decode(Poll({at: given}))
+    assert [
+        (placed.place, placed.output.user_id, placed.output.product)
+        for placed in batch
+        if isinstance(placed.output, ContractProduct)
+    ] == [("profiles:3:1", "v", "loan"), ("profiles:3:3", "u", "loan")]
+    assert len(batch) == 2
+    assert forgotten == (set(), set(), set(), {("u", 3)})
+    assert sink.skipped == 0, "workers tell of what they refuse"

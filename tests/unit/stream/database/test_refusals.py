@@ -37,11 +37,17 @@ class FakeWriter:
         self.written: list[int] = []
 
     def write(
-        self, scores: Sequence[Any], alerts: Sequence[Any], letters: Sequence[DeadLetter], contracts: Sequence[Any]
+        self,
+        scores: Sequence[Any],
+        alerts: Sequence[Any],
+        letters: Sequence[DeadLetter],
+        contracts: Sequence[Any],
+        products: Sequence[Any],
     ) -> None:
         assert not scores
         assert not alerts
         assert not contracts
+        assert not products
         self.calls += 1
         error = self.fails(self.calls)
         if error is not None:
@@ -81,11 +87,16 @@ def test_one_culprit_among_many_costs_few_transactions() -> None:
 def test_what_cannot_be_converted_is_found_without_the_database() -> None:
     class Converting(FakeWriter):
         def write(
-            self, scores: Sequence[Any], alerts: Sequence[Any], letters: Sequence[DeadLetter], contracts: Sequence[Any]
+            self,
+            scores: Sequence[Any],
+            alerts: Sequence[Any],
+            letters: Sequence[DeadLetter],
+            contracts: Sequence[Any],
+            products: Sequence[Any],
         ) -> None:
             if any("\x00" in letter.dead_letter_id + letter.topic for letter in letters):
                 raise psycopg.DataError("refused")
-            super().write(scores, alerts, letters, contracts)
+            super().write(scores, alerts, letters, contracts, products)
 
     writer = Converting(set())
     batch = [letter(n, **{1: {"dead_letter_id": "a\x00"}, 2: {"topic": "a\x00"}}.get(n % 3, {})) for n in range(3_000)]

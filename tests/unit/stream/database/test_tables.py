@@ -24,6 +24,7 @@ def test_every_table_and_column_is_documented(table: str) -> None:
         ("user_scores", staging.SCORES, {"updated_at"}),
         ("alert_events", staging.ALERTS, {"received_at"}),
         ("contracts", staging.CONTRACTS, {"updated_at"}),
+        ("contract_products", staging.PRODUCTS, {"updated_at"}),
         ("dead_letters", staging.DEAD_LETTERS, {"received_at"}),
     ],
 )
