@@ -46,14 +46,12 @@ def test_todays_formats_have_the_version_that_their_changes_since_the_last_relea
     )
 
 
-def test_what_has_broken_since_the_last_release_is_what_the_changelog_says() -> None:
-    assert RELEASES[-1] == "1.0.0"
-    assert breaking_changes(released("1.0.0"), published_schemas(), direction_of) == [
-        "dead-letters: the format is gone"
-    ]
+def test_what_broke_with_version_2_is_what_the_changelog_says() -> None:
+    new = released("2.0.0") if "2.0.0" in RELEASES else published_schemas()
+    assert breaking_changes(released("1.0.0"), new, direction_of) == ["dead-letters: the format is gone"]
 
 
-@pytest.mark.parametrize("version", [*RELEASES, FORMATS_VERSION])
+@pytest.mark.parametrize("version", sorted({*RELEASES, FORMATS_VERSION}))
 def test_formats_are_compatible_with_themselves(version: str) -> None:
     formats = published_schemas() if version == FORMATS_VERSION else released(version)
     assert change_between(formats, formats, direction_of) == "none"
