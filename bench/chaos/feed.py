@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from bench.chaos.plan import MOMENT_EVENTS, Plan
-from events.types import EVENT_TYPES, KINDS, KeyedEvent, encode_event, keyed
+from events.types import EVENT_TYPES, KINDS, KeyedEvent, Kind, encode_event, keyed
 from model.datasets.simulator.arrivals import delivered
 from model.datasets.sources import open_dataset
 from stream.kafka.clients import aiokafka_producer
@@ -42,12 +42,18 @@ HUGE_EVERY = 200
 """One bad record in so many has megabytes."""
 
 HUGE_BYTES = 10_000_000
+FORGETTING_EVERY = 30
+"""One event in so many gives way to a tombstone of its user."""
+
 RETRY_S = 0.5
+Arrival = tuple[Kind, bytes, bytes | None, int]
+"""Kind, key, value and event time of a record, None for a tombstone."""
+
 SPARED = ((0.1, 40), (0.4, 5))
 """While the disturbances are not through, the last share of the live events is sent so many times slower."""
 
 
-def arrivals(plan: Plan, partitions: int) -> list[KeyedEvent]:
+def arrivals(plan: Plan, partitions: int) -> list[Arrival]:
     """The events of a run in the order in which producers get them."""
     count = plan.events + (MOMENT_EVENTS if "one_moment" in plan.faults else 0)
     dataset = open_dataset("simulator", users=plan.users, months=MONTHS, seed=plan.seed)
@@ -61,7 +67,10 @@ def arrivals(plan: Plan, partitions: int) -> list[KeyedEvent]:
         begin, end = moment_of(plan, len(events))
         at = msgspec.json.decode(events[begin][2], type=EVENT_TYPES[events[begin][0]]).occurred_at
         events[begin:end] = [_changed(event, occurred_at=at) for event in events[begin:end]]
-    return events
+    if "forgetting" in plan.faults:
+        chance = random.Random(plan.seed)
+        return [_tombstone(event) if chance.randrange(FORGETTING_EVERY) == 0 else event for event in events]
+    return list(events)
 
 
 def moment_of(plan: Plan, events: int) -> tuple[int, int]:
@@ -71,6 +80,12 @@ def moment_of(plan: Plan, events: int) -> tuple[int, int]:
         return events, events
     begin = (events - MOMENT_EVENTS + round(events * plan.backlog_share)) // 2
     return max(begin, 0), min(max(begin, 0) + MOMENT_EVENTS, events)
+
+
+def _tombstone(event: KeyedEvent) -> Arrival:
+    """Forgets the event's user."""
+    _, key, _, at_ms = event
+    return "profiles", key, None, at_ms
 
 
 def _changed(event: KeyedEvent, **fields: Any) -> KeyedEvent:
@@ -179,13 +194,13 @@ class _Feed:
         self._bad = bad_records(random.Random(plan.seed))
         self._careful: AIOKafkaProducer | None = None
 
-    async def send_all(self, events: Sequence[KeyedEvent], *, live: bool, first: int = 0) -> None:
+    async def send_all(self, events: Sequence[Arrival], *, live: bool, first: int = 0) -> None:
         """Send `events`, the first of which has the number `first` in the run."""
         producers = [aiokafka_producer(self._kafka, linger_ms=0) for _ in range(2)]
         rude = aiokafka_producer(self._kafka, compression_type="gzip", max_request_size=2 * HUGE_BYTES)
         try:
             await asyncio.gather(*(producer.start() for producer in (*producers, rude)))
-            in_doubt: list[KeyedEvent] = []
+            in_doubt: list[Arrival] = []
             async for number, event in self._in_time(events, first, live=live):
                 if "poison" in self._plan.faults:
                     await self._send_bad(rude)
@@ -203,8 +218,8 @@ class _Feed:
             await self._drop_careful()
 
     async def _in_time(
-        self, events: Sequence[KeyedEvent], first: int, *, live: bool
-    ) -> AsyncIterator[tuple[int, KeyedEvent]]:
+        self, events: Sequence[Arrival], first: int, *, live: bool
+    ) -> AsyncIterator[tuple[int, Arrival]]:
         """Numbers and events when their time has come; at once where they are a backlog."""
         plan, chance = self._plan, self._chance
         begin, end = (at - first for at in self._moment)
@@ -223,7 +238,7 @@ class _Feed:
                 await asyncio.sleep(max(at_s - (time.monotonic() - begun_s), 0))
             yield number, events[number]
 
-    async def _send_in_doubt(self, events: Sequence[KeyedEvent]) -> None:
+    async def _send_in_doubt(self, events: Sequence[Arrival]) -> None:
         for commits in (False, True):
             while True:
                 try:
@@ -233,7 +248,7 @@ class _Feed:
                     await self._drop_careful()
                     await asyncio.sleep(RETRY_S)
 
-    async def _send_in_transaction(self, events: Sequence[KeyedEvent], *, commits: bool) -> None:
+    async def _send_in_transaction(self, events: Sequence[Arrival], *, commits: bool) -> None:
         if self._careful is None:
             transactional_id = f"lender-{self._settings.application_id}"
             self._careful = aiokafka_producer(self._kafka, linger_ms=0, transactional_id=transactional_id)
@@ -248,7 +263,7 @@ class _Feed:
         if producer is not None:
             await _stop(producer)
 
-    async def _send(self, producer: AIOKafkaProducer, event: KeyedEvent) -> None:
+    async def _send(self, producer: AIOKafkaProducer, event: Arrival) -> None:
         kind, key, value, _ = event
         partition = partition_of(key, self._settings.partitions)
         sent = await producer.send(self._settings.topics.of_kind(kind), value, key=key, partition=partition)

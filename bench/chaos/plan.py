@@ -54,6 +54,7 @@ FAULTS: dict[str, Fault] = {
     "hot_user": Fault("half of all events are one borrower's", "arrival"),
     "hot_partition": Fault("nearly all events are on one partition", "arrival"),
     "one_moment": Fault(f"{MOMENT_EVENTS:,} events come at one moment, with one event time", "arrival"),
+    "forgetting": Fault("borrowers are forgotten while their events go on coming", "arrival"),
     "poison": Fault("as many bad records as events come, some of megabytes", "arrival"),
 }
 

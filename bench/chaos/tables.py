@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream.database.connection import DatabaseConnection
-from stream.outputs import LEVELS, Alert, DeadLetter, Score
+from stream.outputs import LEVELS, Alert, BorrowerContracts, DeadLetter, Score
 
 Row = dict[str, Any]
 
@@ -28,6 +28,8 @@ class Outputs(NamedTuple):
     scores: Sequence[Score]
     alerts: Sequence[Alert]
     dead_letters: Sequence[DeadLetter]
+    contracts: Sequence[BorrowerContracts] = ()
+    """The last record of each borrower."""
 
 
 def wrong_rows(database: DatabaseConnection, outputs: Outputs) -> dict[str, int]:
@@ -55,6 +57,7 @@ def tables_of(outputs: Outputs) -> dict[str, list[Row]]:
         "alert_events": [_plain(alert) for alert in outputs.alerts],
         "alerts": list(_alerts(outputs.alerts)),
         "dead_letters": [_letter_row(letter) for letter in outputs.dead_letters],
+        "contracts": [row for borrower in outputs.contracts for row in _contract_rows(borrower)],
     }
 
 
@@ -123,6 +126,18 @@ def _alerts(transitions: Sequence[Alert]) -> Iterator[Row]:
             "highest_level": max(levels, key=LEVELS.index),
             "escalated_at": _latest(history, "escalated"),
             "cleared_at": _latest(history, "cleared"),
+        }
+
+
+def _contract_rows(borrower: BorrowerContracts) -> Iterator[Row]:
+    for contract in borrower.contracts:
+        yield {
+            **{name: getattr(contract, name) for name in contract.__struct_fields__},
+            "contract_id": contract.contract_id or "",
+            "user_id": _shown(borrower.user_id),
+            "occurred_at": borrower.occurred_at,
+            "sequence": borrower.sequence,
+            "source_partition": borrower.source_partition,
         }
 
 

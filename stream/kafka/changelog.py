@@ -67,19 +67,20 @@ class Unreadable(RuntimeError):
 
 @dataclass
 class Block:
-    """Consecutive changelog records of one partition, up to but not including `next_offset`, deletions among them.
+    """Consecutive changelog records of one partition from `start` up to before `next_offset`, deletions among them.
 
     `columns` may be views of a reused buffer: they are valid until `release` is called.
     """
 
     columns: Sequence[Columns]
+    start: int
     next_offset: int
     release: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, records: Sequence[Any], next_offset: int) -> Block:
+    def of(cls, records: Sequence[Any], start: int, next_offset: int) -> Block:
         """Of records as a consumer gives them."""
-        return cls(_by_size((record.key, record.value) for record in records), next_offset)
+        return cls(_by_size((record.key, record.value) for record in records), start, next_offset)
 
 
 def cut(message_set: memoryview, aborted: Sequence[tuple[int, int]] = ()) -> tuple[list[Columns], int | None]:
@@ -277,7 +278,7 @@ class ChangelogReader:
                 raise Unreadable(f"{tp.topic}-{tp.partition} at offset {offset}: a record batch is not complete")
             self._release(buffer)
             return _Fetched(tp, offset, None)
-        return _Fetched(tp, offset, Block(columns, next_offset, lambda: self._release(buffer)))
+        return _Fetched(tp, offset, Block(columns, offset, next_offset, lambda: self._release(buffer)))
 
     def _socket(self, address: BrokerAddress) -> socket.socket:
         found = self._sockets.get(address)

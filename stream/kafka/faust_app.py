@@ -49,6 +49,7 @@ def faust_app(settings: Settings, connection: KafkaConnection, application_id: s
         "producer_request_timeout": 60.0,
         "stream_buffer_maxsize": 1,
         "stream_wait_empty": True,
+        "recovery_consistency_check": False,  # the store looks itself, and says what there is to do
         "table_standby_replicas": settings.standby_replicas,
     }
     return App(application_id, connection, **(options | overrides))

@@ -3,8 +3,9 @@
 An offset means nothing in another topic. A topic that was deleted and made anew keeps its name, and what the states
 have read of the old one would silently leave its first events out. So each committed offset carries the ids that the
 broker gave the input topics, all of them, since a broker forgets the offsets of a topic that is deleted, and that of
-the changelog, without which states would begin anew. Whoever takes partitions over compares. Knows nothing of what the
-records mean.
+the changelog, without which states would begin anew; and how far the changelog was then, so that whoever reads it can
+tell that it has read all that belongs to these offsets. Whoever takes partitions over compares. Knows nothing of what
+the records mean.
 """
 
 from __future__ import annotations
@@ -22,12 +23,26 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import answering_admin
 
 SEPARATOR = ","
+CHANGELOG_OFFSET = "changelog="
+"""Begins the part of an offset's metadata that says how far the changelog was when it was committed."""
 
 logger = logging.getLogger("foreshock.lineage")
 
 
 class OtherLineage(RuntimeError):
     """The group's offsets are not of these topics; the message says which differ, why that may be, and what to do."""
+
+
+def with_changelog_offset(lineage: str, offset: int) -> str:
+    """What is kept with a committed offset: the lineage, and the offset of the last row in the changelog by then."""
+    return lineage if offset < 0 else f"{lineage}{SEPARATOR}{CHANGELOG_OFFSET}{offset}"
+
+
+def changelog_offset_in(metadata: str) -> int:
+    """The offset of `with_changelog_offset`, -1 where none was kept."""
+    *_, last = metadata.split(SEPARATOR)
+    digits = last.removeprefix(CHANGELOG_OFFSET)
+    return int(digits) if last != digits and digits.isdecimal() else -1
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Topic:
 @dataclass(frozen=True)
 class Committed:
     """A group's next offset in one partition, and the ids of the input topics and the changelog then, in their order
-    and joined by `SEPARATOR`; empty where they were not kept."""
+    and joined by `SEPARATOR`, with what `with_changelog_offset` adds; empty where they were not kept."""
 
     offset: int
     lineage: str

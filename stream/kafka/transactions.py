@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
+from stream.kafka.lineage import with_changelog_offset
 from stream.kafka.record import Header
 from stream.kafka.record_batches import send_records
 from stream.topics import transactional_id
@@ -62,16 +63,18 @@ class Transaction:
         """Queue pairs of key and value for this partition of `topic`; see `stream.kafka.record_batches`."""
         return await send_records(self.producer, topic, self.partition, records, headers)
 
-    async def commit(self, offsets: Mapping[TP, int], group: str) -> None:
+    async def commit(self, offsets: Mapping[TP, int], group: str, changelog_offset: int = -1) -> None:
         """Commit everything sent, together with the consumer group's next offsets to read.
 
+        `changelog_offset` is kept with them: that of the last row that stands in the changelog by then, -1 for none.
         Raises `Fenced`, or what aiokafka raises; then nothing of the transaction counts, and its producer is of no more
         use.
         """
         try:
             if offsets:
+                told = with_changelog_offset(self.lineage, changelog_offset)
                 by_aiokafka = {
-                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, self.lineage)
+                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, told)
                     for tp, offset in offsets.items()
                 }
                 await self.producer.send_offsets_to_transaction(by_aiokafka, group)
@@ -104,13 +107,15 @@ class Transactions:
         return frozenset(self._pairs)
 
     async def own(self, partitions: Collection[int]) -> None:
-        """Own exactly these partitions: the others' producers are stopped, new ones fence whoever had them.
+        """Own exactly these partitions, with new producers, which fence whoever had them.
 
-        When this returns, nothing that a former owner did can still be committed. Raises what aiokafka raises.
+        When this returns, what former owners have committed stands in the topics, and nothing else that they did can
+        still be committed. That goes for this worker's own past, too, so partitions that it keeps get new producers as
+        well: a commit is confirmed before its markers are written, and those of a broker that restarts come late.
+        Raises what aiokafka raises.
         """
-        gone = [self._pairs.pop(partition) for partition in self._pairs.keys() - set(partitions)]
-        await asyncio.gather(*(_stop(pair) for pair in gone))
-        new = sorted(set(partitions) - self._pairs.keys())
+        await self.stop()
+        new = sorted(set(partitions))
         self._pairs |= zip(new, await asyncio.gather(*(self._start(partition) for partition in new)), strict=True)
 
     async def send(

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import aiokafka
@@ -197,6 +197,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._go_to(positions)
         return positions
 
+    async def committed_metadata(self, partitions: Collection[TP]) -> Mapping[TP, str]:
+        """What was kept with the group's offsets; to be called in this thread."""
+        asked = [driver.ensure_aiokafka_TP(tp) for tp in partitions]
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(asked)
+        return {TP(tp.topic, tp.partition): kept.metadata for tp, kept in found.items() if kept.offset >= 0}
+
     async def start_again(self, tp: TP, expected: int) -> int:
         """Where to go on in a partition that does not give the records from `expected` on, by what it holds now.
 
@@ -271,10 +277,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer.pause(*states)  # or the consumer would fetch them as well
         self._changelogs = self._changelogs or ChangelogReader(leader_of, cast(App, self.app).connection)
         found = await self._changelogs.read({tp: state.position for tp, state in states.items()})
-        if self._states(consumer, found) != {tp: states[tp] for tp in found}:
-            return {}  # partitions were reassigned meanwhile
+        now = self._states(consumer, found)
+        if any(tp not in now or now[tp].position != block.start for tp, block in found.items()):
+            return {}  # partitions were reassigned or sought meanwhile
         for tp, block in found.items():
-            states[tp].consumed_to(block.next_offset)
+            now[tp].consumed_to(block.next_offset)
         return found
 
     @staticmethod
@@ -360,6 +367,14 @@ class Consumer(driver.Consumer):
         for tp, offset in offsets.items():
             if offset > self._advanced.get(tp, -1):
                 self._advanced[tp] = offset
+
+    async def committed_metadata(self, partitions: Collection[TP]) -> Mapping[TP, str]:
+        """What was kept with the group's offsets of these partitions; without those that have none."""
+        return cast(Mapping[TP, str], await self._thread.call_thread(self._thread.committed_metadata, partitions))
+
+    async def read_again(self, tp: TP, offset: int) -> None:
+        """Go on at `offset` of a changelog partition, if it is still assigned."""
+        await self._thread.seek_back({tp: offset})
 
     def taken(self) -> None:
         """Called when the worker has processed the last poll and waits for the next."""
@@ -471,7 +486,7 @@ class Consumer(driver.Consumer):
         for aiokafka_tp, fetched in records.items():
             tp = TP(aiokafka_tp.topic, aiokafka_tp.partition)
             if self._is_changelog_tp(tp):
-                block = fetched if isinstance(fetched, Block) else Block.of(fetched.records, fetched.end)
+                block = fetched if isinstance(fetched, Block) else Block.of(fetched.records, fetched.start, fetched.end)
                 await self._pass_on(tp, block.next_offset - 1, block)
             elif isinstance(fetched, Block) or fetched.start != self._expected.get(tp):
                 # Something polled before was not delivered (a rebalance came between), or this was polled before a

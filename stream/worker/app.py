@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import psutil
@@ -18,7 +18,7 @@ from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
-from stream.kafka.lineage import examine
+from stream.kafka.lineage import changelog_offset_in, examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.record import Header
@@ -69,6 +69,7 @@ class WorkerApp:
         self.app = faust_app(settings, kafka, settings.application_id)
         self.failure = Failure(self.app, "worker")
         self._letters_fitted = False
+        self._seeking: set[asyncio.Task[None]] = set()
         self.table = StateTable(
             self.app,
             name=TABLE_NAME,
@@ -76,7 +77,13 @@ class WorkerApp:
             value_type=bytes,
             partitions=settings.partitions,
             recovery_buffer_size=2,
-            options={"slab": self.slab, "own": self._own, "on_failure": self.failure},
+            options={
+                "slab": self.slab,
+                "own": self._own,
+                "committed_rows": self._committed_rows,
+                "read_again": self._read_again,
+                "on_failure": self.failure,
+            },
         )
         self.app.tables.add(self.table)
         stages = Stages()
@@ -107,6 +114,7 @@ class WorkerApp:
             now_ms=wall_ms,
             stages=stages,
             has_failed=lambda: bool(self.failure),
+            restored=lambda: self._store.restored,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         inputs = self.app.topic(*settings.topics.inputs, schema=schema, maxsize=1)
@@ -139,6 +147,7 @@ class WorkerApp:
             self._letters_fitted = True
         transactions = producer_of(self.app).transactions
         if partitions - transactions.partitions:
+            # Before anything is fenced: who has the wrong topics must not disturb those who have the right ones.
             transactions.lineage = await asyncio.to_thread(
                 examine,
                 self.app.connection,
@@ -147,6 +156,19 @@ class WorkerApp:
                 self.table.changelog_topic_name,
             )
         await transactions.own(partitions)
+
+    async def _committed_rows(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        """By partition, the last row that the changelog had when the group's offsets of it were committed."""
+        inputs = [TP(topic, partition) for topic in self.settings.topics.inputs for partition in sorted(partitions)]
+        found: dict[int, int] = {}
+        for tp, metadata in (await consumer_of(self.app).committed_metadata(inputs)).items():
+            found[tp.partition] = max(found.get(tp.partition, -1), changelog_offset_in(metadata))
+        return found
+
+    def _read_again(self, tp: TP, offset: int) -> None:
+        seeking = asyncio.get_running_loop().create_task(consumer_of(self.app).read_again(tp, offset))
+        self._seeking.add(seeking)
+        seeking.add_done_callback(self._seeking.discard)
 
     def _letter_max_bytes(self) -> int:
         """The largest record that the topic of dead letters surely takes: a larger one would end this worker, and each
@@ -158,6 +180,10 @@ class WorkerApp:
             logger.info("the settings of %s could not be read: %s", topic, error)
             found = None
         return min(USUAL_MAX_BYTES if found is None else found, DEAD_LETTER_MAX_BYTES)
+
+    @property
+    def _store(self) -> SlabStore:
+        return cast(SlabStore, self.table.data)
 
     async def send(
         self,
@@ -173,7 +199,8 @@ class WorkerApp:
             await producer_of(self.app).transactions.cut(partitions),
             self.settings.application_id,
             self.table.changelog_topic_name,
-            cast(SlabStore, self.table.data).archive,
+            self._store.archive,
+            self._store.persisted_offset,
             keeps_rows=isinstance(self.slab, ResidentSlab),
         )
 

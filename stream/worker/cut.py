@@ -26,15 +26,17 @@ class IntervalCut:
         group: str,
         changelog: str,
         on_committed: Callable[[TP, Pairs, int], None],
+        kept_offset: Callable[[TP], int],
         *,
         keeps_rows: bool,
     ) -> None:
         """`on_committed` is told of rows and how far they are in the changelog once that counts; without `keeps_rows`
-        it is told no rows, which then need not be held until the commit."""
+        it is told no rows, which then need not be held until the commit. `kept_offset` tells how far it is already."""
         self._transactions = transactions
         self._group = group
         self._changelog = changelog
         self._on_committed = on_committed
+        self._kept_offset = kept_offset
         self._keeps_rows = keeps_rows
         self._sent: list[tuple[TP, Pairs, int]] = []
 
@@ -67,9 +69,18 @@ class IntervalCut:
         for tp, offset in offsets.items():
             by_partition.setdefault(tp.partition, {})[tp] = offset
         await asyncio.gather(
-            *(self._transactions[partition].commit(own, self._group) for partition, own in by_partition.items())
+            *(
+                self._transactions[partition].commit(own, self._group, self._changelog_offset(partition))
+                for partition, own in by_partition.items()
+            )
         )
         committed = [sent for sent in self._sent if sent[0].partition in by_partition]
         self._sent = [sent for sent in self._sent if sent[0].partition not in by_partition]
         for tp, pairs, offset in committed:
             self._on_committed(tp, pairs, offset)
+
+    def _changelog_offset(self, partition: int) -> int:
+        """How far the partition's changelog is with this cut."""
+        changelog = TP(self._changelog, partition)
+        sent = [offset for tp, _, offset in self._sent if tp == changelog]
+        return max(sent, default=self._kept_offset(changelog))

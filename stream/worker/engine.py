@@ -49,6 +49,10 @@ class TornPoll(RuntimeError):
     """The state is ahead of what was published, because processing of a poll was stopped in the middle."""
 
 
+class StatesMissing(RuntimeError):
+    """Events came of partitions whose states were not read: their users would begin anew."""
+
+
 class Engine:
     """Scores the records of polls in event-time order and checkpoints the results."""
 
@@ -63,8 +67,10 @@ class Engine:
         now_ms: Callable[[], int],
         stages: Stages | None = None,
         has_failed: Callable[[], bool] = lambda: False,
+        restored: Callable[[], frozenset[int]] | None = None,
     ) -> None:
-        """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable."""
+        """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable.
+        `restored` tells of which partitions the states are there, None: of all."""
         self._settings = settings
         self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
@@ -91,6 +97,7 @@ class Engine:
         self._idle_since_s: float | None = None
         self.counts: Counter[str] = Counter()
         self._has_failed = has_failed
+        self._restored = restored
 
     def limit_dead_letters(self, max_bytes: int) -> None:
         """Make dead letters that fit into a record of `max_bytes`; what is larger is left out of them."""
@@ -107,6 +114,7 @@ class Engine:
                 return frozenset()
             if self._torn:
                 raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
+            self._require_states(poll)
             if self._idle_since_s is not None:
                 self.stages.spent_s["poll"] += time.perf_counter() - self._idle_since_s
             self._torn = True
@@ -124,6 +132,11 @@ class Engine:
             self._report()
             self._idle_since_s = time.perf_counter()
             return self._ahead()
+
+    def _require_states(self, poll: Poll) -> None:
+        early = {tp.partition for tp in poll.records} - self._restored() if self._restored is not None else None
+        if early:
+            raise StatesMissing(f"events of partitions {sorted(early)} came before the states of their users")
 
     async def _score_poll(self, poll: Poll) -> None:
         with self.stages("intake"):

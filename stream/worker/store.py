@@ -2,12 +2,17 @@
 
 The store is selected by the URL `slab://`. Rows are in the `Slab` that the app passes in the table's options, and with
 `state_dir` also in archives on disk. This module moves their bytes and keeps the changelog offsets.
+
+Faust's recovery is not taken at its word: blocks may be dropped, come late or twice while rebalances overlap, and some
+of its waits end by the clock as if they had succeeded. So a block is taken only where the one before it ended, and what
+was not read to where the changelog ends, and to where it was when the group's offsets were committed, is not used.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import faust
@@ -20,13 +25,22 @@ from stream.state.slab import Slab
 
 logger = logging.getLogger("foreshock.store")
 
+MOST_GAPS = 50
+"""So often in a row a partition may be read from another place than asked for, before the worker ends."""
+
+
+class IncompleteState(RuntimeError):
+    """States could not be read as they were committed: the worker would go on with less than others have published."""
+
 
 class SlabStore(SerializedStore[bytes, bytes]):
     """A table's data in a `Slab`, keyed by partition and key.
 
     `options` of the table: `slab`; `own`, awaited with the input partitions assigned, before their changelogs are read;
-    and `on_failure`, called with the exception when a changelog holds what this worker cannot use. (Raising would not
-    do: Faust's recovery logs an exception as a warning and goes on with an empty table.)
+    `committed_rows`, awaited with them afterwards, which tells by partition how far the changelog was when offsets were
+    committed; `read_again`, called with a changelog partition and the offset to go on at; and `on_failure`, called with
+    the exception when a changelog holds what this worker cannot use. (Raising would not do: Faust's recovery logs an
+    exception as a warning and goes on with an empty table.)
     """
 
     def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
@@ -34,14 +48,23 @@ class SlabStore(SerializedStore[bytes, bytes]):
         options = self.options or {}
         self._slab: Slab = options["slab"]
         self._own: Callable[[frozenset[int]], Awaitable[None]] = options["own"]
+        self._committed_rows: Callable[[frozenset[int]], Awaitable[Mapping[int, int]]] = options["committed_rows"]
+        self._read_again: Callable[[TP, int], None] = options["read_again"]
         self._on_failure: Callable[[Exception], None] = options["on_failure"]
         self._offsets: dict[TP, int] = {}
+        self._assigned: frozenset[TP] = frozenset()
+        self._gaps: Counter[TP] = Counter()
+        self.restored: frozenset[int] = frozenset()
+        """Partitions whose states are as they were committed; no event of another may be scored."""
         self._prefault = Prefault()
         self.restored_rows = 0
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        """Offset of the last changelog record that slab and archive hold; None makes recovery read from the start."""
-        return self._offsets.get(tp)
+    def persisted_offset(self, tp: TP) -> int:
+        """Offset of the last changelog record that slab and archive hold, -1 for none.
+
+        Not None, for which Faust would take what it remembers of an earlier assignment.
+        """
+        return self._offsets.get(tp, -1)
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         self._offsets[tp] = offset
@@ -50,6 +73,9 @@ class SlabStore(SerializedStore[bytes, bytes]):
         """Write changelog records into the slab; each event's value is a `Block` of one partition."""
         for event in batch:
             tp, block = event.message.tp, event.message.value
+            if tp not in self._assigned or not self._goes_on(tp, block.start):
+                block.release()
+                continue
             try:
                 self.restored_rows += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
             except Exception as error:  # of the state, or of the disk
@@ -58,6 +84,28 @@ class SlabStore(SerializedStore[bytes, bytes]):
             block.release()
             self._offsets[tp] = block.next_offset - 1
             self._prefault.ahead_of(self._slab.rows, self._slab.extent)
+
+    def _goes_on(self, tp: TP, start: int) -> bool:
+        """Whether a block that begins at `start` leaves nothing out; where it does, reading goes back."""
+        held = self.persisted_offset(tp)
+        if 0 <= start <= held + 1:
+            self._gaps.pop(tp, None)
+            return True
+        self._gaps[tp] += 1
+        if self._gaps[tp] > MOST_GAPS:
+            self._on_failure(
+                IncompleteState(
+                    f"{tp.topic}-{tp.partition} cannot be read on from offset {held + 1}: what comes begins at {start}"
+                )
+            )
+            return False
+        tables: Any = self.app.tables
+        recovery = tables.recovery
+        for offsets in (recovery.active_offsets, recovery.standby_offsets):
+            if tp in offsets:
+                offsets[tp] = held  # or Faust would take what is read again for known
+        self._read_again(tp, held + 1)
+        return False
 
     def archive(self, tp: TP, rows: Sequence[tuple[bytes, bytes | None]], offset: int) -> None:
         """Rows stand in the changelog up to `offset`, committed. Having less on record than the slab holds is safe: a
@@ -77,28 +125,43 @@ class SlabStore(SerializedStore[bytes, bytes]):
         Both before recovery asks how far the changelogs go.
         """
         changelog = self.table.changelog_topic.get_topic_name()
+        self.restored = frozenset()
+        self._assigned = frozenset(tp for tp in assigned if tp.topic == changelog)
         try:
             await self._own(frozenset(tp.partition for tp in assigned if tp.topic != changelog))
-            for tp in sorted(tp for tp in assigned if tp.topic == changelog):
-                await self._open(tp)
+            await self._open(sorted(self._assigned))
         except Exception as error:
             self._on_failure(error)
 
-    async def _open(self, tp: TP) -> None:
-        offset = self._slab.open_partition(tp.partition)
-        if offset is None or tp in self._offsets:
-            return
-        end = (await self.app.consumer.highwaters(tp)).get(tp)
-        if end is not None and offset >= end:
-            cause = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {end}"
-            self._slab.discard_partition(tp.partition, cause)
-        else:
-            self._offsets[tp] = offset
-            logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)
+    async def _open(self, tps: Sequence[TP]) -> None:
+        """Begin with what memory and disk have of partitions, unless that is more than their changelogs have."""
+        on_disk = {tp: self._slab.open_partition(tp.partition) for tp in tps}
+        begun = [tp for tp in tps if tp in self._offsets or on_disk[tp] is not None]
+        ends = await self.app.consumer.highwaters(*begun) if begun else {}
+        for tp in begun:
+            held, found = self._offsets.get(tp), on_disk[tp]
+            offset = found if held is None else held
+            cause = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {ends[tp]}"
+            if offset is not None and offset < ends[tp]:
+                self._offsets[tp] = offset
+                if held is None:
+                    logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)
+            elif held is None:
+                self._slab.discard_partition(tp.partition, cause)
+            else:
+                raise IncompleteState(f"the state of partition {tp.partition} is ahead of its changelog: {cause}")
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Drop the rows of partitions that other workers have now."""
+        """See that the states are complete, and drop the rows of partitions that other workers have now."""
         self._prefault.stop()
+        try:
+            if not await self._is_complete(active_tps):
+                return
+        except Exception as error:  # Faust would not say so
+            if not self.app.should_stop:
+                self._on_failure(error)
+            return
+        self.restored = frozenset(tp.partition for tp in active_tps)
         kept = {tp.partition for tp in active_tps | standby_tps}
         for partition in self._slab.partitions():
             if partition not in kept:
@@ -106,6 +169,32 @@ class SlabStore(SerializedStore[bytes, bytes]):
         for tp in [tp for tp in self._offsets if tp.partition not in kept]:
             del self._offsets[tp]
         logger.info("%d rows were read from the changelog, for partitions %s", self.restored_rows, sorted(kept))
+
+    async def _is_complete(self, active_tps: set[TP]) -> bool:
+        """Whether all rows were read that stand in the changelogs of these partitions; fails where one was not.
+
+        Nobody else writes to them since they are owned, unless they have been taken away again: then another recovery
+        follows.
+        """
+        generation = self.app.consumer_generation_id
+        tps = sorted(active_tps)
+        ends = await self.app.consumer.highwaters(*tps) if tps else {}
+        committed = await self._committed_rows(frozenset(tp.partition for tp in tps))
+        if generation != self.app.consumer_generation_id or active_tps - self._assigned:
+            return False
+        missing = [
+            f"{tp.topic}-{tp.partition} to {self.persisted_offset(tp)} of {expected}"
+            for tp in tps
+            if self.persisted_offset(tp) < (expected := max(ends[tp] - 1, committed.get(tp.partition, -1)))
+        ]
+        if missing:
+            self._on_failure(
+                IncompleteState(
+                    f"states are not complete, the changelog was read only up to an offset: {', '.join(missing)}. "
+                    "Nothing was scored with them; start this worker again"
+                )
+            )
+        return not missing
 
     def reset_state(self) -> None:
         self._slab.clear()

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from bench.chaos.feed import arrivals
-from bench.chaos.oracle import Published, Verdict, contract_values, judge
+from bench.chaos.oracle import Published, Verdict, contract_values, judge, outputs_of
 from bench.chaos.plan import Plan
 from events.types import KINDS, Kind
 from model.bundle import Bundle
@@ -73,6 +74,34 @@ def test_what_is_right_is_found_right() -> None:
     assert verdict.inputs == 903
     assert verdict.scores > 800
     assert min(verdict.alerts, len(right().dead_letters)) > 0
+
+
+def test_of_a_user_who_was_forgotten_the_database_holds_what_came_after() -> None:
+    good = right()
+    forgotten = {record.key: number for number, record in enumerate(good.scores) if record.value is None}
+    kept = [record for number, record in enumerate(good.scores) if number > forgotten.get(record.key, -1)]
+    assert 0 < len(kept) < len(good.scores) - len(forgotten)
+    outputs = outputs_of(good)
+    assert sorted(score.score_id for score in outputs.scores) == sorted(
+        msgspec.json.decode(record.value, type=Score).score_id for record in kept
+    )
+    assert len(outputs.contracts) == len(good.contracts)
+
+
+def test_how_far_one_has_read_of_a_forgotten_user_is_not_judged_and_of_others_it_is() -> None:
+    good = right()
+    forgotten = {record.key for record in good.scores if record.value is None}
+    dtype = row_dtype(Bundle.load(SETTINGS.bundle).state_width)
+
+    def read_further(of_forgotten: bool) -> Verdict:
+        chosen = next(row for row in good.changelog if (row.key in forgotten) == of_forgotten)
+        content = np.frombuffer(chosen.value, dtype=dtype).copy()
+        content["consumed_offset"] += 1
+        other = SimpleNamespace(partition=0, key=chosen.key, value=content.tobytes())
+        return judge(replace(good, changelog=[*good.changelog, other]), SETTINGS)
+
+    assert read_further(of_forgotten=True).is_right
+    assert read_further(of_forgotten=False).wrong_rows == 1
 
 
 def changed(record: Any, before: bytes, after: bytes) -> Any:

@@ -13,6 +13,16 @@ def test_a_seed_repeats_its_plan_and_its_events() -> None:
     assert len(arrivals(Plan.of(7, 300, ["kill"]), 4)) == 300
 
 
+def test_where_users_are_forgotten_tombstones_take_the_place_of_some_events() -> None:
+    whole, some = (arrivals(Plan.of(7, 900, faults), 4) for faults in (["kill"], ["forgetting"]))
+    tombstones = [(kind, key) for kind, key, value, _ in some if value is None]
+    assert len(some) == len(whole)
+    assert 10 < len(tombstones) < 60
+    assert {kind for kind, _ in tombstones} == {"profiles"}
+    assert {key for _, key in tombstones} <= {key for _, key, _, _ in whole}
+    assert all(value is not None for _, _, value, _ in whole)
+
+
 def test_seeds_cover_what_differs_between_deployments() -> None:
     plans = [Plan.of(seed, 300) for seed in range(60)]
     assert {plan.workers for plan in plans} == {1, 2, 3}

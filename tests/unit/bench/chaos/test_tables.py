@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from bench.chaos.tables import Outputs, differing, tables_of
-from stream.outputs import Alert, DeadLetter, Reason, Score
+from stream.outputs import Alert, BorrowerContracts, ContractStanding, DeadLetter, Reason, Score
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
@@ -60,6 +60,18 @@ def test_an_alert_is_what_its_transitions_came_to() -> None:
     assert alert["reasons"] == [{"code": "c2", "text": "a\u2400b", "contribution": 0.5}], "of what raised it last"
     assert alert["user_id"] == "u\u2400"
     assert len(tables["alert_events"]) == 3
+
+
+def test_each_contract_of_a_borrower_has_a_row() -> None:
+    standing: dict[str, Any] = {"days_past_due": 3.0, "amount_overdue": 10.0, "exposure": None, "currency": "EUR"}
+    borrower = BorrowerContracts(
+        user_id="u\x00", sequence=4, occurred_at=START, source_partition=2,
+        contracts=[ContractStanding(contract_id=name, status="past_due", **standing) for name in ("loan", None)],
+    )  # fmt: skip
+    expected = {**standing, "user_id": "u\u2400", "status": "past_due", "occurred_at": START, "sequence": 4}
+    assert tables_of(Outputs([], [], [], [borrower]))["contracts"] == [
+        {**expected, "contract_id": name, "source_partition": 2} for name in ("loan", "")
+    ]
 
 
 def test_a_dead_letter_has_its_bytes_and_its_time() -> None:

@@ -267,10 +267,10 @@ def test_a_batch_that_is_no_batch_is_refused() -> None:
 def test_records_of_a_consumer_become_a_block() -> None:
     records = [RawRecord("changelog", 0, 5 + number, 0, key, value) for number, (key, value) in
                enumerate([(b"a", b"1"), (b"b", None), (b"c", b"22"), (b"d", b"33")])]  # fmt: skip
-    block = Block.of(records, 9)
+    block = Block.of(records, 4, 9)
     assert pairs_of(block.columns) == [(b"a", b"1"), (b"b", None), (b"c", b"22"), (b"d", b"33")]
     assert [None if values is None else values.shape for _, values in block.columns] == [(1, 1), None, (2, 2)]
-    assert block.next_offset == 9
+    assert (block.start, block.next_offset) == (4, 9)
 
 
 class Broker:

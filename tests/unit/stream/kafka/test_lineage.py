@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from faust.types import TP
 
-from stream.kafka.lineage import Committed, OtherLineage, Topic, judge
+from stream.kafka.lineage import Committed, OtherLineage, Topic, changelog_offset_in, judge, with_changelog_offset
 
 INPUTS = ("repayments", "transactions")
 CHANGELOG = "app-user_state-changelog"
@@ -24,6 +24,17 @@ def test_the_same_topics_as_before() -> None:
     assert judge("app", TOPICS, {TP("repayments", 0): Committed(5, "r1,t1,a1")}, INPUTS, CHANGELOG, {0: 0, 1: 0})
     without_changelog = {name: topic for name, topic in TOPICS.items() if name != CHANGELOG}
     assert judge("app", without_changelog, {}, INPUTS, CHANGELOG, {}) == "r1,t1,"
+
+
+def test_how_far_the_changelog_was_is_kept_beside_the_topics() -> None:
+    kept = with_changelog_offset("r1,t1,a1", 41)
+    assert changelog_offset_in(kept) == 41
+    assert judge("app", TOPICS, {TP("repayments", 0): Committed(5, kept)}, INPUTS, CHANGELOG, {}) == "r1,t1,a1"
+    assert with_changelog_offset("r1,t1,a1", -1) == "r1,t1,a1"
+    assert [changelog_offset_in(metadata) for metadata in ("", "r1,t1,a1", "changelog=", "r1,changelog=x", "7")] == [
+        -1
+    ] * 5
+    assert changelog_offset_in(with_changelog_offset("", 0)) == 0
 
 
 def test_offsets_from_before_ids_were_kept_are_taken() -> None:

@@ -100,7 +100,14 @@ METHODS: dict[type[Any], dict[str, str]] = {
 """Methods that are called, replaced or overridden, with their parameters."""
 
 ATTRIBUTES: dict[type[Any], set[str]] = {
-    AIOKafkaConsumer: {"_client", "_fetch_max_wait_ms", "_fetcher", "_isolation_level", "_subscription"},
+    AIOKafkaConsumer: {
+        "_client",
+        "_coordinator",
+        "_fetch_max_wait_ms",
+        "_fetcher",
+        "_isolation_level",
+        "_subscription",
+    },
     Assignment: {"tps"},
     BatchBuilder: {"_builder", "_relative_offset"},
     PartitionRecords: {"_records", "_records_iterator", "next_fetch_offset"},

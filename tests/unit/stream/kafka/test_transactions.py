@@ -105,14 +105,21 @@ async def test_offsets_alone_make_a_transaction_and_carry_the_topic(worker: Work
         TopicPartition("activity", 3): OffsetAndMetadata(7, "id-1,id-2"),
         TopicPartition("profiles", 3): OffsetAndMetadata(2, "id-1,id-2"),
     }
+    await cut.commit({TP("activity", 3): 8}, "app", 41)
+    assert worker.producers["app-3-0"].offsets == {
+        TopicPartition("activity", 3): OffsetAndMetadata(8, "id-1,id-2,changelog=41")
+    }
 
 
-async def test_partitions_that_go_are_stopped_and_those_that_stay_are_not_begun_anew(worker: Worker) -> None:
+async def test_partitions_that_stay_get_new_producers_as_well(worker: Worker) -> None:
+    """Starting one waits until the broker has written the markers of what was committed before."""
     await worker.transactions.own({0, 1})
     del worker.log[:]
     worker.producers["app-0-0"].fenced = True
     await worker.transactions.own({1, 2})
-    assert sorted(worker.log) == ["start app-2-0", "start app-2-1", "stop app-0-0", "stop app-0-1"]
+    stopped, started = worker.log[:4], worker.log[4:]
+    assert sorted(stopped) == ["stop app-0-0", "stop app-0-1", "stop app-1-0", "stop app-1-1"]
+    assert sorted(started) == ["start app-1-0", "start app-1-1", "start app-2-0", "start app-2-1"]
     assert worker.transactions.partitions == {1, 2}
     with pytest.raises(KeyError):
         await worker.transactions.send("scores", 0, [])

@@ -142,7 +142,7 @@ def test_like_a_dictionary(
         offset = slab.open_partition(partition)
         tail = model.changelog[partition][0 if offset is None else offset + 1 :]
         records = [SimpleNamespace(key=key, value=value) for key, value in tail]
-        slab.restore(partition, Block.of(records, 0).columns, len(model.changelog[partition]) - 1)
+        slab.restore(partition, Block.of(records, 0, 0).columns, len(model.changelog[partition]) - 1)
 
     def forget_what_was_not_durable() -> None:
         model.rows = model.durable()

@@ -30,10 +30,10 @@ class Transaction:
         acknowledged.set_result(SimpleNamespace(offset=10 * len(self.log)))
         return [acknowledged]
 
-    async def commit(self, offsets: Mapping[TP, int], group: str) -> None:
+    async def commit(self, offsets: Mapping[TP, int], group: str, changelog_offset: int) -> None:
         if self.fails:
             raise ConnectionError("fenced")
-        self.log.append((group, dict(offsets)))
+        self.log.append((group, dict(offsets), changelog_offset))
 
 
 def cut_of(*transactions: Transaction, keeps_rows: bool = True) -> tuple[IntervalCut, list[Any]]:
@@ -43,7 +43,7 @@ def cut_of(*transactions: Transaction, keeps_rows: bool = True) -> tuple[Interva
         told.append((tp, list(pairs), offset))
 
     by_partition: Any = {transaction.partition: transaction for transaction in transactions}
-    return IntervalCut(by_partition, "app", CHANGELOG, tell, keeps_rows=keeps_rows), told
+    return IntervalCut(by_partition, "app", CHANGELOG, tell, lambda tp: 3 + tp.partition, keeps_rows=keeps_rows), told
 
 
 @pytest.mark.parametrize("keeps_rows", [True, False])
@@ -57,12 +57,13 @@ async def test_rows_and_offsets_go_by_partition(keeps_rows: bool) -> None:
     assert first.log == [
         (CHANGELOG, [(b"a", b"1")]),
         (CHANGELOG, [(b"c", b"3")]),
-        ("app", {TP("activity", 0): 4, TP("transactions", 0): 7}),
+        ("app", {TP("activity", 0): 4, TP("transactions", 0): 7}, 20),
     ]
     of_first = [([(b"a", b"1")], 10), ([(b"c", b"3")], 20)]
     assert told == [(TP(CHANGELOG, 0), pairs if keeps_rows else [], offset) for pairs, offset in of_first]
     assert second.log == [(CHANGELOG, [(b"b", b"2")])], "its turn comes later"
     await cut.commit({TP("activity", 1): 2})
+    assert second.log[1:] == [("app", {TP("activity", 1): 2}, 10)]
     assert told[2:] == [(TP(CHANGELOG, 1), [(b"b", b"2")] if keeps_rows else [], 10)]
 
 
@@ -71,7 +72,9 @@ async def test_records_of_other_topics_go_into_the_partitions_transaction_and_ar
     cut, told = cut_of(first, second)
     await cut.publish("contracts", 0, [(b"a", b"1")])
     await cut.commit({TP("activity", 0): 4})
-    assert first.log == [("contracts", [(b"a", b"1")]), ("app", {TP("activity", 0): 4})]
+    assert first.log == [("contracts", [(b"a", b"1")]), ("app", {TP("activity", 0): 4}, 3)], (
+        "the changelog is as before"
+    )
     assert (second.log, told) == ([], [])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.worker.checkpoint import Checkpoints, KeyedValue
-from stream.worker.engine import Engine, TornPoll
+from stream.worker.engine import Engine, StatesMissing, TornPoll
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 BUNDLE = Bundle.load(PRETRAINED_BUNDLE)
@@ -73,7 +73,7 @@ class Broker:
         return ["." if value is None else msgspec.json.decode(value, type=Score).event_id for value in values]
 
 
-def engine_on(broker: Broker, **flags: Any) -> Engine:
+def engine_on(broker: Broker, restored: Callable[[], frozenset[int]] | None = None, **flags: Any) -> Engine:
     settings = load_settings(commit_interval_s=0.001, **flags)
     slab = Slab(blank_row(row_dtype(BUNDLE.state_width), BUNDLE.fingerprint))
     scorer = Scorer(BUNDLE, settings.alert_policy(BUNDLE.thresholds), slab, settings.topics)
@@ -81,7 +81,7 @@ def engine_on(broker: Broker, **flags: Any) -> Engine:
     checkpoints = Checkpoints(
         broker, slab, settings.topics, interval_s=1000.0, monotonic=time.monotonic, on_failure=failures.append
     )
-    return Engine(settings, scorer, slab, checkpoints, broker.missed, now_ms=lambda: 10**13)
+    return Engine(settings, scorer, slab, checkpoints, broker.missed, now_ms=lambda: 10**13, restored=restored)
 
 
 def poll(events: Sequence[Event], first_offset: int = 0, lagging: Sequence[str] = (), epoch: int = 0) -> Poll:
@@ -111,6 +111,19 @@ async def test_holds_what_a_lagging_topic_may_still_precede() -> None:
     assert broker.scored() == ["t1", "a5", "t7"]
     await engine.take(poll([]))
     assert broker.scored() == ["t1", "a5", "t7", "a9"]
+
+
+async def test_events_that_come_before_the_states_of_their_users_are_not_scored() -> None:
+    broker, partitions = Broker(), set[int]()
+    engine = engine_on(broker, restored=lambda: frozenset(partitions))
+    await engine.take(poll([]))
+    with pytest.raises(StatesMissing, match=r"partitions \[0\]"):
+        await engine.take(poll([movement(1)]))
+    await engine.drain(1)
+    assert await engine.take(poll([movement(1)], epoch=0)) == frozenset(), "of an assignment that is over"
+    partitions.add(0)
+    await engine.take(poll([movement(1)], epoch=1))
+    assert broker.scored() == ["t1"]
 
 
 async def test_commits_no_further_than_what_is_scored() -> None:

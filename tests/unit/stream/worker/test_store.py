@@ -17,7 +17,7 @@ from stream.state.archive import Archive, Archives, Origin
 from stream.state.resident import ResidentSlab
 from stream.state.row import StateMismatch, blank_row, row_dtype
 from stream.state.slab import Slab
-from stream.worker.store import StateTable
+from stream.worker.store import MOST_GAPS, IncompleteState, StateTable
 
 DTYPE = row_dtype(5)
 BLANK = blank_row(DTYPE, 0xABC)
@@ -26,17 +26,25 @@ TAIL = TP(CHANGELOG, 0)
 
 
 class Broker:
-    """Knows where the changelog ends and who owns what."""
+    """Knows where the changelog ends, who owns what, and how far the changelog was when offsets were committed."""
 
     def __init__(self) -> None:
         self.end = 0
         self.fails = False
+        self.committed: dict[int, int] = {}
         self.log: list[str] = []
+        self.sought: list[tuple[TP, int]] = []
 
     async def own(self, partitions: frozenset[int]) -> None:
         if self.fails:
             raise ConnectionError("no coordinator")
         self.log.append(f"own {','.join(map(str, sorted(partitions)))}")
+
+    async def committed_rows(self, partitions: frozenset[int]) -> dict[int, int]:
+        return {partition: offset for partition, offset in self.committed.items() if partition in partitions}
+
+    def read_again(self, tp: TP, offset: int) -> None:
+        self.sought.append((tp, offset))
 
     async def highwaters(self, *tps: TP) -> dict[TP, int]:
         self.log.append("highwaters")
@@ -59,16 +67,31 @@ class Worker:
             key_type=bytes,
             value_type=bytes,
             partitions=1,
-            options={"slab": self.slab, "own": self.broker.own, "on_failure": self.failures.append},
+            options={
+                "slab": self.slab,
+                "own": self.broker.own,
+                "committed_rows": self.broker.committed_rows,
+                "read_again": self.broker.read_again,
+                "on_failure": self.failures.append,
+            },
         )
+        self.app.tables.add(self.table)
 
     async def assign(self) -> None:
         await self.table.on_rebalance({TAIL, TP("transactions", 0)}, set(), set())
 
-    def restore(self, offset: int, *pairs: tuple[bytes, bytes | None]) -> None:
+    def restore(self, offset: int, *pairs: tuple[bytes, bytes | None], start: int | None = None, tp: TP = TAIL) -> None:
+        """A block up to `offset`, from `start` or from where the one before it ended."""
         records = [SimpleNamespace(key=key, value=value, offset=offset) for key, value in pairs]
-        message = SimpleNamespace(tp=TAIL, value=Block.of(records, offset + 1))
+        begin = self.table.persisted_offset(tp) + 1 if start is None else start
+        message = SimpleNamespace(tp=tp, value=Block.of(records, begin, offset + 1))
         self.table.apply_changelog_batch([SimpleNamespace(message=message)])
+
+    async def complete(self, *active: TP) -> frozenset[int]:
+        """The partitions whose events may be scored then."""
+        await self.table.data.on_recovery_completed(set(active), set())
+        restored: frozenset[int] = self.table.data.restored
+        return restored
 
 
 @pytest.fixture
@@ -98,7 +121,7 @@ async def test_partitions_are_owned_before_anything_of_them_is_looked_at(folder:
 async def test_rows_are_archived_when_they_are_committed(folder: Path) -> None:
     worker = Worker(folder)
     await worker.assign()
-    assert worker.table.persisted_offset(TAIL) is None
+    assert worker.table.persisted_offset(TAIL) == -1
     worker.slab.locate(0, [b"u"])
     worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
     assert worker.archives[0].offset == worker.table.persisted_offset(TAIL) == 7
@@ -118,7 +141,7 @@ async def test_recovery_goes_on_from_the_disk(folder: Path) -> None:
     assert dict(second.table.data._iteritems()) == {b"u": row(5), b"v": row(1)}
     await second.table.data.on_recovery_completed(set(), set())
     assert second.archives.partitions() == []
-    assert second.table.persisted_offset(TAIL) is None
+    assert second.table.persisted_offset(TAIL) == -1
     await second.assign()
     assert second.table.persisted_offset(TAIL) == 6, "it came back"
     second.archives.close_all()
@@ -134,7 +157,7 @@ async def test_a_changelog_that_ends_before_the_disk_does_is_read_from_its_begin
     second = Worker(folder)
     second.broker.end = 6
     await second.assign()
-    assert second.table.persisted_offset(TAIL) is None
+    assert second.table.persisted_offset(TAIL) == -1
     assert list(second.slab.items()) == []
     assert "stands for offset 6" in caplog.text
     assert second.failures == []
@@ -163,5 +186,124 @@ async def test_a_disk_that_fails_stops_the_worker(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(Archive, "write", full)
     worker.restore(0, (b"u", row(1)))
     assert [str(failure) for failure in worker.failures] == ["no space left on device"]
-    assert worker.table.persisted_offset(TAIL) is None
+    assert worker.table.persisted_offset(TAIL) == -1
+    worker.archives.close_all()
+
+
+async def test_states_are_used_once_the_changelog_was_read_to_its_end(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    assert worker.table.data.restored == frozenset()
+    worker.broker.end, worker.broker.committed = 8, {0: 6}
+    worker.restore(4, (b"u", row(1)))
+    worker.restore(7, (b"v", row(1)))
+    assert await worker.complete(TAIL) == {0}
+    assert worker.failures == []
+    await worker.assign()
+    assert worker.table.data.restored == frozenset(), "who knows what happened meanwhile"
+    worker.archives.close_all()
+
+
+@pytest.mark.parametrize(("end", "committed"), [(9, {}), (8, {0: 8}), (8, {0: 20, 1: 3})])
+async def test_states_that_lack_what_was_committed_are_not_used(
+    folder: Path, end: int, committed: dict[int, int]
+) -> None:
+    """The end that recovery was told may be an old one: also what stands beside the group's offsets counts."""
+    worker = Worker(folder)
+    await worker.assign()
+    worker.broker.end, worker.broker.committed = end, committed
+    worker.restore(7, (b"u", row(1)))
+    assert await worker.complete(TAIL) == frozenset()
+    assert [type(failure) for failure in worker.failures] == [IncompleteState]
+    assert f"{CHANGELOG}-0 to 7 of {max(end - 1, committed.get(0, -1))}" in str(worker.failures[0])
+    worker.archives.close_all()
+
+
+async def test_a_recovery_that_another_rebalance_overtakes_says_nothing(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    worker.broker.end = 8
+
+    async def committed_rows(_: object) -> dict[int, int]:
+        worker.app.consumer_generation_id += 1
+        return {}
+
+    worker.table.data._committed_rows = committed_rows
+    assert await worker.complete(TAIL) == frozenset()
+    assert worker.failures == []
+    worker.archives.close_all()
+
+
+async def test_what_a_broken_connection_hides_stops_the_worker(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+
+    async def committed_rows(_: object) -> dict[int, int]:
+        raise ConnectionError("gone")
+
+    worker.table.data._committed_rows = committed_rows
+    assert await worker.complete(TAIL) == frozenset()
+    assert [str(failure) for failure in worker.failures] == ["gone"]
+    worker.archives.close_all()
+
+
+async def test_a_block_that_leaves_something_out_is_read_again_from_there(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    recovery = worker.app.tables.recovery
+    recovery.active_offsets[TAIL] = 7
+    worker.restore(4, (b"u", row(1)))
+    worker.restore(7, (b"v", row(1)), start=6)
+    assert worker.table.persisted_offset(TAIL) == 4
+    assert worker.broker.sought == [(TAIL, 5)]
+    assert recovery.active_offsets[TAIL] == 4, "or Faust would not pass on what comes again"
+    assert dict(worker.table.data._iteritems()) == {b"u": row(1)}
+    worker.restore(7, (b"w", row(2)), (b"v", row(1)), start=5)
+    assert worker.table.persisted_offset(TAIL) == 7
+    worker.archives.close_all()
+
+
+@pytest.mark.parametrize("start", [-1, 9])
+async def test_a_partition_that_cannot_be_read_on_stops_the_worker(folder: Path, start: int) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    for _ in range(MOST_GAPS):
+        worker.restore(12, (b"v", row(1)), start=start)
+    assert worker.failures == []
+    worker.restore(12, (b"v", row(1)), start=start)
+    assert [type(failure) for failure in worker.failures] == [IncompleteState]
+    worker.archives.close_all()
+
+
+async def test_a_block_that_comes_twice_or_overlaps_changes_nothing_in_the_end(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    for _ in range(2):
+        worker.restore(4, (b"u", row(1)), start=0)
+        worker.restore(7, (b"u", row(2)), start=5)
+    assert worker.table.persisted_offset(TAIL) == 7
+    assert dict(worker.table.data._iteritems()) == {b"u": row(2)}
+    worker.archives.close_all()
+
+
+async def test_a_block_of_a_partition_that_was_given_away_is_dropped(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    other = TP(CHANGELOG, 1)
+    worker.restore(3, (b"x", row(1)), tp=other)
+    assert worker.table.persisted_offset(other) == -1
+    assert list(worker.slab.items()) == []
+    assert worker.broker.sought == []
+    worker.archives.close_all()
+
+
+async def test_a_state_in_memory_that_is_ahead_of_its_changelog_stops_the_worker(folder: Path) -> None:
+    """As after an unclean election of a leader that lacks the end: others would go on with less."""
+    worker = Worker(folder)
+    await worker.assign()
+    worker.restore(7, (b"u", row(1)))
+    worker.broker.end = 7
+    await worker.assign()
+    assert [type(failure) for failure in worker.failures] == [IncompleteState]
+    assert "stands for offset 7" in str(worker.failures[0])
     worker.archives.close_all()
