@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from stream.kafka.clients import open_socket
 from stream.kafka.connection import BrokerAddress, KafkaConnection
+from stream.kafka.unpacking import unread_records
 from stream.kafka.varint import decode_varint
 from stream.structured import Columns
 
@@ -79,7 +80,13 @@ class Block:
 
     @classmethod
     def of(cls, records: Sequence[Any], start: int, next_offset: int) -> Block:
-        """Of records as a consumer gives them."""
+        """Of records as a consumer gives them. Raises `Unreadable` where one stands for a batch that is too large."""
+        for record in records:
+            if unread_records(record) is not None:
+                raise Unreadable(
+                    f"{record.topic}-{record.partition} has a record batch up to offset {record.offset} that no worker "
+                    "has written: it is too large to be unpacked"
+                )
         return cls(_by_size((record.key, record.value) for record in records), start, next_offset)
 
 

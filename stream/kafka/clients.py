@@ -16,14 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 import google_crc32c
-import kafka.codec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, codec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.net.compat import KafkaNetClient
 from kafka.record import default_records
 
-import stream.kafka.header_names  # noqa: F401  # which makes the libraries read any header name
+import stream.kafka.header_names  # which makes the libraries read any header name
+import stream.kafka.unpacking  # noqa: F401  # and any codec, up to a limit
 from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.refusal import BrokerRefuses, refusal
 from stream.kafka.sasl import authenticate, greet
@@ -42,11 +42,6 @@ def crc32c(data: bytes | bytearray | memoryview) -> int:
 
 # kafka-python computes it in Python, at 6 MB/s: most of the time that reading a topic took.
 default_records.calc_crc32c = crc32c
-
-# It also looks for a package of its own for each codec, where aiokafka reads all of them with one (cramjam).
-kafka.codec.has_snappy, default_records.snappy_decode = codec.has_snappy, codec.snappy_decode
-kafka.codec.has_lz4, default_records.lz4_decode = codec.has_lz4, codec.lz4_decode
-kafka.codec.has_zstd, default_records.zstd_decode = codec.has_zstd, codec.zstd_decode
 
 
 def open_consumer(connection: KafkaConnection, **options: Any) -> Any:

@@ -1,5 +1,6 @@
 """Records with header names that are not UTF-8. Kafka takes any bytes there; aiokafka and kafka-python refuse the batch
 that holds one, and no consumer would come past it. Here they show such a name with `?` for each byte beyond ASCII.
+And batches that `stream.kafka.unpacking` does not unpack, of which the record shows that stands for them.
 
 Importing this module changes how both libraries read records. It costs nothing where names are UTF-8.
 """
@@ -15,6 +16,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from stream.kafka.unpacking import BatchTooLarge, unpack
 from stream.kafka.varint import decode_varint
 
 FRAME_BYTES = 12
@@ -60,7 +62,10 @@ def _read_mended(batch: Any, read: Any) -> Any:
 
 
 class MendedBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # its library is not typed
-    """aiokafka's batch as its Python code reads it; that in C ends at a name."""
+    """aiokafka's batch as its Python code reads it; that in C ends at a name, or where a batch is too large."""
+
+    def _maybe_uncompress(self) -> None:
+        unpack(self, _DefaultRecordBatchPy._maybe_uncompress)
 
     def _read_msg(self) -> Any:
         return _read_mended(self, _DefaultRecordBatchPy._read_msg)
@@ -104,7 +109,7 @@ def _next_record(fetched: Any) -> Any:
     except StopIteration:
         fetched._records_iterator = None
         raise
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, BatchTooLarge):
         fetched._records = OneBatch(fetched._records.data, fetched.next_fetch_offset)
         fetched._records_iterator = fetched._unpack_records()
         return next(fetched)

@@ -19,3 +19,14 @@ def decode_varint(buffer: memoryview | bytearray | bytes, position: int) -> tupl
         if byte < _CONTINUES:
             return (value >> 1) ^ -(value & 1), position + count + 1
     raise ValueError(f"no number at byte {position} of {len(buffer)}")
+
+
+def encode_varint(value: int) -> bytes:
+    """The bytes of a number."""
+    value = value << 1 if value >= 0 else (-value << 1) - 1
+    written = bytearray()
+    while value >= _CONTINUES:
+        written.append(value & 0x7F | _CONTINUES)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

@@ -13,6 +13,7 @@ import msgspec
 from events.dates import EARLIEST_DATE, EARLIEST_MS, FUTURE_TOLERANCE_MS, LATEST_DATE, date_outside, time_outside
 from events.types import EVENT_TYPES, KINDS, MAX_VALUE_BYTES, Event, Forgetting, Kind, Repayment
 from stream.kafka.record import Record
+from stream.kafka.unpacking import MOST_UNPACKED_BYTES, unread_records
 from stream.outputs import DeadLetter, RefusalCode, coordinate, moment_of
 from stream.scoring.dead_letters import DeadLetters
 
@@ -93,6 +94,13 @@ class Intake:
 
     def _take(self, record: Record, now_ms: int) -> Taken:
         key, value = record.key, record.value
+        unread = unread_records(record)
+        if unread is not None:
+            raise Refused(
+                "too_large",
+                f"{unread} records up to this offset are in a compressed batch that cannot be unpacked, or not to "
+                f"{MOST_UNPACKED_BYTES} bytes; none of them was read",
+            )
         if key is None:
             raise Refused("null_key", "the record has no key; the key must be the user_id")
         if value is None and self._kind == "profiles":

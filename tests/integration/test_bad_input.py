@@ -12,6 +12,7 @@ import pytest
 
 from stream.kafka.clients import aiokafka_producer, started
 from stream.kafka.record_batches import send_records
+from stream.kafka.unpacking import MOST_UNPACKED_BYTES, unread_records
 from stream.outputs import DeadLetter, LeftOut, Score
 
 Deploy = Callable[..., Any]
@@ -77,6 +78,21 @@ def test_a_record_larger_than_its_dead_letter_may_be_does_not_end_the_worker(dep
     assert letters[4].reason == "duplicate_event_id"
     assert (letters[4].value, list(letters[4].left_out)) == (event(event_id="first"), ["headers"])
     assert len(deployment.records(deployment.topics.scores)) == 2
+
+
+def test_a_batch_that_is_too_large_when_it_is_unpacked_ends_nobody(deploy: Deploy) -> None:
+    deployment = deploy(watchdog=False)
+    largest = MOST_UNPACKED_BYTES + 1_000_000
+    for value in (event(event_id="first"), bytes(largest), event(event_id="last")):
+        deployment.send_raw("repayments", [(b"u", value)], compression_type="gzip", max_request_size=2 * largest)
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    (letter,) = dead_letters(deployment)
+    assert (letter.offset, letter.reason, letter.key, letter.value) == (1, "too_large", None, None)
+    assert letter.message.startswith("1 records up to this offset are in a compressed batch")
+    assert len(deployment.records(deployment.topics.scores)) == 2
+    read = [unread_records(record) for record in deployment.records(deployment.topics.of_kind("repayments"))]
+    assert read == [None, 1, None], "by those who replay as well"
 
 
 def test_every_bad_record_is_kept_and_every_good_one_scored(deploy: Deploy) -> None:
