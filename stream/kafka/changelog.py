@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from stream.kafka.clients import open_socket
 from stream.kafka.connection import BrokerAddress, KafkaConnection
-from stream.kafka.unpacking import unread_records
+from stream.kafka.record import unread_records
 from stream.kafka.varint import decode_varint
 from stream.structured import Columns
 

@@ -48,3 +48,19 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
+
+
+MOST_UNPACKED_BYTES = 128 * 1024 * 1024
+"""Of one compressed batch. Producers fill batches of kilobytes, and a topic takes them up to megabytes, compressed."""
+
+TOO_LARGE_HEADER = "foreshock.batch-too-large"
+"""Of a record that stands for those of a batch that was not unpacked (`stream.kafka.unpacking`), whose number is its
+content. Whoever sends it has a record of their own refused."""
+
+
+def unread_records(record: Record) -> int | None:
+    """For how many records that were not unpacked a record stands, None for an ordinary one."""
+    if record.key is not None or record.value is not None:
+        return None
+    found = dict(record.headers or ()).get(TOO_LARGE_HEADER)
+    return int(found) if found is not None and found.isdigit() else None

@@ -20,13 +20,8 @@ import kafka.record.default_records
 from aiokafka.codec import _detect_xerial_stream
 from aiokafka.record._crecords import default_records as compiled
 
+from stream.kafka.record import MOST_UNPACKED_BYTES, TOO_LARGE_HEADER
 from stream.kafka.varint import encode_varint
-
-MOST_UNPACKED_BYTES = 128 * 1024 * 1024
-"""Of one batch. Producers fill batches of kilobytes, and a topic takes them up to megabytes, compressed."""
-
-TOO_LARGE_HEADER = "foreshock.batch-too-large"
-"""Its content is the number of records that were not unpacked. Whoever sends it has a record of their own refused."""
 
 LZ4_RATIO, ZSTD_RATIO = 255, 1 << 15
 """How many times its size a batch may have unpacked, at most; without an end for Snappy and gzip, which tell."""
@@ -151,14 +146,6 @@ def unpack(batch: Any, original: Callable[[Any], None]) -> None:
         original(batch)
     except BatchTooLarge:
         stand_in(batch)
-
-
-def unread_records(record: Any) -> int | None:
-    """For how many records that were not unpacked a record stands, None for an ordinary one."""
-    if record.key is not None or record.value is not None:
-        return None
-    found = dict(record.headers or ()).get(TOO_LARGE_HEADER)
-    return int(found) if found is not None and found.isdigit() else None
 
 
 def _unpack_by_kafka_python(

@@ -12,8 +12,7 @@ import msgspec
 
 from events.dates import EARLIEST_DATE, EARLIEST_MS, FUTURE_TOLERANCE_MS, LATEST_DATE, date_outside, time_outside
 from events.types import EVENT_TYPES, KINDS, MAX_VALUE_BYTES, Event, Forgetting, Kind, Repayment
-from stream.kafka.record import Record
-from stream.kafka.unpacking import MOST_UNPACKED_BYTES, unread_records
+from stream.kafka.record import MOST_UNPACKED_BYTES, Record, unread_records
 from stream.outputs import DeadLetter, RefusalCode, coordinate, moment_of
 from stream.scoring.dead_letters import DeadLetters
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from stream.kafka.clients import aiokafka_producer, started
+from stream.kafka.record import MOST_UNPACKED_BYTES, unread_records
 from stream.kafka.record_batches import send_records
-from stream.kafka.unpacking import MOST_UNPACKED_BYTES, unread_records
 from stream.outputs import DeadLetter, LeftOut, Score
 
 Deploy = Callable[..., Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from typing import Any
 
 import aiokafka.codec
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from stream.kafka import unpacking
 from stream.kafka.changelog import Block, Unreadable, cut
 from stream.kafka.header_names import FetchedRecords
-from stream.kafka.unpacking import BatchTooLarge, unread_records
+from stream.kafka.record import unread_records
+from stream.kafka.unpacking import BatchTooLarge
 from stream.kafka.varint import decode_varint, encode_varint
 from stream.scoring.intake import Intake
 
@@ -39,7 +41,7 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "MOST_UNPACKED_BYTES", LIMIT)
 
 
-def batch(codec: str, base: int, values: list[bytes | None], key: bytes | None = b"u") -> bytes:
+def batch(codec: str, base: int, values: Sequence[bytes | None], key: bytes | None = b"u") -> bytes:
     builder = DefaultRecordBatchBuilder(2, CODECS[codec], 0, -1, -1, 0, 1 << 30)
     for number, value in enumerate(values):
         builder.append(number, 0, key, value, [("h", b"1")])
