@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from bench.chaos.tables import Outputs
-from events.types import KINDS
+from events.types import KINDS, Profile
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
@@ -31,6 +31,7 @@ from stream.scoring.scorer import Scorer
 from stream.settings import Settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
+from stream.topics import Topics
 
 Coordinate = tuple[str, int, int]
 """Topic, partition and offset."""
@@ -154,14 +155,23 @@ def judge(published: Published, settings: Settings) -> Verdict:
     )
 
 
-def outputs_of(published: Published) -> Outputs:
+def outputs_of(published: Published, topics: Topics) -> Outputs:
     """What the database is to hold: of a user who was forgotten, what came after that."""
     return Outputs(
         [msgspec.json.decode(record.value, type=Score) for record in _remembered(published.scores)],
         [msgspec.json.decode(record.value, type=Alert) for record in _remembered(published.alerts)],
         [DeadLetter.from_record(record) for record in published.dead_letters],
         [msgspec.json.decode(value, type=BorrowerContracts) for value in _latest(published.contracts).values()],
+        list(_profiles(record for record in published.inputs if record.topic == topics.of_kind("profiles"))),
     )
+
+
+def _profiles(records: Iterable[Any]) -> Iterator[tuple[Any, Profile]]:
+    intake, now_ms = Intake("profiles"), time.time_ns() // 1_000_000
+    for record in _remembered(records):
+        taken = intake.take(record, now_ms)
+        if isinstance(taken, Taken) and isinstance(taken.event, Profile):
+            yield record, taken.event
 
 
 def _remembered(records: Iterable[Any]) -> Iterator[Any]:

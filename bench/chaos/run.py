@@ -73,7 +73,7 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
         database = opened.enter_context(servers.database(name)) if plan.sinks else None
         followed = {"workers": Followed(arena.settings.application_id, arena.topics.inputs)}
         if database is not None:
-            outputs = arena.topics.stored
+            outputs = arena.topics.read_by_sink
             followed["sinks"] = Followed(sink_group(arena.settings.application_id), outputs)
         with Progress(kafka, followed) as progress, Crew(arena, plan, database) as crew:
             pace = Pace()
@@ -90,7 +90,7 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
         published = Published.read(kafka, arena.settings)
         verdict = judge(published, arena.settings)
         if database is not None:
-            wrong = wrong_rows(database, outputs_of(published))
+            wrong = wrong_rows(database, outputs_of(published, arena.topics))
             verdict = replace(verdict, wrong_table_rows=sum(wrong.values()))
             logs += "" if not verdict.wrong_table_rows else f"\nrows of the database that are wrong: {wrong}"
     outcome = Outcome(

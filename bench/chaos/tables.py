@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from events.types import Profile
 from stream.database.connection import DatabaseConnection
+from stream.kafka.record import Record
 from stream.outputs import LEVELS, Alert, BorrowerContracts, DeadLetter, Score
 
 Row = dict[str, Any]
@@ -30,6 +32,8 @@ class Outputs(NamedTuple):
     dead_letters: Sequence[DeadLetter]
     contracts: Sequence[BorrowerContracts] = ()
     """The last record of each borrower."""
+    profiles: Sequence[tuple[Record, Profile]] = ()
+    """Valid profiles, with their records."""
 
 
 def wrong_rows(database: DatabaseConnection, outputs: Outputs) -> dict[str, int]:
@@ -58,6 +62,7 @@ def tables_of(outputs: Outputs) -> dict[str, list[Row]]:
         "alerts": list(_alerts(outputs.alerts)),
         "dead_letters": [_letter_row(letter) for letter in outputs.dead_letters],
         "contracts": [row for borrower in outputs.contracts for row in _contract_rows(borrower)],
+        "contract_products": list(_product_rows(outputs.profiles)),
     }
 
 
@@ -138,6 +143,22 @@ def _contract_rows(borrower: BorrowerContracts) -> Iterator[Row]:
             "occurred_at": borrower.occurred_at,
             "sequence": borrower.sequence,
             "source_partition": borrower.source_partition,
+        }
+
+
+def _product_rows(profiles: Sequence[tuple[Record, Profile]]) -> Iterator[Row]:
+    """What the latest profile of each contract says, of equal times the last."""
+    latest: dict[tuple[str, str], tuple[Record, Profile]] = {}
+    for record, profile in sorted(profiles, key=lambda each: (each[1].occurred_at, each[0].offset)):
+        latest[profile.user_id, profile.contract_id or ""] = record, profile
+    for (user_id, contract_id), (record, profile) in latest.items():
+        yield {
+            "user_id": _shown(user_id),
+            "contract_id": contract_id,
+            "product": _shown(profile.product),
+            "occurred_at": profile.occurred_at,
+            "source_partition": record.partition,
+            "source_offset": record.offset,
         }
 
 

@@ -81,11 +81,17 @@ def test_of_a_user_who_was_forgotten_the_database_holds_what_came_after() -> Non
     forgotten = {record.key: number for number, record in enumerate(good.scores) if record.value is None}
     kept = [record for number, record in enumerate(good.scores) if number > forgotten.get(record.key, -1)]
     assert 0 < len(kept) < len(good.scores) - len(forgotten)
-    outputs = outputs_of(good)
+    outputs = outputs_of(good, SETTINGS.topics)
     assert sorted(score.score_id for score in outputs.scores) == sorted(
         msgspec.json.decode(record.value, type=Score).score_id for record in kept
     )
     assert len(outputs.contracts) == len(good.contracts)
+    before = {record.key: number for number, record in enumerate(good.inputs) if record.value is None}
+    profiles = [record for number, record in enumerate(good.inputs) if record.topic == "profiles" and record.value]
+    after = [record for number, record in enumerate(good.inputs) if number > before.get(record.key, -1)]
+    told = [record for record, _ in outputs.profiles]
+    assert 0 < len(told) < len(profiles)
+    assert [record for record in after if record.topic == "profiles"] == sorted(told, key=lambda record: record.offset)
 
 
 def test_how_far_one_has_read_of_a_forgotten_user_is_not_judged_and_of_others_it_is() -> None:

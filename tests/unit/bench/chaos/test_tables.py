@@ -9,6 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from bench.chaos.tables import Outputs, differing, tables_of
+from events.types import Profile
+from stream.kafka.record import RawRecord
 from stream.outputs import Alert, BorrowerContracts, ContractStanding, DeadLetter, Reason, Score
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -72,6 +74,22 @@ def test_each_contract_of_a_borrower_has_a_row() -> None:
     assert tables_of(Outputs([], [], [], [borrower]))["contracts"] == [
         {**expected, "contract_id": name, "source_partition": 2} for name in ("loan", "")
     ]
+
+
+def test_the_latest_profile_of_each_contract_names_its_product() -> None:
+    def said(offset: int, contract_id: str | None, day: int, product: str | None) -> tuple[RawRecord, Profile]:
+        profile = Profile(
+            event_id=f"p{offset}", user_id="u", occurred_at=START + dt.timedelta(days=day), contract_id=contract_id,
+            product=product,
+        )  # fmt: skip
+        return RawRecord("profiles", 2, offset, 0, b"u", b"{}"), profile
+
+    profiles = [said(0, "a", 1, "loan"), said(1, "a", 5, "card"), said(2, "a", 3, "x"), said(3, None, 1, None)]
+    profiles.append(said(4, "a", 5, "overdraft"))
+    rows = tables_of(Outputs([], [], [], [], profiles))["contract_products"]
+    assert sorted((row["contract_id"], row["product"], row["source_offset"]) for row in rows) == [
+        ("", None, 3), ("a", "overdraft", 4)
+    ]  # fmt: skip
 
 
 def test_a_dead_letter_has_its_bytes_and_its_time() -> None:
