@@ -56,6 +56,10 @@ class Calendar:
         """When a day begins, milliseconds since 1970-01-01 UTC. `day` may be one more than `LAST_DAY`."""
         return day * DAY_MS if self._starts_ms is None else int(self._starts_ms[day])
 
+    def starts_ms(self, days: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`start_ms` of each day, int64 `[n]`."""
+        return days * DAY_MS if self._starts_ms is None else self._starts_ms[days]
+
     def last_day_ended(self, time_ms: int) -> int:
         """The latest day that was over at this moment."""
         return self.day_of(time_ms) - 1

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.calendar import DAY_MS, LAST_DAY, day_number
+from events.contracts import NO_DAY
+from events.repayments import RepaymentColumns, repayment_columns
 from events.types import Event, Kind
 
 TIME_COLUMNS: tuple[str, ...] = ("gap_days", "day_of_month", "day_of_year")
@@ -29,18 +31,46 @@ UNSEEN_CODE = 1
 FIRST_CATEGORY_CODE = 2
 
 
+CONTRACT_COLUMNS: tuple[str, ...] = (
+    "contract_gap_days",
+    "contract_days_past_due",
+    "amount_due_to_usual",
+    "amount_paid_to_usual",
+    "balance_to_highest",
+    "worst_days_past_due",
+    "contracts_open",
+    "contracts_past_due",
+    "contracts_restructured",
+    "exposure",
+    "exposure_past_due_share",
+)
+"""What a repayment event says of its own contract and leaves of the borrower's others: `events.contract_columns`."""
+
+
 @dataclass(frozen=True)
 class Columns:
-    """Which fields of a kind feed the model, in graph order."""
+    """Which fields of a kind feed the model, in graph order.
+
+    `numeric` are fields, `derived` follow from one event alone, `standing` from how the user's contracts stand.
+    """
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
     derived: tuple[str, ...] = ()
+    standing: tuple[str, ...] = ()
+
+    @property
+    def stated(self) -> int:
+        """How many of the float inputs follow from an event alone; they are the first ones."""
+        return len(self.numeric) + len(self.derived)
 
     @property
     def numeric_inputs(self) -> tuple[str, ...]:
-        """Names of all float inputs of the step graph, in order: fields, derived columns, time columns."""
-        return (*self.numeric, *self.derived, *TIME_COLUMNS)
+        """Names of all float inputs, in order: fields, derived columns, columns of contracts, time columns.
+
+        A bundle may take fewer; its manifest names them.
+        """
+        return (*self.numeric, *self.derived, *self.standing, *TIME_COLUMNS)
 
 
 PROTECTED_FIELDS: frozenset[str] = frozenset({"age_band", "sex"})
@@ -51,6 +81,7 @@ COLUMNS: dict[Kind, Columns] = {
         numeric=("amount_due", "amount_paid", "days_past_due", "balance"),
         categorical=("kind",),
         derived=("days_after_due_date",),
+        standing=CONTRACT_COLUMNS,
     ),
     "transactions": Columns(
         numeric=("amount", "balance_after", "credit_limit"),
@@ -75,6 +106,19 @@ COLUMNS: dict[Kind, Columns] = {
 
 GAP_COLUMN: dict[Kind, int] = {kind: columns.numeric_inputs.index("gap_days") for kind, columns in COLUMNS.items()}
 """Position of `gap_days` among the numeric inputs of each kind."""
+
+CONTRACT_PLACES = slice(COLUMNS["repayments"].stated, GAP_COLUMN["repayments"])
+"""Positions of `CONTRACT_COLUMNS` among the numeric inputs of repayments."""
+
+
+def positions(kind: Kind, names: Sequence[str]) -> NDArray[np.int64] | None:
+    """Positions of a model's numeric inputs among those of a kind, int64 `[names]`; None where they are all, in order.
+
+    Raises `ValueError` for one that is not known.
+    """
+    known = COLUMNS[kind].numeric_inputs
+    return None if tuple(names) == known else np.array([known.index(name) for name in names], dtype=np.int64)
+
 
 Vocabulary = Mapping[str, int]
 """Category string to code. `MISSING_CODE` and `UNSEEN_CODE` are implied and never listed."""
@@ -104,38 +148,53 @@ def due_ms(due_date: dt.date) -> int:
     return day_number(due_date) * DAY_MS
 
 
-def numeric_columns(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Raw numeric inputs without `TIME_COLUMNS`, float32 `[n, numeric + derived]`, NaN where a field is missing.
+def numeric_columns(
+    kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64], repayments: RepaymentColumns | None = None
+) -> NDArray[np.float32]:
+    """Numeric inputs that follow from the events alone, float32 `[n, numeric + derived]`, NaN where a field is missing.
 
-    `events` are all of `kind`; `times_ms` are their `occurred_ms`.
+    `events` are all of `kind`; `times_ms` are their `occurred_ms`, `repayments` their columns where these are there
+    already.
     """
-    columns = COLUMNS[kind]
-    values = np.empty((len(events), len(columns.numeric) + len(columns.derived)), dtype=np.float32)
-    _fill_fields(kind, events, times_ms, values)
+    values = np.empty((len(events), COLUMNS[kind].stated), dtype=np.float32)
+    _fill_fields(kind, events, times_ms, repayments, values)
     return values
 
 
-def _fill_fields(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+def _fill_fields(
+    kind: Kind,
+    events: Sequence[Any],
+    times_ms: NDArray[np.int64],
+    repayments: RepaymentColumns | None,
+    values: NDArray[np.float32],
+) -> None:
     """Write the columns of `numeric_columns` into the first columns of `values`."""
-    columns = COLUMNS[kind]
-    width = len(columns.numeric)
     if not events:
         return
-    for position, get_field in enumerate(_NUMERIC_GETTERS[kind]):
-        values[:, position] = np.array(list(map(get_field, events)), dtype=np.float64)
-    if columns.derived:
-        due = np.array([np.nan if e.due_date is None else due_ms(e.due_date) for e in events], dtype=np.float64)
-        values[:, width] = (times_ms - due) / DAY_MS
+    columns = COLUMNS[kind]
+    if kind != "repayments":
+        for position, get_field in enumerate(_NUMERIC_GETTERS[kind]):
+            values[:, position] = np.array(list(map(get_field, events)), dtype=np.float64)
+        return
+    told = repayment_columns(events, times_ms) if repayments is None else repayments
+    for position, name in enumerate(columns.numeric):
+        values[:, position] = getattr(told, name)
+    due = np.where(told.due_day == NO_DAY, np.nan, told.due_day * float(DAY_MS))
+    values[:, len(columns.numeric)] = (times_ms - due) / DAY_MS
 
 
-def numeric_inputs(kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64]) -> NDArray[np.float32]:
-    """All numeric inputs of events of `kind` in graph order, float32 `[n, numeric_inputs]`, with NaN for `gap_days`.
+def numeric_inputs(
+    kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64], repayments: RepaymentColumns | None = None
+) -> NDArray[np.float32]:
+    """All numeric inputs of events of `kind` in graph order, float32 `[n, numeric_inputs]`, with NaN for `gap_days` and
+    the columns of contracts.
 
-    That column, at `GAP_COLUMN[kind]`, depends on the user's previous event; the function `gap_days` computes it.
+    These depend on the user's earlier events. The function `gap_days` computes the one, at `GAP_COLUMN[kind]`, and
+    `events.contract_columns` the others, at `CONTRACT_PLACES`. Arguments are as for `numeric_columns`.
     """
     values = np.empty((len(events), len(COLUMNS[kind].numeric_inputs)), dtype=np.float32)
-    _fill_fields(kind, events, times_ms, values)
-    values[:, GAP_COLUMN[kind]] = np.nan
+    _fill_fields(kind, events, times_ms, repayments, values)
+    values[:, COLUMNS[kind].stated : GAP_COLUMN[kind] + 1] = np.nan
     values[:, GAP_COLUMN[kind] + 1 :] = _calendar_columns(times_ms)
     return values
 

@@ -49,6 +49,9 @@ COUNTED = np.array([False, True, True, True, False])
 ONGOING = np.array([False, True, True, False, False])
 """By phase: whether a contract's amounts count, and whether it is open."""
 
+SERIOUS_DAYS = 60.0
+"""Days past due from which a contract is serious, unless a lender's settings or a source say otherwise."""
+
 NO_DAY = -1
 NEVER_DUE = int(np.iinfo(np.int32).max)
 """Due date, as a day, of a contract that owes nothing."""
@@ -81,6 +84,8 @@ LEDGER = np.dtype(
         ("last_paid_amount", "<f8", (CONTRACTS,)),  # its amount due
         ("part_paid", "<f8", (CONTRACTS,)),  # payments since the latest bill, as a share of the amount due
         ("dropped_amount", "<f8", (CONTRACTS,)),  # unpaid, of instalments that had to make room
+        ("usual_due", "<f8", (CONTRACTS,)),  # mean of the amounts due that its events stated, 0 before the first
+        ("highest_balance", "<f8", (CONTRACTS,)),  # that its events stated, at least 0
         ("instalment_no", "<i8", (INSTALMENTS,)),
         ("amount_due", "<f8", (INSTALMENTS,)),  # NaN: not known
         ("amount_paid", "<f8", (INSTALMENTS,)),
@@ -88,11 +93,12 @@ LEDGER = np.dtype(
         ("last_paid_due_day", "<i4", (CONTRACTS,)),
         ("dropped_due_day", "<i4", (CONTRACTS,)),  # oldest of those that had to make room, NEVER_DUE for none
         ("schedule_day", "<i4", (CONTRACTS,)),  # when the contract was opened or restructured, NO_DAY: not known
+        ("dues_stated", "<u4", (CONTRACTS,)),  # how many amounts `usual_due` is the mean of
         ("contract", "u1", (INSTALMENTS,)),  # place of the instalment's contract
         ("missed", "u1", (INSTALMENTS,)),  # whether a `missed` event has named it
     ]
 )
-"""What only repayments read and write. 1,024 bytes, no padding."""
+"""What only repayments read and write. 1,184 bytes, no padding."""
 
 Records = NDArray[np.void]
 Floats = NDArray[np.float64]
@@ -157,10 +163,16 @@ def contract_days(standing: Records, today: Ints) -> Floats:
 
     NaN where nothing is known of it: no contract, or one of which no instalment and no days past due were reported.
     """
-    days, oldest = standing["reported_days"], standing["oldest_due_day"]
-    elapsed = np.maximum(today[:, None] - standing["reported_day"], 0)
-    reported = np.where(days > 0, days + elapsed, days * 0)
-    age = np.where(oldest == NEVER_DUE, np.nan, np.maximum(today[:, None] - oldest, 0))
+    return aged_days(standing["reported_days"], standing["reported_day"], standing["oldest_due_day"], today[:, None])
+
+
+def aged_days(
+    reported_days: NDArray[np.float32], reported_day: NDArray[np.int32], oldest_due_day: NDArray[np.int32], today: Ints
+) -> Floats:
+    """`contract_days` of contracts of which STANDING has these values, which are arrays of any one shape."""
+    elapsed = np.maximum(today - reported_day, 0)
+    reported = np.where(reported_days > 0, reported_days + elapsed, reported_days * 0)
+    age = np.where(oldest_due_day == NEVER_DUE, np.nan, np.maximum(today - oldest_due_day, 0))
     found: Floats = np.fmax(reported, age)
     return found
 

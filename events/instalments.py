@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from events.calendar import DAY_MS, UTC, Calendar, date_of, day_number
 from events.contracts import NO_DAY, contract_id_of, initial_ledger, initial_standing
@@ -22,7 +23,9 @@ from events.types import Event, Repayment
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock:instalments")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_NEVER_MS = int(np.iinfo(np.int64).max)
+
+NEVER = int(np.iinfo(np.int64).max)
+"""Due day and deadline, in milliseconds, of a borrower of whom no instalment is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def missed_event(user_id: str, instalment: Instalment, grace_days: float, calend
 class OpenInstalments:
     """The unpaid instalments of one user, over all contracts."""
 
-    __slots__ = ("_calendar", "_ledger", "_next_ms", "_standing", "_today")
+    __slots__ = ("_calendar", "_ledger", "_next_ms", "_standing", "_today", "announced")
 
     def __init__(self, calendar: Calendar = UTC) -> None:
         self._calendar = calendar
@@ -73,6 +76,8 @@ class OpenInstalments:
         self._ledger = initial_ledger(1)
         self._today = NO_DAY
         self._next_ms: tuple[float, int] | None = None
+        self.announced: set[str] = set()
+        """Ids of the `missed` events that were published at the latest deadline; see `news_among`."""
 
     @property
     def open(self) -> tuple[Instalment, ...]:
@@ -88,22 +93,63 @@ class OpenInstalments:
         apply_repayments(self._standing, self._ledger, columns, event_day, np.array([self._today]))
         self._next_ms = None
 
+    def observe(self, occurred_ms: int) -> None:
+        """Take the time of an event of any kind into account."""
+        self._today = max(self._today, self._calendar.day_of(occurred_ms))
+
     def missed(self, clock_ms: int, grace_days: float) -> list[Instalment]:
         """The instalments that no `missed` event has named, whose deadline the clock has reached, earliest first."""
         if self._next_ms is None or self._next_ms[0] != grace_days:
             self._next_ms = (grace_days, self._next_deadline_ms(grace_days))
         if clock_ms < self._next_ms[1]:
             return []
-        return [
-            entry
-            for entry in self.open
-            if not entry.missed and deadline_ms(entry.due_date, grace_days, self._calendar) <= clock_ms
-        ]
+        return missed_instalments(self._standing[0], self._ledger[0], clock_ms, grace_days, self._calendar)
 
     def _next_deadline_ms(self, grace_days: float) -> int:
-        ledger = self._ledger[0]
-        waiting = ledger["due_day"][(ledger["due_day"] != NO_DAY) & (ledger["missed"] == 0)]
-        return deadline_ms(date_of(int(waiting.min())), grace_days, self._calendar) if len(waiting) else _NEVER_MS
+        return int(next_deadlines_ms(self._ledger, grace_days, self._calendar)[0])
+
+
+def first_unnamed(due_day: NDArray[np.int32], missed: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Due day of the earliest unpaid instalment that no `missed` event has named, int64 `[n]`; `NEVER` for none.
+
+    `due_day` and `missed` `[n, INSTALMENTS]` are those of LEDGER.
+    """
+    named = (due_day == NO_DAY) | (missed != 0)
+    first: NDArray[np.int64] = np.where(named, NEVER, due_day.astype(np.int64)).min(axis=1)
+    return first
+
+
+def next_deadlines_ms(ledger: NDArray[np.void], grace_days: float, calendar: Calendar) -> NDArray[np.int64]:
+    """When the next instalment of each of `n` borrowers counts as missed, int64 `[n]`, `NEVER` for none."""
+    day = first_unnamed(ledger["due_day"], ledger["missed"])
+    found = np.full(len(day), NEVER, dtype=np.int64)
+    owing = np.flatnonzero(day != NEVER)
+    found[owing] = calendar.starts_ms(day[owing] + 1) + round(grace_days * DAY_MS)
+    return found
+
+
+def missed_instalments(
+    standing: np.void, ledger: np.void, clock_ms: int, grace_days: float, calendar: Calendar
+) -> list[Instalment]:
+    """Of one user, the instalments that no `missed` event has named and whose deadline the clock has reached, earliest
+    first."""
+    return [
+        entry
+        for entry in unpaid_instalments(standing, ledger)
+        if not entry.missed and deadline_ms(entry.due_date, grace_days, calendar) <= clock_ms
+    ]
+
+
+def news_among(missed: Sequence[Repayment], announced: set[str]) -> list[Repayment]:
+    """Those that were not published before; `announced`, the ids of those that were, becomes that of all of these.
+
+    A `missed` event that the rule takes no notice of, one from before a restructuring for instance, leaves its
+    instalment unnamed, and is not published again and again.
+    """
+    news = [event for event in missed if event.event_id not in announced]
+    announced.clear()
+    announced.update(event.event_id for event in missed)
+    return news
 
 
 def unpaid_instalments(standing: np.void, ledger: np.void) -> tuple[Instalment, ...]:
@@ -130,10 +176,11 @@ def publish_missed(
     instalments: OpenInstalments, user_id: str, clock_ms: int, grace_days: float, calendar: Calendar = UTC
 ) -> Iterator[Repayment]:
     """The `missed` events of one user that are due at `clock_ms`, each applied to `instalments`."""
-    for entry in instalments.missed(clock_ms, grace_days):
-        event = missed_event(user_id, entry, grace_days, calendar)
-        instalments.apply(event)
-        yield event
+    missed = [missed_event(user_id, each, grace_days, calendar) for each in instalments.missed(clock_ms, grace_days)]
+    if missed:
+        for event in news_among(missed, instalments.announced):
+            instalments.apply(event)
+            yield event
 
 
 def with_missed_among(events: Iterable[Event], grace_days: float, calendar: Calendar = UTC) -> Iterator[Event]:
@@ -150,6 +197,8 @@ def with_missed_among(events: Iterable[Event], grace_days: float, calendar: Cale
         if isinstance(event, Repayment):
             instalments = by_user.setdefault(event.user_id, OpenInstalments(calendar))
             instalments.apply(event)
+        elif instalments is not None:
+            instalments.observe(clock_ms)
         yield event
         if instalments is not None:
             yield from publish_missed(instalments, event.user_id, clock_ms, grace_days, calendar)

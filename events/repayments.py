@@ -124,11 +124,17 @@ def repayment_columns(events: Sequence[Any], occurred_ms: Ints) -> RepaymentColu
 @dataclass(frozen=True)
 class Applied:
     """What `apply_repayments` did, `[n]`: the contract's place, whether the contract was not known before, and whether
-    another one had to make room for it."""
+    another one had to make room for it.
+
+    `previous_ms`: latest time of the contract's earlier events, -1 for none. `usual_due`: mean of the amounts due that
+    these stated, 0 for none.
+    """
 
     place: Ints
     new: Flags
     evicted: Flags
+    previous_ms: Ints
+    usual_due: Floats
 
 
 def apply_repayments(
@@ -155,7 +161,8 @@ class _Repayments:
         self._all = np.arange(len(standing))
         self._place, self._new, self._evicted = self._find_or_add()
         self._at = (self._all, self._place)
-        self._late = columns.occurred_ms < ledger["latest_ms"][self._at]
+        self._previous_ms = ledger["latest_ms"][self._at]
+        self._late = columns.occurred_ms < self._previous_ms
         newest = columns.instalment_no >= ledger["billed_no"][self._at]
         self._paying = columns.code == PAID
         self._in_full = self._paying & columns.in_full
@@ -165,14 +172,16 @@ class _Repayments:
     def apply(self) -> Applied:
         code = self._columns.code
         self._begin_and_end()
+        usual_due = self._ledger["usual_due"][self._at]
         goes_on = self._goes_on()
         for kind, take in ((DUE, self._bill), (PAID, self._pay), (MISSED, self._miss), (REVERSED, self._reverse)):
             chosen = ((code == kind) & goes_on).nonzero()[0]
             if chosen.size:
                 take(chosen)
         self._report()
+        self._note_amounts(usual_due)
         sum_up(self._standing)
-        return Applied(self._place, self._new, self._evicted)
+        return Applied(self._place, self._new, self._evicted, self._previous_ms, usual_due)
 
     # Contracts
 
@@ -219,6 +228,9 @@ class _Repayments:
             begun = anew[(code[anew] == OPENED) | (code[anew] == RESTRUCTURED)]
             for name in ("settled_no", "billed_no"):  # a new schedule may count from 1 again
                 ledger[name][begun, self._place[begun]] = -1
+            opened = anew[code[anew] == OPENED]
+            for name in ("usual_due", "highest_balance", "dues_stated"):  # after a restructuring the old ones tell more
+                ledger[name][opened, self._place[opened]] = 0
             ledger["last_paid_due_day"][anew, self._place[anew]] = NO_DAY
             ledger["schedule_day"][begun, self._place[begun]] = self._event_day[begun]
 
@@ -259,6 +271,17 @@ class _Repayments:
         if columns.currency.any():
             standing["currency"][at] = np.where(columns.currency > 0, columns.currency, standing["currency"][at])
         ledger["latest_ms"][at] = np.maximum(ledger["latest_ms"][at], columns.occurred_ms)
+
+    def _note_amounts(self, usual_due: Floats) -> None:
+        """The contract's mean amount due and highest balance, as its events state them, late ones too."""
+        columns, ledger, at = self._columns, self._ledger, self._at
+        stated = ~np.isnan(columns.amount_due)
+        count = ledger["dues_stated"][at] + stated
+        ledger["dues_stated"][at] = count
+        ledger["usual_due"][at] = np.where(
+            stated, usual_due + (columns.amount_due - usual_due) / np.maximum(count, 1), usual_due
+        )
+        ledger["highest_balance"][at] = np.fmax(ledger["highest_balance"][at], columns.balance)
 
     def _leaves_nothing(self, has_unpaid: Flags) -> Flags:
         """Payments without a number after which nothing is known to be unpaid, and that came, with those since the

@@ -75,7 +75,8 @@ def explain(
             if source is None
             else _from_source(settings, user, source, path, users, months, seed)
         )
-        explanation = explain_events(bundle, _up_to(history, user, at, sequence), recent=events)
+        past, calendar = _up_to(history, user, at, sequence), settings.portfolio_rules().calendar
+        explanation = explain_events(bundle, past, recent=events, calendar=calendar)
     except (BundleError, DatasetError, TopicUnreadable, UnknownUser) as error:
         fail(str(error))
     except KafkaError as error:

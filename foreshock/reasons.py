@@ -54,7 +54,9 @@ def measure(
             trials = trials_of(bundle, settings, dataset.events(), alerts, seed, bars)
         if not trials:
             fail(f"{source} raised no alert under {settings.bundle}: nothing to measure; take more --users or --months")
-        figures = figures_of(trials, seed) | {"explanation_ms": explanation_ms(bundle, trials)}
+        figures = figures_of(trials, seed) | {
+            "explanation_ms": explanation_ms(bundle, trials, settings.portfolio_rules().calendar)
+        }
     except (BundleError, DatasetError, PolicyError) as error:
         fail(str(error))
     _show(figures)

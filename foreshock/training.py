@@ -32,6 +32,7 @@ from foreshock.training_options import (
     TensorboardOption,
     ThreadsOption,
     TimeWarpOption,
+    TimeZoneOption,
     UnseenRateOption,
     WeightDecayOption,
     WinsorTailOption,
@@ -64,6 +65,7 @@ def train(
     time_warp: TimeWarpOption = 0.0,
     unseen_rate: UnseenRateOption = 0.01,
     blank_rate: BlankRateOption = 0.1,
+    lender_time_zone: TimeZoneOption = None,
     winsor_tail: WinsorTailOption = 0.0005,
     missing: MissingOption = "flag",
     alignment: AlignmentOption = "time",
@@ -88,7 +90,7 @@ def train(
     except ImportError as error:
         fail(f"{error}; training needs PyTorch: pip install -c constraints.txt '.[train]'")
     try:
-        settings = load_settings()
+        settings = load_settings(lender_time_zone=lender_time_zone)
     except SettingsError as error:
         fail(str(error), code=2)
     dataset = open_source(source, path, users, months, seed)
@@ -111,6 +113,7 @@ def train(
             dropout=dropout,
             batch_users=batch_users,
             augmentation=Augmentation(jitter, time_warp, unseen_rate, blank_rate),
+            lender_time_zone=settings.lender_time_zone if "lender_time_zone" in settings.model_fields_set else None,
             rules=None if rules == InputRules() else rules,
             device=device,
             max_users=max_users,

@@ -54,6 +54,15 @@ TensorboardOption = Annotated[Path | None, _learning("Folder for TensorBoard log
 ProtectedInputOption = Annotated[
     list[str] | None, _inputs("Also take this protected profile field (age_band, sex) as an input.")
 ]
+TimeZoneOption = Annotated[
+    str | None,
+    _inputs(
+        "Time zone of the lender's days, by its IANA name.",
+        "--lender-time-zone",
+        metavar="NAME",
+        show_default="the setting's; the bundle's with --from",
+    ),
+]
 WinsorTailOption = Annotated[float, _inputs("Share of the values clipped at either end.", min=0, max=0.4)]
 MissingOption = Annotated[Missing, _inputs("How a missing value is shown to the model.")]
 AlignmentOption = Annotated[Alignment, _inputs("Whether the model sees when events happened, or only their order.")]

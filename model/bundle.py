@@ -12,7 +12,7 @@ import io
 import itertools
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, FIRST_CATEGORY_CODE
+from events.calendar import Calendar, CalendarError
+from events.columns import COLUMNS, CONTRACT_COLUMNS, FIRST_CATEGORY_CODE, positions
 from events.types import KINDS, Kind
 from model.bundle_folder import FILE_MAX_BYTES, read_file, read_files, read_manifest_file
 from model.bundle_folder import MANIFEST_FILE as MANIFEST_FILE  # these three are for those who import this module
@@ -107,6 +108,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training: Training
     metrics: dict[str, Any]
     files: dict[str, str]
+    lender_time_zone: str = "UTC"
+    """The time zone of the days that the training data were counted in."""
 
 
 def graph_file(kind: Kind) -> str:
@@ -156,9 +159,15 @@ class Bundle:
         self.readout_width = sum(manifest.readout_widths.values())
         self.thresholds = manifest.thresholds
         self.vocabularies = manifest.vocabularies
+        self._taken = {kind: positions(kind, manifest.numeric_inputs[kind]) for kind in KINDS}
         self._encoders = {kind: self._open(graph_file(kind), graphs) for kind in KINDS}
         self._scorer = self._open(SCORE_FILE, graphs)
         self._check_outputs()
+
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar of the lender by whose days the bundle was trained."""
+        return Calendar(self.manifest.lender_time_zone)
 
     @property
     def fingerprint_hex(self) -> str:
@@ -170,8 +179,8 @@ class Bundle:
         """Read and check a bundle folder. With `public_key`, a PEM file, its manifest must be signed with that key.
 
         Raises `BundleError` when the signature is missing or wrong, a file is missing, altered, too large or elsewhere,
-        the format is another version's, the inputs are not those of `events.columns`, or a graph does not take and give
-        what the manifest says.
+        the format is another version's, an input is none of `events.columns`, or a graph does not take and give what
+        the manifest says.
         """
         folder = Path(path)
         manifest, fingerprint, files = _read_bundle(folder, public_key)
@@ -197,13 +206,32 @@ class Bundle:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Apply one event of `kind` per row to the kind's part of its user's state.
 
-        `numeric` float32 `[n, numeric inputs]` (NaN is missing), `categorical` int64 `[n, categories]`, `state` float32
-        `[n, width of state_slices[kind]]`. Returns the new state, same shape, and the attention logits float32 `[n]`.
+        `numeric` float32 `[n, numeric inputs]` (NaN is missing): all those of `events.columns`, of which the bundle
+        takes those that its manifest names. `categorical` int64 `[n, categories]`, `state` float32 `[n, width of
+        state_slices[kind]]`. Returns the new state, same shape, and the attention logits float32 `[n]`.
         Rows are independent: each must belong to another user.
         """
+        if (taken := self._taken[kind]) is not None:
+            numeric = numeric.take(taken, axis=1)
         inputs: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical, "state": state}
         new_state, attention = _run_padded(self._encoders[kind], inputs, len(state))
         return new_state, attention
+
+    def other_days(self, calendar: Calendar) -> str | None:
+        """What to say where `calendar`, by which events are scored, is not the one that the bundle was trained with;
+        None where it is, or where the bundle has no input that depends on it."""
+        trained = self.manifest.lender_time_zone
+        if trained == calendar.time_zone or not self.takes("repayments", CONTRACT_COLUMNS):
+            return None
+        return (
+            f"the bundle {self.path} was trained with the days of {trained}, lender_time_zone is {calendar.time_zone}: "
+            "days past due that it sees may differ by one from those it was trained with; train with "
+            f"--lender-time-zone {calendar.time_zone}, or set lender_time_zone to {trained} if that is the lender's"
+        )
+
+    def takes(self, kind: Kind, names: Iterable[str]) -> bool:
+        """Whether any of the numeric inputs `names` of a kind is an input of this bundle."""
+        return not set(self.manifest.numeric_inputs[kind]).isdisjoint(names)
 
     def score(self, readout: NDArray[np.float32], ages: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of serious delinquency within each horizon, float32 `[n, horizons]`, nondecreasing per row.
@@ -235,7 +263,7 @@ class Bundle:
             return inputs, [("probabilities", _FLOAT, [_ROWS, len(self.horizons_days)])]
         columns, width = COLUMNS[kind], self.manifest.state_widths[kind]
         inputs = [
-            ("numeric", _FLOAT, [_ROWS, len(columns.numeric_inputs)]),
+            ("numeric", _FLOAT, [_ROWS, len(self.manifest.numeric_inputs[kind])]),
             ("categorical", _INTEGER, [_ROWS, len(columns.categorical)]),
             ("state", _FLOAT, [_ROWS, width]),
         ]
@@ -319,18 +347,39 @@ def decode_manifest(where: Path, content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where} is not a valid manifest ({_brief(error)}); {retrain}") from None
-    wrong = _wrong_inputs(manifest) or _wrong_widths(manifest) or _wrong_horizons(manifest) or _wrong_codes(manifest)
+    wrong = (
+        _wrong_zone(manifest)
+        or _wrong_inputs(manifest)
+        or _wrong_widths(manifest)
+        or _wrong_horizons(manifest)
+        or _wrong_codes(manifest)
+    )
     if wrong:
         raise BundleError(f"{where}: {wrong}; {retrain}")
     return manifest
 
 
+def _wrong_zone(manifest: Manifest) -> str | None:
+    try:
+        Calendar(manifest.lender_time_zone)
+    except CalendarError as error:
+        return f"lender_time_zone: {_brief(error)}"
+    return None
+
+
 def _wrong_inputs(manifest: Manifest) -> str | None:
     for kind in KINDS:
-        expected = (list(COLUMNS[kind].numeric_inputs), list(COLUMNS[kind].categorical))
-        found = (manifest.numeric_inputs.get(kind), manifest.categorical_inputs.get(kind))
-        if found != expected:
-            return f"inputs of {kind} are {_brief(found)}, but events.columns has {expected}"
+        categorical, named = manifest.categorical_inputs.get(kind), manifest.numeric_inputs.get(kind)
+        if categorical != list(COLUMNS[kind].categorical):
+            expected = list(COLUMNS[kind].categorical)
+            return f"categorical inputs of {kind} are {_brief(categorical)}, but events.columns has {expected}"
+        if not named:
+            return f"numeric inputs of {kind} are {_brief(named)}, at least one is needed"
+        known = COLUMNS[kind].numeric_inputs
+        if unknown := [name for name in named if name not in known]:
+            return f"this version knows no numeric inputs of {kind} named {_brief(unknown)}, only {', '.join(known)}"
+        if len(set(named)) < len(named):
+            return f"numeric inputs of {kind} name one twice: {_brief(named)}"
     return None
 
 

@@ -1,6 +1,6 @@
 """The portfolio from the tables: the users at risk now with their scores, and those at the start of earlier months.
 
-A user's default date is read off the days past due that scores carry, as in `reports.monitoring`. Only reads.
+A user's default date is read off the days past due and the status that scores carry, as in `reports.monitoring`. Only reads.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from events.calendar import DAY_MS
 from model.histories.labels import NEVER_MS
 from model.outlook.backtest import month_starts
 from model.outlook.outlook import OUTLOOK_DAYS, Book, TrackRecord
-from reports.monitoring import snapshot
+from reports.monitoring import IN_DEFAULT, snapshot
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import DatabaseError
 
 MOST_ORIGINS = 12
 _DAY = dt.timedelta(days=1)
 
-_NOW: LiteralString = """
-SELECT user_id, occurred_at, horizons, level, coalesce(days_past_due >= %(delinquency_days)s, false)
+_NOW: LiteralString = f"""
+SELECT user_id, occurred_at, horizons, level, coalesce({IN_DEFAULT}, false)
 FROM user_scores WHERE model = %(model)s ORDER BY user_id
 """
-_DEFAULT_DATES: LiteralString = """
-SELECT user_id, min(occurred_at) FROM score_history WHERE days_past_due >= %(delinquency_days)s GROUP BY user_id
+_DEFAULT_DATES: LiteralString = f"""
+SELECT user_id, min(occurred_at) FROM score_history WHERE {IN_DEFAULT} GROUP BY user_id
 """
 _FIRST = "SELECT min(occurred_at) FROM score_history WHERE model = %(model)s"
 _THEN: LiteralString = """

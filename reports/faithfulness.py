@@ -17,12 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from events.calendar import UTC, Calendar
 from events.counterfactuals import COUNTERFACTUALS, without_cause
 from events.reasons import CATALOGUE, cause_of
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset
-from model.explanation.rescoring import Branch, History, ages_of, history_of, log_odds, readouts_of, score_histories
+from model.explanation.rescoring import (
+    History,
+    ages_of,
+    branches_of,
+    history_of,
+    log_odds,
+    readouts_of,
+    score_histories,
+)
 from reports.effect_fit import Example, fit_effects, store_effects
 from reports.raised_alerts import RaisedAlert, drawn, raise_alerts, situation_after
 from stream.alerts.effects import FEATURES, Fitted
@@ -77,25 +86,28 @@ same cause in other words."""
 
 
 def try_counterfactuals(
-    bundle: Bundle, alerts: Sequence[RaisedAlert], on_progress: OnProgress = lambda _alerts: None
+    bundle: Bundle,
+    alerts: Sequence[RaisedAlert],
+    on_progress: OnProgress = lambda _alerts: None,
+    calendar: Calendar = UTC,
 ) -> list[Trial]:
-    """Score each alert's history again without each cause of the catalogue that it has."""
+    """Score each alert's history again without each cause of the catalogue that it has. `calendar` is the one that the
+    events were scored by."""
     trials: list[Trial] = []
     for start in range(0, len(alerts), ALERTS_AT_ONCE):
         chunk = alerts[start : start + ALERTS_AT_ONCE]
-        histories: list[History] = []
-        tried: list[tuple[int, str]] = []
-        for number, raised in enumerate(chunk):
-            whole = history_of(raised.events, bundle)
-            histories.append(whole)
-            tried.append((number, ""))
-            for code in COUNTERFACTUALS:
-                without = without_cause(code, raised.events)
-                kind = CATALOGUE[code].kind
-                if without is None or kind is None:
-                    continue
-                changed = Branch.of(kind, [event for event in without if kind == event.KIND], bundle)
-                histories.append({**whole, kind: changed})
+        branches = {kind: branches_of(kind, [raised.events for raised in chunk], bundle, calendar) for kind in KINDS}
+        wholes: list[History] = [{kind: branches[kind][number] for kind in KINDS} for number in range(len(chunk))]
+        histories, tried = list(wholes), [(number, "") for number in range(len(chunk))]
+        for kind in KINDS:
+            changed: list[tuple[int, str, list[Event]]] = []
+            for number, raised in enumerate(chunk):
+                for code in COUNTERFACTUALS:
+                    if CATALOGUE[code].kind == kind and (without := without_cause(code, raised.events)) is not None:
+                        changed.append((number, code, without))
+            made = branches_of(kind, [without for _, _, without in changed], bundle, calendar)
+            for (number, code, _), branch in zip(changed, made, strict=True):
+                histories.append({**wholes[number], kind: branch})
                 tried.append((number, code))
         scores = score_histories(bundle, histories)[:, bundle.headline].tolist()
         found: list[dict[str, float]] = [{} for _ in chunk]
@@ -115,7 +127,8 @@ def trials_of(
     bars.update(scoring, total=bars.tasks[scoring].completed)
     chosen = drawn(alerts, most, seed)
     task = bars.add_task("taking causes away", total=len(chosen))
-    return try_counterfactuals(bundle, chosen, lambda done: bars.advance(task, done))
+    calendar = settings.portfolio_rules().calendar
+    return try_counterfactuals(bundle, chosen, lambda done: bars.advance(task, done), calendar)
 
 
 def calibrate_bundle(
@@ -129,20 +142,20 @@ def calibrate_bundle(
     events = (event for event in dataset.events() if not dataset.held_out(event.user_id))
     trials = trials_of(bundle, settings, itertools.islice(events, CALIBRATION_EVENTS), alerts, seed, bars)
     if trials:
-        weights = fit_effects(examples_of(bundle, trials))
+        weights = fit_effects(examples_of(bundle, trials, settings.portfolio_rules().calendar))
         fitted = Fitted(features=list(FEATURES), weights=weights, alerts=len(trials), source=dataset.name)
         store_effects(bundle.path, fitted)
     return len(trials)
 
 
-def examples_of(bundle: Bundle, trials: Sequence[Trial]) -> list[Example]:
+def examples_of(bundle: Bundle, trials: Sequence[Trial], calendar: Calendar = UTC) -> list[Example]:
     """Examples for `reports.effect_fit.fit_effects`: each fact that applied to an alert, and what its counterfactual
     did."""
-    histories = [history_of(trial.raised.events, bundle) for trial in trials]
+    histories = [history_of(trial.raised.events, bundle, calendar) for trial in trials]
     scores, contributions = Explainer(bundle, Topics()).weigh(readouts_of(bundle, histories), ages_of(histories))
     examples = []
     for trial, score, parts in zip(trials, scores.tolist(), contributions.tolist(), strict=True):
-        (found,) = all_findings(*situation_after(trial.raised.events))
+        (found,) = all_findings(*situation_after(trial.raised.events, calendar))
         for kind, contribution in zip(KINDS, parts, strict=True):
             examples += [
                 Example(finding.code, contribution, finding.strength, score, trial.drop(finding.code)[0])
@@ -171,12 +184,12 @@ def measure(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
     }
 
 
-def explanation_ms(bundle: Bundle, trials: Sequence[Trial]) -> dict[str, float]:
+def explanation_ms(bundle: Bundle, trials: Sequence[Trial], calendar: Calendar = UTC) -> dict[str, float]:
     """Milliseconds of processor time that naming the reasons of one alert takes: median and 99th percentile."""
     explainer = Explainer(bundle, Topics())
-    histories = [history_of(trial.raised.events, bundle) for trial in trials]
+    histories = [history_of(trial.raised.events, bundle, calendar) for trial in trials]
     readouts, ages = readouts_of(bundle, histories), ages_of(histories)
-    situations = [situation_after(trial.raised.events) for trial in trials]
+    situations = [situation_after(trial.raised.events, calendar) for trial in trials]
     taken = []
     for row in range(len(trials)):
         started_s = time.process_time()

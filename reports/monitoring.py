@@ -1,7 +1,8 @@
 """Reads from the tables what monitoring needs: a sample of recent scores, and the scores whose outcome is known.
 
-The outcome follows from the scores: each carries the days past due that were last reported, so a user's default date is
-that of the first score with the model's `delinquency_days`. Only reads, in one snapshot. The server sorts and chooses,
+The outcome follows from the scores: each carries the borrower's days past due, of the worst contract, so a user's
+default date is that of the first score with the model's `delinquency_days`, or with a contract that is written off. Only
+reads, in one snapshot. The server sorts and chooses,
 so that one row per user, or per user and month, is sent.
 """
 
@@ -25,10 +26,11 @@ _LATEST = "SELECT max(occurred_at) FROM score_history WHERE model = %(model)s"
 _MODELS = "SELECT model FROM user_scores GROUP BY model ORDER BY count(*) DESC, model LIMIT 5"
 
 # At risk means before the default date. Which score of a user is taken depends on its id alone, not on time or value.
-_DEFAULT_DATES: LiteralString = """
+IN_DEFAULT: LiteralString = "(days_past_due >= %(delinquency_days)s OR status = 'written_off')"
+_DEFAULT_DATES: LiteralString = f"""
 WITH default_dates AS (
     SELECT user_id, min(occurred_at) AS default_at FROM score_history
-    WHERE days_past_due >= %(delinquency_days)s AND occurred_at < %(until)s GROUP BY user_id
+    WHERE {IN_DEFAULT} AND occurred_at < %(until)s GROUP BY user_id
 )
 """
 _SAMPLE: LiteralString = (

@@ -257,5 +257,8 @@ def _bundle_finding(settings: Settings) -> Finding:
             str(error),
             "name a folder that `foreshock train --out` wrote with --bundle, or reinstall for the pretrained one",
         )
+    if warning := bundle.other_days(settings.portfolio_rules().calendar):
+        what, _, remedy = warning.rpartition("; ")
+        return Finding("warning", "bundle", what, remedy)
     horizons = "/".join(str(days) for days in bundle.horizons_days)
     return Finding("ok", "bundle", f"{bundle.manifest.name} {bundle.fingerprint_hex}, horizons {horizons} days")

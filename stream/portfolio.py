@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from events.calendar import UTC, Calendar
+from events.contracts import SERIOUS_DAYS
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class PortfolioRules:
     """
 
     calendar: Calendar = UTC
-    serious_days: float = 60.0
+    serious_days: float = SERIOUS_DAYS
     materiality_absolute: float = 0.0
     materiality_relative: float = 0.0
     loss_given_default: float = 0.45

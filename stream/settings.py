@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from events.calendar import Calendar
+from events.contracts import SERIOUS_DAYS
 from events.pseudonyms import KEY_ID_PATTERN, Pseudonyms
 from stream.alerts.policy import AlertPolicy, Thresholds
 from stream.portfolio import PortfolioRules
@@ -188,7 +189,10 @@ class Settings(BaseSettings):
         "UTC", description="Time zone of the lender's days, by its IANA name: when a due date ends, days past due."
     )
     serious_days: float = Field(
-        60.0, ge=1, le=3_650, description="Days past due from which a contract is serious, and its borrower HIGH."
+        SERIOUS_DAYS,
+        ge=1,
+        le=3_650,
+        description="Days past due from which a contract is serious, and its borrower HIGH.",
     )
     materiality_absolute: float = Field(
         0.0, ge=0, description="A contract counts as past due when more than this is overdue, in its currency."

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bench.contenders import bare
 from bench.contenders.task import Task, score_bytes
 from events.columns import ages_days, categorical_columns, numeric_columns, occurred_ms, time_columns
+from events.contract_histories import ContractHistories
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 
@@ -34,8 +35,8 @@ class History:
         self._latest_ms: dict[str, int] = {}
         self.of_user: dict[str, list[int]] = {}
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Events of this kind, in order."""
+    def add(self, events: Sequence[Event], contracts: NDArray[np.float32]) -> None:
+        """Events of this kind, in order; `contracts` are the columns of `events.contract_columns` of repayments."""
         if not events:
             return
         times_ms = occurred_ms(events)
@@ -45,7 +46,7 @@ class History:
             self._latest_ms[event.user_id] = max(before_ms, time_ms)
             self.of_user.setdefault(event.user_id, []).append(len(self._numeric) + position)
         columns = np.concatenate(
-            (numeric_columns(self._kind, events, times_ms), time_columns(times_ms, previous_ms)), axis=1
+            (numeric_columns(self._kind, events, times_ms), contracts, time_columns(times_ms, previous_ms)), axis=1
         )
         self._numeric.extend(columns)
         self._categorical.extend(categorical_columns(self._kind, events, self._bundle.vocabularies.get(self._kind, {})))
@@ -81,13 +82,18 @@ class Recomputation:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._histories = {kind: History(bundle, kind) for kind in KINDS}
+        self._contracts = ContractHistories()
+        self._users: dict[str, int] = {}
 
     def score(self, events: Sequence[Event]) -> NDArray[np.float32]:
         """Probabilities after each event, in the order given: float32 `[n, horizons]`."""
         rows: list[dict[Kind, list[int]]] = []
         latest_ms = np.empty((len(events), len(KINDS)), dtype=np.int64)
+        users = np.array([self._users.setdefault(event.user_id, len(self._users)) for event in events], dtype=np.int64)
+        contracts = iter(self._contracts.take(users, occurred_ms(events), events)[0].inputs[:, None])
+        nothing = np.empty((1, 0), dtype=np.float32)
         for position, event in enumerate(events):
-            self._histories[event.KIND].add([event])
+            self._histories[event.KIND].add([event], next(contracts) if event.KIND == "repayments" else nothing)
             latest_ms[position] = [history.latest_ms(event.user_id) for history in self._histories.values()]
             rows.append(
                 {kind: list(history.of_user.get(event.user_id, ())) for kind, history in self._histories.items()}

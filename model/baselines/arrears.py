@@ -1,6 +1,7 @@
-"""Days past due from repayment events: the reported number, which grows with each day until the instalment is paid.
+"""Arrears as a scorecard without contracts counts them: the number that events report, one more for each day.
 
-Uses repayment events only. Serves as a rule and as a feature of other challengers.
+Deliberately not the rule of `events.contracts`: all events are taken for those of one contract, and no instalment is
+kept. A feature of challengers, beside those that the rule gives (`events.contract_columns`).
 """
 
 from __future__ import annotations

@@ -109,6 +109,8 @@ def _only(
         kinds=kinds,
         times_ms=sequences.times_ms[rows],
         latest=latest,
+        days_past_due=sequences.days_past_due[rows],
+        written_off=sequences.written_off[rows],
         vocabularies=sequences.vocabularies,
         fingerprint=sequences.fingerprint,
     )

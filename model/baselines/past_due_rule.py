@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from model.baselines.arrears import overdue_days
+from events.contracts import LEDGER, STANDING
 from model.baselines.challenger import Challenger
 from model.baselines.cost import Kept
-from model.baselines.timeline import Floats, Ints, Timeline
+from model.baselines.timeline import Floats, Ints
 from model.comparison.problem import Problem
 from model.histories.sequences import Sequences
 
@@ -18,7 +18,8 @@ from model.histories.sequences import Sequences
 class PastDueRule(Challenger):
     """The score is the days past due, so that a threshold for an alert budget exists; the rule alerts at `alert_at`.
 
-    In a stream it would keep two numbers per user: days past due, and the time of their last update.
+    They are the borrower's by the one rule, of the worst contract, as workers publish them. In a stream it keeps what
+    that rule keeps of a borrower's contracts, and its cost here is that of looking a number up.
     """
 
     name = "30-days-past-due"
@@ -28,9 +29,7 @@ class PastDueRule(Challenger):
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:  # noqa: ARG002
         """Nothing is learnt; the cost is measured."""
         self._measure(problem, Kept())
-        self._state_bytes = 16
+        self._state_bytes = STANDING.itemsize + LEDGER.itemsize
 
     def score_rows(self, sequences: Sequences, rows: Ints) -> Floats:
-        owner = np.searchsorted(sequences.merged_starts, rows, side="right") - 1
-        timeline = Timeline(sequences, np.unique(owner))
-        return overdue_days(timeline)[np.searchsorted(timeline.rows, rows)]
+        return np.nan_to_num(sequences.days_past_due[rows].astype(np.float64))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.calendar import DAY_MS
-from events.columns import COLUMNS
+from events.columns import COLUMNS, CONTRACT_COLUMNS
 from events.types import KINDS, Kind
 from model.baselines.arrears import overdue_days
 from model.baselines.timeline import Flags, Floats, Ints, Timeline
@@ -196,6 +196,8 @@ def _repayments(timeline: Timeline, windows: Windows, columns: dict[str, Floats]
         columns[f"late_max_{label}"] = windows.most(late, days)
     for days in WINDOWS_DAYS:
         columns[f"loan_balance_change_{_label(days)}"] = _change(timeline, windows, balance, days)
+    for name in CONTRACT_COLUMNS:
+        columns[name] = timeline.latest_value(kind, name, at)
     columns["unpaid_instalments"] = _ratio(columns["unpaid_all"], columns["repayments_amount_due_0"])
     columns["paid_to_balance"] = _ratio(columns["repayments_amount_paid_0"], columns["repayments_balance_0"])
 

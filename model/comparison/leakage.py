@@ -97,6 +97,8 @@ def without_future(problem: Problem, users: NDArray[np.int64], at_ms: int) -> Pr
         kinds=sequences.kinds[stays],
         times_ms=sequences.times_ms[stays],
         latest=sequences.latest[stays],
+        days_past_due=sequences.days_past_due[stays],
+        written_off=sequences.written_off[stays],
     )
     parts = problem.parts
     clipped = [

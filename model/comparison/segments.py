@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from events.calendar import DAY_MS
 from events.columns import COLUMNS, FIRST_CATEGORY_CODE
-from model.histories.arrears import days_past_due, latest_known
+from model.histories.arrears import latest_known
 from model.histories.sequences import Sequences
 
 
@@ -26,12 +26,12 @@ class Segments:
 
 
 def segments(sequences: Sequences) -> list[Segments]:
-    """By latest known days past due, by length of history, by product where profiles name one, and by quarter."""
+    """By the borrower's days past due, by length of history, by product where profiles name one, and by quarter."""
     return [
         Segments(
             "days past due",
             ("none", "1 to 29", "30 and more", "unknown"),
-            _banded(days_past_due(sequences), (1.0, 30.0)),
+            _banded(sequences.days_past_due.astype(np.float64), (1.0, 30.0)),
         ),
         Segments(
             "history",

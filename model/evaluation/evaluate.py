@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from events.calendar import DAY_MS
+from events.calendar import DAY_MS, UTC, Calendar
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset
 from model.evaluation.playback import merged_rows, score_sequences
@@ -39,15 +39,24 @@ def evaluate(
     max_users: int | None = None,
     grace_days: float = GRACE_DAYS,
     progress: bool = True,
+    calendar: Calendar | None = None,
 ) -> dict[str, Any]:
     """Metrics of a bundle on a data set: see `judge`. `held_out_only` leaves out clients that training may have seen.
+
+    `calendar` is the lender's, by default the one that the bundle was trained with.
 
     Raises `ValueError` when no users remain, `BundleError` and `DatasetError` as their loaders do.
     """
     loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     with progress_bars(progress) as bars:
         sequences = load_sequences(
-            dataset, bars, loaded.vocabularies, max_users=max_users, held_out_only=held_out_only, grace_days=grace_days
+            dataset,
+            bars,
+            loaded.vocabularies,
+            max_users=max_users,
+            held_out_only=held_out_only,
+            grace_days=grace_days,
+            calendar=calendar or loaded.calendar,
         )
         if not sequences.users:
             raise ValueError(f"{dataset.name} has no users to evaluate on; raise --users or leave --held-out-only out")
@@ -171,10 +180,11 @@ def load_sequences(
     held_out_only: bool = False,
     grace_days: float = GRACE_DAYS,
     most_events: int | None = None,
+    calendar: Calendar = UTC,
 ) -> Sequences:
     """A data set's histories. `max_users` keeps the first so many users to appear; `held_out_only` keeps test clients;
     reading stops with the first event beyond `most_events`."""
-    builder = SequenceBuilder(vocabularies, grace_days)
+    builder = SequenceBuilder(vocabularies, grace_days, calendar)
     admitted: dict[str, bool] = {}
     taken = 0
     task = bars.add_task(f"reading {dataset.name}", total=None)

@@ -60,8 +60,18 @@ def score_source(
     max_users: int | None = None,
     grace_days: float = GRACE_DAYS,
 ) -> ScoredSource:
-    """Read and score a data set. Raises `ValueError` when no user remains, `DatasetError` as the source does."""
-    plain = load_sequences(dataset, bars, max_users=max_users, held_out_only=held_out_only, grace_days=grace_days)
+    """Read and score a data set, by the calendar that the bundle was trained with.
+
+    Raises `ValueError` when no user remains, `DatasetError` as the source does.
+    """
+    plain = load_sequences(
+        dataset,
+        bars,
+        max_users=max_users,
+        held_out_only=held_out_only,
+        grace_days=grace_days,
+        calendar=bundle.calendar,
+    )
     if not plain.users:
         raise ValueError(f"{dataset.name} has no users to score; check its options or its file")
     outcomes = dataset.outcomes()

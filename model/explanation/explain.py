@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import ages_days
+from events.calendar import UTC, Calendar
+from events.columns import CONTRACT_COLUMNS, ages_days, occurred_ms
+from events.contract_histories import ContractHistories
 from events.counterfactuals import COUNTERFACTUALS, without_cause
 from events.reasons import CATALOGUE
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
-from model.explanation.rescoring import Branch, History, history_of, score_histories, trace
+from model.explanation.rescoring import Branch, History, branches_of, history_of, score_histories, trace
 
 RECENT_EVENTS = 30
 MOST_LEFT_OUT = 8
@@ -82,16 +84,22 @@ class Explanation:
 
 
 def explain(
-    bundle: Bundle, events: Sequence[Event], *, recent: int = RECENT_EVENTS, threshold: float | None = None
+    bundle: Bundle,
+    events: Sequence[Event],
+    *,
+    recent: int = RECENT_EVENTS,
+    threshold: float | None = None,
+    calendar: Calendar = UTC,
 ) -> Explanation:
     """Explain the score after the last of one user's events, given in the order in which they were scored.
 
-    `recent` events are tried one by one; `threshold` is the bundle's for MEDIUM unless given. Raises `ValueError`
+    `recent` events are tried one by one; `threshold` is the bundle's for MEDIUM unless given. `calendar` is the one
+    that the events were scored by. Raises `ValueError`
     without events.
     """
     if not events:
         raise ValueError("there is no event to explain a score with")
-    past = _Scored.of(bundle, events, recent)
+    past = _Scored.of(bundle, events, recent, calendar)
     bar = bundle.thresholds.medium if threshold is None else threshold
     influences = past.influences()
     return Explanation(
@@ -117,30 +125,34 @@ class _Scored:
     tail: dict[Kind, Branch]
     scores: NDArray[np.float32]
     attention: dict[Kind, NDArray[np.float64]]
+    calendar: Calendar
+    contracts: ContractHistories  # as they stood before the recent events
 
     @classmethod
-    def of(cls, bundle: Bundle, events: Sequence[Event], recent: int) -> _Scored:
+    def of(cls, bundle: Bundle, events: Sequence[Event], recent: int, calendar: Calendar) -> _Scored:
         kinds = np.array([KINDS.index(event.KIND) for event in events])
         counts = np.cumsum(kinds[:, None] == np.arange(len(KINDS)), axis=0)
         window = range(max(0, len(events) - recent), len(events))
-        whole = history_of(events, bundle)
+        whole = history_of(events, bundle, calendar)
+        contracts, before = ContractHistories(calendar), events[: window.start]
+        contracts.take(np.zeros(len(before), dtype=np.int64), occurred_ms(before), before)
         tail: dict[Kind, Branch] = {}
         attention: dict[Kind, NDArray[np.float64]] = {}
         readouts = []
         latest_ms = np.full((len(events), len(KINDS)), -1, dtype=np.int64)
         for number, (kind, branch) in enumerate(whole.items()):
             states, logits = trace(bundle, branch)
-            before = int(counts[window.start - 1, number]) if window.start else 0
-            tail[kind] = branch.since(before, states[before])
+            done = int(counts[window.start - 1, number]) if window.start else 0
+            tail[kind] = branch.since(done, states[done])
             attention[kind] = _shares(logits)
             latest_ms[:, number] = np.maximum.accumulate([-1, *branch.times_ms])[counts[:, number]]
             readouts.append(states[counts[:, number], : bundle.readout_widths[kind]])
         scores = bundle.score(np.concatenate(readouts, axis=1), ages_days(latest_ms))[:, bundle.headline]
         row_of = counts[np.arange(len(events)), kinds] - 1
-        return cls(bundle, events, row_of, window, whole, tail, scores, attention)
+        return cls(bundle, events, row_of, window, whole, tail, scores, attention, calendar, contracts)
 
     def influences(self) -> list[Influence]:
-        dropped = self._score([self._without((position,)) for position in self.recent])
+        dropped = self._score(self._without([(position,) for position in self.recent]))
         usual = {position: self._usual(position) for position in self.recent}
         changed = [position for position, history in usual.items() if history is not None]
         normal = dict(
@@ -164,8 +176,8 @@ class _Scored:
             kind, without = CATALOGUE[code].kind, without_cause(code, self.events)
             if without is not None and kind is not None:
                 codes.append(code)
-                of_kind = [event for event in without if kind == event.KIND]
-                histories.append({**self.whole, kind: Branch.of(kind, of_kind, self.bundle)})
+                (changed,) = branches_of(kind, [without], self.bundle, self.calendar)
+                histories.append({**self.whole, kind: changed})
         found = [Cause(code, score) for code, score in zip(codes, self._score(histories), strict=True)]
         return sorted(found, key=lambda cause: cause.score)
 
@@ -178,18 +190,40 @@ class _Scored:
         left_out: tuple[int, ...] = ()
         while score >= threshold and len(left_out) < min(MOST_LEFT_OUT, len(self.recent)):
             rest = [position for position in self.recent if position not in left_out]
-            found = self._score([self._without((*left_out, position)) for position in rest])
+            found = self._score(self._without([(*left_out, position) for position in rest]))
             best = int(np.argmin(found))
             if found[best] >= score:
                 break
             score, left_out = found[best], (*left_out, rest[best])
         return CounterfactualEvents(left_out, score, score < threshold)
 
-    def _without(self, positions: tuple[int, ...]) -> History:
-        rows: dict[Kind, list[int]] = {}
-        for position in positions:
-            rows.setdefault(self.events[position].KIND, []).append(self._row_in_tail(position))
-        return {**self.tail, **{kind: self.tail[kind].without(np.array(each)) for kind, each in rows.items()}}
+    def _without(self, left_out: Sequence[tuple[int, ...]]) -> list[History]:
+        """The history without the events at some positions, for each of several choices of them."""
+        rests = [[self.events[each] for each in self.recent if each not in positions] for positions in left_out]
+        contracts = self._contracts_of(rests)
+        histories: list[History] = []
+        for positions, of_contracts in zip(left_out, contracts, strict=True):
+            rows: dict[Kind, list[int]] = {"repayments": []}
+            for position in positions:
+                rows.setdefault(self.events[position].KIND, []).append(self._row_in_tail(position))
+            gone = {kind: np.array(each, dtype=np.int64) for kind, each in rows.items()}
+            changed = {
+                kind: self.tail[kind].without(each, of_contracts if kind == "repayments" else None)
+                for kind, each in gone.items()
+                if len(each) or kind == "repayments"
+            }
+            histories.append({**self.tail, **changed})
+        return histories
+
+    def _contracts_of(self, rests: Sequence[Sequence[Event]]) -> list[NDArray[np.float32]]:
+        """The columns of contracts of the repayments in each of several courses of the recent events."""
+        counts = [sum(event.KIND == "repayments" for event in rest) for rest in rests]
+        if not self.bundle.takes("repayments", CONTRACT_COLUMNS):
+            return [np.full((count, len(CONTRACT_COLUMNS)), np.nan, dtype=np.float32) for count in counts]
+        events = [event for rest in rests for event in rest]
+        course = np.repeat(np.arange(len(rests)), [len(rest) for rest in rests])
+        followed, _ = self.contracts.copies(len(rests)).take(course, occurred_ms(events), events)
+        return np.split(followed.inputs, np.cumsum(counts)[:-1])
 
     def _usual(self, position: int) -> History | None:
         """The history with the event replaced by a usual one of its sort; None without earlier events of its kind.

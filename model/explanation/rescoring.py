@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import ages_days, categorical_columns, numeric_columns, occurred_ms, time_columns
+from events.calendar import UTC, Calendar
+from events.columns import (
+    CONTRACT_COLUMNS,
+    CONTRACT_PLACES,
+    ages_days,
+    categorical_columns,
+    numeric_columns,
+    occurred_ms,
+    time_columns,
+)
+from events.contract_histories import contract_inputs
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
 
@@ -38,11 +48,14 @@ class Branch:
     previous_ms: int = -1
 
     @classmethod
-    def of(cls, kind: Kind, events: Sequence[Event], bundle: Bundle) -> Branch:
-        """From events that are all of `kind`."""
+    def of(
+        cls, kind: Kind, events: Sequence[Event], bundle: Bundle, contracts: NDArray[np.float32] | None = None
+    ) -> Branch:
+        """From events that are all of `kind`; repayments need their `contracts`, as `contracts_of` gives them."""
         times = occurred_ms(events)
         codes = categorical_columns(kind, events, bundle.vocabularies.get(kind, {}))
-        return cls(kind, numeric_columns(kind, events, times), codes, times)
+        numeric = numeric_columns(kind, events, times)
+        return cls(kind, np.concatenate([numeric, _checked(kind, contracts, len(times))], axis=1), codes, times)
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -52,11 +65,15 @@ class Branch:
         """Latest time of all its events, -1 without any."""
         return max(self.previous_ms, int(self.times_ms.max(initial=-1)))
 
-    def without(self, rows: int | NDArray[np.int64]) -> Branch:
-        """Without one or more events."""
+    def without(self, rows: int | NDArray[np.int64], contracts: NDArray[np.float32] | None = None) -> Branch:
+        """Without one or more events. How contracts stand after the others depends on all: repayments need the
+        `contracts` of those that remain."""
+        numeric = np.delete(self.numeric, rows, axis=0)
+        if self.kind == "repayments":
+            numeric[:, CONTRACT_PLACES] = _checked(self.kind, contracts, len(numeric))
         return replace(
             self,
-            numeric=np.delete(self.numeric, rows, axis=0),
+            numeric=numeric,
             categorical=np.delete(self.categorical, rows, axis=0),
             times_ms=np.delete(self.times_ms, rows),
         )
@@ -74,7 +91,7 @@ class Branch:
         )
 
     def replaced(self, row: int, numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> Branch:
-        """With other values in one row; its time stays."""
+        """With other values in one row; its time stays, and so do the contracts of later rows."""
         new_numeric, new_categorical = self.numeric.copy(), self.categorical.copy()
         new_numeric[row], new_categorical[row] = numeric, categorical
         return replace(self, numeric=new_numeric, categorical=new_categorical)
@@ -90,12 +107,38 @@ History = Mapping[Kind, Branch]
 their interleaving only through the time of the latest event of each."""
 
 
-def history_of(events: Sequence[Event], bundle: Bundle) -> dict[Kind, Branch]:
+def history_of(events: Sequence[Event], bundle: Bundle, calendar: Calendar = UTC) -> dict[Kind, Branch]:
     """The history of one user from all their events, in order of arrival."""
-    by_kind: dict[Kind, list[Event]] = {kind: [] for kind in KINDS}
-    for event in events:
-        by_kind[event.KIND].append(event)
-    return {kind: Branch.of(kind, by_kind[kind], bundle) for kind in KINDS}
+    return {kind: branches_of(kind, [events], bundle, calendar)[0] for kind in KINDS}
+
+
+def branches_of(
+    kind: Kind, histories: Sequence[Sequence[Event]], bundle: Bundle, calendar: Calendar = UTC
+) -> list[Branch]:
+    """The branch of one kind of each history, which has all of a user's events in order of arrival."""
+    of_kind = [[event for event in events if kind == event.KIND] for events in histories]
+    if kind != "repayments":
+        return [Branch.of(kind, events, bundle) for events in of_kind]
+    contracts = contracts_of(histories, bundle, calendar)
+    return [Branch.of(kind, events, bundle, each) for events, each in zip(of_kind, contracts, strict=True)]
+
+
+def contracts_of(
+    histories: Sequence[Sequence[Event]], bundle: Bundle, calendar: Calendar = UTC
+) -> list[NDArray[np.float32]]:
+    """`events.columns.CONTRACT_COLUMNS` of the repayments of each history; NaN for a bundle that takes none of them."""
+    if bundle.takes("repayments", CONTRACT_COLUMNS):
+        return contract_inputs(histories, calendar)
+    counts = [sum(event.KIND == "repayments" for event in events) for events in histories]
+    return [np.full((count, len(CONTRACT_COLUMNS)), np.nan, dtype=np.float32) for count in counts]
+
+
+def _checked(kind: Kind, contracts: NDArray[np.float32] | None, rows: int) -> NDArray[np.float32]:
+    if kind != "repayments":
+        return np.empty((rows, 0), dtype=np.float32)
+    if contracts is None:
+        raise ValueError("repayments without the columns of their contracts")
+    return contracts
 
 
 def score_histories(bundle: Bundle, histories: Sequence[History]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Arrears as they were known at each event, and the events whose scores a source judges.
 
-Uses what was known at the event, never the truth about the user. Needs numpy alone.
+Days past due are those of the one rule (`events.contracts`), which `Sequences` has for every event. Uses what was known
+at the event, never the truth about the user. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import COLUMNS
+from events.contracts import SERIOUS_DAYS
 from events.types import KINDS, Kind
 from model.datasets.dataset import Dataset
 from model.histories.sequences import Sequences
@@ -29,18 +31,37 @@ class AsksWhileCurrent(Protocol):
 def judged_events(dataset: Dataset, sequences: Sequences) -> NDArray[np.bool_] | None:
     """The events that the data set judges, bool `[N]` in merged order; None where it judges all.
 
-    Before the first repayment event it is not known whether a loan is current, so those events are not judged.
+    A borrower who is serious on any contract, or of whom one is written off, is not at risk again: nothing is to be
+    predicted there. Where the question is asked only while a loan is current, neither the rule nor the latest report
+    may say that anything is overdue, and before the first repayment event that is not known. A source with a label of
+    its own asks about every client, whatever their arrears.
     """
-    if isinstance(dataset, AsksWhileCurrent) and dataset.only_while_current:
-        current: NDArray[np.bool_] = days_past_due(sequences) <= 0
-        return current
-    return None
+    asks_while_current = isinstance(dataset, AsksWhileCurrent) and dataset.only_while_current
+    if not asks_while_current and _has_labels(dataset):
+        return None
+    judged: NDArray[np.bool_] = ~is_serious(sequences)
+    if asks_while_current:
+        judged &= (sequences.days_past_due <= 0) & ~(stated_days_past_due(sequences) > 0)
+    return None if judged.all() else judged
 
 
-def days_past_due(sequences: Sequences) -> NDArray[np.float64]:
-    """The user's latest known days past due right after each event, float64 `[N]`; NaN before the first."""
+def is_serious(sequences: Sequences) -> NDArray[np.bool_]:
+    """Whether the user's worst contract is serious or written off right after each event, bool `[N]`."""
+    serious: NDArray[np.bool_] = (sequences.days_past_due >= SERIOUS_DAYS) | sequences.written_off
+    return serious
+
+
+def stated_days_past_due(sequences: Sequences) -> NDArray[np.float64]:
+    """The number of days past due that the user's events stated last, float64 `[N]`; NaN before the first.
+
+    That is one contract's, at the time of its event; how late a borrower is, is `Sequences.days_past_due`.
+    """
     column = sequences.numeric["repayments"][:, COLUMNS["repayments"].numeric_inputs.index("days_past_due")]
     return latest_known(sequences, "repayments", column.astype(np.float64))
+
+
+def _has_labels(dataset: Dataset) -> bool:
+    return any(outcome.label is not None for outcome in dataset.outcomes().values())
 
 
 def latest_known(sequences: Sequences, kind: Kind, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ A user's events are stored in the order of their arrival. Needs numpy alone; mus
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,13 +27,15 @@ from events.columns import (
     occurred_ms,
     time_columns,
 )
-from events.instalments import OpenInstalments, publish_missed
-from events.types import KINDS, Event, Kind, Repayment, encode_event
+from events.contract_histories import ContractHistories, Followed
+from events.types import KINDS, Event, Kind, encode_event
 
 Vocabularies = dict[Kind, dict[str, dict[str, int]]]
 """Per kind and categorical field: category to code."""
 
 EVENTS_PER_CHUNK = 4_096
+EVENTS_AT_ONCE = 32_768
+"""Events that are held before the rule of contracts is applied to them, to many users at once."""
 LARGEST_VOCABULARY = 10_000
 """Categories of one field beyond this many share one code: a field with more is an identifier, not a category."""
 
@@ -45,6 +48,10 @@ class Sequences:
     user u's events of kind k are rows `starts[k][u]` to `starts[k][u + 1]`. Over all kinds, user u's events are rows
     `merged_starts[u]` to `merged_starts[u + 1]` of `kinds` uint8 `[N]` (position in `KINDS`), `times_ms` int64 `[N]`
     and `latest` int32 `[N, 4]`: how many of the user's events of each kind have arrived, this one included.
+
+    `days_past_due` float32 `[N]` and `written_off` bool `[N]` are the user's right after each event, of whatever kind,
+    by the rule of `events.contracts`: days of the worst contract, NaN while nothing is known, and whether any contract
+    was given up.
     """
 
     user_ids: list[str]
@@ -55,6 +62,8 @@ class Sequences:
     kinds: NDArray[np.uint8]
     times_ms: NDArray[np.int64]
     latest: NDArray[np.int32]
+    days_past_due: NDArray[np.float32]
+    written_off: NDArray[np.bool_]
     vocabularies: Vocabularies
     fingerprint: str
 
@@ -125,14 +134,15 @@ class _Buffer:
     events: list[Any]
     users: list[int]
     order: list[int]
-    chunks: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]
+    followed: list[Followed]
+    chunks: list[tuple[NDArray[Any], ...]]
 
 
 class SequenceBuilder:
     """Takes events in order of arrival, over any number of users, and keeps their columns.
 
-    Without `vocabularies` it collects the categories from the events. With `grace_days` it adds the `missed` events
-    that the watchdog publishes in serving, by the lender's `calendar`.
+    Days past due are those of the lender's `calendar`. Without `vocabularies` it collects the categories from the
+    events. With `grace_days` it adds the `missed` events that the watchdog publishes in serving.
     """
 
     def __init__(
@@ -144,46 +154,47 @@ class SequenceBuilder:
             if vocabularies is None
             else vocabularies
         )
-        self._grace_days = grace_days
         self._calendar = calendar
-        self._buffers: dict[Kind, _Buffer] = {kind: _Buffer([], [], [], []) for kind in KINDS}
+        self._publishes = grace_days is not None
+        self._contracts = ContractHistories(calendar, grace_days)
+        self._buffers: dict[Kind, _Buffer] = {kind: _Buffer([], [], [], [], []) for kind in KINDS}
         self._positions: dict[str, int] = {}
-        self._instalments: dict[int, OpenInstalments] = {}
+        self._waiting: list[Event] = []
+        self._waiting_users: list[int] = []
         self._events = 0
         self._latest_ms = 0
         self._hash = hashlib.sha256()
 
     @property
     def events(self) -> int:
-        """How many events there are so far, inserted ones included."""
-        return self._events
+        """How many events there are so far, inserted ones included but those among the last `EVENTS_AT_ONCE`."""
+        return self._events + len(self._waiting)
 
     def add(self, event: Event) -> None:
         """Append one event to its user's history."""
-        user = self._positions.setdefault(event.user_id, len(self._positions))
+        self._waiting_users.append(self._positions.setdefault(event.user_id, len(self._positions)))
+        self._waiting.append(event)
         self._hash.update(encode_event(event))
-        if self._grace_days is None:
-            self._append(user, event)
-            return
-        clock_ms = round(event.occurred_at.timestamp() * 1000)
-        self._latest_ms = max(self._latest_ms, clock_ms)
-        self._publish_missed(user, event.user_id, clock_ms - 1)
-        if isinstance(event, Repayment):
-            self._instalments.setdefault(user, OpenInstalments(self._calendar)).apply(event)
-        self._append(user, event)
-        self._publish_missed(user, event.user_id, clock_ms)
+        if len(self._waiting) >= EVENTS_AT_ONCE:
+            self._take_waiting()
 
     def finish(self) -> Sequences:
         """The histories. The watchdog's clock runs on to the last event of all users."""
-        for user_id, user in self._positions.items():
-            self._publish_missed(user, user_id, self._latest_ms)
+        self._take_waiting()
+        if self._publishes:
+            for missed in self._contracts.publish_until(self._latest_ms, list(self._positions)):
+                self._append(missed.user, missed.event, missed.followed)
         numeric, categorical, starts = {}, {}, {}
         merged_user, merged_order, merged_kind, merged_times = [], [], [], []
         users = len(self._positions)
         for position, kind in enumerate(KINDS):
             self._flush(kind)
-            values, codes, times, owner, order = self._columns(kind)
+            values, codes, times, owner, order, *followed = (
+                np.concatenate(parts) for parts in zip(*self._buffers[kind].chunks, strict=True)
+            )
             by_user = np.argsort(owner, kind="stable")
+            if kind == "repayments":
+                since_day, written_off = (part[by_user] for part in followed)
             values, codes, times, owner, order = (part[by_user] for part in (values, codes, times, owner, order))
             numeric[kind] = np.concatenate([values, time_columns(times, _previous_ms(owner, times))], axis=1)
             categorical[kind] = codes
@@ -196,6 +207,14 @@ class SequenceBuilder:
         arrival = np.lexsort((order, owner))
         kinds = np.concatenate(merged_kind)[arrival]
         merged_starts = np.searchsorted(owner[arrival], np.arange(users + 1))
+        times_ms, latest = np.concatenate(merged_times)[arrival], _arrived(kinds, merged_starts)
+        repaid = latest[:, KINDS.index("repayments")] > 0
+        row = (starts["repayments"][owner[arrival]] + latest[:, KINDS.index("repayments")] - 1)[repaid]
+        days_past_due = np.full(len(kinds), np.nan, dtype=np.float32)
+        today = self._calendar.days_of(_running_ms(owner[arrival], times_ms)[repaid])
+        days_past_due[repaid] = np.maximum(today - since_day[row], 0.0)
+        lost = np.zeros(len(kinds), dtype=np.bool_)
+        lost[repaid] = written_off[row]
         return Sequences(
             user_ids=list(self._positions),
             numeric=numeric,
@@ -203,24 +222,38 @@ class SequenceBuilder:
             starts=starts,
             merged_starts=merged_starts,
             kinds=kinds,
-            times_ms=np.concatenate(merged_times)[arrival],
-            latest=_arrived(kinds, merged_starts),
+            times_ms=times_ms,
+            latest=latest,
+            days_past_due=days_past_due,
+            written_off=lost,
             vocabularies=self._vocabularies,
             fingerprint=self._hash.hexdigest(),
         )
 
-    def _publish_missed(self, user: int, user_id: str, clock_ms: int) -> None:
-        instalments = self._instalments.get(user)
-        if instalments is None or self._grace_days is None:
-            return
-        for event in publish_missed(instalments, user_id, clock_ms, self._grace_days, self._calendar):
-            self._append(user, event)
+    def _take_waiting(self) -> None:
+        """Apply the rule of contracts to the events that are held, and append them with what is published among
+        them."""
+        events, users = self._waiting, self._waiting_users
+        self._waiting, self._waiting_users = [], []
+        times = occurred_ms(events)
+        self._latest_ms = max(self._latest_ms, int(times.max(initial=0)))
+        followed, published = self._contracts.take(np.array(users, dtype=np.int64), times, events)
+        rows, missed = iter(range(len(followed.inputs))), deque(published)
+        for position, (user, event) in enumerate(zip(users, events, strict=True)):
+            while missed and missed[0].position == position and not missed[0].after:
+                self._append(*missed.popleft()[2:])
+            row = next(rows) if event.KIND == "repayments" else None
+            self._append(user, event, None if row is None else followed.at(slice(row, row + 1)))
+            while missed and missed[0].position == position:
+                self._append(*missed.popleft()[2:])
 
-    def _append(self, user: int, event: Event) -> None:
+    def _append(self, user: int, event: Event, followed: Followed | None) -> None:
         buffer = self._buffers[event.KIND]
         buffer.events.append(event)
         buffer.users.append(user)
         buffer.order.append(self._events)
+        if followed is not None:
+            buffer.followed.append(followed)
         self._events += 1
         if len(buffer.events) >= EVENTS_PER_CHUNK:
             self._flush(event.KIND)
@@ -230,16 +263,20 @@ class SequenceBuilder:
         if self._learns:
             self._learn(kind, buffer.events)
         times = occurred_ms(buffer.events)
+        followed = Followed.joined(buffer.followed)
+        contracts = followed.inputs if kind == "repayments" else np.empty((len(times), 0), dtype=np.float32)
         buffer.chunks.append(
             (
-                numeric_columns(kind, buffer.events, times),
+                np.concatenate([numeric_columns(kind, buffer.events, times), contracts], axis=1),
                 categorical_columns(kind, buffer.events, self._vocabularies[kind]),
                 times,
                 np.array(buffer.users, dtype=np.int64),
                 np.array(buffer.order, dtype=np.int64),
+                followed.since_day,
+                followed.written_off,
             )
         )
-        buffer.events, buffer.users, buffer.order = [], [], []
+        buffer.events, buffer.users, buffer.order, buffer.followed = [], [], [], []
 
     def _learn(self, kind: Kind, events: Sequence[Any]) -> None:
         for name, codes in self._vocabularies[kind].items():
@@ -247,18 +284,15 @@ class SequenceBuilder:
                 if len(codes) < LARGEST_VOCABULARY:
                     codes[category] = FIRST_CATEGORY_CODE + len(codes)
 
-    def _columns(self, kind: Kind) -> tuple[Any, Any, Any, Any, Any]:
-        values, codes, times, owner, order = (
-            np.concatenate(parts) for parts in zip(*self._buffers[kind].chunks, strict=True)
-        )
-        return values, codes, times, owner, order
-
 
 def build_sequences(
-    events: Iterable[Event], vocabularies: Vocabularies | None = None, grace_days: float | None = None
+    events: Iterable[Event],
+    vocabularies: Vocabularies | None = None,
+    grace_days: float | None = None,
+    calendar: Calendar = UTC,
 ) -> Sequences:
     """Histories of all users among `events`; see `SequenceBuilder`."""
-    builder = SequenceBuilder(vocabularies, grace_days)
+    builder = SequenceBuilder(vocabularies, grace_days, calendar)
     for event in events:
         builder.add(event)
     return builder.finish()

@@ -40,11 +40,43 @@ class Plan:
         """How many values a row has."""
         return len(self.logarithms) + len(self.linears) + len(self.ratios)
 
+    def of(self, names: Sequence[str]) -> Plan:
+        """The values that can be made of the inputs `names`."""
+        return Plan(
+            logarithms=tuple(name for name in self.logarithms if name in names),
+            linears=tuple(name for name in self.linears if name in names),
+            ratios=tuple((top, base) for top, base in self.ratios if top in names and base in names),
+            norms=self.norms,
+        )
+
 
 PLANS: dict[Kind, Plan] = {
     "repayments": Plan(
-        logarithms=("amount_due", "amount_paid", "balance", "days_past_due", "days_after_due_date", "gap_days"),
-        linears=("days_past_due", "days_after_due_date"),
+        logarithms=(
+            "amount_due",
+            "amount_paid",
+            "balance",
+            "days_past_due",
+            "days_after_due_date",
+            "gap_days",
+            "contract_gap_days",
+            "contract_days_past_due",
+            "worst_days_past_due",
+            "contracts_open",
+            "contracts_past_due",
+            "contracts_restructured",
+            "exposure",
+        ),
+        linears=(
+            "days_past_due",
+            "days_after_due_date",
+            "contract_days_past_due",
+            "amount_due_to_usual",
+            "amount_paid_to_usual",
+            "balance_to_highest",
+            "worst_days_past_due",
+            "exposure_past_due_share",
+        ),
         ratios=(("amount_paid", "amount_due"), ("amount_paid", "balance")),
         norms=True,
     ),
@@ -73,7 +105,7 @@ PLANS: dict[Kind, Plan] = {
 
 
 class Features(nn.Module):
-    """Features of one kind of event.
+    """Features of one kind of event, from the numeric inputs `names`, by default all of `events.columns`.
 
     A row of features holds, in this order: standardised values (0 where missing), one flag per input that may be
     missing, deviations of the values from the user's running mean (where the plan has norms), calendar position,
@@ -90,11 +122,11 @@ class Features(nn.Module):
     looked_at: Tensor
     offsets: Tensor
 
-    def __init__(self, kind: Kind, vocabulary_sizes: list[int]) -> None:
+    def __init__(self, kind: Kind, vocabulary_sizes: list[int], names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.kind: Kind = kind
-        self.plan = PLANS[kind]
-        names = COLUMNS[kind].numeric_inputs
+        self.names = names = COLUMNS[kind].numeric_inputs if names is None else tuple(names)
+        self.plan = PLANS[kind].of(names)
         self.inputs = len(names)
         self.values = self.plan.width
         if names[-len(CALENDAR_COLUMNS) :] != CALENDAR_COLUMNS:
@@ -146,7 +178,7 @@ class Features(nn.Module):
         `tail` is the share of known values clipped at either end. Without `seasonal` the day of the year is no
         input: with less than about two years of data, a model would take the date for a cause.
         """
-        names = COLUMNS[self.kind].numeric_inputs
+        names = self.names
         for position, name in enumerate(names):
             known = numeric[:, position][~np.isnan(numeric[:, position])]
             if name in CALENDAR_COLUMNS or not len(known):

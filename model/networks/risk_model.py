@@ -6,7 +6,7 @@ no files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from events.columns import COLUMNS, NEVER_DAYS
+from events.columns import COLUMNS, NEVER_DAYS, positions
 from events.types import KINDS, Kind
 from model.architectures import Architecture
 from model.networks.encoders import build_encoder
@@ -108,17 +108,28 @@ def cumulative(logits: Tensor) -> Tensor:
 
 
 class RiskModel(nn.Module):
-    """The whole model over padded histories."""
+    """The whole model over padded histories. `numeric_inputs` names what it takes of each kind, by default all of
+    `events.columns`; `taken` has their positions there, None where they are the same."""
 
-    def __init__(self, architecture: Architecture, vocabulary_sizes: VocabularySizes) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        vocabulary_sizes: VocabularySizes,
+        numeric_inputs: Mapping[Kind, Sequence[str]] | None = None,
+    ) -> None:
         super().__init__()
+        self.numeric_inputs: dict[Kind, tuple[str, ...]] = {
+            kind: COLUMNS[kind].numeric_inputs if numeric_inputs is None else tuple(numeric_inputs[kind])
+            for kind in KINDS
+        }
+        self.taken = {kind: positions(kind, names) for kind, names in self.numeric_inputs.items()}
         for kind in KINDS:
             expected = len(COLUMNS[kind].categorical)
             if len(vocabulary_sizes[kind]) != expected:
                 raise ValueError(f"{kind} has {expected} categorical fields, got sizes {vocabulary_sizes[kind]}")
         self.architecture = architecture
         self.repayments, self.transactions, self.activity, self.profiles = (
-            build_encoder(architecture, kind, vocabulary_sizes[kind]) for kind in KINDS
+            build_encoder(architecture, kind, vocabulary_sizes[kind], self.numeric_inputs[kind]) for kind in KINDS
         )
         width = sum(self.encoder(kind).readout_width for kind in KINDS)
         read = [number for number, kind in enumerate(KINDS) if self.encoder(kind).readout_width]
@@ -151,10 +162,10 @@ class RiskModel(nn.Module):
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
     def set_bounds(self, kind: Kind, numeric: NDArray[np.float32], tail: float, *, seasonal: bool) -> None:
-        """`Features.set_bounds` of a kind, where the kind is an input."""
-        features = self.encoder(kind).features
+        """`Features.set_bounds` of a kind, where the kind is an input; `numeric` has all inputs of `events.columns`."""
+        features, taken = self.encoder(kind).features, self.taken[kind]
         if features is not None:
-            features.set_bounds(numeric, tail, seasonal=seasonal)
+            features.set_bounds(numeric if taken is None else numeric[:, taken], tail, seasonal=seasonal)
 
     def readouts(
         self,
@@ -165,13 +176,16 @@ class RiskModel(nn.Module):
     ) -> Tensor:
         """Readouts of all kinds after each selected event, `[selected, readout width]`.
 
-        `numeric` and `categorical` are padded per kind, `[users, events of the kind, …]`. `latest` int64
+        `numeric` and `categorical` are padded per kind, `[users, events of the kind, …]`, with all inputs of
+        `events.columns`. `latest` int64
         `[selected, 1 + kinds]` holds a row in the batch and per kind how many of that user's events have arrived, in
         the order of `KINDS`; none gives zeros. `keep` `[users, kinds]` blanks the kinds with 0, as if never seen.
         """
         parts = []
         for position, kind in enumerate(KINDS):
-            readouts, _ = self.encoder(kind).sequence(numeric[kind], categorical[kind])
+            taken, values = self.taken[kind], numeric[kind]
+            values = values if taken is None else values[..., torch.from_numpy(taken)]
+            readouts, _ = self.encoder(kind).sequence(values, categorical[kind])
             if keep is not None:
                 readouts = readouts * keep[:, position, None, None]
             users, events, width = readouts.shape

@@ -16,12 +16,14 @@ from events.types import KINDS, Kind
 from model.training.batches import Batch
 
 SIZES: dict[Kind, tuple[str, ...]] = {
-    "repayments": ("amount_due", "amount_paid", "balance"),
+    "repayments": ("amount_due", "amount_paid", "balance", "exposure"),
     "transactions": ("amount", "balance_after", "credit_limit"),
     "activity": ("count", "duration_s"),
     "profiles": ("income", "credit_limit"),
 }
 """Inputs that jitter scales. One factor per event, so that ratios such as paid to due stay what they were."""
+GAPS = frozenset({"gap_days", "contract_gap_days"})
+"""Inputs that a time warp stretches."""
 KNOTS = 4
 """Points of a history between which its pace changes linearly."""
 
@@ -75,7 +77,8 @@ class Augmentation:
             scaled = [names.index(name) for name in SIZES[kind]]
             factors[..., scaled] = torch.exp(torch.randn(*values.shape[:2], 1) * self.jitter).to(values.dtype)
         if knots is not None:
-            factors[..., names.index("gap_days")] = pace(knots, values.shape[1]).to(values.dtype)
+            gaps = [place for place, name in enumerate(names) if name in GAPS]
+            factors[..., gaps] = pace(knots, values.shape[1])[..., None].to(values.dtype)
         return values * factors.to(values.device)
 
 

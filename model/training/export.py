@@ -66,6 +66,7 @@ class Description:
     thresholds: Thresholds
     training: Training
     delinquency_days: int = 60
+    lender_time_zone: str = "UTC"
 
 
 def export_bundle(model: RiskModel, description: Description, out: Path) -> Bundle:
@@ -115,7 +116,7 @@ def _manifest(model: RiskModel, description: Description, files: Mapping[str, st
         horizons_days=list(architecture.horizons_days),
         headline_horizon_days=description.headline_horizon_days,
         delinquency_days=description.delinquency_days,
-        numeric_inputs={kind: list(COLUMNS[kind].numeric_inputs) for kind in KINDS},
+        numeric_inputs={kind: list(model.numeric_inputs[kind]) for kind in KINDS},
         categorical_inputs={kind: list(COLUMNS[kind].categorical) for kind in KINDS},
         vocabularies={
             kind: {name: dict(codes) for name, codes in description.vocabularies[kind].items()} for kind in KINDS
@@ -126,6 +127,7 @@ def _manifest(model: RiskModel, description: Description, files: Mapping[str, st
         training=description.training,
         metrics={},
         files=dict(files),
+        lender_time_zone=description.lender_time_zone,
     )
 
 
@@ -133,10 +135,9 @@ def _winsor(model: RiskModel, kind: Kind) -> dict[str, Winsor]:
     features = model.encoder(kind).features
     if features is None:
         return {}
-    names = COLUMNS[kind].numeric_inputs
     return {
         name: Winsor(low=float(features.low[position]), high=float(features.high[position]))
-        for position, name in enumerate(names)
+        for position, name in enumerate(features.names)
         if name not in CALENDAR_COLUMNS
     }
 
@@ -146,7 +147,7 @@ def _write_graphs(model: RiskModel, folder: Path) -> None:
     for kind, width in state_widths(model).items():
         columns = COLUMNS[kind]
         example = (
-            torch.zeros(rows, len(columns.numeric_inputs)),
+            torch.zeros(rows, len(model.numeric_inputs[kind])),
             torch.zeros(rows, len(columns.categorical), dtype=torch.int64),
             torch.zeros(rows, width),
         )

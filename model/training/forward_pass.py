@@ -24,7 +24,8 @@ def load_model(bundle: Bundle | Path | str, dtype: torch.dtype = torch.float64) 
     """The network of a bundle with its weights, in evaluation mode. Raises `BundleError` as `Bundle.load` does."""
     loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     sizes = vocabulary_sizes(loaded.vocabularies)
-    model = RiskModel(Architecture.from_manifest(loaded.manifest.architecture), sizes)
+    architecture = Architecture.from_manifest(loaded.manifest.architecture)
+    model = RiskModel(architecture, sizes, loaded.manifest.numeric_inputs)
     try:
         model.load_state_dict({name: torch.from_numpy(weights) for name, weights in loaded.weights().items()})
     except (RuntimeError, TypeError) as error:
@@ -62,7 +63,9 @@ def score_histories(
     owners = [{event.user_id for event in events} for events in histories]
     if any(len(owner) != 1 for owner in owners) or len(set().union(*owners)) != len(owners):
         raise ValueError("each history must hold the events of one user, and each user must have one history")
-    sequences = build_sequences((event for events in histories for event in events), loaded.vocabularies)
+    sequences = build_sequences(
+        (event for events in histories for event in events), loaded.vocabularies, calendar=loaded.calendar
+    )
     scores = score_users(load_model(loaded, dtype), sequences)
     return np.split(scores, sequences.merged_starts[1:-1])
 

@@ -60,7 +60,8 @@ def prepare(
         if rules.missing == "zero":
             features.take_missing_as_zero()
         stride = max(1, len(rows[kind]) // BOUND_ROWS)
-        features.set_bounds(
+        model.set_bounds(
+            kind,
             sequences.numeric[kind][rows[kind][::stride]],
             rules.winsor_tail,
             seasonal=bool(span_ms >= SEASONAL_DAYS * DAY_MS),

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from events.calendar import DAY_MS
+from events.calendar import DAY_MS, UTC, Calendar
 from events.columns import PROTECTED_FIELDS
 from model.architectures import Architecture
 from model.bundle import Bundle, Training
@@ -89,6 +89,7 @@ def train(
     protected_inputs: Iterable[str] = (),
     alert_budget: tuple[float, float] = ALERT_BUDGET,
     grace_days: float = GRACE_DAYS,
+    lender_time_zone: str | None = None,
     threads: int = 1,
     batch_users: int | None = None,
     architecture: Architecture | None = None,
@@ -107,6 +108,7 @@ def train(
     """Train on `dataset`, write the bundle to `out`, and return the metrics in its manifest.
 
     `command` is recorded as the way to make the bundle again. `protected_inputs` names protected profile fields to use.
+    `lender_time_zone` is that of the lender's days, by default UTC, and with `start` that bundle's.
     `alert_budget` is (medium, high) alerts per 1,000 users and 30 days; `batch_users` is by default chosen by the size
     of the training part. With `start`, a bundle, that bundle is trained further: its vocabularies, winsor bounds and
     scales stay, calibration and thresholds are fitted again. `learning_rate` is by default 1e-3, and 3e-4 from a
@@ -130,8 +132,9 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     with progress_bars(progress) as bars:
-        material = read(dataset, bars, max_users=max_users, grace_days=grace_days)
         base = None if start is None else Bundle.load(start, start_public_key)
+        zone = lender_time_zone or (base.manifest.lender_time_zone if base is not None else UTC.time_zone)
+        material = read(dataset, bars, max_users=max_users, grace_days=grace_days, calendar=Calendar(zone))
         recipe = recipe_of(dataset) if base is None else Recipe()
         if base is None:
             network = recipe.shaped(architecture or Architecture())
@@ -156,6 +159,7 @@ def train(
             "protected_inputs": protected,
             "started_from": None if base is None else base.fingerprint_hex,
             "grace_days": grace_days,
+            **({} if zone == UTC.time_zone else {"lender_time_zone": zone}),
             "device": place.type,
             "threads": threads,
         }
@@ -167,7 +171,14 @@ def train(
         thresholds = trainer.calibrate()
         seconds = round(time.monotonic() - started, 1)
         training = _provenance(dataset.name, command, seed, sequences, len(history), seconds)
-        description = Description(dataset.name, trainer.headline_days, sequences.vocabularies, thresholds, training)
+        description = Description(
+            dataset.name,
+            trainer.headline_days,
+            sequences.vocabularies,
+            thresholds,
+            training,
+            lender_time_zone=zone,
+        )
         bars.add_task("exporting", total=None)
         bundle = export_bundle(model.cpu(), description, out)
         metrics = _metrics(trainer, bundle, material, options, history)
@@ -181,10 +192,24 @@ def train(
     return metrics
 
 
-def read(dataset: Dataset, bars: Progress, *, max_users: int | None = None, grace_days: float = GRACE_DAYS) -> Material:
+def read(
+    dataset: Dataset,
+    bars: Progress,
+    *,
+    max_users: int | None = None,
+    grace_days: float = GRACE_DAYS,
+    calendar: Calendar = UTC,
+) -> Material:
     """A data set's histories, truth and split. Raises `TrainingError` without events, or with more than
     `MOST_EVENTS`."""
-    sequences = load_sequences(dataset, bars, max_users=max_users, grace_days=grace_days, most_events=MOST_EVENTS)
+    sequences = load_sequences(
+        dataset,
+        bars,
+        max_users=max_users,
+        grace_days=grace_days,
+        most_events=MOST_EVENTS,
+        calendar=calendar,
+    )
     if not sequences.users:
         raise TrainingError(f"{dataset.name} has no events; check its options or its file")
     if len(sequences.kinds) > MOST_EVENTS:

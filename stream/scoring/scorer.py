@@ -14,10 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from events.columns import COLUMNS, GAP_COLUMN, Vocabulary, ages_days, categorical_columns, gap_days, numeric_inputs
+from events.columns import (
+    COLUMNS,
+    CONTRACT_COLUMNS,
+    CONTRACT_PLACES,
+    GAP_COLUMN,
+    Vocabulary,
+    ages_days,
+    categorical_columns,
+    gap_days,
+    numeric_inputs,
+)
+from events.contract_columns import contract_columns
 from events.contracts import currency_of, find_contract, id_words
 from events.repayments import RepaymentColumns, apply_repayments, repayment_columns
 from events.types import KINDS, Event, Kind
+from events.waves import wave_numbers
 from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts
 from stream.alerts.policy import AlertPolicy
@@ -31,7 +43,7 @@ from stream.scoring.encoding import OutputEncoder, ScoredColumns
 from stream.scoring.explanation import Explainer
 from stream.scoring.forgetting import is_forgetting
 from stream.scoring.intake import Taken
-from stream.scoring.waves import Block, Wave, wave_numbers, waves
+from stream.scoring.waves import Block, Wave, waves
 from stream.state.row import RECENT_IDS, WEIGHED_EVENT, WEIGHED_EVENTS, Rows
 from stream.state.slab import Slab
 from stream.structured import put_floats, put_records, take_floats, take_records
@@ -96,7 +108,8 @@ class Batch:
 class KindInputs:
     """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
 
-    `numeric` lacks `gap_days`, which depends on the wave before. `repayments` is there for repayments.
+    `numeric` lacks `gap_days` and the columns of contracts, which depend on the wave before. `repayments` is there for
+    repayments.
     """
 
     numeric: NDArray[np.float32]
@@ -109,11 +122,12 @@ class KindInputs:
         cls, kind: Kind, events: Sequence[Event], times_ms: NDArray[np.int64], vocabularies: Mapping[str, Vocabulary]
     ) -> KindInputs:
         """Inputs of events of one kind, of which `times_ms` are the times."""
+        repayments = repayment_columns(events, times_ms) if kind == "repayments" else None
         return cls(
-            numeric=numeric_inputs(kind, events, times_ms),
+            numeric=numeric_inputs(kind, events, times_ms, repayments),
             categorical=categorical_columns(kind, events, vocabularies),
             marks=Marks.of(kind, events),
-            repayments=repayment_columns(events, times_ms) if kind == "repayments" else None,
+            repayments=repayments,
         )
 
     @classmethod
@@ -188,6 +202,7 @@ class Scorer:
         self._rules = rules
         self._encoder = OutputEncoder(bundle, policy, topics, rules.loss_given_default)
         self._explainer = Explainer(bundle, topics)
+        self._takes_contracts = bundle.takes("repayments", CONTRACT_COLUMNS)
         self._readouts = [
             slice(part.start, part.start + bundle.readout_widths[kind]) for kind, part in bundle.state_slices.items()
         ]
@@ -369,18 +384,21 @@ class Scorer:
         numeric = inputs.numeric[block.of_kind]
         previous_ms = rows["latest_ms"][row, block.kind_no]
         numeric[:, GAP_COLUMN[kind]] = gap_days(occurred_ms, previous_ms)
-        moment.attention[in_wave] = self._step_network(kind, row, numeric, inputs.categorical[block.of_kind])
         rows["latest_ms"][row, block.kind_no] = np.maximum(previous_ms, occurred_ms)
         scored.counts["late"] += int(np.count_nonzero(occurred_ms < previous_ms))
         applied = None
         if inputs.repayments is not None:
             columns = inputs.repayments.at(block.of_kind)
             standing, ledger = take_records(rows["standing"], row), take_records(rows["ledger"], row)
-            applied = apply_repayments(standing, ledger, columns, moment.event_day[in_wave], moment.today[in_wave])
+            today = moment.today[in_wave]
+            applied = apply_repayments(standing, ledger, columns, moment.event_day[in_wave], today)
+            if self._takes_contracts:
+                numeric[:, CONTRACT_PLACES] = contract_columns(standing, ledger, columns, applied, today)
             put_records(rows["standing"], row, standing)
             put_records(rows["ledger"], row, ledger)
             scored.repaid.append(row)
             scored.counts["contracts_evicted"] += int(np.count_nonzero(applied.evicted))
+        moment.attention[in_wave] = self._step_network(kind, row, numeric, inputs.categorical[block.of_kind])
         facts = rows["facts"]
         after = update_facts(
             kind, take_records(facts, row), numeric, inputs.marks[block.of_kind], moment.event_day[in_wave], applied

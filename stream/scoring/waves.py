@@ -27,21 +27,10 @@ class Wave(NamedTuple):
     blocks: list[Block]
 
 
-def wave_numbers(user: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each event, how many earlier events of the same user the batch holds, int64 `[n]`."""
-    order = np.argsort(user, kind="stable")
-    in_order = user[order]
-    places = np.arange(len(user))
-    is_first = _begins(in_order[1:] != in_order[:-1], len(user))
-    numbers = np.empty(len(user), dtype=np.int64)
-    numbers[order] = places - np.maximum.accumulate(places * is_first)
-    return numbers
-
-
 def waves(numbers: NDArray[np.int64], kind_no: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[Wave]]:
     """The order by wave and kind, int64 `[n]`, and the waves of a batch in that order, first wave first.
 
-    `numbers` are from `wave_numbers`. Within a wave's block of one kind the events stand as they came.
+    `numbers` are from `events.waves.wave_numbers`. Within a wave's block of one kind the events stand as they came.
     """
     order = np.lexsort((kind_no, numbers))
     wave, kind = numbers[order], kind_no[order]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from events.contracts import LEDGER, NO_DAY, STANDING, initial_ledger, initial_standing
+from events.contracts import LEDGER, STANDING, initial_ledger, initial_standing
+from events.instalments import NEVER as NEVER  # first due day of a user of whom no instalment is waited for
+from events.instalments import first_unnamed
 from events.types import KINDS
 from stream.alerts.facts import FACTS, initial_facts
 from stream.alerts.state_machine import ALERT_STATE, initial_state
@@ -22,9 +24,6 @@ WEIGHED_EVENTS = 8
 
 NO_OFFSET = -1
 NO_TIME = -1
-
-NEVER = int(np.iinfo(np.int64).max)
-"""First due day of a user of whom no instalment is waited for."""
 
 WEIGHED_EVENT = np.dtype([("occurred_ms", "i8"), ("offset", "i8"), ("attention", "f4"), ("kind", "i4")], align=True)
 
@@ -94,7 +93,5 @@ def blank_row(dtype: np.dtype[np.void], model: int) -> Rows:
 def first_due_day(rows: Rows, at: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
     """Due day of the earliest unpaid instalment that no `missed` event has named, of the rows `at`: int64 `[n]`,
     `NEVER` where there is none."""
-    due_day = rows["ledger"]["due_day"][at].astype(np.int64)
-    named = rows["ledger"]["missed"][at] != 0
-    first: NDArray[np.int64] = np.where((due_day == NO_DAY) | named, NEVER, due_day).min(axis=1)
-    return first
+    ledger = rows["ledger"]
+    return first_unnamed(ledger["due_day"][at], ledger["missed"][at])

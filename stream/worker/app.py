@@ -68,6 +68,8 @@ class WorkerApp:
         self.slab = worker_slab(bundle, archives, settings.resident_users)
         self.app = faust_app(settings, kafka, settings.application_id)
         self.failure = Failure(self.app, "worker")
+        if warning := bundle.other_days(settings.portfolio_rules().calendar):
+            logger.warning("%s", warning)
         self._letters_fitted = False
         self._seeking: set[asyncio.Task[None]] = set()
         self.table = StateTable(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +16,9 @@ class ProfileEncoder(Encoder):
 
     features: Features
 
-    def __init__(self, vocabulary_sizes: list[int], hidden: int, embedding: int) -> None:
+    def __init__(self, vocabulary_sizes: list[int], names: Sequence[str] | None, hidden: int, embedding: int) -> None:
         super().__init__()
-        self.features = Features("profiles", vocabulary_sizes)
+        self.features = Features("profiles", vocabulary_sizes, names)
         self.layers_ = nn.Sequential(
             nn.Linear(self.features.width, hidden), nn.ReLU(), nn.Linear(hidden, embedding), nn.Tanh()
         )

@@ -7,6 +7,7 @@ the sum of |v|, so the softmax over a growing history can be kept as a running s
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,17 @@ class RecurrentEncoder(Encoder):
     features: Features
 
     def __init__(
-        self, kind: Kind, vocabulary_sizes: list[int], layers: int, hidden: int, *, attends: bool = True
+        self,
+        kind: Kind,
+        vocabulary_sizes: list[int],
+        names: Sequence[str] | None,
+        layers: int,
+        hidden: int,
+        *,
+        attends: bool = True,
     ) -> None:
         super().__init__()
-        self.features = Features(kind, vocabulary_sizes)
+        self.features = Features(kind, vocabulary_sizes, names)
         self.layers = layers
         self.hidden = hidden
         self.attends = attends

@@ -9,12 +9,12 @@ times faster than an LSTM's, and a channel cannot amplify rounding errors.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from events.columns import COLUMNS
 from events.types import Kind
 from model.networks.encoders.recurrent import RecurrentEncoder, RecurrentStep, linear_parts
 
@@ -68,9 +68,11 @@ class TimeDecayLayer(nn.Module):
 class TimeDecayEncoder(RecurrentEncoder):
     """Layers of the recurrence, each after the first added to what it reads."""
 
-    def __init__(self, kind: Kind, vocabulary_sizes: list[int], layers: int, hidden: int) -> None:
-        self.gap_column = COLUMNS[kind].numeric_inputs.index("gap_days")
-        super().__init__(kind, vocabulary_sizes, layers, hidden)
+    def __init__(
+        self, kind: Kind, vocabulary_sizes: list[int], names: Sequence[str] | None, layers: int, hidden: int
+    ) -> None:
+        super().__init__(kind, vocabulary_sizes, names, layers, hidden)
+        self.gap_column = self.features.names.index("gap_days")
 
     def _add_recurrence(self) -> None:
         widths = [self.features.width, *[self.hidden] * (self.layers - 1)]

@@ -8,6 +8,7 @@ costs O(window) per event.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,12 +61,19 @@ class TransformerEncoder(Encoder):
     features: Features
 
     def __init__(
-        self, kind: Kind, vocabulary_sizes: list[int], layers: int, hidden: int, heads: int, window: int
+        self,
+        kind: Kind,
+        vocabulary_sizes: list[int],
+        names: Sequence[str] | None,
+        layers: int,
+        hidden: int,
+        heads: int,
+        window: int,
     ) -> None:
         super().__init__()
         if hidden % heads:
             raise ValueError(f"a width of {hidden} cannot be split into {heads} heads of equal width")
-        self.features = Features(kind, vocabulary_sizes)
+        self.features = Features(kind, vocabulary_sizes, names)
         self.hidden = hidden
         self.window = window
         self.embed = nn.Linear(self.features.width, hidden)

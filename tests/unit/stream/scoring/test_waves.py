@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.scoring.waves import wave_numbers, waves
+from events.waves import wave_numbers
+from stream.scoring.waves import waves
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), max_size=60))
