@@ -189,16 +189,21 @@ def with_missed_among(events: Iterable[Event], grace_days: float, calendar: Cale
     Each `missed` event stands in order of time among its own user's events, not among those of others.
     """
     by_user: dict[str, OpenInstalments] = {}
+    latest_ms: dict[str, int] = {}
     for event in events:
         clock_ms = round(event.occurred_at.timestamp() * 1000)
         instalments = by_user.get(event.user_id)
         if instalments is not None:
             yield from publish_missed(instalments, event.user_id, clock_ms - 1, grace_days, calendar)
         if isinstance(event, Repayment):
-            instalments = by_user.setdefault(event.user_id, OpenInstalments(calendar))
+            if instalments is None:
+                instalments = by_user[event.user_id] = OpenInstalments(calendar)
+                instalments.observe(latest_ms.pop(event.user_id, clock_ms))
             instalments.apply(event)
         elif instalments is not None:
             instalments.observe(clock_ms)
+        else:
+            latest_ms[event.user_id] = max(latest_ms.get(event.user_id, clock_ms), clock_ms)
         yield event
         if instalments is not None:
             yield from publish_missed(instalments, event.user_id, clock_ms, grace_days, calendar)

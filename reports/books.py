@@ -1,6 +1,7 @@
 """The portfolio from the tables: the users at risk now with their scores, and those at the start of earlier months.
 
-A user's default date is read off the days past due and the status that scores carry, as in `reports.monitoring`. Only reads.
+A user's default date is read off the days past due and the status that scores carry, as in `reports.monitoring`. Only
+reads.
 """
 
 from __future__ import annotations

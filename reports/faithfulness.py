@@ -27,6 +27,7 @@ from model.explanation.rescoring import (
     History,
     ages_of,
     branches_of,
+    changed_histories,
     history_of,
     log_odds,
     readouts_of,
@@ -105,10 +106,9 @@ def try_counterfactuals(
                 for code in COUNTERFACTUALS:
                     if CATALOGUE[code].kind == kind and (without := without_cause(code, raised.events)) is not None:
                         changed.append((number, code, without))
-            made = branches_of(kind, [without for _, _, without in changed], bundle, calendar)
-            for (number, code, _), branch in zip(changed, made, strict=True):
-                histories.append({**wholes[number], kind: branch})
-                tried.append((number, code))
+            of = [wholes[number] for number, _, _ in changed]
+            histories += changed_histories(of, kind, [without for _, _, without in changed], bundle, calendar)
+            tried += [(number, code) for number, code, _ in changed]
         scores = score_histories(bundle, histories)[:, bundle.headline].tolist()
         found: list[dict[str, float]] = [{} for _ in chunk]
         for (number, code), score in zip(tried, scores, strict=True):

@@ -1,9 +1,8 @@
 """Reads from the tables what monitoring needs: a sample of recent scores, and the scores whose outcome is known.
 
 The outcome follows from the scores: each carries the borrower's days past due, of the worst contract, so a user's
-default date is that of the first score with the model's `delinquency_days`, or with a contract that is written off. Only
-reads, in one snapshot. The server sorts and chooses,
-so that one row per user, or per user and month, is sent.
+default date is that of the first score with the model's `delinquency_days`, or with a contract that is written off.
+Only reads, in one snapshot. The server sorts and chooses, so that one row per user, or per user and month, is sent.
 """
 
 from __future__ import annotations

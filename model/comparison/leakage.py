@@ -70,7 +70,9 @@ def with_other_future(problem: Problem, users: NDArray[np.int64], at_ms: int, se
     later = position >= kept[sequences.user_of_event]
     times = sequences.times_ms.copy()
     times[later] = at_ms + ((times[later] - at_ms) * SQUEEZE).astype(np.int64)
-    changed = replace(sequences, numeric=numeric, categorical=categorical, times_ms=times)
+    days = sequences.days_past_due.copy()
+    days[later] = random.permutation(days[later])
+    changed = replace(sequences, numeric=numeric, categorical=categorical, times_ms=times, days_past_due=days)
     return replace(problem, sequences=changed)
 
 

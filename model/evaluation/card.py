@@ -102,7 +102,10 @@ def _rows_are(panel: Panel, source: ScoredSource) -> str:
     )
     if labelled:
         return "each client's last score against the source's own label"
-    asked = "" if source.judged is None else " and while nothing was overdue"
+    asked = ""
+    if source.judged is not None:
+        current = bool((source.sequences.days_past_due[source.judged] <= 0).all())
+        asked = " and while nothing was overdue" if current else " and while no contract was serious"
     return (
         f"each user's first score of a month, before the default date{asked}, "
         f"whose {panel.horizon_days} days have passed"

@@ -20,7 +20,7 @@ from events.counterfactuals import COUNTERFACTUALS, without_cause
 from events.reasons import CATALOGUE
 from events.types import KINDS, Event, Kind
 from model.bundle import Bundle
-from model.explanation.rescoring import Branch, History, branches_of, history_of, score_histories, trace
+from model.explanation.rescoring import Branch, History, changed_histories, history_of, score_histories, trace
 
 RECENT_EVENTS = 30
 MOST_LEFT_OUT = 8
@@ -176,8 +176,7 @@ class _Scored:
             kind, without = CATALOGUE[code].kind, without_cause(code, self.events)
             if without is not None and kind is not None:
                 codes.append(code)
-                (changed,) = branches_of(kind, [without], self.bundle, self.calendar)
-                histories.append({**self.whole, kind: changed})
+                histories += changed_histories([self.whole], kind, [without], self.bundle, self.calendar)
         found = [Cause(code, score) for code, score in zip(codes, self._score(histories), strict=True)]
         return sorted(found, key=lambda cause: cause.score)
 
@@ -203,15 +202,16 @@ class _Scored:
         contracts = self._contracts_of(rests)
         histories: list[History] = []
         for positions, of_contracts in zip(left_out, contracts, strict=True):
-            rows: dict[Kind, list[int]] = {"repayments": []}
+            rows: dict[Kind, list[int]] = {}
             for position in positions:
                 rows.setdefault(self.events[position].KIND, []).append(self._row_in_tail(position))
             gone = {kind: np.array(each, dtype=np.int64) for kind, each in rows.items()}
             changed = {
                 kind: self.tail[kind].without(each, of_contracts if kind == "repayments" else None)
                 for kind, each in gone.items()
-                if len(each) or kind == "repayments"
             }
+            if "repayments" not in changed:
+                changed["repayments"] = self.tail["repayments"].with_contracts(of_contracts)
             histories.append({**self.tail, **changed})
         return histories
 

@@ -96,6 +96,14 @@ class Branch:
         new_numeric[row], new_categorical[row] = numeric, categorical
         return replace(self, numeric=new_numeric, categorical=new_categorical)
 
+    def with_contracts(self, contracts: NDArray[np.float32]) -> Branch:
+        """The same repayments with other columns of contracts; the same branch where these are as they were."""
+        if np.array_equal(self.numeric[:, CONTRACT_PLACES], contracts, equal_nan=True):
+            return self
+        numeric = self.numeric.copy()
+        numeric[:, CONTRACT_PLACES] = contracts
+        return replace(self, numeric=numeric)
+
     def inputs(self) -> NDArray[np.float32]:
         """Numeric inputs of the step graph, time columns included, float32 `[n, numeric inputs]`."""
         latest = np.maximum.accumulate(np.concatenate([[self.previous_ms], self.times_ms]))
@@ -121,6 +129,27 @@ def branches_of(
         return [Branch.of(kind, events, bundle) for events in of_kind]
     contracts = contracts_of(histories, bundle, calendar)
     return [Branch.of(kind, events, bundle, each) for events, each in zip(of_kind, contracts, strict=True)]
+
+
+def changed_histories(
+    wholes: Sequence[History],
+    kind: Kind,
+    changed: Sequence[Sequence[Event]],
+    bundle: Bundle,
+    calendar: Calendar = UTC,
+) -> list[History]:
+    """Histories `wholes` with other events of one kind; `changed` are all events of each, of other kinds as they were.
+
+    Contracts grow older with every event, so their columns may be others, too.
+    """
+    branches = branches_of(kind, changed, bundle, calendar)
+    if kind == "repayments":
+        return [{**whole, kind: branch} for whole, branch in zip(wholes, branches, strict=True)]
+    contracts = contracts_of(changed, bundle, calendar)
+    return [
+        {**whole, kind: branch, "repayments": whole["repayments"].with_contracts(each)}
+        for whole, branch, each in zip(wholes, branches, contracts, strict=True)
+    ]
 
 
 def contracts_of(

@@ -15,7 +15,6 @@ from model.datasets.dataset import Dataset
 from model.datasets.sources import open_dataset
 from model.evaluation.evaluate import progress_bars
 from model.evaluation.playback import merged_rows
-from model.histories.arrears import days_past_due
 
 
 class ByArrears:
@@ -43,7 +42,7 @@ class ByArrears:
         return problem.parts.train
 
     def bands(self, problem: Problem) -> np.ndarray:
-        arrears = days_past_due(problem.sequences)
+        arrears = problem.sequences.days_past_due
         return np.where(np.isnan(arrears), 4, np.searchsorted([1.0, 15.0, 30.0], arrears, side="right"))
 
     def score(self, problem: Problem, users: np.ndarray) -> np.ndarray:

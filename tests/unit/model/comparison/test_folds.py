@@ -16,7 +16,6 @@ from model.comparison.folds import FOLDS, SIX_MONTHS_DAYS, pose, stratified_fold
 from model.comparison.served import Served
 from model.datasets.dataset import DatasetError, Outcome
 from model.datasets.sources import open_dataset
-from model.histories.arrears import days_past_due
 from model.histories.labels import NEVER_MS
 
 SMALL = Architecture(hidden=(8, 8, 4), profile_hidden=8, profile_embedding=4, fusion=8)
@@ -149,9 +148,9 @@ def test_auto_loans_go_from_early_to_late_and_from_deal_to_deal(tmp_path: Path, 
         assert problem.headline_days == SIX_MONTHS_DAYS
         rows = problem.example_rows(parts.test)
         assert len(rows)
-        assert (days_past_due(sequences)[rows] <= 0).all()
+        assert (sequences.days_past_due[rows] <= 0).all()
         trainer = Served("small", SMALL, epochs=1).trainer(problem)
-        assert np.array_equal(trainer.judged, days_past_due(sequences) <= 0)
+        assert np.array_equal(trainer.judged, sequences.days_past_due <= 0)
         assert not trainer.targets.observed_share[~trainer.judged].any()
         assert sequences.times_ms[rows].min() >= parts.from_ms
         assert sequences.times_ms[problem.example_rows(parts.train)].max() < parts.from_ms

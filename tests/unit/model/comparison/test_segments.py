@@ -12,7 +12,7 @@ from events.calendar import DAY_MS
 from events.columns import COLUMNS
 from events.types import KINDS, Event
 from model.comparison.segments import segments
-from model.histories.arrears import days_past_due
+from model.histories.arrears import stated_days_past_due
 from model.histories.sequences import Sequences, build_sequences
 
 
@@ -22,12 +22,12 @@ def histories(make_history: Callable[..., list[Event]]) -> Sequences:
     return build_sequences(sorted(events, key=lambda event: event.occurred_at))
 
 
-def test_days_past_due_are_the_latest_that_were_reported(histories: Sequences) -> None:
+def test_stated_days_past_due_are_the_latest_that_were_reported(histories: Sequences) -> None:
     column = COLUMNS["repayments"].numeric_inputs.index("days_past_due")
     values = histories.numeric["repayments"].copy()
     values[::3, column] = np.nan
     histories.numeric["repayments"] = values
-    found = days_past_due(histories)
+    found = stated_days_past_due(histories)
     for user in range(histories.users):
         latest, row = np.nan, histories.starts["repayments"][user]
         for event in range(histories.merged_starts[user], histories.merged_starts[user + 1]):
@@ -43,7 +43,7 @@ def test_every_event_is_in_one_segment_of_each_way(histories: Sequences) -> None
     for each in ways.values():
         assert len(each.of_event) == len(histories.kinds)
         assert 0 <= each.of_event.min() <= each.of_event.max() < len(each.names)
-    arrears, way = days_past_due(histories), ways["days past due"]
+    arrears, way = histories.days_past_due, ways["days past due"]
     names = np.array(way.names)[way.of_event]
     assert (names[arrears == 0] == "none").all()
     assert (names[(arrears >= 1) & (arrears < 30)] == "1 to 29").all()

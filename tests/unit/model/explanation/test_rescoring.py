@@ -10,7 +10,7 @@ import pytest
 from events.types import KINDS, Event
 from model.bundle import Bundle
 from model.evaluation.playback import score_sequences
-from model.explanation.rescoring import history_of, log_odds, readouts_of, score_histories, trace
+from model.explanation.rescoring import contracts_of, history_of, log_odds, readouts_of, score_histories, trace
 from model.histories.sequences import build_sequences
 
 MakeHistory = Callable[..., list[Event]]
@@ -39,8 +39,11 @@ def test_leaving_out_rows_is_leaving_out_events(random_bundle: Bundle, make_hist
     history = history_of(events, random_bundle)
     of_kind = [event for event in events if kind == event.KIND]
     gone = {id(of_kind[2]), id(of_kind[-1])}
-    changed = {**history, kind: history[kind].without(np.array([2, len(of_kind) - 1]))}
-    expected = score(random_bundle, [event for event in events if id(event) not in gone])
+    rest = [event for event in events if id(event) not in gone]
+    (contracts,) = contracts_of([rest], random_bundle)
+    changed = {**history, kind: history[kind].without(np.array([2, len(of_kind) - 1]), contracts)}
+    changed["repayments"] = changed["repayments"].with_contracts(contracts)
+    expected = score(random_bundle, rest)
     assert np.array_equal(score_histories(random_bundle, [changed]), expected)
 
 

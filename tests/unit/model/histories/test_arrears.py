@@ -6,12 +6,14 @@ import datetime as dt
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from events.types import Event, Repayment
+from events.types import Event, Repayment, Transaction
 from model.architectures import Architecture
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset, Outcome
@@ -19,8 +21,9 @@ from model.evaluation.card import CARD_FILE, card_figures
 from model.evaluation.evaluate import evaluate, progress_bars
 from model.evaluation.playback import merged_rows
 from model.evaluation.scored_source import score_source
-from model.histories.arrears import days_past_due, judged_events
+from model.histories.arrears import is_serious, judged_events
 from model.histories.labels import within_horizons
+from model.histories.sequences import build_sequences
 from model.statistics.metrics import roc_auc
 from model.training.preparation import labels_of, prepare
 from model.training.train import Material, _test_metrics, _trainer, _write_companions, device_of, read
@@ -76,10 +79,47 @@ def make(material: Material, small: Architecture) -> Callable[[bool], Trainer]:
 def test_who_does_not_say_so_is_asked_at_every_event(material: Material, sessions: Callable[..., Dataset]) -> None:
     found = judged_events(Loans(True), material.sequences)
     assert found is not None
-    np.testing.assert_array_equal(found, days_past_due(material.sequences) <= 0)
+    np.testing.assert_array_equal(found, material.sequences.days_past_due <= 0)
     assert 0 < found.sum() < len(found)
-    assert judged_events(Loans(False), material.sequences) is None
-    assert judged_events(sessions(), material.sequences) is None
+    at_risk = judged_events(Loans(False), material.sequences)
+    np.testing.assert_array_equal(at_risk, material.sequences.days_past_due < 60)
+    assert found.sum() < at_risk.sum() < len(at_risk)
+    with progress_bars(False) as bars:
+        assert judged_events(sessions(), read(sessions(), bars).sequences) is None
+
+
+class Labelled(Loans):
+    """With a label for every client."""
+
+    def outcomes(self) -> dict[str, Outcome]:
+        return {user_id: replace(outcome, label=1) for user_id, outcome in super().outcomes().items()}
+
+
+def test_a_source_with_labels_asks_about_every_client(material: Material) -> None:
+    assert judged_events(Labelled(False), material.sequences) is None
+    np.testing.assert_array_equal(
+        judged_events(Labelled(True), material.sequences), judged_events(Loans(True), material.sequences)
+    )
+
+
+def test_serious_is_the_worst_contract_by_the_rule_and_ages() -> None:
+    def event(day: int, kind: Any, contract: str | None, **more: Any) -> Event:
+        at = START + dt.timedelta(days=day)
+        return Repayment(event_id=f"{day}{kind}", user_id="u", occurred_at=at, kind=kind, contract_id=contract, **more)
+
+    spending = Transaction(event_id="t", user_id="u", occurred_at=START + dt.timedelta(days=75), amount=-5.0)
+    history = [
+        Transaction(event_id="s", user_id="u", occurred_at=START, amount=-5.0),
+        event(1, "due", "large", days_past_due=0.0, instalment_no=1, due_date=START.date() + dt.timedelta(days=10)),
+        event(30, "paid", "small", days_past_due=0.0),
+        event(70, "paid", "small", days_past_due=0.0),
+        spending,
+        event(80, "paid", "large", instalment_no=1),
+        event(90, "written_off", "small"),
+    ]
+    sequences = build_sequences(history)
+    np.testing.assert_array_equal(sequences.days_past_due, [np.nan, 0, 20, 60, 65, 0, 0])
+    assert is_serious(sequences).tolist() == [False, False, False, True, True, False, True]
 
 
 def test_the_loss_counts_judged_events_alone(make: Callable[[bool], Trainer]) -> None:
@@ -126,9 +166,10 @@ def test_stopping_calibration_and_thresholds_see_judged_events_alone(
 def test_training_and_evaluation_take_the_rule_from_the_data_set(
     material: Material, small: Architecture, random_bundle: Bundle
 ) -> None:
-    current = days_past_due(material.sequences) <= 0
+    current = material.sequences.days_past_due <= 0
     tested = merged_rows(material.sequences, material.parts.test.users)
-    for only_while_current, judged in ((True, current), (False, np.ones_like(current))):
+    at_risk = material.sequences.days_past_due < 60
+    for only_while_current, judged in ((True, current), (False, at_risk)):
         dataset = Loans(only_while_current)
         prepared = prepare(material.sequences, material.parts, small, ())
         trainer = _trainer(dataset, material, prepared, Schedule(), 1, device_of("cpu"), fine_tuning=False)
@@ -141,7 +182,7 @@ def test_training_and_evaluation_take_the_rule_from_the_data_set(
 def test_a_card_counts_judged_events_alone(material: Material, random_bundle: Bundle) -> None:
     with progress_bars(False) as bars:
         asked, every = (score_source(random_bundle, Loans(rule), bars) for rule in (True, False))
-    panel, overdue = asked.panel(), ~(days_past_due(material.sequences) <= 0)
+    panel, overdue = asked.panel(), ~(material.sequences.days_past_due <= 0)
     assert len(panel)
     known = {
         (user, score)
@@ -165,5 +206,6 @@ def test_the_card_that_training_writes_counts_what_it_judged(
         _write_companions(bundle, material, judged_events(Loans(rule), material.sequences))
         text = (bundle.path / CARD_FILE).read_text()
         assert ("while nothing was overdue" in text) is rule
+        assert ("while no contract was serious" in text) is not rule
         total[rule] = int(next(re.finditer(r"^\| all \| [\d,]+ \| ([\d,]+)", text, re.M))[1].replace(",", ""))
     assert 0 < total[True] < total[False] <= 7 * len(users)
