@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.columns import CONTRACT_COLUMNS, gap_days
-from events.contracts import COUNTED, REARRANGED, Floats, Ints, Records, aged_days
+from events.contracts import COUNTED, REARRANGED, Floats, Ints, Records, aged_days, places_used, summed
 from events.repayments import Applied, RepaymentColumns
 
 LARGEST_RATIO = 1_000.0
@@ -50,25 +50,23 @@ def contract_columns(
     found[:, 5] = worst
     found[:, 6] = standing["contracts"]
     found[:, 7] = 0
-    found[:, 8] = (standing["phase"] == REARRANGED).sum(axis=1)
+    places = places_used(standing)
+    found[:, 8] = (standing["phase"][:, :places] == REARRANGED).sum(axis=1)
     found[:, 9] = standing["exposure"]
     found[:, 10] = 0
     late = np.flatnonzero(worst > 0)
     if late.size:
-        found[late, 7], found[late, 10] = _past_due(standing, late, today[late])
+        found[late, 7], found[late, 10] = _past_due(standing, late, today[late], places)
     return found
 
 
-def _past_due(standing: Records, late: Ints, today: Ints) -> tuple[Ints, Floats]:
+def _past_due(standing: Records, late: Ints, today: Ints, places: int) -> tuple[Ints, Floats]:
     """How many contracts of the borrowers `late` are past due, and their share of the exposure."""
-    days = aged_days(
-        standing["reported_days"][late],
-        standing["reported_day"][late],
-        standing["oldest_due_day"][late],
-        today[:, None],
-    )
-    behind = (days >= 1) & COUNTED.take(standing["phase"][late])
-    owed = np.where(behind, np.maximum(standing["balance"][late], 0), 0).sum(axis=1)
+    names = ("reported_days", "reported_day", "oldest_due_day")
+    reported, since, oldest = (standing[name][late, :places] for name in names)
+    days = aged_days(reported, since, oldest, today[:, None])
+    behind = (days >= 1) & COUNTED.take(standing["phase"][late, :places])
+    owed = summed(np.where(behind, np.maximum(standing["balance"][late, :places], 0), 0))
     exposure = standing["exposure"][late]
     share = owed / np.where(exposure > 0, exposure, np.nan)
     return behind.sum(axis=1), np.where(behind.any(axis=1), share, 0.0)

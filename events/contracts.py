@@ -151,19 +151,43 @@ def currency_of(code: int) -> str | None:
     return code.to_bytes(3, "big").decode() if code else None
 
 
-def find_contract(standing: Records, contract_id: NDArray[np.uint64]) -> tuple[Flags, Ints]:
-    """Whether each of `n` borrowers has the contract, and its place, bool and int64 `[n]`."""
-    same: Flags = (standing["contract_id"] == contract_id[:, None, :]).all(axis=2)
-    same &= standing["phase"] != NO_CONTRACT
-    return np.asarray(same.any(axis=1)), same.argmax(axis=1)
+def places_used(standing: Records) -> int:
+    """How many of the places, from the first on, hold all contracts of these borrowers; at least 1.
+
+    Most borrowers have one or two, and arithmetic over the others costs the same as over these.
+    """
+    phases = standing["phase"].view("<u8") if len(standing) else np.zeros(1, dtype=np.uint64)
+    return max(-(-int(np.bitwise_or.reduce(phases, axis=None)).bit_length() // 8), 1)
 
 
-def contract_days(standing: Records, today: Ints) -> Floats:
-    """Days past due of each contract on the day `today` int64 `[n]`: float64 `[n, CONTRACTS]`, not below 0.
+def summed(values: Floats) -> Floats:
+    """The sum over places, `[n, places]` to `[n]`, of the first place first: empty places change no bit of it."""
+    total: Floats = values[:, 0].copy()
+    for place in range(1, values.shape[1]):
+        total += values[:, place]
+    return total
+
+
+def find_contract(standing: Records, contract_id: NDArray[np.uint64], places: int = CONTRACTS) -> tuple[Flags, Ints]:
+    """Whether each of `n` borrowers has the contract, and its place, bool and int64 `[n]`. No contract is beyond the
+    first `places`."""
+    same: Flags = standing["phase"][:, :places] != NO_CONTRACT
+    ids = standing["contract_id"]
+    for word in range(_ID_WORDS):
+        same &= ids[:, :places, word] == contract_id[:, None, word]
+    place: Ints = same.argmax(axis=1)
+    return same[np.arange(len(same)), place], place
+
+
+def contract_days(standing: Records, today: Ints, places: int = CONTRACTS) -> Floats:
+    """Days past due of each contract on the day `today` int64 `[n]`: float64 `[n, places]`, not below 0.
 
     NaN where nothing is known of it: no contract, or one of which no instalment and no days past due were reported.
     """
-    return aged_days(standing["reported_days"], standing["reported_day"], standing["oldest_due_day"], today[:, None])
+    reported, since, oldest = (
+        standing[name][:, :places] for name in ("reported_days", "reported_day", "oldest_due_day")
+    )
+    return aged_days(reported, since, oldest, today[:, None])
 
 
 def aged_days(
@@ -188,8 +212,9 @@ _STATUS_OF_PHASE = np.array([-1, PERFORMING, RESCHEDULED, DEFAULTED, SETTLED], d
 
 
 def contract_status(standing: Records, days: Floats, serious_days: float) -> NDArray[np.int8]:
-    """Status of each contract, int8 `[n, CONTRACTS]`, -1 for an empty place. `days` are its days past due."""
-    status: NDArray[np.int8] = _STATUS_OF_PHASE.take(standing["phase"])
+    """Status of each contract, int8 `[n, places]`, -1 for an empty place. `days` `[n, places]` are its days past
+    due."""
+    status: NDArray[np.int8] = _STATUS_OF_PHASE.take(standing["phase"][:, : days.shape[1]])
     behind = np.flatnonzero((days >= 1).any(axis=1))
     if behind.size:
         late, before = days[behind], status[behind]
@@ -199,36 +224,38 @@ def contract_status(standing: Records, days: Floats, serious_days: float) -> NDA
     return status
 
 
-def sum_up(standing: Records) -> None:
-    """Derive what STANDING has over all contracts from what it has of each."""
-    phase = standing["phase"]
+def sum_up(standing: Records, places: int = CONTRACTS) -> None:
+    """Derive what STANDING has over all contracts, which are at the first `places`, from what it has of each."""
+    phase = standing["phase"][:, :places]
     counted = COUNTED.take(phase)
-    reported, oldest = standing["reported_days"].astype(np.float64), standing["oldest_due_day"]
+    reported, oldest = standing["reported_days"][:, :places].astype(np.float64), standing["oldest_due_day"][:, :places]
     # Days past due of a contract are the days since the earlier of two: its oldest due day, and the day on which what
     # was reported began.
-    since = np.where(reported > 0, standing["reported_day"] - reported, np.where(reported <= 0, np.inf, np.nan))
+    since = standing["reported_day"][:, :places] - reported
+    since = np.where(reported > 0, since, np.where(reported <= 0, np.inf, np.nan))
     since = np.fmin(since, np.where(oldest == NEVER_DUE, np.nan, oldest))
     standing["since_day"] = np.fmin.reduce(since, axis=1)
-    owed = np.where(counted, np.maximum(standing["balance"], 0), 0).sum(axis=1)
-    summed = counted.any(axis=1)
+    owed = summed(np.where(counted, np.maximum(standing["balance"][:, :places], 0), 0))
+    known = counted.any(axis=1)
     if standing["currency"].any():
-        currency = np.where(counted, standing["currency"], 0)
-        summed &= ((currency == 0) | (currency == currency.max(axis=1, keepdims=True))).all(axis=1)
-    standing["exposure"] = np.where(summed, owed, np.nan)
+        currency = np.where(counted, standing["currency"][:, :places], 0)
+        known &= ((currency == 0) | (currency == currency.max(axis=1, keepdims=True))).all(axis=1)
+    standing["exposure"] = np.where(known, owed, np.nan)
     standing["status"] = _STATUS_OF_PHASE.take(phase).max(axis=1)
     standing["contracts"] = ONGOING.take(phase).sum(axis=1)
 
 
-def overdue_amounts(standing: Records, ledger: Records, days: Floats, today: Ints) -> Floats:
-    """What is unpaid past its due date on each contract, float64 `[n, CONTRACTS]`; NaN where that is not known.
+def overdue_amounts(ledger: Records, days: Floats, today: Ints) -> Floats:
+    """What is unpaid past its due date on each contract, float64 `[n, places]`; NaN where that is not known. `days` are
+    as `contract_days` gives them.
 
     It is not known of a contract that is past due by its reports alone, or with an instalment of unknown amount.
     """
     due_day = ledger["due_day"]
     overdue = (due_day != NO_DAY) & (due_day < today[:, None])
     unpaid = np.where(overdue, np.maximum(ledger["amount_due"] - ledger["amount_paid"], 0.0), 0.0)
-    amounts = np.zeros((len(standing), CONTRACTS))
-    for place in range(CONTRACTS):
+    amounts = np.zeros(days.shape)
+    for place in range(days.shape[1]):
         amounts[:, place] = np.where(ledger["contract"] == place, unpaid, 0.0).sum(axis=1)
-    amounts += ledger["dropped_amount"]
+    amounts += ledger["dropped_amount"][:, : days.shape[1]]
     return np.where((days > 0) & (amounts == 0), np.nan, amounts)

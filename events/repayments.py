@@ -66,9 +66,11 @@ from events.contracts import (
     id_words,
     initial_ledger,
     initial_standing,
+    places_used,
     sum_up,
 )
 
+_HIGHEST_NO = np.iinfo(np.int64).max
 _BLANK_STANDING, _BLANK_LEDGER = initial_standing(1), initial_ledger(1)
 
 
@@ -159,8 +161,13 @@ class _Repayments:
         self._event_day = event_day
         self._today = today
         self._all = np.arange(len(standing))
+        # Contracts are at the first places, with one more for a new one, and so are unpaid instalments.
+        self._places = min(places_used(standing) + 1, CONTRACTS)
+        used = (ledger["due_day"] != NO_DAY).any(axis=0)
+        self._slots = min(INSTALMENTS - int(used[::-1].argmax()) + 1, INSTALMENTS) if used.any() else 1
         self._place, self._new, self._evicted = self._find_or_add()
         self._at = (self._all, self._place)
+        self._phase = standing["phase"][self._at]
         self._previous_ms = ledger["latest_ms"][self._at]
         self._late = columns.occurred_ms < self._previous_ms
         newest = columns.instalment_no >= ledger["billed_no"][self._at]
@@ -180,14 +187,14 @@ class _Repayments:
                 take(chosen)
         self._report()
         self._note_amounts(usual_due)
-        sum_up(self._standing)
+        sum_up(self._standing, self._places)
         return Applied(self._place, self._new, self._evicted, self._previous_ms, usual_due)
 
     # Contracts
 
     def _find_or_add(self) -> tuple[Ints, Flags, Flags]:
         standing, ledger = self._standing, self._ledger
-        found, place = find_contract(standing, self._columns.contract_id)
+        found, place = find_contract(standing, self._columns.contract_id, self._places)
         evicted = np.zeros(len(found), dtype=np.bool_)
         new = np.flatnonzero(~found)
         if new.size:
@@ -202,15 +209,15 @@ class _Repayments:
 
     def _begin_and_end(self) -> None:
         code, standing, ledger = self._columns.code, self._standing, self._ledger
-        phase = standing["phase"][self._all, self._place]
+        phase = self._phase
         if code.max(initial=0) < OPENED and not (phase == ENDED).any():
             return
         # Only an event that is dated after the end of a contract says that it goes on: the last payment and the end
         # often have the same time.
-        phase = np.where((phase == ENDED) & (self._columns.occurred_ms > ledger["latest_ms"][self._at]), OPEN, phase)
+        phase = np.where((phase == ENDED) & (self._columns.occurred_ms > self._previous_ms), OPEN, phase)
         for kind, becomes in ((OPENED, OPEN), (RESTRUCTURED, REARRANGED), (WRITTEN_OFF, LOST), (CLOSED, ENDED)):
             phase = np.where((code == kind) & ~self._late, becomes, phase)
-        standing["phase"][self._all, self._place] = phase
+        standing["phase"][self._at] = self._phase = phase
         anew = np.flatnonzero((code >= OPENED) & ~self._late)
         if anew.size:
             # What is written off stays past due: only the schedule ends.
@@ -236,8 +243,7 @@ class _Repayments:
 
     def _goes_on(self) -> Flags:
         """Which events speak of the contract's present schedule: it has not ended, and they are not of an older one."""
-        phase = self._standing["phase"][self._at]
-        on: Flags = (phase == OPEN) | (phase == REARRANGED)
+        on: Flags = (self._phase == OPEN) | (self._phase == REARRANGED)
         if self._late.any():
             on &= ~(self._late & (self._event_day < self._ledger["schedule_day"][self._at]))
         return on
@@ -246,12 +252,13 @@ class _Repayments:
         """Days past due and balance as the event states them, unless a later event has spoken or the contract has
         ended; and the oldest due day of the event's contract, from what is unpaid."""
         columns, standing, ledger, at = self._columns, self._standing, self._ledger, self._at
-        mine = (ledger["contract"] == self._place[:, None]) & (ledger["due_day"] != NO_DAY)
-        oldest = np.where(mine, ledger["due_day"], NEVER_DUE).min(axis=1)
+        due_day = ledger["due_day"][:, : self._slots]
+        mine = (ledger["contract"][:, : self._slots] == self._place[:, None]) & (due_day != NO_DAY)
+        oldest = np.where(mine, due_day, NEVER_DUE).min(axis=1)
         standing["oldest_due_day"][at] = np.minimum(oldest, ledger["dropped_due_day"][at])
         stated = columns.days_past_due
-        before = standing["reported_days"][at].astype(np.float64)
         if (columns.code == MISSED).any():
+            before = standing["reported_days"][at].astype(np.float64)
             # A missed instalment states its own days past due; an older unpaid one may have more.
             aged = np.where(before > 0, before + np.maximum(self._event_day - standing["reported_day"][at], 0), before)
             aged = np.where(np.isnan(stated), np.nan, aged)
@@ -260,17 +267,21 @@ class _Repayments:
             has_unpaid = mine.any(axis=1)
             # How late a payment in full was says nothing of the others, where these are known.
             of_another = self._in_full & has_unpaid
-            stated = np.where(self._settles_all | of_another | self._leaves_nothing(has_unpaid), 0.0, stated)
-        ledger["part_paid"][at] = np.where(columns.code == DUE, 0.0, ledger["part_paid"][at])
-        on_time = ~self._late & (standing["phase"][at] != ENDED)
-        tells = ~np.isnan(stated) & on_time
-        standing["reported_days"][at] = np.where(tells, np.maximum(stated, 0.0), before)
-        standing["reported_day"][at] = np.where(tells, self._event_day, standing["reported_day"][at])
-        known = ~np.isnan(columns.balance) & on_time
-        standing["balance"][at] = np.where(known, columns.balance, standing["balance"][at])
+            stated = np.where(self._settles_all | of_another, 0.0, stated)
+            stated[self._leaving_nothing(has_unpaid)] = 0
+        billed = (columns.code == DUE).nonzero()[0]
+        ledger["part_paid"][billed, self._place[billed]] = 0
+        on_time = ~self._late & (self._phase != ENDED)
+        tells = (~np.isnan(stated) & on_time).nonzero()[0]
+        told = (tells, self._place[tells])
+        standing["reported_days"][told] = np.maximum(stated[tells], 0.0)
+        standing["reported_day"][told] = self._event_day[tells]
+        known = (~np.isnan(columns.balance) & on_time).nonzero()[0]
+        standing["balance"][known, self._place[known]] = columns.balance[known]
         if columns.currency.any():
-            standing["currency"][at] = np.where(columns.currency > 0, columns.currency, standing["currency"][at])
-        ledger["latest_ms"][at] = np.maximum(ledger["latest_ms"][at], columns.occurred_ms)
+            named = columns.currency.nonzero()[0]
+            standing["currency"][named, self._place[named]] = columns.currency[named]
+        ledger["latest_ms"][at] = np.maximum(self._previous_ms, columns.occurred_ms)
 
     def _note_amounts(self, usual_due: Floats) -> None:
         """The contract's mean amount due and highest balance, as its events state them, late ones too."""
@@ -283,38 +294,45 @@ class _Repayments:
         )
         ledger["highest_balance"][at] = np.fmax(ledger["highest_balance"][at], columns.balance)
 
-    def _leaves_nothing(self, has_unpaid: Flags) -> Flags:
+    def _leaving_nothing(self, has_unpaid: Flags) -> Ints:
         """Payments without a number after which nothing is known to be unpaid, and that came, with those since the
         latest bill, to the amount due."""
-        columns, paying = self._columns, self._paying
-        share = columns.amount_paid / np.where(columns.amount_due > 0, columns.amount_due, np.nan)
-        parts = self._ledger["part_paid"][self._at]
-        parts = parts + np.where(paying & (share > 0), np.minimum(share, 1.0), 0.0)
-        whole = self._in_full | (paying & (parts >= PAID_IN_FULL))
-        self._ledger["part_paid"][self._at] = np.where(whole, 0.0, parts)
-        nothing: Flags = whole & (columns.instalment_no < 0) & ~has_unpaid & ~self._late
+        columns, paying = self._columns, self._paying.nonzero()[0]
+        due = columns.amount_due[paying]
+        share = columns.amount_paid[paying] / np.where(due > 0, due, np.nan)
+        at = (paying, self._place[paying])
+        parts = self._ledger["part_paid"][at] + np.where(share > 0, np.minimum(share, 1.0), 0.0)
+        whole = self._in_full[paying] | (parts >= PAID_IN_FULL)
+        self._ledger["part_paid"][at] = np.where(whole, 0.0, parts)
+        nothing: Ints = paying[whole & (columns.instalment_no[paying] < 0) & ~has_unpaid[paying] & ~self._late[paying]]
         return nothing
 
     # Instalments
 
     def _mine(self, users: Ints) -> Flags:
-        """Which unpaid instalments are of the event's contract, bool `[k, INSTALMENTS]`."""
-        ledger = self._ledger
-        mine: Flags = (ledger["contract"][users] == self._place[users, None]) & (ledger["due_day"][users] != NO_DAY)
+        """Which unpaid instalments are of the event's contract, bool `[k, slots]`."""
+        mine: Flags = self._of_slots("contract", users) == self._place[users, None]
+        mine &= self._of_slots("due_day", users) != NO_DAY
         return mine
+
+    def _of_slots(self, name: str, users: Ints) -> NDArray[Any]:
+        """A field of the instalments of `users`, `[k, slots]`."""
+        values: NDArray[Any] = self._ledger[name][users, : self._slots]
+        return values
 
     def _numbered(self, users: Ints) -> tuple[Flags, Ints]:
         """Whether the event's number is unpaid, and the instalment's place."""
         number = self._columns.instalment_no[users, None]
-        same: Flags = self._mine(users) & (self._ledger["instalment_no"][users] == number)
-        return _any(same), same.argmax(axis=1)
+        same: Flags = self._mine(users) & (self._of_slots("instalment_no", users) == number)
+        slot: Ints = same.argmax(axis=1)
+        return same[np.arange(len(users)), slot], slot
 
     def _oldest(self, users: Ints, among: Flags) -> tuple[Flags, Ints]:
         """Whether any instalment is among these, and the place of the earliest due, then lowest number."""
-        due = np.where(among, self._ledger["due_day"][users], NEVER_DUE)
-        number = self._ledger["instalment_no"][users]
+        due = np.where(among, self._of_slots("due_day", users), NEVER_DUE)
+        number = self._of_slots("instalment_no", users)
         first = due.min(axis=1, keepdims=True)
-        number = np.where(among & (due == first), number, np.iinfo(np.int64).max)
+        number = np.where(among & (due == first), number, _HIGHEST_NO)
         return _any(among), number.argmin(axis=1)
 
     def _raise(self, users: Ints, name: str, numbers: Ints) -> None:
@@ -347,7 +365,7 @@ class _Repayments:
     def _rooms(self, users: Ints) -> Ints:
         """A place for another instalment of each of `users`; one that was taken is remembered by its contract."""
         ledger = self._ledger
-        due, contract = ledger["due_day"][users], ledger["contract"][users]
+        due, contract = self._of_slots("due_day", users), self._of_slots("contract", users)
         free = due == NO_DAY
         place: Ints = free.argmax(axis=1)
         for number in np.flatnonzero(~free.any(axis=1)).tolist():  # rare: sixteen are unpaid
@@ -411,7 +429,7 @@ class _Repayments:
         self._raise(users, "billed_no", columns.instalment_no[users])
         number = columns.instalment_no[users]
         known, slot = self._numbered(users)
-        unmarked = self._mine(users) & (ledger["missed"][users] == 0)
+        unmarked = self._mine(users) & (self._of_slots("missed", users) == 0)
         any_left, first = self._oldest(users, unmarked)
         nameless = number < 0
         slot, known = np.where(nameless, first, slot), np.where(nameless, any_left, known)

@@ -21,6 +21,8 @@ from events.contracts import (
     currency_code,
     currency_of,
     overdue_amounts,
+    places_used,
+    summed,
 )
 from stream.outputs import ContractStanding
 from stream.portfolio import PortfolioRules
@@ -71,7 +73,7 @@ class Borrowers:
 
 @dataclass(frozen=True)
 class _Contracts:
-    """`n` borrowers with each of their contracts: what `Borrowers` has, and `[n, CONTRACTS]` of each contract."""
+    """`n` borrowers with each of their contracts: what `Borrowers` has, and `[n, places]` of each contract."""
 
     standing: Rows
     days: NDArray[np.float64]
@@ -85,19 +87,21 @@ class _Contracts:
 
 def _each(rows: Rows, row: NDArray[np.int64], today: NDArray[np.int64], rules: PortfolioRules) -> _Contracts:
     standing, ledger = take_records(rows["standing"], row), take_records(rows["ledger"], row)
-    days = contract_days(standing, today)
-    counted = COUNTED.take(standing["phase"])
+    places = places_used(standing)
+    days = contract_days(standing, today, places)
+    balance, currency = standing["balance"][:, :places], standing["currency"][:, :places]
+    counted = COUNTED.take(standing["phase"][:, :places])
     status = material_status = contract_status(standing, days, rules.serious_days)
-    overdue = overdue_amounts(standing, ledger, days, today)
+    overdue = overdue_amounts(ledger, days, today)
     material_days = days
-    slight = ~_material(overdue, standing["balance"], rules) & (days > 0)
+    slight = ~_material(overdue, balance, rules) & (days > 0)
     if slight.any():
         material_days = np.where(slight, 0, days)
         material_status = contract_status(standing, material_days, rules.serious_days)
-    rate = _rates(standing["currency"], counted, rules)
+    rate = _rates(currency, counted, rules)
     sums = [
-        np.where(counted.any(axis=1), (np.where(counted, amounts, 0) * rate).sum(axis=1), np.nan)
-        for amounts in (np.maximum(standing["balance"], 0), overdue)
+        np.where(counted.any(axis=1), summed(np.where(counted, amounts, 0) * rate), np.nan)
+        for amounts in (np.maximum(balance, 0), overdue)
     ]
     worst_days = np.fmax.reduce(material_days, axis=1)
     return _Contracts(standing, days, status, overdue, worst_days, material_status.max(axis=1), *sums)
@@ -149,7 +153,7 @@ def _material(overdue: NDArray[np.float64], balance: NDArray[np.float64], rules:
 
 
 def _rates(currency: NDArray[np.uint32], counted: NDArray[np.bool_], rules: PortfolioRules) -> NDArray[np.float64]:
-    """What one unit of each contract's currency is worth, float64 `[n, CONTRACTS]`; NaN for amounts that cannot be
+    """What one unit of each contract's currency is worth, float64 `[n, places]`; NaN for amounts that cannot be
     added to the others: of several currencies, where not each has a rate. A contract of unknown currency is in the
     currency of reports."""
     rates = np.ones(currency.shape)

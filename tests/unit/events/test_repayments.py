@@ -94,7 +94,7 @@ class Books:
         today = np.array([self.today])
         days = contract_days(self.standing, today)
         _, place = find_contract(self.standing, id_words([contract]))
-        return float(overdue_amounts(self.standing, self.ledger, days, today)[0, place[0]])
+        return float(overdue_amounts(self.ledger, days, today)[0, place[0]])
 
     def unpaid(self, contract: str | None = None) -> list[int]:
         """Numbers of a contract's unpaid instalments, earliest due date first."""
