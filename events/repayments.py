@@ -299,9 +299,10 @@ class _Repayments:
         latest bill, to the amount due."""
         columns, paying = self._columns, self._paying.nonzero()[0]
         due = columns.amount_due[paying]
-        share = columns.amount_paid[paying] / np.where(due > 0, due, np.nan)
+        due = np.where(due > 0, due, np.nan)
+        share = np.minimum(columns.amount_paid[paying], due) / due
         at = (paying, self._place[paying])
-        parts = self._ledger["part_paid"][at] + np.where(share > 0, np.minimum(share, 1.0), 0.0)
+        parts = self._ledger["part_paid"][at] + np.where(share > 0, share, 0.0)
         whole = self._in_full[paying] | (parts >= PAID_IN_FULL)
         self._ledger["part_paid"][at] = np.where(whole, 0.0, parts)
         nothing: Ints = paying[whole & (columns.instalment_no[paying] < 0) & ~has_unpaid[paying] & ~self._late[paying]]

@@ -8,13 +8,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.columns import COLUMNS, FIRST_CATEGORY_CODE
+from events.calendar import UTC, Calendar
+from events.columns import COLUMNS, CONTRACT_COLUMNS, CONTRACT_PLACES, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
+from model.architectures import Architecture
 from model.bundle import ROWS_PER_RUN, Bundle, BundleError, read_manifest
+from model.networks.features import CALENDAR_COLUMNS as CALENDAR
+from model.networks.risk_model import RiskModel
+from model.training.export import Description, export_bundle
+from model.training.forward_pass import load_model, vocabulary_sizes
 from stream.settings import PRETRAINED_BUNDLE
 
 ROWS = 1_100
@@ -136,3 +143,37 @@ def test_the_manifest_is_read_without_opening_a_graph(tmp_path: Path) -> None:
 def test_the_shipped_bundle_names_the_states_of_its_users() -> None:
     """Another fingerprint would make every state row that it wrote unusable."""
     assert Bundle.load(PRETRAINED_BUNDLE).fingerprint_hex == "273ca70f42c5157b"
+
+
+EIGHT = ("amount_due", "amount_paid", "days_past_due", "balance", "days_after_due_date", "gap_days", *CALENDAR)
+"""Inputs of repayments before there were contracts."""
+
+
+def test_a_bundle_takes_the_inputs_that_it_names(tmp_path: Path, random_description: Description) -> None:
+    names = {kind: COLUMNS[kind].numeric_inputs for kind in KINDS} | {"repayments": EIGHT}
+    network = RiskModel(Architecture(), vocabulary_sizes(random_description.vocabularies), names)
+    bundle = export_bundle(network, random_description, tmp_path / "bundle")
+    assert bundle.manifest.numeric_inputs["repayments"] == list(EIGHT)
+    assert not bundle.takes("repayments", CONTRACT_COLUMNS)
+    assert load_model(bundle).numeric_inputs == names
+    numeric, categorical, state = _inputs(bundle, "repayments", 100, 0)
+    found = bundle.step("repayments", numeric, categorical, state)
+    graph = onnxruntime.InferenceSession(bundle.path / "repayments.onnx")
+    own = numeric[:96, [COLUMNS["repayments"].numeric_inputs.index(name) for name in EIGHT]]
+    expected = graph.run(None, {"numeric": own, "categorical": categorical[:96], "state": state[:96]})
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine[:96], other, rtol=1e-6)
+    others = numeric.copy()
+    others[:, CONTRACT_PLACES] = 7
+    for mine, other in zip(found, bundle.step("repayments", others, categorical, state), strict=True):
+        assert mine.tobytes() == other.tobytes()
+
+
+def test_a_calendar_of_other_days_is_told(random_bundle: Bundle) -> None:
+    assert random_bundle.other_days(UTC) is None
+    warning = random_bundle.other_days(Calendar("Europe/Madrid"))
+    assert warning is not None
+    assert "trained with the days of UTC, lender_time_zone is Europe/Madrid" in warning
+    older = Bundle.load(PRETRAINED_BUNDLE)
+    if not older.takes("repayments", CONTRACT_COLUMNS):
+        assert older.other_days(Calendar("Europe/Madrid")) is None
