@@ -243,7 +243,7 @@ def _month_events(
             amount_paid=paid if paid > 0 else None,
             days_past_due=_days_past_due(ahead + paid - loan.scheduled, loan.scheduled),
             balance=balance,
-            instalment_no=instalment_no,
+            instalment_no=None if paid > 0 else instalment_no,  # money goes to the oldest instalment first
             due_date=None if covered else end,
         )
     )
