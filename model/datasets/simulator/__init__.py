@@ -23,10 +23,11 @@ from model.datasets.simulator import economy, hazard, life
 from model.datasets.simulator.arrivals import LATE_SHARE, TWICE_SHARE, delivered
 from model.datasets.simulator.behaviour import Surface, draft_behaviour
 from model.datasets.simulator.calendar import Calendar
+from model.datasets.simulator.columns import Flags, Floats, Ints
 from model.datasets.simulator.drafts import DAY_S, Draft
-from model.datasets.simulator.life import NEVER, Draws, State, Week
-from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits
+from model.datasets.simulator.portfolio import Traits, draw_traits
 from model.datasets.simulator.repayments import draft_repayments
+from model.datasets.simulator.state import NEVER, Draws, State, Week, fresh_state, replaced
 
 SIMULATOR_OPTIONS = ("users", "months", "seed", "start")
 BLOCK_USERS = 512
@@ -218,7 +219,7 @@ class Simulator:
         """Each week of the period: the state before it and the week. The truth, for reports and tests only."""
         traits = self.traits_of(block)
         rng = self._generator(block, _LIFE)
-        fresh = life.fresh_state(traits)
+        fresh = fresh_state(traits)
         state = fresh
         for number in range(-BURN_IN_WEEKS, 0):
             state = life.step(
@@ -226,12 +227,12 @@ class Simulator:
             ).state
         lost = (state.defaulted_day != NEVER) | (state.ended_day != NEVER)
         join_week = np.floor(traits.join_share * self._weeks).astype(np.int64)
-        state = life.replaced(state, fresh, lost | (traits.join_share > 0), traits.join_share == 0)
+        state = replaced(state, fresh, lost | (traits.join_share > 0), traits.join_share == 0)
         for number in range(self._weeks):
             if number:
-                state = life.replaced(state, fresh, join_week == number, state.active | (join_week == number))
+                state = replaced(state, fresh, join_week == number, state.active | (join_week == number))
             else:
-                state = life.replaced(state, fresh, (join_week == 0) & ~state.active, join_week == 0)
+                state = replaced(state, fresh, (join_week == 0) & ~state.active, join_week == 0)
             week = life.step(traits, state, Draws.of(rng, BLOCK_USERS), self.calendar(number), self.strain_in(number))
             yield state, week
             state = week.state
@@ -242,7 +243,8 @@ class Simulator:
         traits = self.traits_of(block)
         surface, rng = Surface.of(traits), self._generator(block, _SURFACE)
         for before, week in self.lives_of(block):
-            drafts = [draft_repayments(traits, week, rng), *draft_behaviour(traits, week, surface, rng)]
+            owed = traits.credit_limit * np.maximum(surface.utilisation, 0.0)
+            drafts = [draft_repayments(traits, week, owed, rng), *draft_behaviour(traits, week, surface, rng)]
             yield before, week, surface, drafts
 
     def strain_by_week(self) -> Floats:

@@ -1,4 +1,4 @@
-"""Behaviour: spending, income, app use, credit inquiries and profile updates of a week, as a bank would see them.
+"""Behaviour: spending, income, app use and credit inquiries of a week, as a bank would see them.
 
 They depend on the stress times the borrower's visibility, and also on habits, seasons and harmless episodes that look
 like stress. Days past due have no influence here.
@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from events.types import Activity, Event, Profile, Transaction
-from model.datasets.simulator import life
-from model.datasets.simulator import portfolio as names
+from events.types import Activity, Event, Transaction
+from model.datasets.simulator import state as states
+from model.datasets.simulator.accounts import refund_comes
 from model.datasets.simulator.calendar import Calendar
-from model.datasets.simulator.drafts import DAY_S, Draft, money, named, with_gaps
-from model.datasets.simulator.life import Week
-from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits
+from model.datasets.simulator.columns import Flags, Floats, Ints
+from model.datasets.simulator.drafts import DAY_S, Draft, labelled, money, named, named_contracts, with_gaps
+from model.datasets.simulator.portfolio import Traits
+from model.datasets.simulator.profiles import draft_profiles
+from model.datasets.simulator.state import Week
+from model.datasets.simulator.terms import CARD
 
 CATEGORIES = (
     "groceries", "housing", "utilities", "transport", "leisure", "travel", "health", "shopping", "cash", "transfer",
@@ -102,7 +104,7 @@ class Surface:
 
 def visible_stress(traits: Traits, week: Week) -> Floats:
     """The visible stress, 0 and up, array `[n]`; 0 for a decline without early sign."""
-    hidden = week.state.regime == life.NO_SIGN
+    hidden = week.state.regime == states.NO_SIGN
     return np.where(hidden, 0.0, traits.visibility * np.maximum(week.state.stress, 0.0))
 
 
@@ -113,7 +115,7 @@ def draft_behaviour(traits: Traits, week: Week, surface: Surface, rng: np.random
     return [
         _transactions(traits, week, surface, shown, rng),
         _activity(traits, week, shown, rng),
-        _profiles(traits, week, surface, rng),
+        draft_profiles(traits, week, surface.income, surface.profiled, rng),
     ]
 
 
@@ -121,24 +123,24 @@ def _move_surface(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     draws = rng.random((6, len(shown)))
     noise = rng.standard_normal(len(shown))
     state = week.state
-    begins = state.episode_weeks == life.EPISODE_WEEKS
+    begins = state.episode_weeks == states.EPISODE_WEEKS
     pull, target = utilisation_pull(traits, state.regime, state.episode, shown, is_december(week.calendar))
     surface.utilisation += pull * (target - surface.utilisation) + unsteadiness(traits) * noise
-    surface.utilisation += np.where(begins & (state.episode == life.CASH_PURCHASE), 0.25, 0.0)
+    surface.utilisation += np.where(begins & (state.episode == states.CASH_PURCHASE), 0.25, 0.0)
     # The effect of a large purchase, or of a line paid off at once, decays in a month or two.
     surface.utilisation[:] = np.where(draws[5] < JUMP_RATE, draws[5] / JUMP_RATE, surface.utilisation)
     np.clip(surface.utilisation, 0.0, 1.08, out=surface.utilisation)
 
-    switches = begins & (state.episode == life.INCOME_SWITCH)
+    switches = begins & (state.episode == states.INCOME_SWITCH)
     silence = 3 + (draws[0] * 4).astype(np.int64)
     surface.silent_weeks[:] = np.where(switches, silence, np.maximum(surface.silent_weeks - 1, 0))
     surface.income[:] = np.where(switches, traits.income * (0.85 + 0.4 * draws[1]), surface.income)
     shifted = (surface.payday_dom + 4 + (draws[1] * 20).astype(np.int64)) % 28 + 1
-    surface.payday_dom[:] = np.where(begins & (state.episode == life.PAYDAY_SHIFT), shifted, surface.payday_dom)
+    surface.payday_dom[:] = np.where(begins & (state.episode == states.PAYDAY_SHIFT), shifted, surface.payday_dom)
     breaks = (surface.outage_weeks == 0) & (draws[2] < 0.004)
     lasts = 2 + (draws[3] * 9).astype(np.int64)
     surface.outage_weeks[:] = np.where(breaks, lasts, np.maximum(surface.outage_weeks - 1, 0))
-    surface.elsewhere |= begins & (state.episode == life.BANK_SWITCH)
+    surface.elsewhere |= begins & (state.episode == states.BANK_SWITCH)
     surface.elsewhere &= draws[4] >= 0.02
 
 
@@ -146,10 +148,10 @@ def utilisation_pull(
     traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool
 ) -> tuple[Floats, Floats]:
     """Share of the distance to its target by which the use of the line moves in a week, and the target, both `[n]`."""
-    target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (episode == life.MOVING)
+    target = traits.base_utilisation + 0.15 * np.minimum(shown, 3.0) + 0.22 * (episode == states.MOVING)
     target = target + np.where(traits.festive & december, 0.15, 0.0)
-    cashing = regime == life.CASH_OUT
-    return np.where(cashing, 0.4, 0.17), np.where(cashing | (regime == life.GONE), 1.03, target)
+    cashing = regime == states.CASH_OUT
+    return np.where(cashing, 0.4, 0.17), np.where(cashing | (regime == states.GONE), 1.03, target)
 
 
 def unsteadiness(traits: Traits) -> Floats:
@@ -161,7 +163,7 @@ def unsteadiness(traits: Traits) -> Floats:
 def spending_rate(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
     """Mean number of movements in a borrower's usual week, `[n]`."""
     rate: Floats = traits.spending_rate * np.maximum(1 - 0.1 * shown, 0.4)
-    moods = [regime == life.GONE, regime == life.CASH_OUT, episode == life.MOVING]
+    moods = [regime == states.GONE, regime == states.CASH_OUT, episode == states.MOVING]
     rate = rate * np.select(moods, [0.25, 2.0, 1.4], 1.0)
     return np.where(traits.festive & december, 1.7 * rate, rate)
 
@@ -174,9 +176,9 @@ def stressed_share(traits: Traits, shown: Floats) -> Floats:
 
 def activity_rates(traits: Traits, regime: Ints, episode: Ints, shown: Floats, december: bool) -> Floats:
     """Sessions, inquiries and changes of device in a week, `[3, n]`."""
-    gone, cashing = regime == life.GONE, regime == life.CASH_OUT
+    gone, cashing = regime == states.GONE, regime == states.CASH_OUT
     sessions = traits.digital_rate * np.select([gone, shown > 2.2], [0.05, 0.45], 1 + 0.4 * shown)
-    inquiries = 0.018 + 0.045 * np.minimum(shown, 2.5) + 0.16 * (episode == life.MOVING) + 0.12 * cashing
+    inquiries = 0.018 + 0.045 * np.minimum(shown, 2.5) + 0.16 * (episode == states.MOVING) + 0.12 * cashing
     return np.stack((sessions, inquiries, 0.006 + 0.15 * cashing + 0.01 * (traits.festive & december)))
 
 
@@ -192,8 +194,8 @@ def usual_repeats(shown: Floats) -> Floats:
 
 def pay_rate(traits: Traits, regime: Ints) -> tuple[Floats, Floats]:
     """Probability that a salary comes on its day, and that it is a benefit instead if it does, both `[n]`."""
-    jobless = (regime == life.SHOCK) & (traits.visibility > 0.6)
-    return np.where(regime == life.GONE, 0.3, np.where(jobless, 0.75, 0.97)), np.where(jobless, 0.6, 0.0)
+    jobless = (regime == states.SHOCK) & (traits.visibility > 0.6)
+    return np.where(regime == states.GONE, 0.3, np.where(jobless, 0.75, 0.97)), np.where(jobless, 0.6, 0.0)
 
 
 def is_december(calendar: Calendar) -> bool:
@@ -235,6 +237,15 @@ class _Movements(NamedTuple):
         )
 
 
+def line_is_open(traits: Traits, week: Week) -> Flags:
+    """Whether the line that movements show can be used this week: that of the current account, or of an open contract,
+    `[n]`."""
+    everyone = np.arange(len(traits.line))
+    used = (week.running | week.opened)[traits.line, everyone]
+    flags: Flags = (traits.credit_limit > 0) & ((traits.line < 0) | used)
+    return flags
+
+
 def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, rng: np.random.Generator) -> Draft:
     acting = week.state.active & traits.has_transactions & (surface.outage_weeks == 0)
     moved = _spending(traits, week, surface, shown, acting, rng).joined(_incomes(traits, week, surface, acting, rng))
@@ -245,6 +256,12 @@ def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, r
     user, time_s = moved.user, moved.time_s
 
     limit = traits.credit_limit[user]
+    place = traits.line[user]
+    # A card has its own movements, an overdraft all of the account.
+    by_card = (moved.amount < 0) & (moved.channel <= CHANNELS.index("online"))
+    of_line = line_is_open(traits, week)[user]
+    of_line &= by_card | (place < 0) | (traits.terms.product[place, user] != CARD)
+    of_contract = of_line & (place >= 0)
     days_since_payday = (time_s // DAY_S - surface.payday_dom[user]) % 30
     swing = np.clip(4 * traits.base_utilisation * (1 - traits.base_utilisation), 0.1, 1.0)[user]
     used = surface.utilisation[user]
@@ -255,11 +272,12 @@ def _transactions(traits: Traits, week: Week, surface: Surface, shown: Floats, r
         time_s,
         (
             money(moved.amount),
-            _labels(moved.category, CATEGORIES, (gaps[0] < 0.03) | copied | ~traits.labels_spending[user]),
-            _labels(moved.channel, CHANNELS, gaps[0] > 0.98),
-            with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), (limit == 0) | (gaps[1] < 0.05)),
-            with_gaps(limit, (limit == 0) | (gaps[2] < 0.05)),
-            _labels(moved.party, COUNTERPARTIES, gaps[2] > 0.92),
+            labelled(moved.category, CATEGORIES, (gaps[0] < 0.03) | copied | ~traits.labels_spending[user]),
+            labelled(moved.channel, CHANNELS, gaps[0] > 0.98),
+            with_gaps(np.round(limit * np.clip(used, -0.1, 1.1), 2), ~of_line | (gaps[1] < 0.05)),
+            with_gaps(limit, ~of_line | (gaps[2] < 0.05)),
+            labelled(moved.party, COUNTERPARTIES, gaps[2] > 0.92),
+            *named_contracts(traits, place, user, week.generation, of_contract),
         ),
         _typed_transactions,
     )
@@ -270,9 +288,9 @@ def _spending(
 ) -> _Movements:
     """Movements out: number, category and amount, by habit, season, look-alike and visible stress."""
     state = week.state
-    cashing = state.regime == life.CASH_OUT
-    moving, festive = state.episode == life.MOVING, traits.festive & is_december(week.calendar)
-    purchase = (state.episode == life.CASH_PURCHASE) & (state.episode_weeks == life.EPISODE_WEEKS)
+    cashing = state.regime == states.CASH_OUT
+    moving, festive = state.episode == states.MOVING, traits.festive & is_december(week.calendar)
+    purchase = (state.episode == states.CASH_PURCHASE) & (state.episode_weeks == states.EPISODE_WEEKS)
     # Some weeks have far more movements than others, whatever the stress.
     rate = spending_rate(traits, state.regime, state.episode, shown, is_december(week.calendar))
     rate *= np.exp(WEEKLY_SPREAD * rng.standard_normal(len(shown)) - 0.5 * WEEKLY_SPREAD**2)
@@ -318,7 +336,7 @@ def _incomes(traits: Traits, week: Week, surface: Surface, acting: Flags, rng: n
     amount = surface.income * np.exp(0.06 * noise) * np.where(benefit, 0.45, 1.0)
     amount *= np.where(traits.seasonal & _winter(week), 0.6, 1.0) * np.where(draws[2] < 0.04, 1.6, 1.0)
     earner = np.flatnonzero(paid)
-    refunded = np.flatnonzero(acting & life.refund_comes(traits, week.calendar))
+    refunded = np.flatnonzero(acting & refund_comes(traits, week.calendar))
     user = np.concatenate((earner, refunded))
     day = week.calendar.first_day + np.concatenate((offset[earner], (draws[1, refunded] * 7).astype(np.int64)))
     source = np.concatenate((np.where(benefit[earner], _BENEFIT, _SALARY), np.full(len(refunded), _REFUND)))
@@ -353,51 +371,6 @@ def _activity(traits: Traits, week: Week, shown: Floats, rng: np.random.Generato
     )
 
 
-def _profiles(traits: Traits, week: Week, surface: Surface, rng: np.random.Generator) -> Draft:
-    """The first profile in a borrower's first week, an updated one now and then and after an income switch."""
-    state = week.state
-    settled_in = (state.episode == life.INCOME_SWITCH) & (state.episode_weeks == 2)
-    update = rng.random(len(traits.income)) < np.where(settled_in, 0.5, 0.004)
-    first = ~surface.profiled
-    wanted = state.active & traits.has_profile & (first | update)
-    user = np.flatnonzero(wanted)
-    surface.profiled |= state.active
-    second = np.where(first[user], 0, (9 * 3600 + rng.random(len(user)) * 6.5 * DAY_S).astype(np.int64))
-    gaps = rng.random((8, len(user))) < 0.08
-    return Draft(
-        user,
-        week.calendar.first_day * DAY_S + second,
-        (
-            named(traits.age_band[user], names.AGE_BANDS),
-            named(traits.sex[user], names.SEXES),
-            with_gaps(np.round(surface.income[user], -1), gaps[0]),
-            _labels(traits.employment[user], names.EMPLOYMENTS, gaps[1]),
-            _labels(traits.education[user], names.EDUCATIONS, gaps[2]),
-            _labels(traits.marital_status[user], names.MARITAL_STATUSES, gaps[3]),
-            named(traits.region[user], names.REGIONS),
-            named(traits.product[user], names.PRODUCTS),
-            with_gaps(traits.tenure_months[user], gaps[4]),
-            with_gaps(traits.credit_limit[user], (traits.credit_limit[user] == 0) | gaps[5]),
-            with_gaps(traits.origination_pd[user], gaps[6]),
-            with_gaps(traits.bureau_score[user], gaps[7]),
-            traits.interest_rate[user].tolist(),
-            np.round(traits.instalment[user] / traits.income[user], 4).tolist(),
-            traits.term_months[user].tolist(),
-        ),
-        _typed_profiles,
-    )
-
-
-def _labels(codes: Ints, labels: tuple[str, ...], missing: Flags) -> list[str | None]:
-    listed: list[str | None] = _with_none(labels)[np.where(missing, len(labels), codes)].tolist()
-    return listed
-
-
-@lru_cache
-def _with_none(labels: tuple[str, ...]) -> NDArray[np.object_]:
-    return np.array([*labels, None], dtype=object)
-
-
 def _waking_second(day_draw: Floats, hour_draw: Floats) -> Ints:
     """Seconds from the start of the week, between seven and midnight of any day."""
     return (np.floor(day_draw * 7) * DAY_S + (7 + 16.9 * hour_draw) * 3600).astype(np.int64)
@@ -415,6 +388,8 @@ def _typed_transactions(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
             balance_after=balance_after,
             credit_limit=credit_limit,
             counterparty_type=counterparty_type,
+            contract_id=contract_id,
+            currency=currency,
         )
         for (
             event_id,
@@ -426,6 +401,8 @@ def _typed_transactions(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
             balance_after,
             credit_limit,
             counterparty_type,
+            contract_id,
+            currency,
         ) in rows
     ]
 
@@ -441,49 +418,4 @@ def _typed_activity(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
             duration_s=duration_s,
         )
         for event_id, user_id, occurred_at, kind, count, duration_s in rows
-    ]
-
-
-def _typed_profiles(rows: Iterable[tuple[Any, ...]]) -> list[Event]:
-    return [
-        Profile(
-            event_id=event_id,
-            user_id=user_id,
-            occurred_at=occurred_at,
-            age_band=age_band,
-            sex=sex,
-            income=income,
-            employment=employment,
-            education=education,
-            marital_status=marital_status,
-            region=region,
-            product=product,
-            tenure_months=tenure_months,
-            credit_limit=credit_limit,
-            origination_pd=origination_pd,
-            bureau_score=bureau_score,
-            interest_rate=interest_rate,
-            payment_to_income=payment_to_income,
-            term_months=term_months,
-        )
-        for (
-            event_id,
-            user_id,
-            occurred_at,
-            age_band,
-            sex,
-            income,
-            employment,
-            education,
-            marital_status,
-            region,
-            product,
-            tenure_months,
-            credit_limit,
-            origination_pd,
-            bureau_score,
-            interest_rate,
-            payment_to_income,
-            term_months,
-        ) in rows
     ]

@@ -17,11 +17,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.datasets.simulator import BLOCK_USERS, BURN_IN_WEEKS, DAY_MS, Simulator, economy, life
+from model.datasets.simulator import BLOCK_USERS, BURN_IN_WEEKS, DAY_MS, Simulator, accounts, economy, life
+from model.datasets.simulator import state as states
+from model.datasets.simulator.accounts import DELAY_SPREAD_DAYS
+from model.datasets.simulator.behaviour import line_is_open
 from model.datasets.simulator.calendar import Calendar
+from model.datasets.simulator.columns import Flags, Floats, Ints
 from model.datasets.simulator.evidence import Known, Seen, account_likelihood, behaviour_log_likelihood, seen_in
-from model.datasets.simulator.life import DELAY_SPREAD_DAYS, NEVER, Draws, Mind, State, Week
-from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits, draw_traits, log_frailty_given_profile
+from model.datasets.simulator.portfolio import Traits, draw_traits, log_frailty_given_profile
+from model.datasets.simulator.state import NEVER, OPEN, Draws, Mind, State, Week
 
 PARTICLES = 400
 FUTURES = 200
@@ -72,7 +76,8 @@ def _follow(
     """Filter the borrowers of a block up to the last day needed, and write their hazards into `result` at `places`."""
     rows, user = np.unique(of_row, return_inverse=True)
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((simulator.seed, block, _STREAM))))
-    belief = Belief(simulator.traits_of(block).take(rows), particles, rng)
+    traits = simulator.traits_of(block)
+    belief = Belief(traits.take(rows), particles, rng)
     belief.burn_in([(simulator.calendar(n), simulator.strain_in(n)) for n in range(-BURN_IN_WEEKS, 0)])
     used = np.full(len(rows), np.nan)
     whole = np.full(len(rows), 6)
@@ -80,6 +85,7 @@ def _follow(
         if number > days.max() // 7:
             return
         state, now, strain = before.take(rows), week.take(rows), simulator.strain_in(number)
+        line = line_is_open(traits, week)
         first_day = now.calendar.first_day
         belief.begin(state, now.calendar)
         belief.advance(state, now.calendar, strain)
@@ -90,10 +96,10 @@ def _follow(
             asked = asked[at_risk[user[asked]]]
             if len(asked):
                 these, which = np.unique(user[asked], return_inverse=True)
-                seen = seen_in(drafts, surface, rows[these], used[these], first_day, np.full(len(these), day))
+                seen = seen_in(drafts, surface, line, rows[these], used[these], first_day, np.full(len(these), day))
                 ahead = belief.days_to_default(these, state, now, seen, strain, horizon_days)
                 result[places[asked]] = _share(ahead, np.full(len(these), day), horizon_days)[which]
-        belief.weigh(state, now, seen_in(drafts, surface, rows, used, first_day, whole), strain)
+        belief.weigh(state, now, seen_in(drafts, surface, line, rows, used, first_day, whole), strain)
         used = surface.utilisation[rows].copy()
 
 
@@ -145,7 +151,7 @@ class Belief:
             visibility=guess.visibility,
             style=guess.style,
         )
-        self._mind = life.fresh_state(self._traits)
+        self._mind = states.fresh_state(self._traits)
         self._known = Known.nothing(self._users, count)
         self._log_weight = np.zeros((self._users, particles))
         self._present = np.zeros(self._users, dtype=np.bool_)
@@ -157,7 +163,7 @@ class Belief:
         for calendar, strain in weeks:
             state = life.step(self._traits, state, self._draws(), calendar, strain).state
         lost = (state.defaulted_day != NEVER) | (state.ended_day != NEVER)
-        self._mind = life.replaced(state, fresh, lost, np.ones_like(lost))
+        self._mind = states.replaced(state, fresh, lost, np.ones_like(lost))
 
     def begin(self, before: State, calendar: Calendar) -> None:
         """Initialise borrowers who are new this week: in the first week with their arrears, later without a past."""
@@ -166,12 +172,15 @@ class Belief:
         if not new.any():
             return
         if self._started:
-            fresh = life.fresh_state(self._traits)
+            fresh = states.fresh_state(self._traits)
             rows = new[self._rows]
-            self._mind = life.replaced(self._mind, fresh, rows, self._mind.active)
+            self._mind = states.replaced(self._mind, fresh, rows, self._mind.active)
             self._known.forget(new, rows)
         else:
-            misfit = np.minimum(before.unpaid, 3)[self._rows] != np.minimum(self._mind.unpaid, 3)
+            owes, guessed = (
+                np.where(state.phase == OPEN, np.minimum(state.unpaid, 3), 0) for state in (before, self._mind)
+            )
+            misfit = (owes[:, self._rows] != guessed).any(axis=0)
             self._log_weight = np.where(misfit, _MISFIT, 0.0).reshape(self._users, -1)
             self._known.take_up(before, calendar, self._habits, self._mind)
         self._started = True
@@ -190,6 +199,7 @@ class Belief:
             self._before,
             regime=mind.regime,
             stress=mind.stress,
+            cash=mind.cash,
             story=mind.story,
             episode=mind.episode,
             episode_weeks=mind.episode_weeks,
@@ -214,8 +224,9 @@ class Belief:
         first_day = week.calendar.first_day
         paid = (now.pay_offset >= 0) & (now.pay_offset <= seen.days)
         meant = known.pay_days(traits, users, sampled, first_day + seen.days[users] + 1, self._rng)
-        was_open = self._known.due_day[these] != NEVER
-        pay_day = np.where(paid[users], np.where(was_open, first_day + now.pay_offset, NEVER)[users], meant)
+        was_open = self._known.due_day[:, these] != NEVER
+        as_meant = np.where(was_open, first_day + now.pay_offset, NEVER)
+        pay_day = np.where(paid[:, users], as_meant[:, users], meant)
         future = replace(mind, pay_day=pay_day)
         draws = self._first_draws(traits, now.take(users), seen.days[users], chosen, future)
         weeks = -(-(horizon_days + 6) // 7)
@@ -232,33 +243,38 @@ class Belief:
         """Random draws of the current week: the particle's own for its mind, draws that give the payment that was seen,
         and new ones for the rest, given that nothing else came by the end of `days` (see `hazard`)."""
         draws, own = Draws.of(self._rng, len(chosen)), self._next
-        uniform, normal = draws
-        for place in (life.TO_REGIME, life.TO_EPISODE):
+        uniform, normal, of_contract = draws.uniform, draws.normal, draws.of_contract
+        for place in (states.TO_REGIME, states.TO_EPISODE):
             uniform[place] = own.draws.uniform[place, chosen]
-        normal[life.TO_STRESS] = own.draws.normal[life.TO_STRESS, chosen]
-        uniform[life.TO_RELIEF] = week.draws.uniform[life.TO_RELIEF]
-        calendar, stress = week.calendar, own.mind.stress[chosen]
+        normal[:] = own.draws.normal[:, chosen]
+        for place in (states.TO_RELIEF, states.TO_OPEN):
+            of_contract[place] = week.draws.of_contract[place]
+        calendar, mind, dom = week.calendar, own.mind, traits.terms.bill_dom
+        stress = mind.stress[chosen]
 
         paid = (week.pay_offset >= 0) & (week.pay_offset <= days)
-        oldest = calendar.due_day(state.bill_month - state.unpaid + 1, traits.bill_dom)
-        rate = life.catch_up_rate(traits, calendar, stress, calendar.first_day - oldest)
+        late_days = calendar.first_day - calendar.due_day(state.bill_month - state.unpaid + 1, dom)
+        rate = accounts.catch_up_rate(traits, calendar, stress, mind.cash[chosen], week.paid_first, late_days)
         gone = (days + 1) / 7
         left = np.maximum((1 - gone) / (1 - np.minimum(rate * gone, 0.999)), 1e-9)
-        uniform[life.TO_CATCH_UP] = np.where(paid, 0.0, np.where(gone < 1, uniform[life.TO_CATCH_UP] / left, 1.0))
-        later = gone + (1 - gone) * uniform[life.TO_PAY_DAY]
-        uniform[life.TO_PAY_DAY] = np.where(paid, (week.pay_offset + 0.5) / 7, later)
+        catch_up, pay_day = of_contract[states.TO_CATCH_UP], of_contract[states.TO_PAY_DAY]
+        catch_up[:] = np.where(paid, 0.0, np.where(gone < 1, catch_up / left, 1.0))
+        pay_day[:] = np.where(paid, (week.pay_offset + 0.5) / 7, gone + (1 - gone) * pay_day)
         settles_all = week.pay_count > 1
         only_one = (week.pay_count == 1) & (week.state.unpaid > 0)
         new_count = np.where(only_one | (week.pay_count == 0), 0.0, 1.0)
-        uniform[life.TO_COUNT] = np.where(paid, np.where(settles_all, 1.0, new_count), uniform[life.TO_COUNT])
-        uniform[life.TO_PART] = np.where(paid, np.where(week.pay_count == 0, 0.0, 1.0), uniform[life.TO_PART])
+        settles = np.where(settles_all, 1.0, new_count)
+        of_contract[states.TO_COUNT] = np.where(paid, settles, of_contract[states.TO_COUNT])
+        part = np.where(week.pay_count == 0, 0.0, 1.0)
+        of_contract[states.TO_PART] = np.where(paid, part, of_contract[states.TO_PART])
 
         # A bill of this week that was paid by then was intended to be paid on that day.
-        due = calendar.due_day(week.state.bill_month, traits.bill_dom)
+        due = calendar.due_day(week.state.bill_month, dom)
         at_once = paid & (week.bill_offset >= 0) & (week.bill_offset < week.pay_offset) & (state.unpaid == 0)
-        delay = (calendar.first_day + week.pay_offset - due - life.usual_delay_days(traits, stress)) / DELAY_SPREAD_DAYS
-        normal[life.TO_DELAY] = np.where(at_once, delay, normal[life.TO_DELAY])
-        uniform[life.TO_BILL] = np.where(at_once, 1.0, uniform[life.TO_BILL])
+        usual = accounts.usual_delay_days(traits, stress)
+        delay = (calendar.first_day + week.pay_offset - due - usual) / DELAY_SPREAD_DAYS
+        draws.delay[:] = np.where(at_once, delay, draws.delay)
+        of_contract[states.TO_BILL] = np.where(at_once, 1.0, of_contract[states.TO_BILL])
         return draws
 
     def _given(
@@ -270,7 +286,7 @@ class Belief:
         traits = self._traits if everyone else self._traits.take(rows)
         mind = self._next.mind if everyone else self._next.mind.take(rows)
         known = self._known.take(these, rows)
-        likelihood, known = account_likelihood(traits, before, week, seen.days, mind.stress, known, strain)
+        likelihood, known = account_likelihood(traits, before, week, seen.days, mind.stress, mind.cash, known, strain)
         user = np.repeat(np.arange(len(these)), self._particles)
         evidence = behaviour_log_likelihood(traits, before, week, mind, seen, user)
         evidence += np.log(np.maximum(likelihood, 1e-12))
@@ -292,15 +308,15 @@ class Belief:
         """Next week's minds, in which declines and look-alikes begin `_EAGER` times as often as they do, and the
         logarithm of the weights that correct for it: few of some hundred particles would take the rare paths."""
         count = len(self._rows)
-        draws = Draws(np.zeros((life.UNIFORM_DRAWS, count)), np.zeros((life.NORMAL_DRAWS, count)))
-        stable, calm = state.regime == life.STABLE, state.episode == 0
-        draws.uniform[life.TO_REGIME] = self._rng.random(count) / np.where(stable, _EAGER, 1.0)
-        draws.uniform[life.TO_EPISODE] = self._rng.random(count) / np.where(calm, _EAGER, 1.0)
-        draws.normal[life.TO_STRESS] = self._normal(count)
+        draws = Draws.none(count)
+        stable, calm = state.regime == states.STABLE, state.episode == 0
+        draws.uniform[states.TO_REGIME] = self._rng.random(count) / np.where(stable, _EAGER, 1.0)
+        draws.uniform[states.TO_EPISODE] = self._rng.random(count) / np.where(calm, _EAGER, 1.0)
+        draws.normal[:] = self._rng.standard_normal(draws.normal.shape)
         mind = life.next_mind(self._traits, state, draws, calendar, strain)
         leaving = np.minimum(life.leaving_rates(self._traits, state, strain).sum(axis=1), 0.9 / _EAGER)
         stays = np.log1p(-leaving) - np.log1p(-_EAGER * leaving)
-        weight = np.where(stable, np.where(mind.regime != life.STABLE, -np.log(_EAGER), stays), 0.0)
+        weight = np.where(stable, np.where(mind.regime != states.STABLE, -np.log(_EAGER), stays), 0.0)
         rate = life.episode_rate()
         waits = np.log1p(-rate) - np.log1p(-_EAGER * rate)
         weight += np.where(calm, np.where(mind.episode != 0, -np.log(_EAGER), waits), 0.0)
@@ -313,6 +329,7 @@ class Belief:
             before.take(self._rows),
             regime=mind.regime,
             stress=mind.stress,
+            cash=mind.cash,
             story=mind.story,
             episode=mind.episode,
             episode_weeks=mind.episode_weeks,

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.datasets.simulator.portfolio import Ints
+from model.datasets.simulator.columns import Ints
 
 NOTICE_DAYS = 6
 """Days from the bill to the due date."""

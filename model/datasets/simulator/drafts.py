@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from events.types import Event
-from model.datasets.simulator.portfolio import Flags, Floats, Ints
+from model.datasets.simulator.columns import Flags, Floats, Ints
+from model.datasets.simulator.portfolio import Traits
+from model.datasets.simulator.terms import HOME_CURRENCY, OTHER_CURRENCY, contract_ids
 
 DAY_S = 86_400
+_CURRENCIES = (HOME_CURRENCY, OTHER_CURRENCY)
 
 
 class Draft(NamedTuple):
@@ -75,3 +79,29 @@ def with_gaps(values: NDArray[Any], missing: Flags) -> list[Any]:
 def named(codes: Ints, names: Sequence[str]) -> list[Any]:
     """Names of codes."""
     return list(map(names.__getitem__, codes.tolist()))
+
+
+def labelled(codes: Ints, labels: tuple[str, ...], missing: Flags) -> list[str | None]:
+    """Labels of codes, None where missing."""
+    listed: list[str | None] = _with_none(labels)[np.where(missing, len(labels), codes)].tolist()
+    return listed
+
+
+@lru_cache
+def _with_none(labels: tuple[str, ...]) -> NDArray[np.object_]:
+    return np.array([*labels, None], dtype=object)
+
+
+def named_contracts(
+    traits: Traits, place: Ints, user: Ints, generation: Ints, known: Flags
+) -> tuple[list[str | None], list[str | None]]:
+    """Contract ids and currencies of events of borrowers `user` about the contracts at `place`; None where no contract
+    is known, or where the lender states no currency."""
+    ids: list[str | None] = [None] * len(user)
+    rows = np.flatnonzero(known)
+    place, user = place[rows], user[rows]
+    for row, name in zip(rows.tolist(), contract_ids(traits.terms, place, user, generation[place, user]), strict=True):
+        ids[row] = name
+    currencies = np.full(len(ids), len(_CURRENCIES))
+    currencies[rows] = np.where(traits.states_currency[user], traits.terms.foreign[place, user], len(_CURRENCIES))
+    return ids, _with_none(_CURRENCIES)[currencies].tolist()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.datasets.simulator.portfolio import Floats
+from model.datasets.simulator.columns import Floats
 
 SHOCKS_PER_WEEK = 1 / 52
 _LASTS = 0.5 ** (1 / 10)

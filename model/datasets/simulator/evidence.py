@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.datasets.simulator import behaviour, life
+from model.datasets.simulator import accounts, behaviour
+from model.datasets.simulator import state as states
+from model.datasets.simulator.accounts import DELAY_SPREAD_DAYS, LATEST_DELAY_DAYS, own_shares
 from model.datasets.simulator.behaviour import CATEGORIES, CATEGORY_TABLE, Surface
 from model.datasets.simulator.calendar import NOTICE_DAYS, Calendar
+from model.datasets.simulator.columns import CONTRACTS, Flags, Floats, Ints
 from model.datasets.simulator.drafts import DAY_S, Draft
-from model.datasets.simulator.life import DELAY_SPREAD_DAYS, LATEST_DELAY_DAYS, NEVER, Mind, State
-from model.datasets.simulator.portfolio import Flags, Floats, Ints, Traits
+from model.datasets.simulator.portfolio import Traits
+from model.datasets.simulator.state import NEVER, Mind, State, Week
 
 _TRANSACTIONS, _ACTIVITY = 1, 2
 _CODE = {name: code for code, name in enumerate(CATEGORIES)}
@@ -45,9 +48,12 @@ class Seen(NamedTuple):
     days: Ints  # the last day seen, 0 to 6
 
 
-def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floats, first_day: int, days: Ints) -> Seen:
+def seen_in(
+    drafts: list[Draft], surface: Surface, line: Flags, rows: Ints, used_before: Floats, first_day: int, days: Ints
+) -> Seen:
     """Visible behaviour of the borrowers at `rows` of a block by the end of `days` (0 to 6) of the week that begins on
-    `first_day`; `surface` as it was when the drafts were made, `used_before` the use of the line a week earlier."""
+    `first_day`; `surface` as it was when the drafts were made, `line` whether the line can be used, of the whole block,
+    and `used_before` the use of the line a week earlier."""
     place = np.full(len(surface.income), -1)
     place[rows] = np.arange(len(rows))
     count = len(rows)
@@ -87,7 +93,7 @@ def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floa
         payday=surface.payday_dom[rows],
         paid=paid,
         benefit=benefit,
-        used=np.where(told, surface.utilisation[rows], np.nan),
+        used=np.where(told & line[rows], surface.utilisation[rows], np.nan),
         used_before=used_before,
         days=days,
         acts=acts,
@@ -99,11 +105,12 @@ def seen_in(drafts: list[Draft], surface: Surface, rows: Ints, used_before: Floa
 
 @dataclass
 class Known:
-    """What is known of the latest bill while it may still be paid as intended; `forget` and `take_up` change it in
-    place.
+    """What is known of each contract's latest bill while it may still be paid as intended; `forget` and `take_up`
+    change it in place.
 
-    `due_day` `[n]` is `NEVER` unless a bill without arrears is open; `means` and `stress` are per particle: the
-    probability that its payment is intended, given that it has not been made, and the stress when the bill came.
+    `due_day` `[CONTRACTS, n]` is `NEVER` unless a bill without arrears is open; `means` and `stress` `[CONTRACTS,
+    particles]` are the probability that its payment is intended, given that it has not been made, and the stress when
+    the bill came.
     """
 
     due_day: Ints
@@ -112,71 +119,76 @@ class Known:
 
     @classmethod
     def nothing(cls, users: int, particles: int) -> Known:
-        return cls(np.full(users, NEVER), np.zeros(particles), np.zeros(particles))
+        of_each = (CONTRACTS, particles)
+        return cls(np.full((CONTRACTS, users), NEVER), np.zeros(of_each), np.zeros(of_each))
 
     def forget(self, users: Flags, rows: Flags) -> None:
-        self.due_day[users] = NEVER
-        self.means[rows] = 0.0
+        self.due_day[:, users] = NEVER
+        self.means[:, rows] = 0.0
 
     def take_up(self, before: State, calendar: Calendar, habits: Traits, mind: State) -> None:
         """Begin with bills that were sent before the first week."""
-        due = calendar.due_day(before.bill_month, habits.bill_dom)
-        is_open = (before.unpaid == 1) & (due + LATEST_DELAY_DAYS >= calendar.first_day)
+        due = calendar.due_day(before.bill_month, habits.terms.bill_dom)
+        is_open = (before.phase == states.OPEN) & (before.unpaid == 1) & (due + LATEST_DELAY_DAYS >= calendar.first_day)
         self.due_day[:] = np.where(is_open, due, NEVER)
         self.means[:] = (mind.pay_day != NEVER) | (mind.unpaid == 0)
         self.stress[:] = mind.stress
 
     def take(self, users: Ints, rows: Ints) -> Known:
         """What is known of some borrowers, by the particles at `rows`."""
-        return Known(self.due_day[users], self.means[rows], self.stress[rows])
+        return Known(self.due_day[:, users], self.means[:, rows], self.stress[:, rows])
 
     def pay_days(self, traits: Traits, users: Ints, rows: Ints, first_day: Ints, rng: np.random.Generator) -> Ints:
         """Days on which futures pay the latest bill as intended, from `first_day` `[n]` on; `NEVER` for the others."""
-        due = self.due_day[users]
-        mean = life.usual_delay_days(traits, self.stress[rows])
-        delay = np.full(len(users), -NOTICE_DAYS, dtype=np.int64)
+        due = self.due_day[:, users]
+        mean = accounts.usual_delay_days(traits, self.stress[:, rows])
+        delay = np.full(due.shape, -NOTICE_DAYS, dtype=np.int64)
         for _ in range(20):
             early = due + delay < first_day
-            drawn = np.rint(mean + DELAY_SPREAD_DAYS * rng.standard_normal(len(users)))
+            drawn = np.rint(mean + DELAY_SPREAD_DAYS * rng.standard_normal(due.shape))
             delay = np.where(early, np.clip(drawn, 1 - NOTICE_DAYS, LATEST_DELAY_DAYS).astype(np.int64), delay)
         day = np.maximum(due + delay, first_day)
-        means = (due != NEVER) & (rng.random(len(users)) < self.means[rows])
+        means = (due != NEVER) & (rng.random(due.shape) < self.means[:, rows])
         return np.where(means, day, NEVER)
 
 
 def account_likelihood(
-    traits: Traits, before: State, week: life.Week, days: Ints, stress: Floats, known: Known, strain: Floats
+    traits: Traits, before: State, week: Week, days: Ints, stress: Floats, cash: Floats, known: Known, strain: Floats
 ) -> tuple[Floats, Known]:
-    """Likelihood per particle, `[n × particles]`, of the payments of the week by the end of `days`, and what is known
-    of the latest bill then.
+    """Likelihood per particle, `[n × particles]`, of the payments of the week by the end of `days` on all contracts,
+    and what is known of their latest bills then.
 
-    `traits` and `stress` are per particle, the rest per borrower; `before` is the account at the start of the week.
+    `traits`, `stress` and `cash` are per particle, the rest per borrower; `before` is the account at the start of the
+    week. Given stress and cash, what is paid on a contract does not depend on the others: the likelihood is a product.
     """
-    particles = len(stress) // len(before.unpaid)
+    particles = len(stress) // len(before.active)
 
     def each(values: Floats | Ints | Flags) -> Floats:
-        return np.repeat(values, particles)
+        return np.repeat(values, particles, axis=-1)
 
     calendar, first_day = week.calendar, week.calendar.first_day
-    bill_dom = traits.bill_dom[::particles]
+    bill_dom, running = traits.terms.bill_dom[:, ::particles], week.running
+    paid_first = each(week.paid_first)
     billed = (week.bill_offset >= 0) & (week.bill_offset <= days)
     acts = (week.pay_offset >= 0) & (week.pay_offset <= days)
-    pays, capitalised = acts & ~week.capitalised, acts & week.capitalised
+    pays, restructured = acts & ~week.restructured, acts & week.restructured
     unpaid = before.unpaid + (week.reversed_no >= 0)
     opens = billed & (unpaid == 0)
     due_day = calendar.due_day(week.state.bill_month, bill_dom)
     due_day = np.where(opens, due_day, np.where(billed, NEVER, known.due_day))
     is_open = each(due_day != NEVER).astype(np.bool_)
     when_billed = np.where(each(opens), stress, known.stress)
-    means = np.where(each(opens), 1 - life.miss_rate(traits, stress), np.where(each(billed), 0.0, known.means))
+    missing = accounts.miss_rate(traits, stress, cash, paid_first)
+    means = np.where(each(opens), 1 - missing, np.where(each(billed), 0.0, known.means))
 
     oldest = calendar.due_day(before.bill_month - unpaid + 1, bill_dom)
-    late = before.active & (before.unpaid > 0) & (oldest < first_day)
-    rate = life.catch_up_rate(traits, calendar, stress, each(first_day - oldest).astype(np.int64))
+    late = running & (before.unpaid > 0) & (oldest < first_day)
+    late_days = each(first_day - oldest).astype(np.int64)
+    rate = accounts.catch_up_rate(traits, calendar, stress, cash, paid_first, late_days)
     rate = np.where(each(late), rate, 0.0)
     no_plan = np.where(each(pays), rate / 7, 1 - rate * each(days + 1) / 7)
 
-    mean = life.usual_delay_days(traits, when_billed)
+    mean = accounts.usual_delay_days(traits, when_billed)
     elapsed = each(first_day - due_day)
     then = each(first_day + week.pay_offset - due_day)
     left = np.maximum(_later(elapsed - 1, mean), 1e-12)
@@ -189,24 +201,25 @@ def account_likelihood(
 
     catches_up = late & pays & (due_day == NEVER)
     likelihood *= np.where(each(catches_up), _settles(traits, before, week, stress, each), 1.0)
-    calm = np.where(stress < 0.5, life.EXTRA_RATE, _NEVER_HAPPENS)
-    likelihood *= np.where(each(pays), np.where(each(week.pay_extra > 0), calm, 1 - calm), 1.0)
-    may_ask = before.active & (unpaid == 0) & (known.due_day == NEVER) & (before.holiday == 0)
-    asks = np.maximum(life.ask_rate(stress, strain), life.OFFER_RATE * behaviour.is_december(calendar) + _NEVER_HAPPENS)
+    calm = np.where(stress < 0.5, accounts.EXTRA_RATE, _NEVER_HAPPENS)
+    likelihood *= np.where(each(pays & (week.pay_count > 0)), np.where(each(week.pay_extra > 0), calm, 1 - calm), 1.0)
+    may_ask = running & (unpaid == 0) & (known.due_day == NEVER) & (before.holiday == 0)
+    offered = accounts.OFFER_RATE * behaviour.is_december(calendar) + _NEVER_HAPPENS
+    asks = each(own_shares(week.paid_first)) * np.maximum(accounts.ask_rate(stress, strain), offered)
     likelihood *= np.where(each(may_ask), np.where(each(week.state.holiday > 0), asks, 1 - asks), 1.0)
-    return np.where(each(capitalised | ~before.active), 1.0, likelihood), after
+    return np.where(each(restructured | ~running), 1.0, likelihood).prod(axis=0), after
 
 
 def _settles(
-    traits: Traits, before: State, week: life.Week, stress: Floats, each: Callable[[Floats | Ints | Flags], Floats]
+    traits: Traits, before: State, week: Week, stress: Floats, each: Callable[[Floats | Ints | Flags], Floats]
 ) -> Floats:
     """Likelihood of how much a payment on arrears settles."""
-    one = life.one_only_share(traits, stress)
+    one = accounts.one_only_share(traits, stress)
     settles = each(week.pay_count)
     open_then = each(
         week.state.unpaid + week.pay_count - ((week.bill_offset >= 0) & (week.bill_offset > week.pay_offset))
     )
-    parts = np.where(each(before.part) < 0.6, life.PART_SHARE, 0.0)
+    parts = np.where(each(before.part) < 0.6, accounts.PART_SHARE, 0.0)
     whole = np.where(open_then > 1, one * (1 - parts), 1 - one * parts)
     likelihood: Floats = np.maximum(
         np.select([settles == 0, settles == 1], [one * parts, whole], 1 - one), _NEVER_HAPPENS
@@ -229,16 +242,14 @@ def _normal_share(values: Floats) -> Floats:
     return share
 
 
-def behaviour_log_likelihood(
-    traits: Traits, before: State, week: life.Week, mind: Mind, seen: Seen, rows: Ints
-) -> Floats:
+def behaviour_log_likelihood(traits: Traits, before: State, week: Week, mind: Mind, seen: Seen, rows: Ints) -> Floats:
     """Logarithm of the likelihood of a week's behaviour per particle, `[n × particles]`; `rows` are their borrowers.
 
     A one-off cash purchase is treated as known.
     """
     calendar = week.calendar
-    purchase = (week.state.episode == life.CASH_PURCHASE) & (week.state.episode_weeks == life.EPISODE_WEEKS)
-    hidden = mind.regime == life.NO_SIGN
+    purchase = (week.state.episode == states.CASH_PURCHASE) & (week.state.episode_weeks == states.EPISODE_WEEKS)
+    hidden = mind.regime == states.NO_SIGN
     shown = np.where(hidden, 0.0, traits.visibility * np.maximum(mind.stress, 0.0))
     december = behaviour.is_december(calendar)
     open_feed = (seen.open & before.active)[rows] & traits.has_transactions
@@ -259,8 +270,8 @@ def _spending(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: b
     for node, weight in zip(of_node, _NODE_WEIGHTS / _NODE_WEIGHTS.sum(), strict=True):
         likelihood += weight * np.exp(-rate * node) * (rate * node) ** moves
     stressed = behaviour.stressed_share(traits, shown)
-    first = np.where(mind.regime == life.CASH_OUT, behaviour.CASHING_SHARE, 0.0)
-    second = np.where(mind.episode == life.MOVING, behaviour.MOVING_SHARE, 0.0) * (first == 0)
+    first = np.where(mind.regime == states.CASH_OUT, behaviour.CASHING_SHARE, 0.0)
+    second = np.where(mind.episode == states.MOVING, behaviour.MOVING_SHARE, 0.0) * (first == 0)
     rest = (1 - first - second) * (1 - stressed)
     festive = np.where(traits.festive & december, behaviour.FESTIVE_SHARE, 0.0) * (first + second == 0)
     shares = np.stack(
@@ -286,8 +297,8 @@ def _use(traits: Traits, mind: Mind, seen: Seen, shown: Floats, december: bool, 
 def _income(traits: Traits, calendar: Calendar, mind: Mind, seen: Seen, rows: Ints) -> Floats:
     """Log-likelihood of a salary, a benefit or neither on the day of the salary."""
     comes, from_state = behaviour.pay_rate(traits, mind.regime)
-    since = life.EPISODE_WEEKS - mind.episode_weeks
-    silent = np.where(mind.episode == life.INCOME_SWITCH, np.clip((6 - since) / 4, 0.0, 1.0), 0.0)
+    since = states.EPISODE_WEEKS - mind.episode_weeks
+    silent = np.where(mind.episode == states.INCOME_SWITCH, np.clip((6 - since) / 4, 0.0, 1.0), 0.0)
     comes = comes * (1 - silent)
     paid, benefit = seen.paid[rows], seen.benefit[rows]
     likelihood = np.where(paid, comes * np.where(benefit, from_state, 1 - from_state), 1 - comes)

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.datasets.simulator import economy, life
+from model.datasets.simulator import state as states
 from model.datasets.simulator.calendar import Calendar
-from model.datasets.simulator.life import NEVER, Draws, State, Week
-from model.datasets.simulator.portfolio import Floats, Ints, Traits
+from model.datasets.simulator.columns import Floats, Ints
+from model.datasets.simulator.portfolio import Traits
+from model.datasets.simulator.state import NEVER, Draws, State, Week
 
 FUTURES = 200
 """Futures per borrower: a probability p comes with a standard error of sqrt(p (1 - p) / FUTURES), at most 0.035."""
 
-_ALWAYS_KNOWN = [life.TO_REGIME, life.TO_EPISODE, life.TO_RELIEF]
-_OF_PAYMENT = [life.TO_CATCH_UP, life.TO_PAY_DAY, life.TO_COUNT, life.TO_PART, life.TO_EXTRA]
+_ALWAYS_KNOWN = [states.TO_REGIME, states.TO_EPISODE]
+_SETTLED_AT_ONCE = [states.TO_RELIEF, states.TO_OPEN]
+_OF_PAYMENT = [states.TO_CATCH_UP, states.TO_PAY_DAY, states.TO_COUNT, states.TO_PART, states.TO_EXTRA]
 
 
 class Chances:
@@ -29,10 +32,9 @@ class Chances:
         self.futures = futures
 
     def draws(self) -> Draws:
-        """A week's draws, uniform `[12, n × futures]` and normal `[2, n × futures]`, borrower by borrower."""
-        uniform = [stream.random((life.UNIFORM_DRAWS, self.futures)) for stream in self._streams]
-        normal = [stream.standard_normal((life.NORMAL_DRAWS, self.futures)) for stream in self._streams]
-        return Draws(np.concatenate(uniform, axis=1), np.concatenate(normal, axis=1))
+        """A week's draws for `n × futures`, borrower by borrower."""
+        each = [Draws.of(stream, self.futures) for stream in self._streams]
+        return Draws(*(np.concatenate(values, axis=-1) for values in zip(*each, strict=True)))
 
     def strains(self, strain: Floats) -> Floats:
         """Next week's strain of every future, `[n × futures]`: each has an economy of its own."""
@@ -71,19 +73,21 @@ def _given(traits: Traits, week: Week, days: Ints, rows: Ints, fresh: Draws) -> 
     Where no payment had come, the new ones are drawn given that none had: with a payment in the week at a rate r, on
     any of its days alike, and a share q of the week gone, the rate for the rest is r (1 - q) / (1 - r q).
     """
-    uniform, normal = fresh
-    actual = week.draws
-    uniform[_ALWAYS_KNOWN] = actual.uniform[_ALWAYS_KNOWN][:, rows]
-    normal[life.TO_STRESS] = actual.normal[life.TO_STRESS, rows]
-    billed = (week.calendar.offset_of_dom[traits.bill_dom] <= days)[rows]
-    uniform[life.TO_BILL] = np.where(billed, actual.uniform[life.TO_BILL, rows], uniform[life.TO_BILL])
-    normal[life.TO_DELAY] = np.where(billed, actual.normal[life.TO_DELAY, rows], normal[life.TO_DELAY])
+    actual, of_contract = week.draws, fresh.of_contract
+    fresh.uniform[_ALWAYS_KNOWN] = actual.uniform[_ALWAYS_KNOWN][:, rows]
+    fresh.normal[:] = actual.normal[:, rows]
+    of_contract[_SETTLED_AT_ONCE] = actual.of_contract[_SETTLED_AT_ONCE][..., rows]
+    billed = (week.calendar.offset_of_dom[traits.terms.bill_dom] <= days)[..., rows]
+    bill = states.TO_BILL
+    of_contract[bill] = np.where(billed, actual.of_contract[bill][:, rows], of_contract[bill])
+    fresh.delay[:] = np.where(billed, actual.delay[:, rows], fresh.delay)
 
     gone = ((days + 1) / 7)[rows]
-    rate = week.catch_up_rate[rows]
+    rate = week.catch_up_rate[:, rows]
     left = (1 - gone) / (1 - np.minimum(rate * gone, 1 - 1e-9))
-    uniform[life.TO_CATCH_UP] = np.where(left > 0, uniform[life.TO_CATCH_UP] / np.maximum(left, 1e-9), 1.0)
-    uniform[life.TO_PAY_DAY] = gone + (1 - gone) * uniform[life.TO_PAY_DAY]
-    paid = ((week.pay_offset >= 0) & (week.pay_offset <= days))[rows]
-    uniform[_OF_PAYMENT] = np.where(paid, actual.uniform[_OF_PAYMENT][:, rows], uniform[_OF_PAYMENT])
-    return Draws(uniform, normal)
+    catch_up, pay_day = states.TO_CATCH_UP, states.TO_PAY_DAY
+    of_contract[catch_up] = np.where(left > 0, of_contract[catch_up] / np.maximum(left, 1e-9), 1.0)
+    of_contract[pay_day] = gone + (1 - gone) * of_contract[pay_day]
+    paid = ((week.pay_offset >= 0) & (week.pay_offset <= days))[:, rows]
+    of_contract[_OF_PAYMENT] = np.where(paid, actual.of_contract[_OF_PAYMENT][..., rows], of_contract[_OF_PAYMENT])
+    return fresh

@@ -1,18 +1,18 @@
-"""Portfolio: the fixed traits of each simulated borrower, drawn once per block of borrowers. Independent of time."""
+"""Portfolio: the fixed traits of each simulated borrower, drawn once per block of borrowers. Independent of time.
+
+What is agreed by contract is in `terms`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from model.datasets.simulator.columns import Columns, Flags, Floats, Ints
+from model.datasets.simulator.terms import Terms, draw_terms
 
-PRODUCTS = ("card", "personal_loan", "auto_loan", "point_of_sale")
 EMPLOYMENTS = ("employed", "self_employed", "contract", "retired", "student", "unemployed")
 EDUCATIONS = ("primary", "secondary", "vocational", "university")
 MARITAL_STATUSES = ("single", "married", "divorced", "widowed")
@@ -23,15 +23,6 @@ _LOG_FRAILTY, _LOG_FRAILTY_SPREAD = -0.3, 0.75
 _FRAILTY_OF_EMPLOYMENT = np.array([0.0, 0.15, 0.2, -0.3, 0.2, 0.5])
 _SEEN_SHARE, _SEEN_NOISE = 0.6, 0.5
 _PD_LOGIT, _PD_SLOPE = 3.1, 0.9
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Arrays of one length, a row per borrower."""
-
-    def take(self, rows: Ints) -> Self:
-        """The same columns for a selection of rows, copied; a row may be named more than once."""
-        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -51,25 +42,24 @@ class Traits(Columns):
     overpays: Floats  # usual payment over the instalment, 1 and up
     refund_phase: Floats  # share of the year at which the tax refund comes, -1 is none
     pay_delay_days: Floats  # usual days from due date to payment
-    bill_dom: Ints  # day of month of the bill, 1-28
     payday_dom: Ints  # day of month of the salary, 1-28
     income: Floats  # per month
-    instalment: Floats
-    principal: Floats  # owed on the loan at the start
-    credit_limit: Floats  # of the credit line; 0 is no line
+    main: Ints  # place of the contract that the profile is about
+    line: Ints  # place of the card or overdraft whose movements are visible; -1 is the current account's own line
+    credit_limit: Floats  # of that line; 0 is no line
     base_utilisation: Floats
     spending_rate: Floats  # visible movements per week
     digital_rate: Floats  # sessions per week
     reports_missed: Flags  # the lender publishes `missed`
     reports_balance: Flags
+    reports_end: Flags  # the lender publishes that a contract is closed
+    states_currency: Flags
     report_lag_days: Ints  # from a payment or reversal to its event
     two_feeds: Flags  # movements arrive twice, from two feeds
     labels_spending: Flags  # the bank names the category of a movement
     has_transactions: Flags
     has_activity: Flags
     has_profile: Flags
-    first_instalment: Ints
-    product: Ints
     employment: Ints
     education: Ints
     marital_status: Ints
@@ -77,10 +67,10 @@ class Traits(Columns):
     age_band: Ints
     sex: Ints
     tenure_months: Floats
-    term_months: Floats
-    interest_rate: Floats
+    interest_rate: Floats  # of a loan
     origination_pd: Floats
     bureau_score: Floats
+    terms: Terms
 
 
 def draw_traits(rng: np.random.Generator, count: int) -> Traits:
@@ -90,17 +80,18 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
     log_frailty += _FRAILTY_OF_EMPLOYMENT[employment]
     seen = _SEEN_SHARE * log_frailty + rng.normal(0.0, _SEEN_NOISE, count)
     income = np.exp(rng.normal(7.75, 0.45, count)) * np.array([1.0, 1.1, 0.9, 0.7, 0.45, 0.45])[employment]
-    product = rng.choice(len(PRODUCTS), count, p=(0.35, 0.35, 0.2, 0.1))
-    burden = np.clip(rng.lognormal(-2.3, 0.45, count), 0.02, 0.5)
-    instalment = np.round(income * burden, 2)
-    term = np.array([36.0, 48.0, 60.0, 18.0])[product]
     forgetful = rng.random(count) < 0.12
-    limit = np.round(income * rng.lognormal(0.4, 0.5, count), -2)
+    own_limit = np.where(rng.random(count) < 0.15, 0.0, np.round(income * rng.lognormal(0.4, 0.5, count), -2))
     # Some hardly use their line and some are always at its limit, as in card portfolios; neither is a sign of stress.
     kind_of_use = rng.random(count)
     usual = np.select([kind_of_use < 0.2, kind_of_use > 0.9], [0.03, 0.97], rng.beta(0.9, 1.7, count))
+    join_share = np.where(rng.random(count) < 0.6, 0.0, 0.8 * rng.random(count))
+    terms = draw_terms(rng, income, usual, join_share > 0)
+    visible = terms.revolving & terms.held & ~terms.foreign
+    line = np.where(visible.any(axis=0), visible.argmax(axis=0), -1)
+    limit = np.where(line < 0, own_limit, terms.limit[line, np.arange(count)])
     return Traits(
-        join_share=np.where(rng.random(count) < 0.6, 0.0, 0.8 * rng.random(count)),
+        join_share=join_share,
         frailty=np.exp(log_frailty),
         severity=np.clip(rng.lognormal(-0.05, 0.35, count), 0.35, 2.2),
         visibility=np.where(rng.random(count) < 0.2, 0.0, rng.uniform(0.3, 1.3, count)),
@@ -113,25 +104,24 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         overpays=np.where(rng.random(count) < 0.25, 1.0 + rng.exponential(0.06, count), 1.0),
         refund_phase=np.where(rng.random(count) < 0.45, 0.1 + 0.2 * rng.beta(1.5, 2.5, count), -1.0),
         pay_delay_days=rng.normal(-2.0, 1.5, count) + np.where(forgetful, 6.5, 0.0),
-        bill_dom=rng.integers(1, 29, count),
         payday_dom=rng.integers(1, 29, count),
         income=income,
-        instalment=instalment,
-        principal=np.round(instalment * term * rng.uniform(0.3, 0.85, count), 2),
-        credit_limit=np.where(rng.random(count) < 0.1, 0.0, limit),
+        main=np.where(terms.held & ~terms.foreign, terms.instalment, -1.0).argmax(axis=0),
+        line=line,
+        credit_limit=limit,
         base_utilisation=usual,
         spending_rate=rng.gamma(3.0, 0.33, count),
         digital_rate=rng.gamma(1.5, 0.3, count),
         reports_missed=rng.random(count) >= 0.15,
         reports_balance=rng.random(count) >= 0.15,
+        reports_end=rng.random(count) >= 0.1,
+        states_currency=(rng.random(count) < 0.6) | terms.foreign.any(axis=0),
         report_lag_days=rng.choice(5, count, p=(0.6, 0.2, 0.1, 0.06, 0.04)),
         two_feeds=rng.random(count) < 0.03,
         labels_spending=rng.random(count) >= 0.07,
         has_transactions=rng.random(count) >= 0.1,
         has_activity=rng.random(count) >= 0.15,
         has_profile=rng.random(count) >= 0.05,
-        first_instalment=rng.integers(0, 24, count),
-        product=product,
         employment=employment,
         education=rng.choice(len(EDUCATIONS), count, p=(0.1, 0.4, 0.25, 0.25)),
         marital_status=rng.choice(len(MARITAL_STATUSES), count, p=(0.4, 0.42, 0.13, 0.05)),
@@ -139,10 +129,10 @@ def draw_traits(rng: np.random.Generator, count: int) -> Traits:
         age_band=rng.choice(len(AGE_BANDS), count, p=(0.1, 0.25, 0.25, 0.2, 0.13, 0.07)),
         sex=rng.integers(0, 2, count),
         tenure_months=np.floor(rng.exponential(30.0, count)),
-        term_months=term,
         interest_rate=_rounded(np.clip(0.07 + 0.025 * seen + rng.normal(0, 0.015, count), 0.01, 0.35), 4),
         origination_pd=_rounded(np.clip(1 / (1 + np.exp(_PD_LOGIT - _PD_SLOPE * seen)), 0.001, 0.6), 4),
         bureau_score=_rounded(np.clip(660 - 55 * seen + rng.normal(0, 25, count), 300, 850), 0),
+        terms=terms,
     )
 
 

@@ -9,10 +9,12 @@ from collections import Counter
 
 import numpy as np
 
-from model.datasets.simulator import BLOCK_USERS, Simulator, life
+from model.datasets.simulator import BLOCK_USERS, Simulator
+from model.datasets.simulator import state as states
+from model.datasets.simulator.accounts import DELINQUENCY_DAYS
 from model.datasets.simulator.behaviour import visible_stress
-from model.datasets.simulator.life import DELINQUENCY_DAYS, NEVER
-from model.datasets.simulator.portfolio import Flags, Floats, Ints
+from model.datasets.simulator.columns import Flags, Floats, Ints
+from model.datasets.simulator.state import NEVER, State, Week
 
 SIGN_WEEKS = 8
 """How long before the first missed due date an early sign, or arrears, count."""
@@ -39,7 +41,7 @@ def truths(simulator: Simulator) -> dict[str, float]:
         "borrowers whose lender tells of payments late": tallies["told late"] / simulator.users,
         "borrowers with movements told twice": tallies["told twice"] / simulator.users,
     }
-    for name in (*life.EPISODE_NAMES.values(), "relief"):
+    for name in (*states.EPISODE_NAMES.values(), "relief"):
         seen = tallies[f"{name} seen"]
         if seen:
             figures[f"no onset within {LOOK_ALIKE_DAYS} days of {name}"] = 1 - tallies[f"{name} onset"] / seen
@@ -55,12 +57,12 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
         state = week.state
         at_risk = before.active & (before.defaulted_day == NEVER)
         shown.append(np.where(at_risk, visible_stress(traits, week), 0.0)[:number])
-        late.append((at_risk & _in_arrears(before, traits.bill_dom, week))[:number])
-        begins = at_risk & (state.episode_weeks == life.EPISODE_WEEKS)
+        late.append((at_risk & in_arrears(before, traits.terms.bill_dom, week).any(axis=0))[:number])
+        begins = at_risk & (state.episode_weeks == states.EPISODE_WEEKS)
         began.append(np.where(begins, state.episode, 0)[:number])
-        relieved.append((at_risk & (state.holiday > before.holiday))[:number])
+        relieved.append((at_risk & (state.holiday > before.holiday).any(axis=0))[:number])
         active.append(at_risk[:number])
-        stories.append((at_risk & (before.story == life.STABLE) & (state.story != life.STABLE))[:number])
+        stories.append((at_risk & (before.story == states.STABLE) & (state.story != states.STABLE))[:number])
     assert state is not None
     weeks = np.array(active)
     defaulted_day = state.defaulted_day[:number]
@@ -69,7 +71,7 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     declined = np.array(stories).any(axis=0)
     tallies["weeks"] += int(weeks.sum())
     tallies["onsets"] += int(came.sum())
-    tallies["quiet onsets"] += int((came & (state.story[:number] == life.STABLE)).sum())
+    tallies["quiet onsets"] += int((came & (state.story[:number] == states.STABLE)).sum())
     tallies["declines"] += int(declined.sum())
     tallies["onsets of declines"] += int((declined & came).sum())
     tallies["joined"] += int((traits.join_share[:number] > 0).sum())
@@ -78,14 +80,15 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     tallies["told twice"] += int(traits.two_feeds[:number].sum())
     tallies["relieved"] += int(np.array(relieved).any(axis=0).sum())
     _count_signs(np.array(shown), np.array(late), defaulted_week, tallies)
-    for episode, name in life.EPISODE_NAMES.items():
+    for episode, name in states.EPISODE_NAMES.items():
         _count_followed(np.array(began) == episode, defaulted_week, name, tallies)
     _count_followed(np.array(relieved), defaulted_week, "relief", tallies)
 
 
-def _in_arrears(state: life.State, bill_dom: Ints, week: life.Week) -> Flags:
+def in_arrears(state: State, bill_dom: Ints, week: Week) -> Flags:
+    """Which contracts are past due as the week begins, `[CONTRACTS, n]`."""
     due = week.calendar.due_day(state.bill_month - state.unpaid + 1, bill_dom)
-    flags: Flags = (state.unpaid > 0) & (due < week.calendar.first_day)
+    flags: Flags = week.running & (state.unpaid > 0) & (due < week.calendar.first_day)
     return flags
 
 

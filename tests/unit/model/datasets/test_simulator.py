@@ -1,7 +1,7 @@
 import datetime as dt
 import tracemalloc
 from collections import Counter, defaultdict
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import msgspec
 import numpy as np
@@ -9,12 +9,11 @@ import pytest
 
 from events.calendar import DAY_MS
 from events.columns import due_ms
-from events.contracts import PAID_IN_FULL
 from events.instalments import with_missed
 from events.types import EVENT_TYPES, KINDS, encode_event
 from model.datasets.dataset import DatasetError
 from model.datasets.simulator import BLOCK_USERS, Simulator, life
-from model.datasets.simulator.life import DELINQUENCY_DAYS
+from model.datasets.simulator.state import Draws
 
 MONTHS = 12
 
@@ -131,7 +130,7 @@ def test_every_story_and_every_kind_of_event_is_told(events, outcomes):
     assert {"holiday_spending", "moving_house", "income_switch"} <= stories.keys()
     assert {"slow_slide", "shock", "cash_out", "no_early_sign"} <= in_default.keys()
     assert Counter(event.kind for event in events if event.KIND == "repayments").keys() == {
-        "due", "paid", "missed", "reversed",
+        "due", "paid", "missed", "reversed", "opened", "restructured", "written_off", "closed",
     }  # fmt: skip
     assert {event.kind for event in events if event.KIND == "activity"} == {"session", "inquiry", "device_change"}
 
@@ -162,59 +161,14 @@ def test_some_fields_and_some_whole_kinds_are_missing(events):
     assert 0.75 < share["activity"] < 0.92
     assert 0.9 < share["profiles"] < 0.99
     assert 0.07 < sum(event.category is None for event in spending) / len(spending) < 0.16
-    assert 0.1 < sum(event.balance_after is None for event in spending) / len(spending) < 0.25
-
-
-def default_date_from_ledger(history, until_ms):
-    """The first moment at which an instalment was 60 days overdue, from bills, payments and reversals alone."""
-    bills, paid = {}, defaultdict(float)
-    for event in [*history, None]:
-        time_ms = until_ms if event is None else moment_ms(event)
-        overdue = [
-            due_ms(due_date) + DELINQUENCY_DAYS * DAY_MS
-            for number, (due_date, amount) in bills.items()
-            if paid[number] < PAID_IN_FULL * amount
-        ]
-        if overdue and min(overdue) < time_ms:
-            return min(overdue)
-        if event is None:
-            return None
-        number = event.instalment_no
-        if event.kind == "due":
-            bills.setdefault(number, (event.due_date, event.amount_due))
-        elif event.kind == "paid":
-            if number is None:
-                number = min((n for n, (_, amount) in bills.items() if paid[n] < PAID_IN_FULL * amount), default=-1)
-            paid[number] += event.amount_due if event.amount_paid is None else event.amount_paid
-        elif event.kind == "reversed":
-            paid[number] -= event.amount_paid
-    return None
-
-
-def test_the_true_default_date_is_what_the_bills_and_payments_add_up_to(repayments, outcomes, prompt):
-    """Without borrowers who were in arrears before the period: their first bills are not among the events; and without
-    lenders who tell late, to whom a payment of the 59th day may look like one of the 61st."""
-    checked = 0
-    for user_id, history in repayments.items():
-        if user_id not in prompt:
-            continue
-        first = next((event for event in history if event.kind == "due"), None)
-        numbers = [event.instalment_no for event in history if event.instalment_no is not None]
-        if first is None or min(numbers) < first.instalment_no or history[0].kind != "due":
-            continue
-        if first.days_past_due != 0:
-            continue
-        assert (
-            default_date_from_ledger(history, outcomes[user_id].observation_end_ms) == outcomes[user_id].default_date_ms
-        ), user_id
-        checked += outcomes[user_id].default_date_ms is not None
-    assert checked >= 40
+    assert 0.1 < sum(event.balance_after is None for event in spending) / len(spending) < 0.35
 
 
 def test_only_lenders_who_stay_silent_or_tell_late_leave_work_to_the_watchdog(repayments, outcomes, prompt):
     by_reporting = {True: 0, False: 0}
     silent = 0
-    for user_id, history in repayments.items():
+    some = dict(islice(repayments.items(), 400))
+    for user_id, history in some.items():
         reports = any(event.kind == "due" and event.days_past_due is not None for event in history)
         added = len(list(with_missed(history, 3.0, outcomes[user_id].observation_end_ms))) - len(history)
         if user_id in prompt:
@@ -223,7 +177,7 @@ def test_only_lenders_who_stay_silent_or_tell_late_leave_work_to_the_watchdog(re
 
     assert by_reporting[True] == 0
     assert by_reporting[False] > silent / 5
-    assert 0.1 < silent / len(repayments) < 0.2
+    assert 0.1 < silent / len(some) < 0.2
 
 
 def test_memory_does_not_grow_with_the_months():
@@ -287,11 +241,12 @@ def test_true_hazard_knows_the_payment_of_the_day_and_not_that_of_the_morrow():
     before_pay, after_pay = [], []
     for block in range(2):
         for number, (before, week) in enumerate(simulator.lives_of(block)):
-            settles_all = (week.pay_count > 1) & (week.state.unpaid == 0) & (week.pay_offset >= 1) & ~week.capitalised
+            settles_all = (week.pay_count > 1) & (week.state.unpaid == 0) & (week.pay_offset >= 1) & ~week.restructured
+            settles_all &= (week.state.unpaid == 0).all(axis=0) & ((week.pay_offset >= 0).sum(axis=0) == 1)
             never = (before.defaulted_day == -1) & (week.state.defaulted_day == -1)
-            for row in np.flatnonzero(settles_all & never)[:2]:
+            for place, row in zip(*[found[:2] for found in np.nonzero(settles_all & never)], strict=True):
                 user_id = simulator.user_ids()[block * BLOCK_USERS + row]
-                paid_ms = start + (7 * number + int(week.pay_offset[row])) * DAY_MS
+                paid_ms = start + (7 * number + int(week.pay_offset[place, row])) * DAY_MS
                 before_pay.append((user_id, paid_ms - DAY_MS))
                 after_pay.append((user_id, paid_ms))
 
@@ -312,7 +267,7 @@ def test_what_is_told_does_not_depend_on_what_comes_later():
             state = None
             for number, (before, week) in enumerate(super().lives_of(block)):
                 if number >= 10:
-                    draws = life.Draws.of(rng, BLOCK_USERS)
+                    draws = Draws.of(rng, BLOCK_USERS)
                     before = week.state if state is None else state
                     week = life.step(traits, before, draws, self.calendar(number), np.zeros(1))
                 state = week.state
@@ -341,19 +296,19 @@ def test_bad_times_come_to_all_and_cost_defaults():
     assert Simulator(users=3, months=24, seed=1).strain_by_week().max() > 0.5
 
 
-def test_lenders_let_bills_pass_and_add_arrears_to_the_balance(repayments):
-    """Between the bills of a borrower who still pays there are gaps of two months and more, and arrears are settled
-    without an amount."""
-    gaps = settled = 0
+def test_lenders_let_bills_pass(repayments):
+    """Between the bills of a contract that goes on there are gaps of two months and more."""
+    gaps = contracts = 0
     for history in repayments.values():
-        due = [event.due_date for event in history if event.kind == "due"]
-        gaps += any((later - earlier).days > 45 for earlier, later in pairwise(due))
-        settled += any(
-            event.kind == "paid" and event.amount_paid is None and (event.days_past_due or 0) > 30 for event in history
-        )
+        of_contract = defaultdict(list)
+        for event in history:
+            if event.kind == "due":
+                of_contract[event.contract_id].append(event.due_date)
+        for due in of_contract.values():
+            contracts += 1
+            gaps += any((later - earlier).days > 45 for earlier, later in pairwise(due))
 
-    assert 0.05 < gaps / len(repayments) < 0.3
-    assert 0.01 < settled / len(repayments) < 0.1
+    assert 0.03 < gaps / contracts < 0.2
 
 
 def test_two_feeds_tell_the_same_movement_twice(events, portfolio):

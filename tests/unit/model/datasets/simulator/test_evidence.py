@@ -4,7 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.datasets.simulator import BLOCK_USERS, Simulator, life
+from model.datasets.simulator import BLOCK_USERS, Simulator
+from model.datasets.simulator import state as states
+from model.datasets.simulator.accounts import LATEST_DELAY_DAYS
+from model.datasets.simulator.behaviour import line_is_open
+from model.datasets.simulator.columns import CONTRACTS
 from model.datasets.simulator.evidence import (
     Known,
     _normal_share,
@@ -12,7 +16,7 @@ from model.datasets.simulator.evidence import (
     behaviour_log_likelihood,
     seen_in,
 )
-from model.datasets.simulator.life import Mind
+from model.datasets.simulator.state import Mind
 
 
 def test_the_normal_share_is_the_normal_distribution_function():
@@ -23,7 +27,15 @@ def test_the_normal_share_is_the_normal_distribution_function():
 
 
 def mind_of(state):
-    return Mind(state.regime, state.story, state.episode, state.episode_weeks, state.episodes_seen, state.stress)
+    return Mind(
+        state.regime,
+        state.story,
+        state.episode,
+        state.episode_weeks,
+        state.episodes_seen,
+        state.stress,
+        state.cash,
+    )
 
 
 @pytest.mark.parametrize("days", [2, 6])
@@ -37,12 +49,13 @@ def test_the_likelihood_of_another_stress_is_on_average_that_of_the_true_one(mor
     ratios = []
     used = np.full(BLOCK_USERS, np.nan)
     for before, week, surface, drafts in simulator.drafts_of(0):
-        seen = seen_in(drafts, surface, rows, used, week.calendar.first_day, np.full(BLOCK_USERS, days))
+        line = line_is_open(traits, week)
+        seen = seen_in(drafts, surface, line, rows, used, week.calendar.first_day, np.full(BLOCK_USERS, days))
         used = surface.utilisation.copy()
         mind = mind_of(week.state)
         other = mind._replace(stress=mind.stress + more_stress)
         likelihoods = [behaviour_log_likelihood(traits, before, week, guess, seen, rows) for guess in (mind, other)]
-        calm = plain & before.active & (week.state.episode == 0) & (week.state.regime != life.CASH_OUT)
+        calm = plain & before.active & (week.state.episode == 0) & (week.state.regime != states.CASH_OUT)
         ratios.append(np.exp(likelihoods[1] - likelihoods[0])[calm])
     ratio = np.concatenate(ratios)
 
@@ -52,8 +65,8 @@ def test_the_likelihood_of_another_stress_is_on_average_that_of_the_true_one(mor
 
 
 @pytest.mark.parametrize("days", [3, 6])
-@pytest.mark.parametrize("more_stress", [-0.4, 0.4])
-def test_so_is_that_of_payments(more_stress, days):
+@pytest.mark.parametrize(("more_stress", "more_cash"), [(-0.4, 0.0), (0.4, 0.0), (0.0, -1.5), (0.0, 1.5)])
+def test_so_is_that_of_payments_on_all_contracts(more_stress, more_cash, days):
     simulator = Simulator(users=BLOCK_USERS, months=10, seed=19)
     traits = simulator.traits_of(0)
     until, whole = np.full(BLOCK_USERS, days), np.full(BLOCK_USERS, 6)
@@ -64,18 +77,18 @@ def test_so_is_that_of_payments(more_stress, days):
         if known is None:
             known = Known.nothing(BLOCK_USERS, BLOCK_USERS)
             known.take_up(before, week.calendar, traits, before)
-        stress = week.state.stress
+        stress, cash = week.state.stress, week.state.cash
         own, other = (
-            account_likelihood(traits, before, week, until, guess, known, strain)[0]
-            for guess in (stress, stress + more_stress)
+            account_likelihood(traits, before, week, until, stress + stressed, cash + rich, known, strain)[0]
+            for stressed, rich in ((0.0, 0.0), (more_stress, more_cash))
         )
-        _, known = account_likelihood(traits, before, week, whole, stress, known, strain)
+        _, known = account_likelihood(traits, before, week, whole, stress, cash, known, strain)
         at_risk = before.active & (traits.join_share == 0)
         ratios.append((other / own)[at_risk])
     ratio = np.concatenate(ratios)
 
     assert len(ratio) > 8_000
-    assert ratio.std() > 0.05
+    assert ratio.std() > 0.03
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
 
 
@@ -83,10 +96,19 @@ def test_what_was_seen_by_a_day_grows_to_what_was_seen_in_the_week():
     simulator = Simulator(users=BLOCK_USERS, months=2, seed=5)
     rows = np.array([3, 40, 300])
     _, week, surface, drafts = next(iter(simulator.drafts_of(0)))
+    line = line_is_open(simulator.traits_of(0), week)
 
     def seen(day):
         unknown = np.full(3, np.nan)
-        return seen_in(drafts, surface, rows, unknown, week.calendar.first_day, np.full(3, day))
+        return seen_in(
+            drafts,
+            surface,
+            line,
+            rows,
+            unknown,
+            week.calendar.first_day,
+            np.full(3, day),
+        )
 
     moves = np.stack([seen(day).moves for day in range(7)])
     acts = np.stack([seen(day).acts.sum(axis=0) for day in range(7)])
@@ -106,10 +128,11 @@ def test_what_was_seen_by_a_day_grows_to_what_was_seen_in_the_week():
 def test_known_bills_are_paid_after_the_day_they_were_open_on():
     traits = Simulator(users=BLOCK_USERS, months=1).traits_of(0)
     users = np.arange(BLOCK_USERS)
-    known = Known(np.full(BLOCK_USERS, 100), np.where(users % 2 == 0, 1.0, 0.0), np.zeros(BLOCK_USERS))
+    shape = (CONTRACTS, BLOCK_USERS)
+    known = Known(np.full(shape, 100), np.broadcast_to(np.where(users % 2 == 0, 1.0, 0.0), shape), np.zeros(shape))
 
     days = known.pay_days(replace(traits), users, users, np.full(BLOCK_USERS, 99), np.random.default_rng(1))
 
-    assert (days[1::2] == life.NEVER).all()
-    assert (days[::2] >= 99).all()
-    assert (days[::2] <= 100 + life.LATEST_DELAY_DAYS).all()
+    assert (days[:, 1::2] == states.NEVER).all()
+    assert (days[:, ::2] >= 99).all()
+    assert (days[:, ::2] <= 100 + LATEST_DELAY_DAYS).all()
