@@ -1,14 +1,15 @@
 """Marginals: figures of a source's events (arrears and roll rates, use of limits, movements, gaps), to compare the
 simulator with real borrowers. Reads events only, never outcomes or latent truth.
 
-A month's arrears are counted in instalments: 0, 1 (up to 30 days past due), 2 (31 to 60), 3 (more).
+A month's arrears are counted in instalments: 0, 1 (up to 30 days past due), 2 (31 to 60), 3 (more). An account is a
+contract; where a source names none, a borrower has one.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +32,8 @@ _WITHIN = 0.01
 class _Borrower:
     """The values of one borrower's events that the figures need. Months count from 1970-01."""
 
-    arrears: dict[int, int] = field(default_factory=dict)  # month: bucket
+    # Contract: month: bucket.
+    arrears: dict[str | None, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     use: dict[int, float] = field(default_factory=dict)  # month: last balance over limit
     days: list[float] = field(default_factory=list)  # of movements, in days since 1970-01-01
     amounts: list[float] = field(default_factory=list)
@@ -50,7 +52,7 @@ def marginals(dataset: Dataset) -> Figures:
         _count_gaps(gaps, event)
         if isinstance(event, Repayment):
             if states(event) and event.days_past_due is not None:
-                borrower.arrears[_month(event.occurred_at)] = bucket(event.days_past_due)
+                borrower.arrears[event.contract_id][_month(event.occurred_at)] = bucket(event.days_past_due)
             if event.kind == "paid" and event.amount_due and event.amount_paid is not None:
                 shares.append(event.amount_paid / event.amount_due)
         elif isinstance(event, Transaction):
@@ -59,7 +61,8 @@ def marginals(dataset: Dataset) -> Figures:
             if event.balance_after is not None and event.credit_limit:
                 borrower.use[_month(event.occurred_at)] = event.balance_after / event.credit_limit
     everyone = list(borrowers.values())
-    figures = arrears_figures([borrower.arrears for borrower in everyone])
+    figures = arrears_figures([history for borrower in everyone for history in borrower.arrears.values()])
+    figures |= contract_figures([borrower.arrears for borrower in everyone])
     figures |= payment_figures(np.array(shares))
     figures |= use_figures([borrower.use for borrower in everyone])
     if dataset.name in _MOVEMENTS:
@@ -114,6 +117,40 @@ def arrears_figures(histories: Iterable[dict[int, int]]) -> Figures:
         rate, cure = entries / exposed, cures / at_cure
         figures["new arrears, December and January over the year"] = float(rate[[11, 0]].mean() / rate.mean())
         figures["cures, February to April over the year"] = float(cure[1:4].mean() / cure.mean())
+    return figures
+
+
+def contract_figures(borrowers: Sequence[Mapping[str | None, Mapping[int, int]]]) -> Figures:
+    """How many contracts borrowers have in a month, on how many of several they are in arrears, and roll rates by type,
+    which is the word that a contract's id begins with; nothing for a source that names no contracts.
+
+    `borrowers` map contracts to months and these to buckets.
+    """
+    counts: list[int] = []
+    behind: list[tuple[int, int]] = []  # contracts in arrears and in all, of several in a month of arrears
+    by_type: defaultdict[str, list[dict[int, int]]] = defaultdict(list)
+    for contracts in borrowers:
+        months: defaultdict[int, list[int]] = defaultdict(list)
+        for contract_id, history in contracts.items():
+            if contract_id is not None:
+                by_type[contract_id.partition("-")[0]].append(dict(history))
+            for month, held in history.items():
+                months[month].append(held)
+        counts += [len(held) for held in months.values()]
+        late = [(sum(map(bool, held)), len(held)) for held in months.values()]
+        behind += [(some, several) for some, several in late if several > 1 and some]
+    if not by_type or not behind:
+        return {}
+    figures = {
+        "contracts with a bill in a month, mean": float(np.mean(counts)),
+        "months with bills of several contracts": _share(count > 1 for count in counts),
+        "of these in arrears, not on all contracts": _share(some < several for some, several in behind),
+        "of these in arrears, on one contract": _share(some == 1 for some, several in behind),
+    }
+    for kind, histories in sorted(by_type.items()):
+        found = arrears_figures(histories)
+        names = ("roll from none to arrears", "cure from 1 instalment", "roll from 2 to 3 instalments")
+        figures |= {f"{name}, {kind}": found[name] for name in names if name in found}
     return figures
 
 

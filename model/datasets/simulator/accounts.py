@@ -47,9 +47,9 @@ CHARGE_OFF_DAYS = 150
 DELAY_SPREAD_DAYS, LATEST_DELAY_DAYS = 1.6, 14
 PART_SHARE, EXTRA_RATE, OFFER_RATE = 0.3, 0.05, 0.01
 """Share of those payments that settle less than one instalment."""
-_CASH_SPREAD, _OWN_SPREAD = 1.3, 0.7
+_CASH_SPREAD, _OWN_SPREAD = 1.45, 0.5
 """How much of what decides on a bill is the month's cash, common to all contracts, and how much is the bill's own."""
-_PREFERENCE = 3.0
+_PREFERENCE = 6.0
 """How much surer, in log-odds, a contract is paid before which nothing has to be paid than one that comes last."""
 _OPEN_RATE, _CLOSE_RATE, _LEAVE_RATE = 0.006, 0.002, 0.0016
 _PRINCIPAL_SHARE = 0.82

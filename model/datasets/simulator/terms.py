@@ -116,7 +116,9 @@ def contract_ids(terms: Terms, place: Ints, user: Ints, generation: Ints) -> lis
 
 def shares_paid_first(terms: Terms, is_open: Flags) -> Floats:
     """Of all that is to be paid in a month on a borrower's open contracts, the share that each contract and those which
-    are paid before it come to, `[CONTRACTS, n]`; 1 for the last one."""
-    total = np.where(is_open, terms.instalment, 0.0).cumsum(axis=0)
-    shares: Floats = total / np.maximum(total[-1], 1e-9)
+    are paid before it come to, `[CONTRACTS, n]`; 1 for the last one. The mean of the shares by amount and by number: a
+    small contract that comes last is not paid as surely as the large one before it."""
+    amount = np.where(is_open, terms.instalment, 0.0).cumsum(axis=0)
+    number = is_open.cumsum(axis=0)
+    shares: Floats = 0.5 * (amount / np.maximum(amount[-1], 1e-9) + number / np.maximum(number[-1], 1))
     return shares

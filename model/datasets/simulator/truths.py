@@ -15,6 +15,7 @@ from model.datasets.simulator.accounts import DELINQUENCY_DAYS
 from model.datasets.simulator.behaviour import visible_stress
 from model.datasets.simulator.columns import Flags, Floats, Ints
 from model.datasets.simulator.state import NEVER, State, Week
+from model.datasets.simulator.terms import CARD, Terms
 
 SIGN_WEEKS = 8
 """How long before the first missed due date an early sign, or arrears, count."""
@@ -29,6 +30,7 @@ def truths(simulator: Simulator) -> dict[str, float]:
     for block in range(-(-simulator.users // BLOCK_USERS)):
         _count_block(simulator, block, tallies)
     months = tallies["weeks"] * 7 / 30.44
+    tallies["contract years"] = round(tallies["open contracts"] * 7 / 365.25)
     figures = {
         "borrowers reaching 60 days past due per month at risk": tallies["onsets"] / months,
         "onsets without early sign": tallies["onsets without sign"] / max(tallies["judged onsets"], 1),
@@ -40,6 +42,18 @@ def truths(simulator: Simulator) -> dict[str, float]:
         "borrowers who pay off and leave per year": tallies["left"] / (tallies["weeks"] / 52),
         "borrowers whose lender tells of payments late": tallies["told late"] / simulator.users,
         "borrowers with movements told twice": tallies["told twice"] / simulator.users,
+    }
+    figures |= {
+        name: tallies[part] / max(tallies[whole], 1)
+        for name, part, whole in (
+            ("open contracts per borrower", "open contracts", "borrower weeks"),
+            ("contracts that begin per open contract and year", "opened", "contract years"),
+            ("contracts that end per open contract and year", "closed", "contract years"),
+            ("contracts that are written off per open contract and year", "written off", "contract years"),
+            ("loans past due, of borrowers with a loan and a card", "late loans", "loans"),
+            ("cards past due, of borrowers with a loan and a card", "late cards", "cards"),
+            ("past due on the last contract alone, over on the first alone", "last alone", "first alone"),
+        )
     }
     for name in (*states.EPISODE_NAMES.values(), "relief"):
         seen = tallies[f"{name} seen"]
@@ -55,6 +69,7 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     state = None
     for before, week in simulator.lives_of(block):
         state = week.state
+        _count_contracts(traits.terms.take(np.arange(number)), before.take(np.arange(number)), week, tallies)
         at_risk = before.active & (before.defaulted_day == NEVER)
         shown.append(np.where(at_risk, visible_stress(traits, week), 0.0)[:number])
         late.append((at_risk & in_arrears(before, traits.terms.bill_dom, week).any(axis=0))[:number])
@@ -83,6 +98,26 @@ def _count_block(simulator: Simulator, block: int, tallies: Counter[str]) -> Non
     for episode, name in states.EPISODE_NAMES.items():
         _count_followed(np.array(began) == episode, defaulted_week, name, tallies)
     _count_followed(np.array(relieved), defaulted_week, "relief", tallies)
+
+
+def _count_contracts(terms: Terms, before: State, week: Week, tallies: Counter[str]) -> None:
+    """A week of open contracts, and how the first and the last in a borrower's order of preference stand."""
+    users = np.arange(len(before.active))
+    week = week.take(users)
+    is_open, late = week.running, in_arrears(before, terms.bill_dom, week)
+    tallies["open contracts"] += int(is_open.sum())
+    tallies["borrower weeks"] += int(is_open.any(axis=0).sum())
+    tallies["opened"] += int(week.opened.sum())
+    tallies["closed"] += int(week.closed.sum())
+    tallies["written off"] += int((week.written_off_days >= 0).sum())
+    loans, cards = is_open & ~terms.revolving, is_open & (terms.product == CARD)
+    both = loans.any(axis=0) & cards.any(axis=0)
+    for name, kind in (("loans", loans), ("cards", cards)):
+        tallies[name] += int((kind & both).sum())
+        tallies[f"late {name}"] += int((kind & both & late).sum())
+    first, last = is_open.argmax(axis=0), len(is_open) - 1 - is_open[::-1].argmax(axis=0)
+    tallies["first alone"] += int((late[first, users] & ~late[last, users]).sum())
+    tallies["last alone"] += int((late[last, users] & ~late[first, users]).sum())
 
 
 def in_arrears(state: State, bill_dom: Ints, week: Week) -> Flags:

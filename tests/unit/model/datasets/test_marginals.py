@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from model.datasets.marginals import (
     arrears_figures,
     bucket,
+    contract_figures,
     marginals,
     movement_figures,
     payment_figures,
@@ -32,6 +33,20 @@ def test_rolls_cures_and_relapses_are_counted_from_month_to_month():
     assert "improvement from 3 or more" not in figures
     assert figures["accounts ever in arrears"] == 1.0
     assert figures["relapse within 6 months of a cure"] == 1.0
+
+
+def test_arrears_on_some_of_several_contracts_are_counted_by_month():
+    loan, card = {0: 0, 1: 1, 2: 2, 3: 0}, {0: 0, 1: 1, 2: 0, 3: 0}
+
+    figures = contract_figures([{"loan-1": loan, "card-1": card}, {"loan-2": {1: 0, 2: 1}}])
+
+    assert figures["contracts with a bill in a month, mean"] == pytest.approx(10 / 6)
+    assert figures["months with bills of several contracts"] == pytest.approx(4 / 6)
+    assert figures["of these in arrears, not on all contracts"] == 0.5
+    assert figures["of these in arrears, on one contract"] == 0.5
+    assert figures["cure from 1 instalment, card"] == 1.0
+    assert figures["roll from none to arrears, loan"] == 1.0
+    assert contract_figures([{None: loan}]) == {}
 
 
 def test_nothing_to_count_gives_no_figures():
