@@ -1,8 +1,8 @@
 """Simulator: a portfolio of borrowers whose repayments, spending and activity follow from a latent process.
 
-`life` is the latent process, `repayments` and `behaviour` generate the events, `hazard` the true probabilities of
-default. Events are generated week by week and block by block: memory does not grow with the months, and a borrower's
-events do not depend on the number of others.
+`life` is the latent process, `accounts` what becomes of each contract, `repayments` and `behaviour` generate the
+events, `hazard` the true probabilities of default. Events are generated week by week and block by block: memory does
+not grow with the months, and a borrower's events do not depend on the number of others.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Simulator:
         return delivered(self.keyed_events(), self.seed, late_share, twice_share)
 
     def outcomes(self) -> dict[str, Outcome]:
-        """The truth: the first day 60 or more days past due within the period, and the latent story."""
+        """The truth: the first day in the period on which any contract is 60 days past due, and the latent story."""
         outcomes = {}
         for block in range(self._blocks):
             traits, state = self.traits_of(block), None

@@ -2,10 +2,10 @@
 hidden dispositions from each week's events, and simulates futures from the estimate.
 
 Apart from the noise of finitely many particles, it bounds from above what a model can reach. It knows the process and
-its parameters, the economy, and the borrower's habits (spending, paying and use of the line in ordinary times), which a
-model has to learn; and it sees payments on their day and the use of the line without gaps. It does not know the regime,
-the stress, the frailty beyond the profile, the depth and the visibility of a decline, or the constant style that looks
-like stress. For reports only, never an input.
+its parameters, the economy, and the borrower's habits (spending, paying and use of the line in ordinary times, the
+order in which contracts are paid), which a model has to learn; and it sees payments on their day and the use of the
+line without gaps. It does not know the regime, the stress, the month's cash, the frailty beyond the profile, the depth
+and the visibility of a decline, or the constant style that looks like stress. For reports only, never an input.
 """
 
 from __future__ import annotations
