@@ -12,7 +12,7 @@ import numpy as np
 from events.types import Event, Profile
 from model.datasets.simulator import portfolio as names
 from model.datasets.simulator import state as states
-from model.datasets.simulator.columns import Flags, Floats
+from model.datasets.simulator.columns import CONTRACTS, Flags, Floats
 from model.datasets.simulator.drafts import DAY_S, Draft, labelled, named, named_contracts, with_gaps
 from model.datasets.simulator.portfolio import Traits
 from model.datasets.simulator.state import Week
@@ -23,8 +23,8 @@ _RATE_MARGIN = np.array([0.09, 0.0, -0.015, 0.03, 0.06])
 
 
 def draft_profiles(traits: Traits, week: Week, income: Floats, profiled: Flags, rng: np.random.Generator) -> Draft:
-    """The first profile in a borrower's first week, an updated one now and then and after an income switch, and one for
-    each contract that begins later; marks in `profiled` who has one."""
+    """A profile for each contract in a borrower's first week, the largest last, and for each that begins later; one
+    about the largest now and then and after an income switch. Marks in `profiled` who has one."""
     state = week.state
     settled_in = (state.episode == states.INCOME_SWITCH) & (state.episode_weeks == 2)
     update = rng.random(len(traits.income)) < np.where(settled_in, 0.5, 0.004)
@@ -32,16 +32,22 @@ def draft_profiles(traits: Traits, week: Week, income: Floats, profiled: Flags, 
     there: Flags = np.asarray((week.running | week.opened).any(axis=0))
     wanted = there & traits.has_profile & (first | update)
     user = np.flatnonzero(wanted)
-    later_place, later_user = np.nonzero(week.opened & ~first & traits.has_profile & ~traits.terms.foreign)
+    is_open = week.running | week.opened
+    of_main = np.arange(CONTRACTS)[:, None] == traits.main
+    other_place, other_user = np.nonzero(np.where(first, is_open & ~of_main, week.opened) & traits.has_profile)
     profiled |= there
-    second = np.where(first[user], 0, (9 * 3600 + rng.random(len(user)) * 6.5 * DAY_S).astype(np.int64))
-    place = np.where((week.running | week.opened)[traits.main, np.arange(len(there))], traits.main, -1)[user]
-    place, user = np.concatenate((place, later_place)), np.concatenate((user, later_user))
-    second = np.concatenate((second, np.full(len(later_user), 1800)))
+    second = np.where(first[user], 60, (9 * 3600 + rng.random(len(user)) * 6.5 * DAY_S).astype(np.int64))
+    place = np.where(is_open[traits.main, np.arange(len(there))], traits.main, -1)[user]
+    place, user = np.concatenate((place, other_place)), np.concatenate((user, other_user))
+    second = np.concatenate((second, np.zeros(len(other_user), np.int64)))
     gaps = rng.random((8, len(user))) < 0.08
     terms, known = traits.terms, place >= 0
-    limit = np.where(known & terms.revolving[place, user], terms.limit[place, user], traits.credit_limit[user])
-    monthly = (terms.instalment * (week.running | week.opened)).sum(axis=0)
+    # In the currency of the contract.
+    unknown_income = gaps[0] | (known & terms.foreign[place, user])
+    # The largest contract's profile also has the limit of the borrower's line.
+    limit = np.where(known & (place != traits.main[user]), 0.0, traits.credit_limit[user])
+    limit = np.where(known & terms.revolving[place, user], terms.limit[place, user], limit)
+    monthly = (terms.instalment * is_open).sum(axis=0)
     rate = np.maximum(traits.interest_rate[user] + _RATE_MARGIN[terms.product[place, user]], 0.01)
     return Draft(
         user,
@@ -49,7 +55,7 @@ def draft_profiles(traits: Traits, week: Week, income: Floats, profiled: Flags, 
         (
             named(traits.age_band[user], names.AGE_BANDS),
             named(traits.sex[user], names.SEXES),
-            with_gaps(np.round(income[user], -1), gaps[0]),
+            with_gaps(np.round(income[user], -1), unknown_income),
             labelled(traits.employment[user], names.EMPLOYMENTS, gaps[1]),
             labelled(traits.education[user], names.EDUCATIONS, gaps[2]),
             labelled(traits.marital_status[user], names.MARITAL_STATUSES, gaps[3]),
