@@ -37,7 +37,10 @@ def test_a_state_in_words() -> None:
             item.event.occurred_at for item in own if item.kind == "repayments"
         ).isoformat(timespec="auto")
         assert said["alert"]["level"] in ("LOW", "MEDIUM", "HIGH")
-        assert said["contracts"][0]["phase"] == "open"
+        ended = {item.event.contract_id for item in own if getattr(item.event, "kind", None) == "closed"}
+        phases = {contract["contract_id"]: contract["phase"] for contract in said["contracts"]}
+        assert {contract_id for contract_id, phase in phases.items() if phase == "closed"} == ended
+        assert set(phases.values()) <= {"open", "closed"}
         assert said["facts_of_contracts"][0]["missed"] >= 0
         assert len(said["events_that_weighed_most"]) == min(len(own), 8)
         assert said["numbers_of_the_network"] == bundle.state_width
