@@ -34,7 +34,7 @@ from stream.state.slab import Slab
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "pictures" / "alert.svg"
-USER = "u0000033"
+USER = "u0000014"
 MOST_LINES = 150
 
 PORTFOLIOS = (

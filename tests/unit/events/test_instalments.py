@@ -192,6 +192,7 @@ def test_applying_the_rule_again_adds_no_new_event(events, grace_days):
 
 @given(histories())
 def test_an_instalment_paid_in_full_by_number_in_time_is_never_missed(events):
+    """Unless a payment is taken back, of it or, without a number, of the one that was settled last."""
     number = 0
     in_time = [
         event
@@ -203,7 +204,8 @@ def test_an_instalment_paid_in_full_by_number_in_time_is_never_missed(events):
     ]
     missed = {event.instalment_no for event in with_missed(events, GRACE_DAYS) if event not in events}
 
-    assert not in_time or number not in missed
+    taken_back = any(event.kind == "reversed" and event.instalment_no in (None, number) for event in events)
+    assert not in_time or taken_back or number not in missed
 
 
 @given(histories())
