@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by itself
 	$(BIN)/foreshock demo $(ARGS)
 
+# The tests start hundreds of Python processes: each would compile all modules anew where bytecode is not kept.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .

@@ -5,7 +5,6 @@ Names are what keeps tests apart: `topic_prefix` for topics and groups, `databas
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 import os
@@ -31,8 +30,12 @@ from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.postgres import EmbeddedPostgres
 from stream.kafka.connection import KafkaConnection
 from stream.logs import QUIET_LOGGERS, REPEAT_PASSWORDS, StandardError
+from tests.untraced import remember_trace, traced, untraced
 
 _NUMBERS = itertools.count(1)
+
+# Processes that tests start find the plugin of the coverage tool before anything of the project is imported.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
 
 # A deadline for an example would measure the machine, which others use too, and not the code.
 hypothesis.settings.register_profile("foreshock", deadline=None)
@@ -96,19 +99,32 @@ def _sendable(part: Any) -> Any:
     return part
 
 
-def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function without the coverage tool looking on, which slows down all Python code and not just our own."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Modules of tests, which are not measured, are rewritten and run; what they import is measured all the same."""
+    trace = remember_trace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
 
-    @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
-        trace = sys.gettrace()
-        sys.settrace(None)
-        try:
-            return function(*arguments, **options)
-        finally:
-            sys.settrace(trace)
 
-    return call
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Hypothesis takes longer to make an example than most tests take to try it."""
+    of_hypothesis = getattr(pyfuncitem.obj, "hypothesis", None)
+    if of_hypothesis is None or sys.gettrace() is None:
+        return (yield)
+    inner_test = of_hypothesis.inner_test
+    of_hypothesis.inner_test = traced(inner_test)
+    trace = remember_trace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
+        of_hypothesis.inner_test = inner_test
 
 
 @pytest.fixture(scope="session", autouse=True)
