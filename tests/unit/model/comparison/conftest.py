@@ -103,7 +103,7 @@ def bars():
         yield shown
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def by_arrears() -> Callable[..., ByArrears]:
     return ByArrears
 

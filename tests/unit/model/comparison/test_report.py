@@ -26,7 +26,7 @@ INTERVALS = (
 )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def candidates(by_arrears: Any) -> dict[str, Any]:
     class Streamed(by_arrears):
         kind = "served"
@@ -45,10 +45,17 @@ def candidates(by_arrears: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def report(simulated: Dataset, candidates: dict[str, Any], bars: Any, tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `report` leaves its trials."""
+    return tmp_path_factory.mktemp("comparison") / "trials"
+
+
+@pytest.fixture(scope="module")
+def report(simulated: Dataset, candidates: dict[str, Any], trials: Path) -> dict[str, Any]:
     facts = {"command": "foreshock compare", "environment": {"cpu": "a processor", "packages": {"numpy": "2"}}}
-    return compare(simulated, candidates, tmp_path / "trials", bars, seed=3, resamples=10, facts=facts)
+    with progress_bars(False) as bars:
+        return compare(simulated, candidates, trials, bars, seed=3, resamples=10, facts=facts)
 
 
 def test_rows_are_as_the_table_names_them(report: dict[str, Any]) -> None:
@@ -87,7 +94,7 @@ def test_a_target_at_most_is_met_from_below(report: dict[str, Any]) -> None:
 
 
 def test_a_second_comparison_trains_nothing(
-    simulated: Dataset, candidates: dict[str, Any], bars: Any, tmp_path: Path, report: dict[str, Any]
+    simulated: Dataset, candidates: dict[str, Any], bars: Any, trials: Path, report: dict[str, Any]
 ) -> None:
     def refuse(make: Any) -> Any:
         candidate = make()
@@ -95,7 +102,7 @@ def test_a_second_comparison_trains_nothing(
         return candidate
 
     again = {name: partial(refuse, make) for name, make in candidates.items()}
-    resumed = compare(simulated, again, tmp_path / "trials", bars, seed=3, resamples=10)
+    resumed = compare(simulated, again, trials, bars, seed=3, resamples=10)
     assert resumed["rows"] == report["rows"]
 
 
