@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -137,6 +138,16 @@ def _export_untraced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.onnx.export", untraced(torch.onnx.export))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_may_be_interrupted() -> Iterator[None]:
+    """A shell that runs the tests in the background has them ignore SIGINT, and what they start inherits that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
