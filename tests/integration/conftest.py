@@ -34,6 +34,7 @@ from stream.settings import PRETRAINED_BUNDLE, Settings, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import Topics
+from tests.untraced import untraced
 
 
 class Outcome(NamedTuple):
@@ -48,7 +49,10 @@ class Outcome(NamedTuple):
 
 
 class Deployment:
-    """Topics under a prefix and the processes that work on them."""
+    """Topics under a prefix and the processes that work on them.
+
+    The coverage tool does not look on while it is waited for or compared: that is not what a test is of.
+    """
 
     def __init__(self, kafka: KafkaConnection, prefix: str, folder: Path, **settings: Any) -> None:
         self.kafka = kafka
@@ -152,6 +156,7 @@ class Deployment:
         finally:
             admin.close()
 
+    @untraced
     def wait(
         self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 90
     ) -> None:
@@ -167,6 +172,7 @@ class Deployment:
         group, inputs = self.settings.application_id, self.topics.inputs
         self.wait(lambda: self.committed(group, inputs) == self.size(*inputs), "scoring", process, seconds)
 
+    @untraced
     def records(self, topic: str) -> list[Any]:
         """All records of a topic, partition by partition."""
         found: list[Any] = []
@@ -189,6 +195,7 @@ class Deployment:
                         merge.push(kind_no, [outcome for outcome in outcomes if isinstance(outcome, Taken)])
                 yield merge.release()
 
+    @untraced
     def outcome(self) -> Outcome:
         """What the topics hold. A score or an alert that stands there more than once must have the same bytes."""
         by_id: list[dict[str, bytes]] = []
@@ -203,6 +210,7 @@ class Deployment:
         scores, alerts = by_id
         return Outcome(scores, alerts, rows, latest, contracts_in(contracts))
 
+    @untraced
     def undisturbed(self) -> Outcome:
         """What a worker makes of all events in one piece, bit by bit."""
         bundle = Bundle.load(PRETRAINED_BUNDLE)

@@ -22,7 +22,7 @@ SIZES = {
     "users": ["--users", "500", "--rounds", "1"],
     "recovery": ["--users", "400", "--events", "20000", "--rounds", "1"],
     "workers": ["--events", "3000", "--users", "60", "--rounds", "1"],
-    "overload": ["--events", "6000", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
+    "overload": ["--events", "3000", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
 }
 
 

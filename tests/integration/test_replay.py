@@ -40,11 +40,11 @@ def database(database: DatabaseConnection) -> DatabaseConnection:
 @pytest.fixture(scope="module")
 def live(deploy_shared: Deploy) -> Any:
     """A portfolio published while a worker with the watchdog runs, so that topics interleave as they come."""
-    deployment = deploy_shared(batch_max_records=400)
-    events = list(open_dataset("simulator", users=120, months=8, seed=21).events())
+    deployment = deploy_shared(batch_max_records=200)
+    events = list(open_dataset("simulator", users=60, months=8, seed=21).events())
     with deployment.running("worker") as worker:
-        for start in range(0, len(events), 1_500):
-            deployment.publish(events[start : start + 1_500])
+        for start in range(0, len(events), 750):
+            deployment.publish(events[start : start + 750])
         deployment.wait_until_scored(worker)
         deployment.wait_until_scored(worker)
     return deployment
