@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from events.calendar import DAY_MS
+from events.types import Repayment
 from model.datasets.marginals import Figures, marginals
 from model.datasets.simulator import Simulator
 from model.datasets.simulator.belief import attainable_hazards
@@ -50,16 +52,20 @@ def measure(paths: Mapping[str, Path], users: int, ceiling_users: int) -> dict[s
 
 def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -> dict[str, Figures]:
     """AUC and mean of the true hazard and of the hazard given events, over a `share` of the events of the second half
-    of the portfolio's time that were observed for the horizon: of all, and of those without arrears by then."""
+    of the portfolio's time that were observed for the horizon: of all, and of those without arrears on any contract by
+    then."""
     outcomes, rng = simulator.outcomes(), np.random.default_rng(0)
     end_ms = max(outcome.observation_end_ms for outcome in outcomes.values())
     begin_ms = simulator.first_day * DAY_MS
     users, times_ms, came, overdue = [], [], [], []
-    last: dict[str, float] = {}
+    last: defaultdict[str, dict[str | None, float]] = defaultdict(dict)
     for event in simulator.events():
         outcome, at_ms = outcomes[event.user_id], round(event.occurred_at.timestamp() * 1000)
-        if event.KIND == "repayments" and event.days_past_due is not None:  # type: ignore[attr-defined]
-            last[event.user_id] = event.days_past_due if event.kind != "paid" else 0.0  # type: ignore[attr-defined]
+        if isinstance(event, Repayment):
+            if event.kind in {"paid", "closed"}:
+                last[event.user_id][event.contract_id] = 0.0
+            elif event.days_past_due is not None:
+                last[event.user_id][event.contract_id] = event.days_past_due
         default_date_ms = outcome.default_date_ms
         until_ms = outcome.observation_end_ms if default_date_ms is None else end_ms
         if rng.random() >= share or at_ms < (begin_ms + end_ms) / 2 or at_ms + horizon_days * DAY_MS > until_ms:
@@ -68,7 +74,7 @@ def ceiling(simulator: Simulator, share: float = 0.25, horizon_days: int = 90) -
             users.append(event.user_id)
             times_ms.append(at_ms)
             came.append(default_date_ms is not None and default_date_ms <= at_ms + horizon_days * DAY_MS)
-            overdue.append(last.get(event.user_id, 0.0))
+            overdue.append(max(last[event.user_id].values(), default=0.0))
     happened, current = np.array(came), np.array(overdue) <= 0
     moments = np.array(times_ms, dtype=np.int64)
     true = simulator.true_hazards(users, moments, horizon_days)
