@@ -14,7 +14,8 @@ The rule, per contract (events without a `contract_id` are of the borrower's unn
   without an amount, or an instalment without one, counts as in full. A payment in full of the newest instalment, or of
   one that is yet to come, settles all, since money goes to the oldest debt first; a `due` that comes later for that
   number, or for a lower one, opens nothing. Where no instalment is known, payments without a number settle what was
-  reported when they come, since the latest bill, to the amount due.
+  reported when they come, since the latest bill, to the amount due. Days past due that were reported go with the
+  instalment whose age they were.
 - `missed` marks its instalment (without a number the oldest one that is not yet marked); it stays unpaid. Where the
   instalment is not known it is opened if the event has number and due date.
 - `reversed` takes a payment back: from the unpaid instalment of its number, or it opens the one again that was settled
@@ -175,6 +176,8 @@ class _Repayments:
         self._in_full = self._paying & columns.in_full
         # Payments in full of the newest instalment, or of one to come.
         self._settles_all: Flags = self._in_full & (columns.instalment_no >= 0) & newest & ~self._late
+        self._settled_day: Ints | None = None
+        """Earliest due day of the instalments that the event settles, `NEVER_DUE` for none."""
 
     def apply(self) -> Applied:
         code = self._columns.code
@@ -269,6 +272,10 @@ class _Repayments:
             of_another = self._in_full & has_unpaid
             stated = np.where(self._settles_all | of_another, 0.0, stated)
             stated[self._leaving_nothing(has_unpaid)] = 0
+            if self._settled_day is not None:
+                # What was reported was the age of what is settled now, or of a later one, whose age is known.
+                since = standing["reported_day"][at] - standing["reported_days"][at]
+                stated[np.isnan(stated) & (since >= self._settled_day - 1)] = 0
         billed = (columns.code == DUE).nonzero()[0]
         ledger["part_paid"][billed, self._place[billed]] = 0
         on_time = ~self._late & (self._phase != ENDED)
@@ -422,6 +429,10 @@ class _Repayments:
         ledger["last_paid_no"][of] = ledger["instalment_no"][done, done_slot]
         ledger["last_paid_amount"][of] = ledger["amount_due"][done, done_slot]
         ledger["last_paid_due_day"][of] = ledger["due_day"][done, done_slot]
+        if done.size:
+            if self._settled_day is None:
+                self._settled_day = np.full(len(self._all), NEVER_DUE, dtype=np.int64)
+            self._settled_day[done] = np.minimum(self._settled_day[done], ledger["due_day"][done, done_slot])
         self._clear(done, done_slot)
         return np.where(full & ~np.isnan(amount) & ~np.isnan(due), np.maximum(paid - due, 0.0), 0.0)
 

@@ -142,6 +142,23 @@ def test_payments_without_numbers_and_dates_settle_what_was_reported() -> None:
     assert Books(late, *parts[:2], event("due", 15), parts[2]).days() == 23, "the bill begins the count anew"
 
 
+@pytest.mark.parametrize("number", [1, None])
+def test_what_was_reported_goes_with_the_instalment_whose_age_it_was(number: int | None) -> None:
+    reported = [due(0, 1), event("missed", 20, instalment_no=1, days_past_due=20.0)]
+    parts = [paid(25, number, 60.0), paid(26, number, 40.0)]
+    assert Books(*reported, parts[0]).days(on=26) == 26
+    assert Books(*reported, *parts).days(on=90) == 0
+    next_one = due(30, 2, days_past_due=30.0)
+    later = [paid(31, number, 60.0), paid(32, number, 40.0)]
+    assert Books(due(0, 1), next_one, later[0]).days(on=32) == 32
+    assert Books(due(0, 1), next_one, *later).days(on=32) == 2, "the age of what is unpaid"
+
+
+def test_what_was_reported_of_an_older_debt_stays() -> None:
+    older = due(0, 5, days_past_due=90.0)
+    assert Books(older, paid(3, 5, 50.0), paid(4, 5, 50.0)).days(on=10) == 100
+
+
 def test_a_missed_instalment_does_not_make_an_older_one_younger() -> None:
     first, second = event("missed", 0, days_past_due=3.0), event("missed", 30, days_past_due=3.0)
     assert Books(first, second).days() == 33
