@@ -43,8 +43,8 @@ def end_of(source: ScoredSource) -> int:
 
 
 def forecast(presence: Presence, at_ms: int, at_risk: int) -> np.ndarray:
-    """As many cases a period as in the last one before."""
-    return np.full(9, min(float(presence.cases(at_ms - PERIOD_MS, 1)[0]), at_risk))
+    """As many cases a period as in the six before together."""
+    return np.full(9, min(float(presence.cases(at_ms - 6 * PERIOD_MS, 6).sum()), at_risk))
 
 
 def moment(text: str) -> int:

@@ -34,7 +34,12 @@ def take(facts: np.ndarray, events: list[Event]) -> np.ndarray:
 def of_one_contract(facts: np.ndarray) -> Applied:
     """Repayments of each user's only contract."""
     never = facts["repayments"]["latest_day"][:, 0] == 0
-    return Applied(np.zeros(len(facts), dtype=np.int64), never, np.zeros(len(facts), dtype=np.bool_))
+    return applied_at(np.zeros(len(facts), dtype=np.int64), never, np.zeros(len(facts), dtype=np.bool_))
+
+
+def applied_at(place: np.ndarray, new: np.ndarray, evicted: np.ndarray) -> Applied:
+    """Of what was applied, facts go by no more than this."""
+    return Applied(place, new, evicted, np.full(len(place), -1), np.zeros(len(place)))
 
 
 def follow(*events: Event) -> np.void:
@@ -81,12 +86,12 @@ def test_contracts_have_facts_of_their_own():
     for place, is_new in ((0, True), (3, True), (3, False)):
         event = repayment(place, "missed", days_past_due=9.0)
         times = occurred_ms([event])
-        applied = Applied(np.array([place]), np.array([is_new]), np.array([False]))
+        applied = applied_at(np.array([place]), np.array([is_new]), np.array([False]))
         numeric, marks = numeric_columns("repayments", [event], times), Marks.of("repayments", [event])
         facts = update_facts("repayments", facts, numeric, marks, times // DAY_MS, applied)
     assert facts["repayments"]["missed"][0, :4].tolist() == [1, 0, 0, 2]
     assert np.isnan(facts["repayments"]["late_last"][0, 1])
-    gone = Applied(np.array([3]), np.array([True]), np.array([True]))  # another contract takes the place
+    gone = applied_at(np.array([3]), np.array([True]), np.array([True]))  # another contract takes the place
     facts = update_facts("repayments", facts, numeric, marks, times // DAY_MS, gone)
     assert facts["repayments"]["missed"][0, 3] == 1
 
