@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+COVERAGE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
@@ -14,12 +15,12 @@ demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by
 
 # The tests start hundreds of Python processes: each would compile all modules anew where bytecode is not kept.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests with coverage
+test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests; COVERAGE=1: and which lines none of them runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	@# mypy runs beside the tests, which often wait for servers; what it found is shown after them.
 	@$(BIN)/mypy >$(VENV)/mypy.log 2>&1 & mypy=$$!; trap "kill $$mypy" INT TERM; \
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS); tests=$$?; \
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term) $(ARGS); tests=$$?; \
 	wait $$mypy; types=$$?; cat $(VENV)/mypy.log; exit $$((tests > types ? tests : types))
 
 bench: $(VENV)/installed-for-bench  ## measure events per second beside other frameworks; ARGS=latency and so on for more
