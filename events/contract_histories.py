@@ -31,11 +31,13 @@ _BOOKS = np.dtype([("standing", STANDING), ("ledger", LEDGER)])
 class Followed(NamedTuple):
     """What repayments came to, one a row. `inputs` float32 `[n, columns]` are their `CONTRACT_COLUMNS`. `since_day`
     float64 `[n]` and `written_off` bool `[n]` are of the borrower after each: the day from which days past due are
-    counted, as STANDING has it, and whether a contract is written off."""
+    counted, as STANDING has it, and whether a contract is written off. `place` uint8 `[n]` is that of the repayment's
+    contract among the `CONTRACTS` of the borrower."""
 
     inputs: Inputs
     since_day: NDArray[np.float64]
     written_off: NDArray[np.bool_]
+    place: NDArray[np.uint8]
 
     def at(self, rows: Ints | slice) -> Followed:
         """The repayments at `rows`, in that order."""
@@ -47,7 +49,12 @@ class Followed(NamedTuple):
         return cls._make(map(np.concatenate, zip(_NONE, *parts, strict=True)))
 
 
-_NONE = Followed(np.empty((0, len(CONTRACT_COLUMNS)), dtype=np.float32), np.empty(0), np.empty(0, dtype=np.bool_))
+_NONE = Followed(
+    np.empty((0, len(CONTRACT_COLUMNS)), dtype=np.float32),
+    np.empty(0),
+    np.empty(0, dtype=np.bool_),
+    np.empty(0, dtype=np.uint8),
+)
 
 
 class Published(NamedTuple):
@@ -138,7 +145,8 @@ class ContractHistories:
         self._books[users] = books.view(np.uint8).reshape(len(users), -1)
         if self._grace_days is not None:
             self._deadline_ms[users] = next_deadlines_ms(ledger, self._grace_days, self._calendar)
-        return Followed(inputs, standing["since_day"].copy(), (standing["phase"] == LOST).any(axis=1))
+        lost = (standing["phase"] == LOST).any(axis=1)
+        return Followed(inputs, standing["since_day"].copy(), lost, applied.place.astype(np.uint8))
 
     def _publish(
         self, positions: Ints, users: Ints, clock_ms: Ints, user_ids: Sequence[str], *, after: bool

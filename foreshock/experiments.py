@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -64,6 +64,10 @@ def tune(
 def ablate(
     report: Annotated[Path, typer.Option(help="JSON file of the figures; a stopped run goes on from it.")],
     page: Annotated[Path | None, typer.Option(help="Also write the figures as this Markdown page.")] = None,
+    choices: Annotated[
+        Literal["inputs", "contracts"],
+        typer.Option(help="Which choices: inputs (and augmentation), or contracts (inputs, and a state for each)."),
+    ] = "inputs",
     source: SourceOption = "simulator",
     path: PathOption = None,
     users: UsersOption = 1_500,
@@ -74,7 +78,7 @@ def ablate(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
 ) -> None:
-    """Measure what each choice about inputs and augmentation gains.
+    """Measure what each choice about inputs, augmentation or contracts gains.
 
     Trains with and without each choice. Needs the `train` extra (PyTorch). A stopped run goes on from its report.
 
@@ -94,6 +98,7 @@ def ablate(
             epochs=epochs,
             command=shlex.join(["foreshock", *sys.argv[1:]]),
             settings={"source": source, **_data_options(source, path, users, months)},
+            choices=choices,
         )
     except (DatasetError, TrainingError, ValueError) as error:
         fail(str(error))

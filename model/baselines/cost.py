@@ -98,6 +98,8 @@ def _only(
         of_kind = kinds == position
         own = sequences.starts[kind][users[owner[of_kind]]] + sequences.latest[rows[of_kind], position] - 1
         numeric[kind], categorical[kind] = sequences.numeric[kind][own], sequences.categorical[kind][own]
+        if kind == "repayments":
+            contract_place = sequences.contract_place[own]
         starts[kind] = np.searchsorted(owner[of_kind], np.arange(len(users) + 1))
         latest[:, position] = np.cumsum(of_kind) - starts[kind][owner]
     return Sequences(
@@ -111,6 +113,7 @@ def _only(
         latest=latest,
         days_past_due=sequences.days_past_due[rows],
         written_off=sequences.written_off[rows],
+        contract_place=contract_place,
         vocabularies=sequences.vocabularies,
         fingerprint=sequences.fingerprint,
     )

@@ -51,7 +51,7 @@ class Sequences:
 
     `days_past_due` float32 `[N]` and `written_off` bool `[N]` are the user's right after each event, of whatever kind,
     by the rule of `events.contracts`: days of the worst contract, NaN while nothing is known, and whether any contract
-    was given up.
+    was given up. `contract_place` uint8 `[N_repayments]` is the place of each repayment's contract among the user's.
     """
 
     user_ids: list[str]
@@ -64,6 +64,7 @@ class Sequences:
     latest: NDArray[np.int32]
     days_past_due: NDArray[np.float32]
     written_off: NDArray[np.bool_]
+    contract_place: NDArray[np.uint8]
     vocabularies: Vocabularies
     fingerprint: str
 
@@ -194,7 +195,7 @@ class SequenceBuilder:
             )
             by_user = np.argsort(owner, kind="stable")
             if kind == "repayments":
-                since_day, written_off = (part[by_user] for part in followed)
+                since_day, written_off, contract_place = (part[by_user] for part in followed)
             values, codes, times, owner, order = (part[by_user] for part in (values, codes, times, owner, order))
             numeric[kind] = np.concatenate([values, time_columns(times, _previous_ms(owner, times))], axis=1)
             categorical[kind] = codes
@@ -226,6 +227,7 @@ class SequenceBuilder:
             latest=latest,
             days_past_due=days_past_due,
             written_off=lost,
+            contract_place=contract_place,
             vocabularies=self._vocabularies,
             fingerprint=self._hash.hexdigest(),
         )
@@ -274,6 +276,7 @@ class SequenceBuilder:
                 np.array(buffer.order, dtype=np.int64),
                 followed.since_day,
                 followed.written_off,
+                followed.place,
             )
         )
         buffer.events, buffer.users, buffer.order, buffer.followed = [], [], [], []

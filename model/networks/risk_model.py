@@ -129,7 +129,7 @@ class RiskModel(nn.Module):
                 raise ValueError(f"{kind} has {expected} categorical fields, got sizes {vocabulary_sizes[kind]}")
         self.architecture = architecture
         self.repayments, self.transactions, self.activity, self.profiles = (
-            build_encoder(architecture, kind, vocabulary_sizes[kind], self.numeric_inputs[kind]) for kind in KINDS
+            self._build(kind, vocabulary_sizes[kind]) for kind in KINDS
         )
         width = sum(self.encoder(kind).readout_width for kind in KINDS)
         read = [number for number, kind in enumerate(KINDS) if self.encoder(kind).readout_width]
@@ -143,6 +143,10 @@ class RiskModel(nn.Module):
             wide=architecture.wide,
             readout_dropout=architecture.readout_dropout,
         )
+
+    def _build(self, kind: Kind, vocabulary_sizes: list[int]) -> Encoder:
+        """A fresh encoder of a kind."""
+        return build_encoder(self.architecture, kind, vocabulary_sizes, self.numeric_inputs[kind])
 
     def encoder(self, kind: Kind) -> Encoder:
         """The encoder of a kind."""

@@ -44,6 +44,13 @@ def brier(happened: NDArray[np.bool_], probability: NDArray[Any]) -> float | Non
     return float(np.mean((probability.astype(np.float64) - happened) ** 2)) if len(happened) else None
 
 
+def log_loss(happened: NDArray[np.bool_], probability: NDArray[Any]) -> float | None:
+    """Mean negative logarithm of the probability of what happened, which is taken to be at least 1e-12; None without
+    examples."""
+    told = np.where(happened, probability.astype(np.float64), 1 - probability.astype(np.float64))
+    return float(-np.log(np.maximum(told, 1e-12)).mean()) if len(happened) else None
+
+
 def calibration_error(happened: NDArray[np.bool_], probability: NDArray[Any], bins: int = BINS) -> float | None:
     """Expected calibration error over `bins` groups of equal size (most scores are small, so equal width would put
     nearly all of them into one group); None without examples."""

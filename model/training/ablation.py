@@ -1,4 +1,4 @@
-"""Ablations: the effect of each choice about inputs and augmentation, by training with and without it, all else equal.
+"""Ablations: the effect of each choice that training makes, by training with and without it, all else equal.
 
 Every variation changes one of the default options. Judged on clients and months that neither training nor calibration
 has seen; no default may be chosen by these figures.
@@ -6,8 +6,8 @@ has seen; no default may be chosen by these figures.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,42 +23,19 @@ from model.evaluation.evaluate import progress_bars
 from model.histories.arrears import judged_events
 from model.histories.labels import within_horizons
 from model.networks.risk_model import cumulative
-from model.statistics.metrics import summary
-from model.training.augmentation import Augmentation
-from model.training.input_rules import InputRules
+from model.statistics.metrics import log_loss, summary
 from model.training.preparation import TrainingError, labels_of, prepare
 from model.training.train import Material, default_batch_users, read
 from model.training.trainer import Schedule, Trainer
-
-DEFAULT = "as trained by default"
-
-
-@dataclass(frozen=True)
-class Variation:
-    """One changed choice: its name in the table, the options of `foreshock train` for it, and their values."""
-
-    name: str
-    options: str
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    rules: InputRules = field(default_factory=InputRules)
-
-
-VARIATIONS: tuple[Variation, ...] = (
-    Variation(DEFAULT, ""),
-    Variation("jitter", "--jitter 0.1", augmentation=Augmentation(jitter=0.1)),
-    Variation("time warp", "--time-warp 0.2", augmentation=Augmentation(time_warp=0.2)),
-    Variation("no winsorising", "--winsor-tail 0", rules=InputRules(winsor_tail=0.0)),
-    Variation("strong winsorising", "--winsor-tail 0.02", rules=InputRules(winsor_tail=0.02)),
-    Variation("missing as zero", "--missing zero", rules=InputRules(missing="zero")),
-    Variation("order instead of time", "--alignment order", rules=InputRules(alignment="order")),
-)
+from model.training.variations import CHOICES, DEFAULT, Variation
 
 Opener: TypeAlias = Callable[[int], Dataset]
 """Opens the data set of a seed."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One training: figures of the test part at the headline horizon."""
+    """One training: figures of the test part at the headline horizon. `seconds` are those of training alone; reports of
+    earlier releases lack them and the logarithmic loss."""
 
     name: str
     options: str
@@ -71,12 +48,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     positives: int
     validation_auc: float | None
     epochs: int
+    log_loss: float | None = None
+    seconds: float | None = None
 
 
 class Ablations(msgspec.Struct, frozen=True, kw_only=True):
-    """All trainings of one command, and the settings that they share."""
+    """All trainings of one command, of the table `choices` of `CHOICES`, and the settings that they share."""
 
     command: str
+    choices: str = "inputs"
     source: str
     headline_horizon_days: int
     settings: dict[str, Any]
@@ -92,17 +72,19 @@ def ablate(
     command: str,
     settings: Mapping[str, Any],
     architecture: Architecture | None = None,
-    variations: Sequence[Variation] = VARIATIONS,
+    choices: str = "inputs",
+    variations: Sequence[Variation] | None = None,
     progress: bool = True,
 ) -> Ablations:
-    """Train every variation under every seed and write `report`, a JSON file, after each, so that a stopped run can be
-    continued.
+    """Train every variation of a table under every seed and write `report`, a JSON file, after each, so that a stopped
+    run can be continued.
 
-    `settings` are the values that `open_seed` depends on. Raises `TrainingError` when `report` is of other settings, or
-    as training does.
+    `variations` are by default all of the table `choices` in `CHOICES`. `settings` are the values that `open_seed`
+    depends on. Raises `TrainingError` when `report` is of other settings, or as training does.
     """
     shared = {**settings, "epochs": epochs, "seeds": list(seeds)}
-    done: Ablations | None = _earlier(report, shared)
+    variations = CHOICES[choices].variations if variations is None else variations
+    done: Ablations | None = _earlier(report, choices, shared)
     with progress_bars(progress) as bars:
         task = bars.add_task("trainings", total=len(seeds) * len(variations))
         for seed in seeds:
@@ -116,6 +98,7 @@ def ablate(
                 row = _train(dataset, material, variation, seed, epochs, architecture, bars)
                 done = Ablations(
                     command=command,
+                    choices=choices,
                     source=dataset.name,
                     headline_horizon_days=dataset.headline_horizon_days,
                     settings=shared,
@@ -128,15 +111,17 @@ def ablate(
     return done
 
 
-def _earlier(report: Path, settings: Mapping[str, Any]) -> Ablations | None:
+def _earlier(report: Path, choices: str, settings: Mapping[str, Any]) -> Ablations | None:
     if not report.exists():
         return None
     try:
         found = msgspec.json.decode(report.read_bytes(), type=Ablations)
     except msgspec.DecodeError as error:
         raise TrainingError(f"{report} is no report of ablations ({error}); name another file") from None
-    if found.settings != settings:
-        raise TrainingError(f"{report} is of other settings, {found.settings}; name another file or delete it")
+    if (found.choices, found.settings) != (choices, settings):
+        raise TrainingError(
+            f"{report} is of other settings, {found.choices} {found.settings}; name another file or delete it"
+        )
     return found
 
 
@@ -153,14 +138,17 @@ def _train(
     parts = material.parts
     recipe = recipe_of(dataset)
     network = recipe.shaped(architecture or Architecture())
-    model, sequences = prepare(material.sequences, parts, network, (), variation.rules)
+    histories = variation.histories(material.sequences)
+    model, sequences = prepare(histories, parts, network, (), variation.rules, variation.network)
     batch_users = default_batch_users(parts.train)
     schedule = Schedule(epochs=epochs, batch_users=batch_users, augmentation=variation.augmentation)
     schedule = schedule.following(recipe)
     labels = labels_of(sequences, material.outcomes)
     headline, judged = dataset.headline_horizon_days, judged_events(dataset, sequences)
     trainer = Trainer(model, sequences, parts, labels, schedule, seed, headline, judged=judged)
+    started = time.monotonic()
     history = trainer.fit(bars)
+    seconds = time.monotonic() - started
     trainer.calibrate()
     figures = _judged(trainer, material)
     best = [record["validation_auc"] for record in history if record["validation_auc"] is not None]
@@ -176,6 +164,8 @@ def _train(
         positives=int(figures["positives"] or 0),
         validation_auc=max(best, default=None),
         epochs=len(history),
+        log_loss=figures["log_loss"],
+        seconds=round(seconds, 1),
     )
 
 
@@ -187,20 +177,24 @@ def _judged(trainer: Trainer, material: Material) -> dict[str, float | int | Non
     owner = sequences.user_of_event[rows]
     happened, known = within_horizons(sequences.times_ms[rows], owner, material.truth, trainer.horizons_days)
     usable = known[:, trainer.headline]
-    return summary(happened[usable, trainer.headline], score[usable])
+    outcome, told = happened[usable, trainer.headline], score[usable]
+    loss = log_loss(outcome, told)
+    return {**summary(outcome, told), "log_loss": None if loss is None else round(loss, 5)}
 
 
 def page(found: Ablations) -> str:
     """The document of a report: each variation's figures and its difference to the default, per seed."""
     default = {row.seed: row for row in found.rows if row.name == DEFAULT}
     names = list(dict.fromkeys(row.name for row in found.rows))
+    by_name = {name: [row for row in found.rows if row.name == name] for name in names}
     seeds = ", ".join(str(seed) for seed in found.settings["seeds"])
     data = ", ".join(f"{name} {value}" for name, value in found.settings.items() if name not in ("seeds", "epochs"))
     epochs = found.settings["epochs"]
+    choices = CHOICES[found.choices]
     lines = [
-        "# Ablations",
+        f"# {choices.title}",
         "",
-        "What each choice about inputs and augmentation is worth: trained with and without it, all else equal, and",
+        f"{choices.question}: trained with and without it, all else equal, and",
         "judged on clients and months that neither training nor calibration has seen. Written by",
         "",
         f"    {found.command}",
@@ -213,16 +207,33 @@ def page(found: Ablations) -> str:
         "| variation | options | AUC | difference | PR-AUC | Brier | calibration error |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name in names:
-        rows = [row for row in found.rows if row.name == name]
+    for name, rows in by_name.items():
         lines.append(
             f"| {name} | {f'`{rows[0].options}`' if rows[0].options else ''} | {_mean([row.auc for row in rows], 4)} | "
-            f"{_differences(rows, default)} | {_mean([row.pr_auc for row in rows], 4)} | "
+            f"{_differences(rows, default, 'auc', 4)} | {_mean([row.pr_auc for row in rows], 4)} | "
             f"{_mean([row.brier for row in rows], 5)} | {_mean([row.ece for row in rows], 5)} |"
         )
+    if all(row.log_loss is not None for row in found.rows):
+        lines += ["", *_further(by_name, default)]
     counts = [f"{row.positives:,} of {row.examples:,}" for row in default.values()]
     lines += ["", f"Examples followed by a default: {'; '.join(counts)}.", ""]
     return "\n".join(lines)
+
+
+def _further(by_name: Mapping[str, Sequence[Row]], default: Mapping[int, Row]) -> list[str]:
+    """The table of what reports hold since there is a logarithmic loss in them, and of how the other figures differ."""
+    lines = [
+        "| variation | logarithmic loss | difference | difference of PR-AUC | difference of calibration error | "
+        "seconds of training |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, rows in by_name.items():
+        lines.append(
+            f"| {name} | {_mean([row.log_loss for row in rows], 4)} | {_differences(rows, default, 'log_loss', 4)} | "
+            f"{_differences(rows, default, 'pr_auc', 4)} | {_differences(rows, default, 'ece', 5)} | "
+            f"{_mean([row.seconds for row in rows], 0)} |"
+        )
+    return lines
 
 
 def _mean(values: Sequence[float | None], digits: int) -> str:
@@ -230,9 +241,13 @@ def _mean(values: Sequence[float | None], digits: int) -> str:
     return f"{np.mean(known):.{digits}f}" if known else "unknown"
 
 
-def _differences(rows: Sequence[Row], default: Mapping[int, Row]) -> str:
-    pairs = [(row.auc, default[row.seed].auc) for row in rows if row.seed in default and row.name != DEFAULT]
+def _differences(rows: Sequence[Row], default: Mapping[int, Row], figure: str, digits: int) -> str:
+    pairs = [
+        (getattr(row, figure), getattr(default[row.seed], figure))
+        for row in rows
+        if row.seed in default and row.name != DEFAULT
+    ]
     found = [mine - base for mine, base in pairs if mine is not None and base is not None]
     if not found:
         return ""
-    return f"{np.mean(found):+.4f} ({', '.join(f'{value:+.4f}' for value in found)})"
+    return f"{np.mean(found):+.{digits}f} ({', '.join(f'{value:+.{digits}f}' for value in found)})"

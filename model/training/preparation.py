@@ -5,8 +5,9 @@ Must not use any event outside the training part. A model that starts from a bun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,13 +20,16 @@ from model.bundle import Bundle
 from model.datasets.dataset import Outcome
 from model.histories.sequences import Sequences, learn_vocabularies
 from model.histories.splits import Split
-from model.networks.risk_model import RiskModel
+from model.networks.risk_model import RiskModel, VocabularySizes
 from model.training.forward_pass import load_model, vocabulary_sizes
 from model.training.input_rules import InputRules
 
 LEAST_CATEGORY_COUNT = 20
 SEASONAL_DAYS = 730
 BOUND_ROWS = 500_000
+
+Network: TypeAlias = Callable[[Architecture, VocabularySizes], RiskModel]
+"""Makes a fresh network."""
 
 
 class TrainingError(RuntimeError):
@@ -38,6 +42,7 @@ def prepare(
     architecture: Architecture,
     protected_inputs: Iterable[str],
     rules: InputRules | None = None,
+    network: Network = RiskModel,
 ) -> tuple[RiskModel, Sequences]:
     """A fresh model whose vocabularies, winsor bounds and scales come from the training part alone, and the histories
     under those vocabularies."""
@@ -49,7 +54,7 @@ def prepare(
         raise TrainingError("the training part holds no event; take more users or months")
     vocabularies = learn_vocabularies(provisional, rows, LEAST_CATEGORY_COUNT, protected_inputs)
     sequences = provisional.recoded(vocabularies)
-    model = RiskModel(architecture, vocabulary_sizes(vocabularies))
+    model = network(architecture, vocabulary_sizes(vocabularies))
     trained = parts.train.users[parts.train.counts > 0]
     starts = sequences.merged_starts[trained]
     span_ms = sequences.times_ms[starts + counts[trained] - 1].max() - sequences.times_ms[starts].min()

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.statistics.metrics import brier, calibration_error, calibration_error_by_chance, pr_auc, roc_auc, summary
+from model.statistics.metrics import (
+    brier,
+    calibration_error,
+    calibration_error_by_chance,
+    log_loss,
+    pr_auc,
+    roc_auc,
+    summary,
+)
 
 EXAMPLES = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=40)
 
@@ -39,6 +47,12 @@ def test_a_calibrated_score_has_little_error_and_a_doubled_one_has_much() -> Non
     assert calibration_error(bad, probability) < 0.006
     assert calibration_error(bad, np.minimum(2 * probability, 1)) > 0.05
     assert brier(bad, probability) < brier(bad, np.minimum(2 * probability, 1))
+
+
+def test_logarithmic_loss_is_of_the_probability_of_what_happened() -> None:
+    assert log_loss(np.array([True, False]), np.array([0.5, 0.25])) == pytest.approx(-np.log([0.5, 0.75]).mean())
+    assert log_loss(np.array([True]), np.array([0.0])) == pytest.approx(-np.log(1e-12))
+    assert log_loss(np.zeros(0, dtype=bool), np.zeros(0)) is None
 
 
 @pytest.mark.parametrize("examples", [10, 682, 30_000])
