@@ -34,8 +34,8 @@ Opener: TypeAlias = Callable[[int], Dataset]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One training: figures of the test part at the headline horizon. `seconds` are those of training alone; reports of
-    earlier releases lack them and the logarithmic loss."""
+    """One training: figures of the test part at the headline horizon. `seconds` of the processor are those of training
+    alone; reports of earlier releases lack them and the logarithmic loss."""
 
     name: str
     options: str
@@ -146,9 +146,9 @@ def _train(
     labels = labels_of(sequences, material.outcomes)
     headline, judged = dataset.headline_horizon_days, judged_events(dataset, sequences)
     trainer = Trainer(model, sequences, parts, labels, schedule, seed, headline, judged=judged)
-    started = time.monotonic()
+    started = time.process_time()
     history = trainer.fit(bars)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     trainer.calibrate()
     figures = _judged(trainer, material)
     best = [record["validation_auc"] for record in history if record["validation_auc"] is not None]
@@ -224,7 +224,7 @@ def _further(by_name: Mapping[str, Sequence[Row]], default: Mapping[int, Row]) -
     """The table of what reports hold since there is a logarithmic loss in them, and of how the other figures differ."""
     lines = [
         "| variation | logarithmic loss | difference | difference of PR-AUC | difference of calibration error | "
-        "seconds of training |",
+        "processor seconds |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, rows in by_name.items():

@@ -29,7 +29,10 @@ def unchanged(sequences: Sequences) -> Sequences:
 
 
 def numbered(sequences: Sequences) -> Sequences:
-    """The histories with the number of each repayment's contract, from 1 on, as `PooledEncoder` takes it."""
+    """The histories with the number of each repayment's contract, from 1 on, as `PooledEncoder` takes it.
+
+    It is the contract's place: where one had to make room for another, that one goes on with its state.
+    """
     repayments = sequences.numeric["repayments"]
     number = sequences.contract_place[:, None].astype(np.float32) + 1
     return replace(sequences, numeric={**sequences.numeric, "repayments": np.concatenate([repayments, number], axis=1)})
