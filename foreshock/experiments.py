@@ -78,7 +78,7 @@ def ablate(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
 ) -> None:
-    """Measure what each choice about inputs, augmentation or contracts gains.
+    """Measure what each choice about inputs or contracts gains.
 
     Trains with and without each choice. Needs the `train` extra (PyTorch). A stopped run goes on from its report.
 
