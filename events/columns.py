@@ -167,14 +167,16 @@ def _fill_fields(
     times_ms: NDArray[np.int64],
     repayments: RepaymentColumns | None,
     values: NDArray[np.float32],
+    credit_limit: NDArray[np.float64] | None = None,
 ) -> None:
     """Write the columns of `numeric_columns` into the first columns of `values`."""
     if not events:
         return
     columns = COLUMNS[kind]
     if kind != "repayments":
-        for position, get_field in enumerate(_NUMERIC_GETTERS[kind]):
-            values[:, position] = np.array(list(map(get_field, events)), dtype=np.float64)
+        for position, (name, get_field) in enumerate(zip(columns.numeric, _NUMERIC_GETTERS[kind], strict=True)):
+            known = credit_limit if name == "credit_limit" else None
+            values[:, position] = np.array(list(map(get_field, events)), dtype=np.float64) if known is None else known
         return
     told = repayment_columns(events, times_ms) if repayments is None else repayments
     for position, name in enumerate(columns.numeric):
@@ -184,16 +186,21 @@ def _fill_fields(
 
 
 def numeric_inputs(
-    kind: Kind, events: Sequence[Any], times_ms: NDArray[np.int64], repayments: RepaymentColumns | None = None
+    kind: Kind,
+    events: Sequence[Any],
+    times_ms: NDArray[np.int64],
+    repayments: RepaymentColumns | None = None,
+    credit_limit: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """All numeric inputs of events of `kind` in graph order, float32 `[n, numeric_inputs]`, with NaN for `gap_days` and
     the columns of contracts.
 
     These depend on the user's earlier events. The function `gap_days` computes the one, at `GAP_COLUMN[kind]`, and
-    `events.contract_columns` the others, at `CONTRACT_PLACES`. Arguments are as for `numeric_columns`.
+    `events.contract_columns` the others, at `CONTRACT_PLACES`. Arguments are as for `numeric_columns`; `credit_limit`
+    are the events' limits where these are there already.
     """
     values = np.empty((len(events), len(COLUMNS[kind].numeric_inputs)), dtype=np.float32)
-    _fill_fields(kind, events, times_ms, repayments, values)
+    _fill_fields(kind, events, times_ms, repayments, values, credit_limit)
     values[:, COLUMNS[kind].stated : GAP_COLUMN[kind] + 1] = np.nan
     values[:, GAP_COLUMN[kind] + 1 :] = _calendar_columns(times_ms)
     return values

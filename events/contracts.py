@@ -60,6 +60,8 @@ STANDING = np.dtype(
     [
         ("contract_id", "<u8", (CONTRACTS, _ID_WORDS)),  # the id's ASCII bytes, zeros after them
         ("balance", "<f8", (CONTRACTS,)),  # outstanding, in the contract's currency; NaN: not known
+        ("credit_limit", "<f8", (CONTRACTS,)),  # in the contract's currency; NaN: not known
+        ("limit_ms", "<i8", (CONTRACTS,)),  # when it was stated, or the contract opened; -1: never
         ("currency", "<u4", (CONTRACTS,)),  # as `currency_code`; 0: not known
         ("oldest_due_day", "<i4", (CONTRACTS,)),  # of the unpaid instalments; NEVER_DUE when none is unpaid
         ("reported_days", "<f4", (CONTRACTS,)),  # days past due as last reported, NaN: never
@@ -73,7 +75,7 @@ STANDING = np.dtype(
         ("reserved", "u1", (6,)),  # always 0; keeps the size a multiple of 8
     ]
 )
-"""How a borrower's contracts stand. 544 bytes, no padding."""
+"""How a borrower's contracts stand. 672 bytes, no padding."""
 
 LEDGER = np.dtype(
     [
@@ -110,6 +112,8 @@ def initial_standing(users: int) -> Records:
     """STANDING `[users]` of borrowers without a contract."""
     standing = np.zeros(users, dtype=STANDING)
     standing["balance"] = np.nan
+    standing["credit_limit"] = np.nan
+    standing["limit_ms"] = -1
     standing["oldest_due_day"] = NEVER_DUE
     standing["reported_days"] = np.nan
     standing["exposure"] = np.nan
@@ -131,6 +135,8 @@ def initial_ledger(users: int) -> Records:
 
 def id_words(contract_ids: Sequence[str | None]) -> NDArray[np.uint64]:
     """Contract ids as numbers, uint64 `[n, 5]`; zeros for the unnamed contract."""
+    if not any(contract_ids):
+        return np.zeros((len(contract_ids), _ID_WORDS), dtype=np.uint64)
     text = np.array([b"" if each is None else each.encode() for each in contract_ids], dtype=f"S{ID_BYTES}")
     return text.view("<u8").reshape(len(text), _ID_WORDS)
 
@@ -156,7 +162,12 @@ def places_used(standing: Records) -> int:
 
     Most borrowers have one or two, and arithmetic over the others costs the same as over these.
     """
-    phases = standing["phase"].view("<u8") if len(standing) else np.zeros(1, dtype=np.uint64)
+    return used_places(standing["phase"])
+
+
+def used_places(phase: NDArray[np.uint8]) -> int:
+    """`places_used` of borrowers of whose contracts `phase` uint8 `[n, CONTRACTS]` has the phases."""
+    phases = phase.view("<u8") if len(phase) else np.zeros(1, dtype=np.uint64)
     return max(-(-int(np.bitwise_or.reduce(phases, axis=None)).bit_length() // 8), 1)
 
 

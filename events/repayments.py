@@ -241,8 +241,17 @@ class _Repayments:
             opened = anew[code[anew] == OPENED]
             for name in ("usual_due", "highest_balance", "dues_stated"):  # after a restructuring the old ones tell more
                 ledger[name][opened, self._place[opened]] = 0
+            self._forget_limits(opened)
             ledger["last_paid_due_day"][anew, self._place[anew]] = NO_DAY
             ledger["schedule_day"][begun, self._place[begun]] = self._event_day[begun]
+
+    def _forget_limits(self, opened: Ints) -> None:
+        """What was stated before a contract was opened is no limit of it (`events.credit_limits`)."""
+        standing, opened_ms = self._standing, self._columns.occurred_ms
+        former = opened[standing["limit_ms"][opened, self._place[opened]] < opened_ms[opened]]
+        at = (former, self._place[former])
+        standing["credit_limit"][at] = np.nan
+        standing["limit_ms"][at] = opened_ms[former]
 
     def _goes_on(self) -> Flags:
         """Which events speak of the contract's present schedule: it has not ended, and they are not of an older one."""

@@ -125,7 +125,7 @@ def published() -> Iterator[tuple[str, str, bytes]]:
     for item in taken:
         scored = scorer.score([item])
         rows = slab.gather(slab.locate(item.partition, [item.key]))
-        told = contract_records(item.partition, [item.key], rows, settings.portfolio_rules(), repaid=True)
+        told = contract_records(item.partition, [item.key], rows, settings.portfolio_rules(), told=True)
         contracts.append(told[0][1] if told else b"")
         scores += [value for values in scored.scores.values() for _, value in values]
         alerts += [value for values in scored.alerts.values() for _, value in values]

@@ -100,7 +100,8 @@ class Score(msgspec.Struct, frozen=True, gc=False):
 class ContractStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one contract of a borrower stands at an alert. `contract_id` is None for the unnamed contract.
 
-    `amount_overdue` and `exposure`, the balance, are in the contract's `currency`; None where they are not known.
+    `amount_overdue`, `exposure`, the balance, and `credit_limit` are in the contract's `currency`; None where they are
+    not known.
     """
 
     contract_id: str | None
@@ -108,6 +109,7 @@ class ContractStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     days_past_due: float | None
     amount_overdue: float | None
     exposure: float | None
+    credit_limit: float | None = None
     currency: str | None
 
 

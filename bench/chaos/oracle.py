@@ -306,7 +306,7 @@ def contract_values(rows: Mapping[User, bytes], dtype: np.dtype[np.void], rules:
     for partition in {partition for partition, _ in rows}:
         keys = [key for of, key in rows if of == partition]
         content = np.frombuffer(b"".join(rows[partition, key] for key in keys), dtype=dtype)
-        made = contract_records(partition, keys, content, rules, repaid=True)
+        made = contract_records(partition, keys, content, rules, told=True)
         found |= {(partition, key): value for key, value in made}
     return found
 

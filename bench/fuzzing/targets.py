@@ -193,7 +193,7 @@ _OUTPUTS = {
     b'"source_offset":1,"policy":"0123456789ab","model":"0123456789abcdef"}',
     "contracts": b'{"user_id":"u","sequence":9,"occurred_at":"2025-05-01T00:00:00Z","source_partition":0,"contracts":'
     b'[{"contract_id":"loan-2","status":"past_due","days_past_due":12.0,"amount_overdue":120.5,"exposure":900.5,'
-    b'"currency":"EUR"}]}',
+    b'"credit_limit":2000.0,"currency":"EUR"}]}',
 }
 
 

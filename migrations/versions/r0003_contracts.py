@@ -25,6 +25,7 @@ CONTRACTS = f"""
         days_past_due double precision,
         amount_overdue double precision,
         exposure double precision,
+        credit_limit double precision,
         currency text,
         occurred_at timestamptz NOT NULL,
         sequence bigint NOT NULL,
@@ -49,16 +50,22 @@ PRODUCTS = """
     )
     """
 
+# Of the contracts of which both are known. A limit of 0 counts, too.
+UTILISATION = """sum(credit_limit) AS credit_limit,
+            sum(exposure) FILTER (WHERE credit_limit IS NOT NULL)
+                / nullif(sum(credit_limit) FILTER (WHERE exposure IS NOT NULL), 0) AS utilisation"""
+
 VIEWS = {
     # Amounts are in the contracts' own currencies, so they are not added across these.
     "contracts_by_status": f"""
         SELECT status, currency, count(*) AS contracts, count(DISTINCT user_id) AS borrowers, sum(exposure) AS exposure,
-            sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due
+            sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due, {UTILISATION}
         FROM contracts GROUP BY status, currency ORDER BY array_position(ARRAY[{STATUSES}], status), currency
         """,
     "contracts_by_product": f"""
         SELECT product, status, currency, count(*) AS contracts, count(DISTINCT user_id) AS borrowers,
-            sum(exposure) AS exposure, sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due
+            sum(exposure) AS exposure, sum(amount_overdue) AS amount_overdue, max(days_past_due) AS days_past_due,
+            {UTILISATION}
         FROM contracts LEFT JOIN contract_products USING (user_id, contract_id) GROUP BY product, status, currency
         ORDER BY product, array_position(ARRAY[{STATUSES}], status), currency
         """,

@@ -182,6 +182,7 @@ class ContractState(Base):
     days_past_due: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     amount_overdue: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     exposure: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    credit_limit: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     currency: Mapped[str | None] = mapped_column(Text)
     occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
     sequence: Mapped[int] = mapped_column(BigInteger)

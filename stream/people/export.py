@@ -165,7 +165,7 @@ def _contracts(standing: Any) -> list[dict[str, Any]]:
         {
             "contract_id": contract_id_of(standing["contract_id"][place]),
             "currency": currency_of(int(standing["currency"][place])),
-            **{name: _number(standing[name][place]) for name in ("balance", "reported_days")},
+            **{name: _number(standing[name][place]) for name in ("balance", "credit_limit", "reported_days")},
             "phase": PHASES[int(standing["phase"][place])],
         }
         for place in np.flatnonzero(standing["phase"] != NO_CONTRACT).tolist()

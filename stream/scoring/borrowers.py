@@ -125,6 +125,7 @@ def contracts_at(
             _known(days[order]),
             _known(each.overdue[at]),
             _known(each.standing["balance"][at]),
+            _known(each.standing["credit_limit"][at]),
             each.standing["currency"][at].tolist(),
         )
     )
@@ -133,7 +134,13 @@ def contracts_at(
 
 
 def _standing(
-    contract_id: bytes, status: int, days: float | None, overdue: float | None, balance: float | None, currency: int
+    contract_id: bytes,
+    status: int,
+    days: float | None,
+    overdue: float | None,
+    balance: float | None,
+    credit_limit: float | None,
+    currency: int,
 ) -> ContractStanding:
     return ContractStanding(
         contract_id=contract_id.decode() or None,
@@ -141,6 +148,7 @@ def _standing(
         days_past_due=days,
         amount_overdue=overdue,
         exposure=balance,
+        credit_limit=credit_limit,
         currency=currency_of(currency),
     )
 

@@ -13,18 +13,18 @@ from stream.state.row import Rows
 
 
 def contract_records(
-    partition: int, keys: Sequence[bytes], rows: Rows, rules: PortfolioRules, *, repaid: bool
+    partition: int, keys: Sequence[bytes], rows: Rows, rules: PortfolioRules, *, told: bool
 ) -> list[tuple[bytes, bytes]]:
     """Keys and JSON values (`BorrowerContracts`) of those users of a partition who have contracts; `rows` `[n]` are
     theirs.
 
-    Of the contracts of others than the `repaid`, no event has told: these have only grown older, which says something
-    new of contracts that are past due, and the users without any such contract are left out.
+    `told`: events have told of their contracts. Those of others have only grown older, which says something new of
+    contracts that are past due, and the users without any such contract are left out.
     """
     latest_ms = rows["alert"]["watermark_ms"]
     today = rules.calendar.days_of(latest_ms)
     named = rows["standing"]["status"] >= 0
-    if not repaid:
+    if not told:
         named &= today > rows["standing"]["since_day"]
     row = np.flatnonzero(named)
     if not row.size:

@@ -27,6 +27,7 @@ from events.columns import (
 )
 from events.contract_columns import contract_columns
 from events.contracts import currency_of, find_contract, id_words
+from events.credit_limits import STATES_LIMITS, StatedLimits, apply_limits, credit_limits
 from events.repayments import RepaymentColumns, apply_repayments, repayment_columns
 from events.types import KINDS, Event, Kind
 from events.waves import wave_numbers
@@ -68,7 +69,7 @@ class Scored:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     touched: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
     """Numbers of the rows that changed, in any order, with repeats."""
-    repaid: list[NDArray[np.int64]] = field(default_factory=list)
+    told: list[NDArray[np.int64]] = field(default_factory=list)
     """Numbers of the rows of whose contracts an event has told, in parts."""
     counts: Counter[str] = field(default_factory=Counter)
     """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, `forgotten`, `contracts_evicted`
@@ -109,13 +110,14 @@ class KindInputs:
     """Model inputs of a batch's events of one kind, `[n]` in the order of the waves: a wave takes a slice of them.
 
     `numeric` lacks `gap_days` and the columns of contracts, which depend on the wave before. `repayments` is there for
-    repayments.
+    repayments, `limits` where an event states one.
     """
 
     numeric: NDArray[np.float32]
     categorical: NDArray[np.int64]
     marks: NDArray[np.uint8]
     repayments: RepaymentColumns | None
+    limits: StatedLimits | None
 
     @classmethod
     def of(
@@ -123,11 +125,13 @@ class KindInputs:
     ) -> KindInputs:
         """Inputs of events of one kind, of which `times_ms` are the times."""
         repayments = repayment_columns(events, times_ms) if kind == "repayments" else None
+        credit_limit = credit_limits(events) if kind in STATES_LIMITS else None
         return cls(
-            numeric=numeric_inputs(kind, events, times_ms, repayments),
+            numeric=numeric_inputs(kind, events, times_ms, repayments, credit_limit),
             categorical=categorical_columns(kind, events, vocabularies),
             marks=Marks.of(kind, events),
             repayments=repayments,
+            limits=None if credit_limit is None else StatedLimits.of(events, credit_limit, times_ms),
         )
 
     @classmethod
@@ -140,6 +144,7 @@ class KindInputs:
             np.concatenate([part.categorical for part in parts]),
             np.concatenate([part.marks for part in parts]),
             RepaymentColumns.joined([part.repayments for part in parts if part.repayments is not None]),
+            StatedLimits.joined([part.limits for part in parts if part.limits is not None]),
         )
 
 
@@ -396,8 +401,13 @@ class Scorer:
                 numeric[:, CONTRACT_PLACES] = contract_columns(standing, ledger, columns, applied, today)
             put_records(rows["standing"], row, standing)
             put_records(rows["ledger"], row, ledger)
-            scored.repaid.append(row)
+            scored.told.append(row)
             scored.counts["contracts_evicted"] += int(np.count_nonzero(applied.evicted))
+        if inputs.limits is not None:
+            which = inputs.limits.within(block.of_kind)
+            if which.start < which.stop:
+                stating = row[inputs.limits.position[which] - block.of_kind.start]
+                scored.told.append(apply_limits(rows["standing"], stating, inputs.limits.columns.at(which)))
         moment.attention[in_wave] = self._step_network(kind, row, numeric, inputs.categorical[block.of_kind])
         facts = rows["facts"]
         after = update_facts(

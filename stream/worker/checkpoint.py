@@ -103,7 +103,7 @@ class _Work:
 
     cut: Cut
     touched: NDArray[np.int64]
-    repaid: NDArray[np.int64]
+    told: NDArray[np.int64]
     latest: Mapping[int, dict[bytes, bytes]]
     forgotten: Mapping[int, dict[bytes, str]]
     offsets: Mapping[TP, int]
@@ -137,7 +137,7 @@ class Checkpoints:
         self._sent: list[asyncio.Future[None]] = []
         self._before_cut: list[asyncio.Future[None]] = []
         self._touched: list[NDArray[np.int64]] = []
-        self._repaid: list[NDArray[np.int64]] = []
+        self._told: list[NDArray[np.int64]] = []
         self._latest: dict[int, dict[bytes, bytes]] = {}
         self._forgotten: dict[int, dict[bytes, str]] = {}
         self._offsets: dict[TP, int] = {}
@@ -161,7 +161,7 @@ class Checkpoints:
             headers = [letter.record_headers() for letter in letters]
             outputs.append((self._topics.dead_letters, partition, originals, headers))
         self._touched.append(scored.touched)
-        self._repaid += scored.repaid
+        self._told += scored.told
         for partition, scores in scored.scores.items():
             self._latest.setdefault(partition, {}).update(scores)
         for partition, forgotten in scored.forgotten.items():
@@ -223,23 +223,23 @@ class Checkpoints:
         if self._running is not None:
             self._running.cancel()
         self._unacknowledged.clear()
-        self._sent, self._before_cut, self._touched, self._repaid = [], [], [], []
+        self._sent, self._before_cut, self._touched, self._told = [], [], [], []
         self._latest, self._forgotten = {}, {}
         self._offsets, self._committed = {}, {}
         self._slab.thaw()
 
     async def _cut(self) -> _Work:
         """What was scored since the last cut; its rows are frozen as they are now."""
-        touched, repaid = (
-            np.unique(np.concatenate(parts)) if parts else _NO_ROWS for parts in (self._touched, self._repaid)
+        touched, told = (
+            np.unique(np.concatenate(parts)) if parts else _NO_ROWS for parts in (self._touched, self._told)
         )
         self._slab.freeze(touched)
         latest, forgotten, offsets, sent = self._latest, self._forgotten, self._offsets, self._sent
-        self._touched, self._repaid, self._sent = [], [], []
+        self._touched, self._told, self._sent = [], [], []
         self._latest, self._forgotten, self._offsets = {}, {}, {}
         self._before_cut = list(sent)
         cut = await self._durable.cut({tp.partition for tp in offsets})
-        return _Work(cut, touched, repaid, latest, forgotten, offsets, sent)
+        return _Work(cut, touched, told, latest, forgotten, offsets, sent)
 
     async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
         """Send the rows of a cut in pieces, `pause_s` apart, and commit, one group of partitions after the other.
@@ -272,13 +272,13 @@ class Checkpoints:
         """
         frozen: dict[int, list[tuple[bytes, bytes | None]]] = {}
         contracts: dict[int, list[tuple[bytes, bytes]]] = {}
-        is_repaid = np.isin(rows, work.repaid)
-        for repaid, part in ((True, rows[is_repaid]), (False, rows[~is_repaid])):
+        are_told = np.isin(rows, work.told)
+        for told, part in ((True, rows[are_told]), (False, rows[~are_told])):
             for partition, pairs in self._slab.frozen(part).items():
                 held = {key: row for key, row in pairs if row is not None}
                 content = np.frombuffer(b"".join(held.values()), dtype=self._slab.dtype)
                 frozen.setdefault(partition, []).extend(pairs)
-                found = contract_records(partition, list(held), content, self._rules, repaid=repaid)
+                found = contract_records(partition, list(held), content, self._rules, told=told)
                 contracts.setdefault(partition, []).extend(found)
         sending = [work.cut.publish_rows(frozen)]
         for partition, pairs in frozen.items():

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -143,18 +144,27 @@ def test_views_say_what_the_tables_come_to(database: DatabaseConnection) -> None
                           expected_loss=90.0)  # fmt: skip
         writer.write([serious, a_score("bob", 1, status="performing", contracts=1, exposure=None), a_score("cid", 1)])
         writer.write_contracts([some_contracts("ann", 1, loan="serious", card="performing")])
-        writer.write_contracts([some_contracts("bob", 1, loan="performing")])
+        bobs = some_contracts("bob", 1, loan="performing")
+        (loan,) = bobs.contracts
+        unlimited = msgspec.structs.replace(loan, contract_id="other", exposure=9_000.0, credit_limit=None)
+        unknown = msgspec.structs.replace(loan, contract_id="third", exposure=None, credit_limit=10.0)
+        closed = msgspec.structs.replace(loan, contract_id="fourth", status="closed", exposure=0.0, credit_limit=0.0)
+        writer.write_contracts([msgspec.structs.replace(bobs, contracts=[loan, unlimited, unknown, closed])])
         writer.write(products=[a_product("ann", "loan", "car_loan", 1), a_product("bob", "loan", "car_loan", 2),
                                a_product("bob", "other", "card", 3)])  # fmt: skip
-    by_product = ("product", "status", "currency", "contracts", "borrowers", "exposure", "days_past_due")
-    assert in_order(database, "contracts_by_product", *by_product) == [
-        ("car_loan", "performing", "EUR", 1, 1, 1_000.0, 1.0),
-        ("car_loan", "serious", "EUR", 1, 1, 1_000.0, 1.0),
-        (None, "performing", "EUR", 1, 1, 1_000.0, 1.0),
+    use = 1_000.0 / 4_000.5
+    by_status = ("status", "currency", "contracts", "borrowers", "exposure", "days_past_due", "credit_limit")
+    assert in_order(database, "contracts_by_product", "product", *by_status, "utilisation") == [
+        ("car_loan", "performing", "EUR", 1, 1, 1_000.0, 1.0, 4_000.5, use),
+        ("car_loan", "serious", "EUR", 1, 1, 1_000.0, 1.0, 4_000.5, use),
+        ("card", "performing", "EUR", 1, 1, 9_000.0, 1.0, None, None),
+        (None, "closed", "EUR", 1, 1, 0.0, 1.0, 0.0, None),
+        (None, "performing", "EUR", 2, 2, 1_000.0, 1.0, 4_010.5, use),
     ]
-    assert in_order(database, "contracts_by_status", "status", "currency", "contracts", "borrowers", "exposure") == [
-        ("performing", "EUR", 2, 2, 2_000.0),
-        ("serious", "EUR", 1, 1, 1_000.0),
+    assert in_order(database, "contracts_by_status", *by_status, "utilisation") == [
+        ("closed", "EUR", 1, 1, 0.0, 1.0, 0.0, None),
+        ("performing", "EUR", 4, 2, 11_000.0, 1.0, 8_011.0, 2 * use / 2),
+        ("serious", "EUR", 1, 1, 1_000.0, 1.0, 4_000.5, use),
     ]
     columns = ("status", "level", "borrowers", "contracts", "expected_loss", "without_amounts")
     assert in_order(database, "borrowers_by_status", *columns) == [

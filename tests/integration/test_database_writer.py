@@ -102,6 +102,7 @@ def some_contracts(user_id: str, sequence: int, **statuses: Status) -> BorrowerC
             days_past_due=float(sequence),
             amount_overdue=None,
             exposure=1_000.0,
+            credit_limit=4_000.5,
             currency="EUR",
         )
         for name, status in statuses.items()
@@ -211,6 +212,7 @@ def test_contracts_are_kept_field_by_field(writer: DatabaseWriter, upgraded: Dat
     common = {
         "user_id": "ann", "sequence": 4, "occurred_at": START + dt.timedelta(days=4), "currency": "EUR",
         "amount_overdue": None, "source_partition": 0, "days_past_due": 4.0, "exposure": 1_000.0,
+        "credit_limit": 4_000.5,
     }  # fmt: skip
     found = {row["contract_id"]: row for row in rows(upgraded, "contracts")}
     assert found == {

@@ -241,7 +241,7 @@ def values_by_format() -> dict[str, list[Any]]:
     contracts = [
         value
         for partition, key, row in found.rows
-        for _, value in contract_records(partition, [key], np.frombuffer(row, found.row_dtype), rules, repaid=True)
+        for _, value in contract_records(partition, [key], np.frombuffer(row, found.row_dtype), rules, told=True)
     ]
     published = {
         "scores": [value for _, value in found.scores],

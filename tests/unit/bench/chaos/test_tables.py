@@ -65,7 +65,8 @@ def test_an_alert_is_what_its_transitions_came_to() -> None:
 
 
 def test_each_contract_of_a_borrower_has_a_row() -> None:
-    standing: dict[str, Any] = {"days_past_due": 3.0, "amount_overdue": 10.0, "exposure": None, "currency": "EUR"}
+    standing: dict[str, Any] = {"days_past_due": 3.0, "amount_overdue": 10.0, "exposure": None,
+                                "credit_limit": 900.0, "currency": "EUR"}  # fmt: skip
     borrower = BorrowerContracts(
         user_id="u\x00", sequence=4, occurred_at=START, source_partition=2,
         contracts=[ContractStanding(contract_id=name, status="past_due", **standing) for name in ("loan", None)],

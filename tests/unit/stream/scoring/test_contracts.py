@@ -17,6 +17,7 @@ from events.types import Event, Profile, Repayment, Transaction
 from model.datasets.sources import open_dataset
 from stream.outputs import Alert, ContractStanding, Score
 from stream.portfolio import PortfolioRules
+from stream.scoring.contract_records import contract_records
 from stream.scoring.scorer import Scored, Scorer
 from stream.settings import load_settings
 from stream.state.row import blank_row, row_dtype
@@ -24,6 +25,7 @@ from stream.state.slab import Slab
 from stream.topics import Topics
 from tests.unit.stream.scoring.test_scorer import bundle, outputs, take
 
+_NONE = np.empty(0, dtype=np.int64)
 BEGIN = dt.datetime(2024, 1, 1, 8, tzinfo=dt.UTC)
 
 
@@ -254,13 +256,62 @@ def test_an_alert_does_not_clear_while_any_contract_is_past_the_backstop() -> No
     assert [alert.kind for alert in alerts_of(scored_with(events))] == ["opened", "escalated", "cleared"]
 
 
+def states(contract: str | None, limit: float | None, day: float, kind: type[Event]) -> Event:
+    event: dict[str, Any] = {
+        "event_id": f"{contract}-{limit}-{day}-{kind.__name__}", "user_id": "ann", "contract_id": contract,
+        "occurred_at": BEGIN + dt.timedelta(days=day), "credit_limit": limit,
+    }  # fmt: skip
+    return Transaction(amount=-1.0, **event) if kind is Transaction else Profile(**event)
+
+
+def test_an_alert_tells_the_limit_that_its_contracts_had_then() -> None:
+    """The limit that the transaction after it states in the same batch is not in it, and no other contract has it."""
+    events = [
+        repayment("card", "due", 0, 0, amount_due=40.0),
+        repayment("loan", "due", 0, 0, amount_due=40.0),
+        states("card", 1_999.99, 1, Profile),
+        repayment("loan", "paid", 2, 0, amount_due=40.0, amount_paid=40.0),
+        states("card", None, 50, Transaction),
+        states("card", 900.0, 51, Transaction),
+        states("card", 900.0, 52, Transaction),
+        states("card", 300.0, 62, Transaction),
+    ]
+    scorer, slab = scorer_with()
+    scored = scorer.score(take(events))
+    opened, escalated = alerts_of(scored)[:2]
+    assert [(each.contract_id, each.credit_limit) for each in opened.contracts] == [("card", 1_999.99), ("loan", None)]
+    assert [each.credit_limit for each in escalated.contracts] == [300.0, None]
+    ((partition, key, row),) = slab.items()
+    told = contract_records(partition, [key], np.frombuffer(row, slab.dtype), PortfolioRules(), told=True)
+    assert [each["credit_limit"] for each in msgspec.json.decode(told[0][1])["contracts"]] == [300.0, None]
+
+
+def test_contracts_are_told_of_when_a_limit_changes_and_not_when_it_is_said_again() -> None:
+    scorer, _ = scorer_with()
+    due = [repayment("card", "due", 0, 0, amount_due=40.0)]
+    stating = [states("card", limit, day, Transaction) for limit, day in ((500.0, 1), (500.0, 2), (None, 3), (9.0, 4))]
+    taken = take([*due, *stating, states("other", 9.0, 5, Transaction)])
+    told = [sum(len(part) for part in scorer.score([item]).told) for item in taken]
+    assert told == [1, 1, 0, 0, 1, 0]
+
+
 @st.composite
 def lives(draw: st.DrawFn) -> list[Event]:
-    """A few users' repayments on up to ten contracts, with every kind of event."""
+    """A few users' repayments on up to ten contracts, with every kind of event, and limits stated among them."""
     count = draw(st.integers(5, 60))
     kinds = ("due", "due", "paid", "paid", "missed", "reversed", "opened", "restructured", "written_off", "closed")
     events: list[Event] = []
     for number in range(count):
+        if draw(st.booleans()):
+            stating = states(
+                draw(st.sampled_from([None, *"AB"])),
+                draw(st.sampled_from([500.0, 900.25])),
+                number + draw(st.sampled_from([0, 0, -3])) + 40,
+                draw(st.sampled_from([Transaction, Profile])),
+            )
+            events.append(
+                msgspec.structs.replace(stating, event_id=f"s{number}", user_id=draw(st.sampled_from(["ann", "bob"])))
+            )
         events.append(
             msgspec.structs.replace(
                 repayment(
@@ -290,6 +341,8 @@ def test_any_split_gives_the_same_bits_with_contracts_too(events: list[Event], s
     parts = [cut.score(taken[start : start + size]) for start in range(0, len(taken), size)]
     assert outputs([at_once]) == outputs(parts)
     assert sorted(whole_slab.items()) == sorted(cut_slab.items())
+    rows = [{int(row) for row in np.concatenate([_NONE, *found.told])} for found in (at_once, *parts)]
+    assert rows[0] == set().union(*rows[1:])
     assert len(at_once.dead_letters) == sum(len(part.dead_letters) for part in parts)
     for score in scores_of(at_once):
         if score.status in ("serious", "written_off"):

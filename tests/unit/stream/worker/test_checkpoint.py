@@ -125,14 +125,14 @@ class Run:
         located = self.slab.locate(0, [b"u"])
         rows = self.slab.gather(located)
         rows["sequence"] = number
-        repaid = [] if self.balance is None else [located]
-        if repaid:
+        told = [] if self.balance is None else [located]
+        if told:
             rows["alert"]["watermark_ms"] = DAY_MS * number
             rows["standing"]["phase"][:, 0] = OPEN
             rows["standing"]["balance"][:, 0] = self.balance
             rows["standing"]["status"] = PERFORMING
         self.slab.scatter(located, rows)
-        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located, repaid=repaid)
+        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located, told=told)
         await self.checkpoints.publish(scored)
         self.checkpoints.reached({INPUT: number + 1})
 
