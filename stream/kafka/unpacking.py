@@ -24,7 +24,7 @@ from stream.kafka.record import MOST_UNPACKED_BYTES, TOO_LARGE_HEADER
 from stream.kafka.varint import encode_varint
 
 LZ4_RATIO, ZSTD_RATIO = 255, 1 << 15
-"""How many times its size a batch may have unpacked, at most; without an end for Snappy and gzip, which tell."""
+"""How many times its size a batch may have unpacked, at most. Snappy tells, and gzip can be asked for so much."""
 
 FIRST_ROOM_RATIO, ROOM_GROWS = 8, 4
 GZIP = 31
@@ -70,9 +70,8 @@ def lz4_decode(
     decode: Callable[[Any], bytes] = aiokafka.codec.lz4_decode,  # the original
 ) -> bytes:
     """LZ4 frames."""
-    if len(payload) * LZ4_RATIO <= MOST_UNPACKED_BYTES:
-        return decode(payload)
-    return _unpacked(payload, cramjam.lz4.decompress_into)
+    fits = len(payload) * LZ4_RATIO <= MOST_UNPACKED_BYTES
+    return decode(payload) if fits else _unpacked(payload, cramjam.lz4.decompress_into)
 
 
 def zstd_decode(
@@ -80,9 +79,8 @@ def zstd_decode(
     decode: Callable[[Any], bytes] = aiokafka.codec.zstd_decode,  # the original
 ) -> bytes:
     """Zstandard frames."""
-    if len(payload) * ZSTD_RATIO <= MOST_UNPACKED_BYTES:
-        return decode(payload)
-    return _unpacked(payload, cramjam.zstd.decompress_into)
+    fits = len(payload) * ZSTD_RATIO <= MOST_UNPACKED_BYTES
+    return decode(payload) if fits else _unpacked(payload, cramjam.zstd.decompress_into)
 
 
 def _unpacked(payload: Any, decompress_into: Callable[[Any, bytearray], int]) -> bytes:

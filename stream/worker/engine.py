@@ -134,8 +134,9 @@ class Engine:
             return self._ahead()
 
     def _require_states(self, poll: Poll) -> None:
-        early = {tp.partition for tp in poll.records} - self._restored() if self._restored is not None else None
-        if early:
+        if self._restored is None:
+            return
+        if early := {tp.partition for tp in poll.records} - self._restored():
             raise StatesMissing(f"events of partitions {sorted(early)} came before the states of their users")
 
     async def _score_poll(self, poll: Poll) -> None:

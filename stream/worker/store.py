@@ -191,7 +191,8 @@ class SlabStore(SerializedStore[bytes, bytes]):
             self._on_failure(
                 IncompleteState(
                     f"states are not complete, the changelog was read only up to an offset: {', '.join(missing)}. "
-                    "Nothing was scored with them; start this worker again"
+                    "Nothing was scored with them; start this worker again. Where it ends like this again, the "
+                    "changelog has lost its end: start under another application_id"
                 )
             )
         return not missing
