@@ -5,20 +5,22 @@ The store is selected by the URL `slab://`. Rows are in the `Slab` that the app 
 
 Faust's recovery is not taken at its word: blocks may be dropped, come late or twice while rebalances overlap, and some
 of its waits end by the clock as if they had succeeded. So a block is taken only where the one before it ended, and what
-was not read to where the changelog ends, and to where it was when the group's offsets were committed, is not used.
+was not read to where the changelog ended when this worker came to own it, and to where it was when the group's offsets
+were committed, is not used.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import faust
 from faust.stores.base import SerializedStore
 from faust.types import TP
 
+from stream.kafka.changelog import Block
 from stream.kafka.poll import PollSchema
 from stream.state.prefault import Prefault
 from stream.state.slab import Slab
@@ -37,7 +39,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
     """A table's data in a `Slab`, keyed by partition and key.
 
     `options` of the table: `slab`; `own`, awaited with the input partitions assigned, before their changelogs are read;
-    `committed_rows`, awaited with them afterwards, which tells by partition how far the changelog was when offsets were
+    `committed_rows`, awaited with them after that, which tells by partition how far the changelog was when offsets were
     committed; `read_again`, called with a changelog partition and the offset to go on at; and `on_failure`, called with
     the exception when a changelog holds what this worker cannot use. (Raising would not do: Faust's recovery logs an
     exception as a warning and goes on with an empty table.)
@@ -54,6 +56,10 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._offsets: dict[TP, int] = {}
         self._assigned: frozenset[TP] = frozenset()
         self._gaps: Counter[TP] = Counter()
+        self._required: dict[TP, int] = {}
+        """Offset to which the changelog of each owned partition must be read."""
+        self._generation: int | None = None
+        """Of the rebalance whose recovery is to come or under way; None while partitions are taken over."""
         self.restored: frozenset[int] = frozenset()
         """Partitions whose states are as they were committed; no event of another may be scored."""
         self._prefault = Prefault()
@@ -69,21 +75,23 @@ class SlabStore(SerializedStore[bytes, bytes]):
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         self._offsets[tp] = offset
 
-    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002
-        """Write changelog records into the slab; each event's value is a `Block` of one partition."""
-        for event in batch:
-            tp, block = event.message.tp, event.message.value
-            if tp not in self._assigned or not self._goes_on(tp, block.start):
-                block.release()
-                continue
-            try:
-                self.restored_rows += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
-            except Exception as error:  # of the state, or of the disk
-                self._on_failure(error)
-                return
+    def take(self, tp: TP, block: Block) -> None:
+        """Write the changelog records of a block into the slab, where it goes on from what is there."""
+        if tp not in self._assigned or not self._goes_on(tp, block.start):
             block.release()
-            self._offsets[tp] = block.next_offset - 1
-            self._prefault.ahead_of(self._slab.rows, self._slab.extent)
+            return
+        try:
+            self.restored_rows += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
+        except Exception as error:  # of the state, or of the disk
+            self._on_failure(error)
+            return
+        block.release()
+        self._offsets[tp] = block.next_offset - 1
+        self._prefault.ahead_of(self._slab.rows, self._slab.extent)
+
+    def apply_changelog_batch(self, *_: Any, **__: Any) -> None:
+        """Does nothing: blocks are taken as they come. From its buffer Faust would pass on the last ones when it has
+        already found the recovery complete, too late to read again what is missing before them."""
 
     def _goes_on(self, tp: TP, start: int) -> bool:
         """Whether a block that begins at `start` leaves nothing out; where it does, reading goes back."""
@@ -118,31 +126,41 @@ class SlabStore(SerializedStore[bytes, bytes]):
         assigned: set[TP],
         revoked: set[TP],  # noqa: ARG002
         newly_assigned: set[TP],  # noqa: ARG002
-        generation_id: int = 0,  # noqa: ARG002
+        generation_id: int = 0,
     ) -> None:
         """Take the partitions over from their former owners; then begin with what this machine's disk has of them.
 
         Both before recovery asks how far the changelogs go.
         """
         changelog = self.table.changelog_topic.get_topic_name()
-        self.restored = frozenset()
+        self.restored, self._generation = frozenset(), None
         self._assigned = frozenset(tp for tp in assigned if tp.topic == changelog)
+        owned = frozenset(tp.partition for tp in assigned if tp.topic != changelog)
         try:
-            await self._own(frozenset(tp.partition for tp in assigned if tp.topic != changelog))
-            await self._open(sorted(self._assigned))
+            await self._own(owned)
+            # Asked now and not when recovery is complete: a worker that was frozen meanwhile would find what others,
+            # who own its partitions since, have added.
+            ends = await self.app.consumer.highwaters(*sorted(self._assigned)) if self._assigned else {}
+            committed = await self._committed_rows(owned)
+            self._open(ends)
         except Exception as error:
             self._on_failure(error)
+            return
+        self._required = {
+            tp: max(end - 1, committed.get(tp.partition, -1)) for tp, end in ends.items() if tp.partition in owned
+        }
+        self._generation = generation_id
 
-    async def _open(self, tps: Sequence[TP]) -> None:
+    def _open(self, ends: Mapping[TP, int]) -> None:
         """Begin with what memory and disk have of partitions, unless that is more than their changelogs have."""
-        on_disk = {tp: self._slab.open_partition(tp.partition) for tp in tps}
-        begun = [tp for tp in tps if tp in self._offsets or on_disk[tp] is not None]
-        ends = await self.app.consumer.highwaters(*begun) if begun else {}
-        for tp in begun:
-            held, found = self._offsets.get(tp), on_disk[tp]
+        on_disk = {tp: self._slab.open_partition(tp.partition) for tp in sorted(ends)}
+        for tp, found in on_disk.items():
+            held = self._offsets.get(tp)
             offset = found if held is None else held
+            if offset is None:
+                continue
             cause = f"it stands for offset {offset} of {tp.topic}-{tp.partition}, which ends before {ends[tp]}"
-            if offset is not None and offset < ends[tp]:
+            if offset < ends[tp]:
                 self._offsets[tp] = offset
                 if held is None:
                     logger.info("partition %d: %d changelog records are on disk", tp.partition, offset + 1)
@@ -154,12 +172,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """See that the states are complete, and drop the rows of partitions that other workers have now."""
         self._prefault.stop()
-        try:
-            if not await self._is_complete(active_tps):
-                return
-        except Exception as error:  # Faust would not say so
-            if not self.app.should_stop:
-                self._on_failure(error)
+        if self._is_overtaken() or not self._is_complete(active_tps):
             return
         self.restored = frozenset(tp.partition for tp in active_tps)
         kept = {tp.partition for tp in active_tps | standby_tps}
@@ -170,22 +183,25 @@ class SlabStore(SerializedStore[bytes, bytes]):
             del self._offsets[tp]
         logger.info("%d rows were read from the changelog, for partitions %s", self.restored_rows, sorted(kept))
 
-    async def _is_complete(self, active_tps: set[TP]) -> bool:
-        """Whether all rows were read that stand in the changelogs of these partitions; fails where one was not.
+    def _is_overtaken(self) -> bool:
+        """Whether the recovery that completes is of an earlier rebalance than the last: then another one follows.
 
-        Nobody else writes to them since they are owned, unless they have been taken away again: then another recovery
-        follows.
+        Faust tells a table of a rebalance first, then its recovery, which begins anew when `signal_recovery_start` is
+        read; until then the completion of the one before may still come.
         """
-        generation = self.app.consumer_generation_id
-        tps = sorted(active_tps)
-        ends = await self.app.consumer.highwaters(*tps) if tps else {}
-        committed = await self._committed_rows(frozenset(tp.partition for tp in tps))
-        if generation != self.app.consumer_generation_id or active_tps - self._assigned:
-            return False
+        tables: Any = self.app.tables
+        recovery = tables.recovery
+        return bool(self._generation != recovery._generation_id or recovery.signal_recovery_start.is_set())
+
+    def _is_complete(self, active_tps: set[TP]) -> bool:
+        """Whether all rows were read that stood in the changelogs of these partitions; fails where one was not.
+
+        Since they are owned, nobody else can have added one that belongs to what this worker may commit.
+        """
         missing = [
-            f"{tp.topic}-{tp.partition} to {self.persisted_offset(tp)} of {expected}"
-            for tp in tps
-            if self.persisted_offset(tp) < (expected := max(ends[tp] - 1, committed.get(tp.partition, -1)))
+            f"{tp.topic}-{tp.partition} to {self.persisted_offset(tp)} of {self._required.get(tp, 'an unknown end')}"
+            for tp in sorted(active_tps)
+            if tp not in self._required or self.persisted_offset(tp) < self._required[tp]
         ]
         if missing:
             self._on_failure(
@@ -239,6 +255,10 @@ class SlabStore(SerializedStore[bytes, bytes]):
 
 class StateTable(faust.Table[bytes, bytes]):
     """The changelog-backed table of user rows. The changelog is written by checkpoints, in transactions."""
+
+    async def on_changelog_event(self, event: Any) -> None:
+        """Called by Faust's recovery with a message whose value is a `Block`, before it looks what is still to come."""
+        cast(SlabStore, self.data).take(event.message.tp, event.message.value)
 
     def _new_changelog_topic(self, **_: Any) -> Any:
         return self.app.topic(

@@ -25,6 +25,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from faust import Schema, Table
 from faust.stores.base import SerializedStore
+from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 
 ROOT = Path(__file__).parents[4]
@@ -95,7 +96,11 @@ METHODS: dict[type[Any], dict[str, str]] = {
         "restore_backup": "self tp latest backup_id",
         "set_persisted_offset": "self tp offset",
     },
-    Table: {"_changelog_topic_name": "self", "_new_changelog_topic": "self retention compacting deleting"},
+    Table: {
+        "_changelog_topic_name": "self",
+        "_new_changelog_topic": "self retention compacting deleting",
+        "on_changelog_event": "self event",
+    },
 }
 """Methods that are called, replaced or overridden, with their parameters."""
 
@@ -119,6 +124,7 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
         "_pos",
         "last_offset_delta",
     },
+    Recovery: {"_generation_id", "signal_recovery_start"},
     SubscriptionState: {"subscription"},
     TopicPartitionState: {"has_valid_position", "lso", "position"},
     driver.AIOKafkaConsumerThread: {"_consumer"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,15 +78,16 @@ class Worker:
         )
         self.app.tables.add(self.table)
 
-    async def assign(self) -> None:
+    async def assign(self, end: int = 0, committed: dict[int, int] | None = None) -> None:
+        """A rebalance, when the changelog ended there and offsets were committed with these rows."""
+        self.broker.end, self.broker.committed = end, committed or {}
         await self.table.on_rebalance({TAIL, TP("transactions", 0)}, set(), set())
 
     def restore(self, offset: int, *pairs: tuple[bytes, bytes | None], start: int | None = None, tp: TP = TAIL) -> None:
         """A block up to `offset`, from `start` or from where the one before it ended."""
         records = [SimpleNamespace(key=key, value=value, offset=offset) for key, value in pairs]
         begin = self.table.persisted_offset(tp) + 1 if start is None else start
-        message = SimpleNamespace(tp=tp, value=Block.of(records, begin, offset + 1))
-        self.table.apply_changelog_batch([SimpleNamespace(message=message)])
+        self.table.data.take(tp, Block.of(records, begin, offset + 1))
 
     async def complete(self, *active: TP) -> frozenset[int]:
         """The partitions whose events may be scored then."""
@@ -108,7 +110,7 @@ def row(sequence: int) -> bytes:
 async def test_partitions_are_owned_before_anything_of_them_is_looked_at(folder: Path) -> None:
     worker = Worker(folder)
     await worker.assign()
-    assert worker.broker.log == ["own 0"]
+    assert worker.broker.log == ["own 0", "highwaters"]
     worker.archives.close_all()
     again = Worker(folder)
     again.broker.fails = True
@@ -135,14 +137,13 @@ async def test_recovery_goes_on_from_the_disk(folder: Path) -> None:
     first.restore(6, (b"u", row(5)))
     first.archives.close_all()
     second = Worker(folder)
-    second.broker.end = 7
-    await second.assign()
+    await second.assign(7)
     assert second.table.persisted_offset(TAIL) == 6
     assert dict(second.table.data._iteritems()) == {b"u": row(5), b"v": row(1)}
     await second.table.data.on_recovery_completed(set(), set())
     assert second.archives.partitions() == []
     assert second.table.persisted_offset(TAIL) == -1
-    await second.assign()
+    await second.assign(7)
     assert second.table.persisted_offset(TAIL) == 6, "it came back"
     second.archives.close_all()
 
@@ -155,8 +156,7 @@ async def test_a_changelog_that_ends_before_the_disk_does_is_read_from_its_begin
     first.restore(6, (b"u", row(5)))
     first.archives.close_all()
     second = Worker(folder)
-    second.broker.end = 6
-    await second.assign()
+    await second.assign(6)
     assert second.table.persisted_offset(TAIL) == -1
     assert list(second.slab.items()) == []
     assert "stands for offset 6" in caplog.text
@@ -192,14 +192,13 @@ async def test_a_disk_that_fails_stops_the_worker(folder: Path, monkeypatch: pyt
 
 async def test_states_are_used_once_the_changelog_was_read_to_its_end(folder: Path) -> None:
     worker = Worker(folder)
-    await worker.assign()
+    await worker.assign(8, {0: 6})
     assert worker.table.data.restored == frozenset()
-    worker.broker.end, worker.broker.committed = 8, {0: 6}
     worker.restore(4, (b"u", row(1)))
     worker.restore(7, (b"v", row(1)))
     assert await worker.complete(TAIL) == {0}
     assert worker.failures == []
-    await worker.assign()
+    await worker.assign(8)
     assert worker.table.data.restored == frozenset(), "who knows what happened meanwhile"
     worker.archives.close_all()
 
@@ -210,8 +209,7 @@ async def test_states_that_lack_what_was_committed_are_not_used(
 ) -> None:
     """The end that recovery was told may be an old one: also what stands beside the group's offsets counts."""
     worker = Worker(folder)
-    await worker.assign()
-    worker.broker.end, worker.broker.committed = end, committed
+    await worker.assign(end, committed)
     worker.restore(7, (b"u", row(1)))
     assert await worker.complete(TAIL) == frozenset()
     assert [type(failure) for failure in worker.failures] == [IncompleteState]
@@ -219,31 +217,77 @@ async def test_states_that_lack_what_was_committed_are_not_used(
     worker.archives.close_all()
 
 
-async def test_a_recovery_that_another_rebalance_overtakes_says_nothing(folder: Path) -> None:
+async def test_what_others_add_while_a_worker_is_frozen_is_not_missing(folder: Path) -> None:
+    """It does not know yet that its partitions have another owner; the rebalance that tells it will come."""
     worker = Worker(folder)
-    await worker.assign()
-    worker.broker.end = 8
-
-    async def committed_rows(_: object) -> dict[int, int]:
-        worker.app.consumer_generation_id += 1
-        return {}
-
-    worker.table.data._committed_rows = committed_rows
-    assert await worker.complete(TAIL) == frozenset()
+    await worker.assign(8)
+    worker.restore(7, (b"u", row(1)))
+    worker.broker.end, worker.broker.committed = 20, {0: 18}
+    assert await worker.complete(TAIL) == {0}
     assert worker.failures == []
+    worker.archives.close_all()
+
+
+async def test_a_recovery_that_another_rebalance_overtakes_says_nothing(folder: Path) -> None:
+    """At every moment of the next rebalance: while partitions are taken over, before recovery knows, and until it has
+    begun anew."""
+    worker = Worker(folder)
+    await worker.assign(8)
+    recovery = worker.app.tables.recovery
+
+    async def own(_: object) -> None:
+        assert await worker.complete(TAIL) == frozenset()
+
+    worker.table.data._own = own
+    worker.broker.end = 12
+    await worker.table.on_rebalance({TAIL, TP("transactions", 0)}, set(), set(), 1)
+    assert await worker.complete(TAIL) == frozenset(), "recovery is not told yet"
+    recovery._generation_id = 1
+    recovery.signal_recovery_start.set()
+    assert await worker.complete(TAIL) == frozenset(), "recovery has not begun anew yet"
+    assert worker.failures == []
+    recovery.signal_recovery_start.clear()
+    worker.restore(11, (b"u", row(1)))
+    assert await worker.complete(TAIL) == {0}
     worker.archives.close_all()
 
 
 async def test_what_a_broken_connection_hides_stops_the_worker(folder: Path) -> None:
     worker = Worker(folder)
-    await worker.assign()
 
     async def committed_rows(_: object) -> dict[int, int]:
         raise ConnectionError("gone")
 
     worker.table.data._committed_rows = committed_rows
-    assert await worker.complete(TAIL) == frozenset()
+    await worker.assign()
     assert [str(failure) for failure in worker.failures] == ["gone"]
+    assert await worker.complete(TAIL) == frozenset()
+    worker.archives.close_all()
+
+
+async def test_recovery_does_not_end_with_a_block_that_leaves_something_out(folder: Path) -> None:
+    """Faust's own loop over what is read, told that all is read up to the last block."""
+    worker = Worker(folder)
+    await worker.assign(8)
+    tables = worker.app.tables
+    recovery = tables.recovery
+    recovery.add_active(worker.table, TAIL)
+    recovery.active_highwaters[TAIL] = 7
+    recovery._set_recovery_started()
+    worker.app.flow_control.resume()
+    reading = asyncio.create_task(recovery._slurp_changelogs.fun(recovery))
+    held: list[int] = []
+    for start, end in ((0, 2), (2, 4), (6, 8), (4, 8)):
+        block = Block.of([SimpleNamespace(key=b"u", value=row(end))], start, end)
+        message = SimpleNamespace(tp=TAIL, offset=end - 1, value=block)
+        tables.changelog_queue.put_nowait(SimpleNamespace(message=message))
+        for _ in range(9):
+            await asyncio.sleep(0)
+        held.append(worker.table.persisted_offset(TAIL))
+        assert recovery.in_recovery is (held[-1] < 7)
+    assert held == [1, 3, 3, 7]
+    assert worker.broker.sought == [(TAIL, 4)]
+    reading.cancel()
     worker.archives.close_all()
 
 
@@ -302,8 +346,7 @@ async def test_a_state_in_memory_that_is_ahead_of_its_changelog_stops_the_worker
     worker = Worker(folder)
     await worker.assign()
     worker.restore(7, (b"u", row(1)))
-    worker.broker.end = 7
-    await worker.assign()
+    await worker.assign(7)
     assert [type(failure) for failure in worker.failures] == [IncompleteState]
     assert "stands for offset 7" in str(worker.failures[0])
     worker.archives.close_all()
