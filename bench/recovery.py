@@ -84,13 +84,14 @@ def _restarted_on_disk_s(bench: Bench, number: int) -> float:
         bench.tell(f"round {number} of {bench.rounds}: a disk of {bench.sizes.users:,} users")
         asyncio.run(_fill_changelog(bench, arena, bench.sizes.users))
         probes = Workload.simulated(2, 1)
-        for scores, name in enumerate(("first", "restarted"), start=1):
-            arena.publish(Workload(1, probes.records[scores - 1 : scores]))
+        for number_of_probe, name in enumerate(("first", "restarted")):
+            arena.publish(Workload(1, probes.records[number_of_probe : number_of_probe + 1]))
+            before = arena.watch.size(arena.topics.scores)  # the end of a transaction takes an offset, too
             worker = arena.worker(name, state_dir=str(arena.folder / "state"))
             started_s = time.monotonic()
             worker.start()
             try:
-                arena.wait_for(worker, arena.topics.scores, scores, LIMIT_S)
+                arena.wait_for(worker, arena.topics.scores, before + 1, LIMIT_S)
                 elapsed_s = time.monotonic() - started_s
             finally:
                 worker.stop()

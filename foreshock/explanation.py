@@ -37,7 +37,7 @@ Sequence = Annotated[
 ]
 
 
-@takes_settings("bundle", "bootstrap_servers", "topic_prefix", "stack_dir")
+@takes_settings("bundle", "bootstrap_servers", "topic_prefix", "application_id", "stack_dir")
 def explain(
     *,
     settings: Settings,
@@ -97,7 +97,9 @@ def _from_topics(settings: Settings, user: str) -> list[Event]:
     kafka = kafka_of(settings)
     with event_progress() as progress:
         task = progress.add_task("reading topics", total=None)
-        return read_events(kafka, settings.topics, user, lambda records: progress.advance(task, records))
+        return read_events(
+            kafka, settings.topics, settings.application_id, user, lambda records: progress.advance(task, records)
+        )
 
 
 def _from_source(

@@ -1,30 +1,41 @@
-"""Commands `replay run` and `replay diff`."""
+"""Commands `replay plan`, `replay run` and `replay diff`."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from kafka.errors import KafkaError
 
 from foreshock.options import TIME, TIMES, Report, database_of, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.replay_run import follow_in_processes
 from foreshock.tables import facts_table
-from foreshock.terminal import console, fail, styled
+from foreshock.terminal import console, errors, fail, styled
 from model.bundle import Bundle, BundleError
 from stream.alerts.policy import PolicyError
 from stream.database import replay_runs
 from stream.database.errors import DatabaseError
+from stream.embedded.server import EmbeddedError
+from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError
 from stream.kafka.rights import require_rights
 from stream.kafka.topic_reader import TopicUnreadable
 from stream.least_rights import replay_rights
 from stream.replay.diff import AlertShift, ReplayDiff, diff_with_live
-from stream.replay.run import Replay, ReplayError, ReplayRange, prepare_topics
+from stream.replay.plan import ReplayPlan, plan_replay
+from stream.replay.range import ReplayError, ReplayRange
+from stream.replay.run import prepare_topics, remove_states
+from stream.scoring.order_journal import UnreadableOrder
 from stream.settings import Settings
+
+EVENTS_PER_S = 20_000
+"""What a worker is taken to score in a second, where a plan says how long it takes."""
 
 replay_app = typer.Typer(help="Score the past again and compare it with what was published.", no_args_is_help=True)
 
@@ -47,9 +58,39 @@ From = Annotated[
 To = Annotated[
     dt.datetime, typer.Option("--to", formats=TIMES, metavar=TIME, help="End in event time, UTC, itself left out.")
 ]
+Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, up to one for each partition.")]
 Users = Annotated[
     str | None, typer.Option(help="Only these users: ids separated by commas, or @FILE with one id a line.")
 ]
+
+
+@replay_app.command("plan")
+@takes_settings("bootstrap_servers", "topic_prefix", "application_id", "stack_dir", "log_format")
+def plan(
+    *,
+    settings: Settings,
+    name: Name = None,
+    from_: From,
+    to: To,
+    users: Users = None,
+    workers: Workers = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a replay would read, how long it would take, and what is missing.
+
+    Changes nothing. Needs Kafka with the input topics.
+
+        foreshock replay plan march --from 2023-03-01 --to 2023-04-01
+    """
+    kafka = kafka_of(settings)
+    with _failures(kafka):
+        found = _plan(kafka, settings, _range(_one_name(name, None), from_, to, users))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(_plan_report(found, workers)), indent=2).decode())
+        return
+    console.print(facts_table(_plan_rows(found, workers)))
+    for warning in _plan_warnings(found, settings):
+        console.print(styled(warning, "yellow"))
 
 
 @replay_app.command("run")
@@ -64,44 +105,136 @@ def run(
     from_: From,
     to: To,
     users: Users = None,
+    workers: Workers = 1,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="N", help="At most so many events per second.", show_default="no limit"),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of this name.")] = False,
 ) -> None:
     """Score a past range of event time again, beside the live topics.
 
     Writes into the topics `scores.replay.NAME` and `alerts.replay.NAME`; live topics stay untouched. Needs Kafka with
     the input topics from their beginning, PostgreSQL to record the run, and a model bundle, which may be another than
-    the workers use.
+    the workers use. The same command on other machines shares the work; after an interruption it goes on.
 
         foreshock replay run march --from 2023-03-01 --to 2023-04-01
     """
     name = _one_name(name, name_option)
     kafka, database = kafka_of(settings), database_of(settings)
-    try:
+    with _failures(kafka):
         replayed = _range(name, from_, to, users)
         loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
+        settings.alert_policy(loaded.thresholds)
         require_rights(kafka, replay_rights(settings, name))
-        prepare_topics(kafka, settings, name, overwrite=overwrite)
-        replay_runs.record_start(
-            database, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
-        )
-        status: str = "failed"
+        planned = _plan(kafka, settings, replayed)
+        for warning in _plan_warnings(planned, settings):
+            errors.print(styled(warning, "yellow"))
+        recorded = replay_runs.find(database, name)
+        asked = (replayed.from_at, replayed.to_at, replayed.users or (), loaded.fingerprint_hex)
+        goes_on = recorded is not None and recorded.is_unfinished(*asked)
+        if prepare_topics(kafka, settings, planned, overwrite=overwrite, go_on=goes_on):
+            console.print(f"going on with replay {name}")
+        else:
+            replay_runs.record_start(
+                database, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
+            )
         counts: Counter[str] = Counter()
         try:
             with event_progress() as progress:
                 task = progress.add_task("replaying", total=None)
-                replay = Replay(settings, kafka, loaded, replayed)
-                counts = replay.run(lambda done, total: progress.update(task, completed=done, total=total))
-            status = "finished"
-        finally:
-            replay_runs.record_end(database, name, "finished" if status == "finished" else "failed", counts)
-    except (ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError) as error:
-        fail(str(error))
-    except KafkaError as error:
-        fail(kafka_failure(error, kafka))
+                counts = follow_in_processes(
+                    kafka, settings, planned, workers, rate,
+                    lambda done, total: progress.update(task, completed=done, total=total),
+                )  # fmt: skip
+        except BaseException:
+            replay_runs.record_end(database, name, "failed", counts)
+            raise
+        replay_runs.record_end(database, name, "finished", counts)
+        remove_states(kafka, settings, planned)
     console.print(
         f"replayed {counts['scored']:,} events under model {loaded.fingerprint_hex}: "
         f"{counts['published_scores']:,} scores and {counts['published_alerts']:,} alert records in the range"
     )
+
+
+@replay_app.command("work", hidden=True)
+@takes_settings("bundle", "bootstrap_servers", "topic_prefix", "application_id", "stack_dir", "log_format")
+def work(
+    *,
+    settings: Settings,
+    assignment: Annotated[Path, typer.Argument(help="What this worker is told.")],
+    counts: Annotated[Path, typer.Argument(help="Folder for what it has counted.")],
+) -> None:
+    """Be a worker of `replay run`, which starts it."""
+    from foreshock.replay_run import work as follow
+
+    raise typer.Exit(follow(settings, kafka_of(settings), assignment, counts))
+
+
+@contextmanager
+def _failures(kafka: KafkaConnection) -> Iterator[None]:
+    """Ends the command with what went wrong."""
+    try:
+        yield
+    except (
+        ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError, UnreadableOrder,
+        EmbeddedError,
+    ) as error:  # fmt: skip
+        fail(str(error))
+    except KafkaError as error:
+        fail(kafka_failure(error, kafka))
+
+
+def _plan(kafka: KafkaConnection, settings: Settings, replayed: ReplayRange) -> ReplayPlan:
+    with event_progress() as progress:
+        task = progress.add_task("looking at partitions", total=None)
+        return plan_replay(
+            kafka, settings, replayed, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+
+
+def _plan_report(found: ReplayPlan, workers: int) -> dict[str, Any]:
+    return {
+        "partitions": found.partitions,
+        "offsets": found.offsets,
+        "inputs": {topic: [msgspec.to_builtins(span) for span in spans] for topic, spans in found.inputs.items()},
+        "order_journal": found.order_topic,
+        "taken_to": [dict(zip(found.inputs, ends, strict=True)) for ends in found.taken_to],
+        "lost": found.lost,
+        "forgotten_users": sum(map(len, found.forgotten.values())),
+        "expected_s": found.offsets / EVENTS_PER_S / workers,
+    }
+
+
+def _plan_rows(found: ReplayPlan, workers: int) -> list[tuple[str, str]]:
+    seconds = found.offsets / EVENTS_PER_S / workers
+    return [
+        ("partitions", f"{found.partitions:,}"),
+        ("offsets to be read", f"{found.offsets:,}"),
+        *(
+            (topic, ", ".join(f"{span.begin:,}–{span.end:,}" for span in spans))
+            for topic, spans in found.inputs.items()
+        ),
+        ("order", found.order_topic or "event time: there is no order journal"),
+        ("users who were forgotten", f"{sum(map(len, found.forgotten.values())):,}"),
+        ("expected time", f"{dt.timedelta(seconds=round(seconds))} at {EVENTS_PER_S:,} events per second and worker"),
+    ]  # fmt: skip
+
+
+def _plan_warnings(found: ReplayPlan, settings: Settings) -> Iterator[str]:
+    for topic, begins in found.lost.items():
+        yield (
+            f"{topic} begins at offsets {', '.join(f'{begin:,}' for begin in begins)}: retention has taken what stood "
+            "before, so states differ from the live ones, and scores with them"
+        )
+    if found.order_topic is None:
+        yield (
+            f"there is no order journal {settings.topics.order(settings.application_id)}: events are taken in the "
+            "order of event time, which live workers may not have done"
+        )
+    elif any(span.begin for span in found.journal):
+        yield f"retention has taken the beginning of {found.order_topic}: events of that time are taken by event time"
 
 
 @replay_app.command("diff")

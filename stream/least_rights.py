@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from stream.kafka.rights import CLUSTER, Operation, Right
 from stream.settings import Settings
-from stream.topics import replay_group, sink_group, transactional_id
+from stream.topics import replay_application, sink_group, transactional_id
 
 
 def worker_rights(settings: Settings) -> tuple[Right, ...]:
@@ -20,7 +20,7 @@ def worker_rights(settings: Settings) -> tuple[Right, ...]:
     return (
         *_on(topics.inputs, "Read"),
         *_on(missed, "Write"),
-        *_on((topics.scores, topics.alerts, topics.dead_letters, *topics.compacted_by_user), "Write"),
+        *_on(topics.live_outputs(application_id).all, "Write"),
         *_on(changelog, "Read"),
         *_on(changelog, "Write"),
         Right("group", application_id, "Read"),
@@ -45,15 +45,18 @@ def publisher_rights(settings: Settings) -> tuple[Right, ...]:
 
 def replay_rights(settings: Settings, replay: str) -> tuple[Right, ...]:
     """Of a replay by its name, and of its comparison with what was published live."""
-    topics = settings.topics
-    outputs = (topics.replay_scores(replay), topics.replay_alerts(replay))
+    topics, application_id = settings.topics, replay_application(settings.application_id, replay)
+    own = (*topics.replay_outputs(replay).all, topics.changelog(application_id))
+    order = topics.order(settings.application_id)
     return (
-        *_on((*topics.inputs, topics.scores, topics.alerts), "Read"),
-        *_on(outputs, "Create"),
-        *_on(outputs, "Read"),
-        *_on(outputs, "Write"),
-        *_on(outputs, "Delete"),
-        Right("group", replay_group(settings.application_id, replay), "Describe"),
+        *_on((*topics.inputs, order, topics.scores, topics.alerts), "Read"),
+        *_on(own, "Create"),
+        *_on(own, "Read"),
+        *_on(own, "Write"),
+        *_on(own, "Delete"),
+        Right("group", application_id, "Read"),
+        Right("group", application_id, "Delete"),
+        Right("transactional id", transactional_id(application_id, 0, 0), "Write"),
     )
 
 

@@ -20,6 +20,28 @@ have missed one, and must not be gone on from."""
 
 
 @dataclass(frozen=True)
+class OutputTopics:
+    """Where a worker's outputs go; None where there are to be none of a kind."""
+
+    scores: str
+    alerts: str
+    dead_letters: str | None = None
+    latest_scores: str | None = None
+    contracts: str | None = None
+    order: str | None = None
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name in (
+                self.scores, self.alerts, self.dead_letters, self.latest_scores, self.contracts, self.order,
+            )
+            if name is not None
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Topics:
     """Names under an optional prefix, e.g. `Topics("risk.").scores == "risk.scores"`."""
 
@@ -71,6 +93,20 @@ class Topics:
         """What the sink reads: the outputs that it stores, and `profiles` for the products of contracts."""
         return (*self.stored, self.of_kind("profiles"))
 
+    def order(self, application_id: str) -> str:
+        """The order journal of an application's workers, see `stream.scoring.order_journal`."""
+        return f"{application_id}-order"
+
+    def live_outputs(self, application_id: str) -> OutputTopics:
+        """What workers publish."""
+        return OutputTopics(
+            self.scores, self.alerts, self.dead_letters, self.latest_scores, self.contracts, self.order(application_id)
+        )
+
+    def replay_outputs(self, name: str) -> OutputTopics:
+        """What a replay publishes."""
+        return OutputTopics(self.replay_scores(name), self.replay_alerts(name))
+
     def replay_scores(self, name: str) -> str:
         return f"{self.scores}.replay.{name}"
 
@@ -92,8 +128,8 @@ def sink_group(application_id: str) -> str:
     return f"{application_id}-sink"
 
 
-def replay_group(application_id: str, replay: str) -> str:
-    """The consumer group whose name a replay reads under. It commits nothing."""
+def replay_application(application_id: str, replay: str) -> str:
+    """The application, and so the consumer group, of a replay's workers."""
     return f"{application_id}-replay-{replay}"
 
 

@@ -8,11 +8,12 @@ and every input must be accounted for exactly once.
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from stream.portfolio import PortfolioRules
 from stream.scoring.contract_records import contract_records
 from stream.scoring.forgetting import pieces_between
 from stream.scoring.intake import Intake, Taken
+from stream.scoring.ordered_merge import OrderedMerge
 from stream.scoring.scorer import Scorer
 from stream.settings import Settings
 from stream.state.row import blank_row, row_dtype
@@ -64,6 +66,7 @@ class Verdict:
     or in excess, `wrong_rows` users with another state. `wrong_latest` are users whose record in `scores.latest` is not
     their last committed score, `wrong_contracts` those whose record in `contracts` is not what the oracle's state comes
     to. `wrong_refusals` are dead letters that give another reason than there is, or none that there is.
+    `wrong_order` are partitions whose order journal tells another order than that of the scores, or of other refusals.
     `broken_sequences` are users whose scores are not numbered 1, 2, 3, ….
     `wrong_table_rows` are rows of the database that are missing, in excess, or other than the topics have them.
     """
@@ -80,6 +83,7 @@ class Verdict:
     wrong_latest: int
     wrong_contracts: int
     broken_sequences: int
+    wrong_order: int = 0
     wrong_refusals: int = 0
     wrong_table_rows: int = 0
 
@@ -100,6 +104,7 @@ class Published:
     changelog: Sequence[Any]
     latest_scores: Sequence[Any]
     contracts: Sequence[Any]
+    order: Sequence[Any]
 
     @classmethod
     def read(cls, kafka: KafkaConnection, settings: Settings) -> Published:
@@ -119,6 +124,7 @@ class Published:
                 records(topics.changelog(settings.application_id)),
                 records(topics.latest_scores),
                 records(topics.contracts),
+                records(topics.order(settings.application_id)),
             )
 
 
@@ -151,8 +157,43 @@ def judge(published: Published, settings: Settings) -> Verdict:
         ),
         wrong_contracts=_differing(contracts_in(_latest(published.contracts)), contracts_in(expected.contracts(rows))),
         broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences),
+        wrong_order=_wrong_orders(published, settings, list(dict.fromkeys(sources)), {letter.at for letter in letters}),
         wrong_refusals=wrong_refusals,
     )
+
+
+def _wrong_orders(
+    published: Published, settings: Settings, scored: Sequence[Coordinate], refused: Collection[Coordinate]
+) -> int:
+    """Partitions whose order journal does not lead to what was scored, in its order, past what was refused."""
+    wrong = 0
+    inputs = settings.topics.inputs
+    for partition in sorted({record.partition for record in published.inputs}):
+        merge, taken = OrderedMerge(), []
+        of_partition = [record for record in published.inputs if record.partition == partition]
+        for kind_no, topic in enumerate(inputs):
+            places = [_Place(kind_no, record.offset, 0) for record in of_partition if record.topic == topic]
+            merge.push(kind_no, cast(Any, places))
+            merge.read_to(kind_no, sys.maxsize)
+        for number, record in enumerate(record for record in published.order if record.partition == partition):
+            merge.tell(number, record.value)
+            taken += merge.release()
+        told = [(inputs[item.kind_no], partition, item.offset) for item in taken]
+        own, accounted = [at for at in scored if at[1] == partition], set(scored)
+        passed_over = {(record.topic, partition, record.offset) for record in of_partition} - set(told)
+        wrong += (
+            [at for at in told if at in accounted] != own
+            or not passed_over <= set(refused)
+            or not set(told) - accounted <= set(refused)
+            or bool(merge.counts["before_journal"])
+        )
+    return wrong
+
+
+class _Place(NamedTuple):
+    kind_no: int
+    offset: int
+    occurred_ms: int
 
 
 def outputs_of(published: Published, topics: Topics) -> Outputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,11 @@ class RecordedRun:
     model: str
     status: Literal["running", "finished", "failed"]
     counts: dict[str, int]
+
+    def is_unfinished(self, from_at: dt.datetime, to_at: dt.datetime, users: Collection[str], model: str) -> bool:
+        """Whether it is the beginning of a run of this range, users and model."""
+        asked = (from_at, to_at, sorted(users), model)
+        return self.status != "finished" and asked == (self.from_at, self.to_at, sorted(self.users), self.model)
 
 
 def record_start(

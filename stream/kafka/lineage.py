@@ -62,8 +62,12 @@ class Committed:
     lineage: str
 
 
-def examine(connection: KafkaConnection, group: str, inputs: Sequence[str], changelog: str) -> str:
-    """The lineage to be kept with offsets. Raises `OtherLineage`, and `ProvisioningError` when no broker answers.
+def examine(
+    connection: KafkaConnection, group: str, inputs: Sequence[str], changelog: str, outputs: Sequence[str] = ()
+) -> str:
+    """The lineage to be kept with offsets, where all topics are there, `outputs` too.
+
+    Raises `OtherLineage`, and `ProvisioningError` when no broker answers.
 
     Says in the log when somebody else has set offsets.
     """
@@ -78,6 +82,9 @@ def examine(connection: KafkaConnection, group: str, inputs: Sequence[str], chan
         kept = range(topics[changelog].partitions if changelog in topics else 0)
         asked = {TopicPartition(changelog, number): OffsetSpec.EARLIEST for number in kept}
         begins = {tp.partition: int(found.offset) for tp, found in admin.list_partition_offsets(asked).items()}
+    missing = [name for name in outputs if name not in topics]
+    if missing:
+        raise OtherLineage(f"{', '.join(missing)} does not exist; create it: `foreshock topics create`")
     committed = {
         TP(tp.topic, tp.partition): Committed(found.offset, found.metadata or "") for tp, found in offsets.items()
     }

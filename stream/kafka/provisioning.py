@@ -74,32 +74,43 @@ class TopicState:
 
 
 def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
-    """Every topic that a deployment needs: inputs, outputs and the changelog, all with the same partition count.
+    """Every topic that a deployment needs: inputs, outputs, order journal and changelog, all with the same partition
+    count.
 
-    Events are kept without limit unless a setting says otherwise, because replays read them. Profiles, state rows,
+    Events are kept without limit unless a setting says otherwise, because replays read them, and their order with
+    them. Profiles, state rows,
     latest scores and contracts are compacted to one per user; that a user was forgotten stays in `profiles` for as long
     as events do.
     """
     topics = settings.topics
-    compact = {"cleanup.policy": "compact", "max.compaction.lag.ms": str(COMPACTION_LAG_MS)}
     configs: dict[str, dict[str, str]] = dict.fromkeys(topics.inputs, _kept(settings.input_retention_days))
     events_ms = configs[topics.of_kind("repayments")]["retention.ms"]
     tombstones_ms = str(LONGEST_MS) if events_ms == UNLIMITED else events_ms
-    configs[topics.of_kind("profiles")] = compact | {"delete.retention.ms": tombstones_ms}
+    configs[topics.of_kind("profiles")] = _COMPACT | {"delete.retention.ms": tombstones_ms}
     configs |= dict.fromkeys((topics.scores, topics.alerts), _kept(settings.output_retention_days))
+    configs[topics.order(settings.application_id)] = _kept(settings.input_retention_days)
     configs[topics.dead_letters] = _kept(settings.dead_letter_retention_days) | {
         "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
     }
-    for name in (*topics.compacted_by_user, topics.changelog(settings.application_id)):
-        configs[name] = compact | {
-            "delete.retention.ms": str(CHANGELOG_TOMBSTONE_DAYS * DAY_MS),
-            "segment.bytes": str(COMPACTED_SEGMENT_BYTES),
-            "min.cleanable.dirty.ratio": "0.3",
-        }
+    configs |= dict.fromkeys((*topics.compacted_by_user, topics.changelog(settings.application_id)), _COMPACTED)
     return tuple(
         TopicSpecification(name, settings.partitions, settings.replication_factor, config)
         for name, config in configs.items()
     )
+
+
+_COMPACT = {"cleanup.policy": "compact", "max.compaction.lag.ms": str(COMPACTION_LAG_MS)}
+_COMPACTED = _COMPACT | {
+    "delete.retention.ms": str(CHANGELOG_TOMBSTONE_DAYS * DAY_MS),
+    "segment.bytes": str(COMPACTED_SEGMENT_BYTES),
+    "min.cleanable.dirty.ratio": "0.3",
+}
+
+
+def changelog_specification(settings: Settings) -> TopicSpecification:
+    """The changelog of an application's workers."""
+    name = settings.topics.changelog(settings.application_id)
+    return TopicSpecification(name, settings.partitions, settings.replication_factor, _COMPACTED)
 
 
 def _kept(days: float | None) -> dict[str, str]:

@@ -13,6 +13,9 @@ from stream.kafka.rights import Right, require_rights
 
 POLL_MS = 1_000
 POLL_RECORDS = 10_000
+LAST_RECORDS = 100
+"""So many offsets before the end the last record is first looked for."""
+
 STALLED_POLLS = 30
 """After so many empty polls in a row, before the end of a topic, the broker counts as unreachable."""
 
@@ -54,14 +57,42 @@ class TopicReader:
             )
         return len(found)
 
-    def records(self, topics: Sequence[str], partition: int) -> Iterator[tuple[Mapping[str, list[Any]], set[str]]]:
+    def exists(self, topic: str) -> bool:
+        """Whether there is such a topic, which this client may see."""
+        return bool(self._consumer.partitions_for_topic(topic))
+
+    def span(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that is there, and the one after the last committed record."""
+        tp = TopicPartition(topic, partition)
+        return int(self._consumer.beginning_offsets([tp])[tp]), int(self._consumer.end_offsets([tp])[tp])
+
+    def last(self, topic: str, partition: int) -> Any:
+        """The last committed record of a partition, None where it has none. Raises as `records`."""
+        begin, end = self.span(topic, partition)
+        reach = LAST_RECORDS
+        while True:
+            since = max(begin, end - reach)
+            found = None
+            for batches, _ in self.records([topic], partition, {topic: since}):
+                found = (batches.get(topic) or [found])[-1]
+            if found is not None or since == begin:
+                return found
+            reach *= 100  # behind ends of transactions and what was aborted
+
+    def records(
+        self, topics: Sequence[str], partition: int, since: Mapping[str, int] | None = None
+    ) -> Iterator[tuple[Mapping[str, list[Any]], set[str]]]:
         """Yields records of one partition number by topic as they arrive, with the topics that are not at their end.
+
+        From the offsets in `since` on; of topics that it does not name, from their beginning.
 
         Raises `TopicUnreadable` when the broker stops answering.
         """
         tps = {topic: TopicPartition(topic, partition) for topic in topics}
         self._consumer.assign(list(tps.values()))
         self._consumer.seek_to_beginning(*tps.values())
+        for topic, offset in (since or {}).items():
+            self._consumer.seek(tps[topic], offset)
         ends = self._consumer.end_offsets(list(tps.values()))
         silent = 0
         while True:

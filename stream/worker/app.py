@@ -30,10 +30,11 @@ from stream.settings import Settings
 from stream.state.resident import ResidentSlab
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
-from stream.topics import DEAD_LETTER_MAX_BYTES
+from stream.topics import DEAD_LETTER_MAX_BYTES, OutputTopics
 from stream.worker.checkpoint import Checkpoints, Cut, KeyedValue
 from stream.worker.cut import IntervalCut
 from stream.worker.engine import Engine, wall_ms
+from stream.worker.following import Following, Pace
 from stream.worker.stages import Stages
 from stream.worker.store import SlabStore, StateTable
 
@@ -61,9 +62,22 @@ class WorkerApp:
     """A worker: the Faust app, and the engine that its agent calls."""
 
     def __init__(
-        self, settings: Settings, kafka: KafkaConnection, bundle: Bundle, archives: Archives | None = None
+        self,
+        settings: Settings,
+        kafka: KafkaConnection,
+        bundle: Bundle,
+        archives: Archives | None = None,
+        *,
+        following: Following | None = None,
+        outputs: OutputTopics | None = None,
     ) -> None:
+        """`outputs` are those of live workers unless they are given, as they are to be where it is `following`."""
         self.settings = settings
+        self._outputs = outputs or settings.topics.live_outputs(settings.application_id)
+        order = () if following is None or following.order_topic is None else (following.order_topic,)
+        self._read = (*settings.topics.inputs, *order)
+        limit = None if following is None else following.events_per_s
+        self._pace = None if limit is None else Pace(limit)
         self.bundle = bundle
         self.slab = worker_slab(bundle, archives, settings.resident_users)
         self.app = faust_app(settings, kafka, settings.application_id)
@@ -92,7 +106,8 @@ class WorkerApp:
         self.checkpoints = Checkpoints(
             self,
             self.slab,
-            settings.topics,
+            self._outputs,
+            settings.topics.inputs,
             interval_s=settings.commit_interval_s,
             monotonic=time.monotonic,
             on_failure=self._fail,
@@ -117,10 +132,10 @@ class WorkerApp:
             stages=stages,
             has_failed=lambda: bool(self.failure),
             restored=lambda: self._store.restored,
+            following=following,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        inputs = self.app.topic(*settings.topics.inputs, schema=schema, maxsize=1)
-        self.app.agent(inputs, name="score", concurrency=1)(self._score)
+        self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)
 
     async def _score(self, polls: Any) -> None:
         """The agent: passes every poll to the engine."""
@@ -129,8 +144,12 @@ class WorkerApp:
         consumer.longest_unreachable_s, consumer.on_failure = self.settings.broker_timeout_s, self.failure
         async for poll in polls:
             if isinstance(poll, Poll):
+                before = self.engine.counts["scored"]
                 try:
                     consumer.held = await self.engine.take(poll)
+                    if self._pace is not None:
+                        scored = self.engine.counts["scored"] - before
+                        await asyncio.sleep(self._pace.pause_s(scored, time.monotonic()))
                 except Exception as error:
                     self._fail(error)
                 finally:
@@ -154,14 +173,15 @@ class WorkerApp:
                 examine,
                 self.app.connection,
                 self.settings.application_id,
-                self.settings.topics.inputs,
+                self._read,
                 self.table.changelog_topic_name,
+                self._outputs.all,
             )
         await transactions.own(partitions)
 
     async def _committed_rows(self, partitions: frozenset[int]) -> Mapping[int, int]:
         """By partition, the last row that the changelog had when the group's offsets of it were committed."""
-        inputs = [TP(topic, partition) for topic in self.settings.topics.inputs for partition in sorted(partitions)]
+        inputs = [TP(topic, partition) for topic in self._read for partition in sorted(partitions)]
         found: dict[int, int] = {}
         for tp, metadata in (await consumer_of(self.app).committed_metadata(inputs)).items():
             found[tp.partition] = max(found.get(tp.partition, -1), changelog_offset_in(metadata))
@@ -175,7 +195,9 @@ class WorkerApp:
     def _letter_max_bytes(self) -> int:
         """The largest record that the topic of dead letters surely takes: a larger one would end this worker, and each
         that reads the same input after it."""
-        topic = self.settings.topics.dead_letters
+        topic = self._outputs.dead_letters
+        if topic is None:
+            return DEAD_LETTER_MAX_BYTES
         try:
             found = largest_record_bytes(self.app.connection, topic)
         except ProvisioningError as error:

@@ -35,9 +35,10 @@ from stream.kafka.record import Header
 from stream.outputs import SOURCE_HEADER, DeadLetter
 from stream.portfolio import PortfolioRules
 from stream.scoring.contract_records import contract_records
+from stream.scoring.order_journal import OrderLog
 from stream.scoring.scorer import Scored
 from stream.state.slab import Slab
-from stream.topics import Topics
+from stream.topics import OutputTopics
 from stream.worker.stages import Stages
 
 UNACKNOWLEDGED_BATCHES = 2
@@ -98,14 +99,15 @@ class Durable(Protocol):
 @dataclass(frozen=True)
 class _Work:
     """All that one cut is about: row numbers int64 `[n]` without repeats, those of them of whose contracts events have
-    told, each user's last score, and what asked to forget a user, both by partition and key, next offsets, and outputs
-    on their way."""
+    told, each user's last score, and what asked to forget a user, both by partition and key, by partition the record of
+    the order journal, next offsets, and outputs on their way."""
 
     cut: Cut
     touched: NDArray[np.int64]
     told: NDArray[np.int64]
     latest: Mapping[int, dict[bytes, bytes]]
     forgotten: Mapping[int, dict[bytes, str]]
+    order: Mapping[int, bytes]
     offsets: Mapping[TP, int]
     sent: Sequence[asyncio.Future[None]]
 
@@ -117,7 +119,8 @@ class Checkpoints:
         self,
         durable: Durable,
         slab: Slab,
-        topics: Topics,
+        outputs: OutputTopics,
+        inputs: Sequence[str],
         *,
         interval_s: float,
         monotonic: Callable[[], float],
@@ -127,7 +130,8 @@ class Checkpoints:
     ) -> None:
         self._durable = durable
         self._slab = slab
-        self._topics = topics
+        self._outputs = outputs
+        self._inputs = inputs
         self._interval_s = interval_s
         self._monotonic = monotonic
         self._on_failure = on_failure
@@ -140,7 +144,9 @@ class Checkpoints:
         self._told: list[NDArray[np.int64]] = []
         self._latest: dict[int, dict[bytes, bytes]] = {}
         self._forgotten: dict[int, dict[bytes, str]] = {}
+        self._order: dict[int, OrderLog] = {}
         self._offsets: dict[TP, int] = {}
+        self._read: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._running: asyncio.Task[None] | None = None
         self._last_s = monotonic()
@@ -148,7 +154,7 @@ class Checkpoints:
     async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> None:
         """Queue the outputs of a batch and remember its rows."""
         outputs: list[tuple[str, int, Sequence[KeyedValue], Sequence[list[Header]] | None]] = []
-        for topic, by_partition in ((self._topics.scores, scored.scores), (self._topics.alerts, scored.alerts)):
+        for topic, by_partition in ((self._outputs.scores, scored.scores), (self._outputs.alerts, scored.alerts)):
             outputs += [(topic, partition, records, None) for partition, records in by_partition.items()]
             for partition, forgotten in scored.forgotten.items():
                 told: list[list[Header]] = [[(SOURCE_HEADER, source.encode())] for _, source in forgotten]
@@ -156,10 +162,13 @@ class Checkpoints:
         refused: dict[int, list[DeadLetter]] = {}
         for letter in (*scored.dead_letters, *dead_letters):
             refused.setdefault(letter.partition, []).append(letter)
-        for partition, letters in refused.items():
-            originals = [(letter.key, letter.value) for letter in letters]
-            headers = [letter.record_headers() for letter in letters]
-            outputs.append((self._topics.dead_letters, partition, originals, headers))
+        for letter in dead_letters:
+            self._order_of(letter.partition).refused(self._inputs.index(letter.topic), [letter.offset])
+        if self._outputs.dead_letters is not None:
+            for partition, letters in refused.items():
+                originals = [(letter.key, letter.value) for letter in letters]
+                headers = [letter.record_headers() for letter in letters]
+                outputs.append((self._outputs.dead_letters, partition, originals, headers))
         self._touched.append(scored.touched)
         self._told += scored.told
         for partition, scores in scored.scores.items():
@@ -189,8 +198,16 @@ class Checkpoints:
         for _ in range(TURNS_TO_SEND):
             await asyncio.sleep(0)
 
+    def took(self, partition: int, kind_no: NDArray[np.int64], offset: NDArray[np.int64]) -> None:
+        """Events of a partition were taken in this order, int64 `[n]`; they are scored and published next."""
+        self._order_of(partition).took(kind_no, offset)
+
+    def _order_of(self, partition: int) -> OrderLog:
+        return self._order.setdefault(partition, OrderLog())
+
     def reached(self, offsets: Mapping[TP, int]) -> None:
         """All records before these next offsets have been scored or refused, and published."""
+        self._read.update(offsets)
         self._offsets.update((tp, offset) for tp, offset in offsets.items() if self._committed.get(tp) != offset)
 
     async def tick(self) -> None:
@@ -224,8 +241,8 @@ class Checkpoints:
             self._running.cancel()
         self._unacknowledged.clear()
         self._sent, self._before_cut, self._touched, self._told = [], [], [], []
-        self._latest, self._forgotten = {}, {}
-        self._offsets, self._committed = {}, {}
+        self._latest, self._forgotten, self._order = {}, {}, {}
+        self._offsets, self._read, self._committed = {}, {}, {}
         self._slab.thaw()
 
     async def _cut(self) -> _Work:
@@ -235,11 +252,22 @@ class Checkpoints:
         )
         self._slab.freeze(touched)
         latest, forgotten, offsets, sent = self._latest, self._forgotten, self._offsets, self._sent
+        order = self._order_records()
         self._touched, self._told, self._sent = [], [], []
-        self._latest, self._forgotten, self._offsets = {}, {}, {}
+        self._latest, self._forgotten, self._offsets, self._order = {}, {}, {}, {}
         self._before_cut = list(sent)
         cut = await self._durable.cut({tp.partition for tp in offsets})
-        return _Work(cut, touched, told, latest, forgotten, offsets, sent)
+        return _Work(cut, touched, told, latest, forgotten, order, offsets, sent)
+
+    def _order_records(self) -> dict[int, bytes]:
+        """By partition, what the order journal is to hold of what was taken since the last cut."""
+        if self._outputs.order is None:
+            return {}
+        found = {
+            partition: log.record([self._read.get(TP(topic, partition), 0) for topic in self._inputs])
+            for partition, log in self._order.items()
+        }
+        return {partition: record.encode() for partition, record in found.items() if record is not None}
 
     async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
         """Send the rows of a cut in pieces, `pause_s` apart, and commit, one group of partitions after the other.
@@ -261,8 +289,15 @@ class Checkpoints:
                     await asyncio.sleep(pause_s)
             offsets = {tp: offset for tp, offset in work.offsets.items() if tp.partition in group}
             with self._stages("commit"):
+                await self._publish_order(work, group)
                 await work.cut.commit(offsets)
             self._committed.update(offsets)
+
+    async def _publish_order(self, work: _Work, partitions: Collection[int]) -> None:
+        if self._outputs.order is not None:
+            topic = self._outputs.order
+            told = [(partition, work.order[partition]) for partition in partitions if partition in work.order]
+            await asyncio.gather(*(work.cut.publish(topic, partition, [(None, value)]) for partition, value in told))
 
     async def _publish_piece(self, work: _Work, rows: NDArray[np.int64]) -> None:
         """Send some rows, and the last scores and the contracts of their users.
@@ -285,9 +320,9 @@ class Checkpoints:
             latest, asked = work.latest.get(partition, {}), work.forgotten.get(partition, {})
             scores = [(key, latest[key]) for key, _ in pairs if key in latest]
             gone = [(key, asked[key]) for key, _ in pairs if key in asked] if asked else []
-            of_topics = ((self._topics.latest_scores, scores), (self._topics.contracts, contracts[partition]))
+            of_topics = ((self._outputs.latest_scores, scores), (self._outputs.contracts, contracts[partition]))
             for topic, records in of_topics:
-                if records or gone:
+                if topic is not None and (records or gone):
                     sending.append(work.cut.publish(topic, partition, *_after_tombstones(gone, records)))
         await asyncio.gather(*sending)
 

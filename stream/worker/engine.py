@@ -12,8 +12,9 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
+import numpy as np
 from faust.types import TP
 
 from events.calendar import Calendar
@@ -24,11 +25,13 @@ from stream.outputs import DeadLetter
 from stream.scoring.forgetting import is_forgetting, pieces_between
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
+from stream.scoring.ordered_merge import OrderedMerge
 from stream.scoring.scorer import Scored, Scorer
 from stream.scoring.watchdog import Watermark, missed_now
 from stream.settings import Settings
 from stream.state.slab import Slab
 from stream.worker.checkpoint import Checkpoints
+from stream.worker.following import Following, Forgotten
 from stream.worker.stages import Stages
 
 WATCHDOG_INTERVAL_S = 1.0
@@ -68,9 +71,11 @@ class Engine:
         stages: Stages | None = None,
         has_failed: Callable[[], bool] = lambda: False,
         restored: Callable[[], frozenset[int]] | None = None,
+        following: Following | None = None,
     ) -> None:
         """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable.
-        `restored` tells of which partitions the states are there, None: of all."""
+        `restored` tells of which partitions the states are there, None: of all. `following` is there in a worker that
+        takes events in the order of others."""
         self._settings = settings
         self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
@@ -80,7 +85,9 @@ class Engine:
         self._now_ms = now_ms
         self._topics = settings.topics.inputs
         self._intakes = {topic: Intake(kind, scorer.letters) for topic, kind in zip(self._topics, KINDS, strict=True)}
-        self._merges: dict[int, PartitionMerge] = {}
+        self._following = following
+        self._merges: dict[int, PartitionMerge | OrderedMerge] = {}
+        self._forgotten: dict[int, Forgotten] = {}
         self._watermarks: dict[int, Watermark] = {}
         self._position: dict[TP, int] = {}
         self._refused: dict[TP, list[DeadLetter]] = {}
@@ -170,25 +177,54 @@ class Engine:
             for held in (self._merges, self._refused, self._watermarks, self._position, self._waiting_since_s):
                 held.clear()
             self._announced.clear()
+            self._forgotten.clear()
 
     def _receive(self, poll: Poll) -> None:
         """Decode records into the merges; keep the dead letters of those refused."""
         now_ms = self._now_ms()
+        following = self._following
+        if following is not None:
+            self._begin_following(poll, following)
         for tp, polled in poll.records.items():
             # A consumer that seeks back brings again what is held here or scored.
             batch = _from_offset(polled, self._position.get(tp, 0))
             if not batch:
                 continue
+            if following is not None:
+                if tp.topic == following.order_topic:
+                    self._hear(tp.partition, batch, following)
+                    continue
+                batch = [record for record in batch if following.wants(record.key)]
             good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
             if bad:
-                self._refused.setdefault(tp, []).extend(bad)
+                if following is None:
+                    self._refused.setdefault(tp, []).extend(bad)
                 self.counts["dead_letters"] += len(bad)
             self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
         for tp, end in poll.reached().items():
             self._position[tp] = max(self._position.get(tp, 0), end)
+            if following is not None and tp.topic in self._intakes:
+                self._ordered(tp.partition).read_to(self._topics.index(tp.topic), end)
 
-    def _merge_of(self, partition: int) -> PartitionMerge:
-        return self._merges.setdefault(partition, PartitionMerge())
+    def _merge_of(self, partition: int) -> PartitionMerge | OrderedMerge:
+        new = PartitionMerge if self._following is None else OrderedMerge
+        return self._merges.setdefault(partition, new())
+
+    def _ordered(self, partition: int) -> OrderedMerge:
+        return cast(OrderedMerge, self._merge_of(partition))
+
+    def _begin_following(self, poll: Poll, following: Following) -> None:
+        """Look up who is to be forgotten, where the profiles of a partition begin to be read."""
+        for tp, end in poll.reached().items():
+            if tp.topic == self._settings.topics.of_kind("profiles") and tp.partition not in self._forgotten:
+                records = poll.records.get(tp)
+                last = following.forgotten.get(tp.partition, {})
+                self._forgotten[tp.partition] = Forgotten.from_offset(last, records[0].offset if records else end)
+
+    def _hear(self, partition: int, records: Sequence[Record], following: Following) -> None:
+        for record in records:
+            if following.follows(partition, record.offset):
+                self._ordered(partition).tell(record.offset, record.value)
 
     def _release(self, poll: Poll) -> list[Taken]:
         """Events whose turn it is, partition by partition.
@@ -202,14 +238,34 @@ class Engine:
         ready: list[Taken] = []
         for partition, merge in self._merges.items():
             behind = [no for no, topic in enumerate(self._topics) if TP(topic, partition) in poll.lagging]
-            released = merge.release(behind)
-            if released or partition in fed or not len(merge):
+            released = self._released(merge, behind)
+            if self._following is not None:
+                forgotten = self._forgotten.get(partition)
+                released = released if forgotten is None else forgotten.left(released)
+            elif released or partition in fed or not len(merge):
                 self._waiting_since_s[partition] = now_s
-            elif now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s:
+            elif (
+                isinstance(merge, PartitionMerge)
+                and now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s
+            ):
                 released = merge.release([no for no in behind if merge.waiting(no)])
                 self.counts["merged_without_waiting"] += len(released)
+            if released:
+                self._tell_order(partition, released)
             ready += released
         return ready
+
+    def _released(self, merge: PartitionMerge | OrderedMerge, behind: Sequence[int]) -> list[Taken]:
+        if isinstance(merge, PartitionMerge):
+            return merge.release(behind)
+        by_time = self._following is None or self._following.order_topic is None
+        return merge.release_by_time(behind) if by_time else merge.release()
+
+    def _tell_order(self, partition: int, taken: Sequence[Taken]) -> None:
+        """Keep for the order journal in which order events of a partition are taken."""
+        kind_no = np.fromiter((item.kind_no for item in taken), dtype=np.int64, count=len(taken))
+        offset = np.fromiter((item.offset for item in taken), dtype=np.int64, count=len(taken))
+        self._checkpoints.took(partition, kind_no, offset)
 
     async def _score(self, taken: Sequence[Taken]) -> None:
         with self.stages("score"):
@@ -219,6 +275,8 @@ class Engine:
                 "events are skipped since the states have read their offsets: were offsets reset? If the input topics "
                 "were made anew, start under another application_id"
             )
+        if self._following is not None:
+            scored = self._following.published(scored)
         self.counts.update(scored.counts)
         self.counts["dead_letters"] += len(scored.dead_letters)
         by_partition: dict[int, list[int]] = {}
@@ -247,6 +305,8 @@ class Engine:
                 first = merge.first_offset(kind_no)
                 if first is not None:
                     reached[TP(topic, partition)] = first
+            if isinstance(merge, OrderedMerge) and merge.journal_offset is not None and self._following is not None:
+                reached[TP(str(self._following.order_topic), partition)] = merge.journal_offset
         return reached
 
     def _refused_before(self, reached: Mapping[TP, int]) -> list[DeadLetter]:
@@ -266,17 +326,24 @@ class Engine:
 
     def _ahead(self) -> frozenset[TP]:
         """Partitions of topics that wait for another topic of the same partition number, which must be polled first."""
-        return frozenset(
+        ahead = {
             TP(topic, partition)
             for partition, merge in self._merges.items()
             for kind_no, topic in enumerate(self._topics)
             if merge.waiting(kind_no)
-        )
+        }
+        if self._following is not None and self._following.order_topic is not None:
+            ahead |= {
+                TP(self._following.order_topic, partition)
+                for partition, merge in self._merges.items()
+                if isinstance(merge, OrderedMerge) and merge.journal_offset is not None
+            }
+        return frozenset(ahead)
 
     async def _watch(self, *, caught_up: bool) -> None:
         """Publish instalments that are missed by now. Each takes effect when its event is read back from the topic."""
         now_s = time.monotonic()
-        if not self._settings.watchdog or now_s < self._watch_again_s:
+        if self._following is not None or not self._settings.watchdog or now_s < self._watch_again_s:
             return
         for partition, watermark in self._watermarks.items():
             clock_ms = watermark.clock_ms

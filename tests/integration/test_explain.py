@@ -36,6 +36,7 @@ def explain(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str
         [
             sys.executable, "-m", "foreshock", "explain", *arguments,
             "--bootstrap-servers", str(deployment.kafka), "--topic-prefix", deployment.topics.prefix,
+            "--application-id", deployment.settings.application_id,
         ],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -111,7 +112,7 @@ def test_of_an_alert_it_says_what_the_alert_says(live: Any, tmp_path: Path) -> N
     assert (figures["user"], figures["model"], figures["events"]) == (alert.user_id, alert.model, alert.sequence)
     assert figures["score"] == pytest.approx(alert.score, abs=EXACT)
 
-    history = read_events(live.kafka, live.topics, alert.user_id)[: alert.sequence]
+    history = read_events(live.kafka, live.topics, live.settings.application_id, alert.user_id)[: alert.sequence]
     (source,) = [
         record.value
         for record in live.records(alert.source_topic)

@@ -125,7 +125,9 @@ def test_a_borrower_is_forgotten_and_may_come_back(
     (state,) = exported(deployment, monkeypatch, tmp_path / "after.json")["states"]
     assert state["scored_events"] == len(again)
 
-    assert read_events(deployment.kafka, topics, USER) == again, "explanations know nothing of the time before"
+    assert read_events(deployment.kafka, topics, deployment.settings.application_id, USER) == again, (
+        "explanations know nothing of the time before"
+    )
     if on_disk:
         return
     bundle = Bundle.load(deployment.settings.bundle)

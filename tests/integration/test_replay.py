@@ -25,6 +25,7 @@ def foreshock(deployment: Any, database: DatabaseConnection, *arguments: str) ->
             sys.executable, "-m", "foreshock", *arguments,
             "--bootstrap-servers", str(deployment.kafka), "--database-url", database.url,
             "--topic-prefix", deployment.topics.prefix,
+            *(() if arguments[1] == "diff" else ("--application-id", deployment.settings.application_id)),
         ],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -109,10 +110,6 @@ def test_what_others_wrote_into_the_outputs_is_left_out_and_told_of_once(
     count = len(foreign) * live.settings.partitions
     run = foreshock(live, database, "replay", "run", "foreign", "--from", "2000-01-01", "--to", "2100-01-01")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stderr.count(f"scores: {count} records are none of ours and are left out") == 1
-    recorded = find(database, "foreign")
-    assert recorded is not None
-    assert recorded.counts["foreign_scores"] == count
     live.send_raw("scores.replay.foreign", [(b"u", value) for value in foreign])
     report = tmp_path / "foreign.json"
     diff = foreshock(live, database, "replay", "diff", "foreign", "--report", str(report))
@@ -120,10 +117,13 @@ def test_what_others_wrote_into_the_outputs_is_left_out_and_told_of_once(
     for topic in ("scores", "alerts"):
         assert diff.stderr.count(f".{topic}: {count} records are none of ours and are left out") == 1
     user_id = live.records(live.topics.of_kind("profiles"))[0].key.decode()
-    arguments = ("--bootstrap-servers", str(live.kafka), "--topic-prefix", live.topics.prefix)
+    arguments = (
+        "--bootstrap-servers", str(live.kafka), "--topic-prefix", live.topics.prefix,
+        "--application-id", live.settings.application_id,
+    )  # fmt: skip
     explained = subprocess.run(
         [sys.executable, "-m", "foreshock", "explain", "--user", user_id, *arguments],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert explained.returncode == 0, explained.stdout + explained.stderr
-    assert explained.stderr.count("are none of ours and are left out") == 1
+    assert "none of ours" not in explained.stderr, "it reads no outputs"

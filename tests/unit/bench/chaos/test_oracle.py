@@ -20,6 +20,7 @@ from stream.kafka.record import RawRecord
 from stream.outputs import Score
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.intake import Intake
+from stream.scoring.order_journal import OrderLog, OrderRecord
 from stream.scoring.scorer import Scorer
 from stream.settings import load_settings
 from stream.state.row import blank_row, row_dtype
@@ -40,6 +41,7 @@ def right() -> Published:
     scorer = Scorer(bundle, SETTINGS.alert_policy(bundle.thresholds), slab, SETTINGS.topics)
     offsets = dict.fromkeys(KINDS, 0)
     inputs, scores, alerts, letters = [], [], [], []
+    log = OrderLog()
     plan = replace(Plan.of(5, 900), faults=(), users=30, late_share=0.1, twice_share=0.05)
     arrived: list[tuple[Kind, bytes, bytes | None, int]] = list(arrivals(plan, 1))
     for number in (100, 400, 700):  # users are forgotten, who come back
@@ -49,6 +51,7 @@ def right() -> Published:
         offsets[kind] += 1
         inputs.append(record)
         taken, _ = Intake(kind).take_all([record], 10**13)
+        log.took(np.array([item.kind_no for item in taken]), np.array([item.offset for item in taken]))
         scored = scorer.score(taken)
         for key_of, place in scored.forgotten.get(0, []):
             told = SimpleNamespace(partition=0, key=key_of, value=None, headers=[("foreshock.source", place.encode())])
@@ -61,7 +64,10 @@ def right() -> Published:
     refused = [published_letter(letter) for letter in letters]
     values = contract_values({(0, key): row for key, row in rows}, slab.dtype, SETTINGS.portfolio_rules())
     contracts = [(key, value) for (_, key), value in values.items()]
-    return Published(inputs, scores, alerts, refused, records(rows), scores, records(contracts))
+    record_of_order = log.record([offsets[kind] for kind in KINDS])
+    assert record_of_order is not None
+    order = records([(None, record_of_order.encode())])
+    return Published(inputs, scores, alerts, refused, records(rows), scores, records(contracts), order)
 
 
 def published_letter(letter: Any) -> Any:
@@ -173,6 +179,16 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         return replace(good, contracts=[*good.contracts, other]), {"wrong_contracts": 1}
     if name == "contracts are missing":
         return replace(good, contracts=good.contracts[1:]), {"wrong_contracts": 1}
+    if name == "the journal tells another order":
+        (record,) = good.order
+        told = OrderRecord.decode(record.value)
+        kinds, lasts = told.kinds.copy(), told.lasts.copy()
+        kinds[[0, 1]], lasts[[0, 1]] = kinds[[1, 0]], lasts[[1, 0]]
+        return replace(good, order=records([(None, replace(told, kinds=kinds, lasts=lasts).encode())])), {
+            "wrong_order": 1
+        }
+    if name == "the journal is missing":
+        return replace(good, order=[]), {"wrong_order": 1}
     assert name == "a state is missing"
     return replace(good, changelog=good.changelog[1:]), {"wrong_rows": 1}
 
@@ -197,6 +213,8 @@ def faults(name: str) -> tuple[Published, dict[str, int]]:
         "a latest score is missing",
         "a contract differs",
         "contracts are missing",
+        "the journal tells another order",
+        "the journal is missing",
     ],
 )
 def test_a_fault_is_found(name: str) -> None:

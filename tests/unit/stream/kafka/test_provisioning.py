@@ -14,6 +14,7 @@ from stream.settings import Settings
 SETTINGS = Settings(partitions=4, topic_prefix="risk.")
 WANTED = specifications(SETTINGS)
 CHANGELOG = SETTINGS.topics.changelog(SETTINGS.application_id)
+ORDER = SETTINGS.topics.order(SETTINGS.application_id)
 
 
 def states(partitions: Mapping[str, int] = {}, configs: Mapping[str, Mapping[str, str]] = {}) -> dict[str, TopicState]:
@@ -34,7 +35,7 @@ def problems(found: list[Finding]) -> list[Finding]:
 
 
 def test_every_topic_and_the_changelog_are_specified_with_one_partition_count() -> None:
-    assert {topic.name for topic in WANTED} == {*SETTINGS.topics.all, CHANGELOG}
+    assert {topic.name for topic in WANTED} == {*SETTINGS.topics.all, CHANGELOG, ORDER}
     assert {topic.partitions for topic in WANTED} == {4}
 
 
@@ -111,7 +112,7 @@ def test_days_of_retention_come_from_the_settings() -> None:
     days = {
         name: int(config["retention.ms"]) / 86_400_000 for name, config in configs.items() if "retention.ms" in config
     }
-    inputs = dict.fromkeys(("repayments", "transactions", "activity"), 400)
+    inputs = dict.fromkeys(("repayments", "transactions", "activity", ORDER), 400)
     assert days == {**inputs, "scores": 30, "alerts": 30, "dead-letters": 7}
     assert int(configs["profiles"]["delete.retention.ms"]) == 400 * 86_400_000, "tombstones stay as long as events"
 

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from events.calendar import DAY_MS
 from events.contracts import OPEN, PERFORMING
+from events.types import KINDS
 from stream.kafka.record import Header, RawRecord
 from stream.outputs import BorrowerContracts, moment_of
 from stream.scoring.dead_letters import DeadLetters
+from stream.scoring.order_journal import OrderRecord
 from stream.scoring.scorer import Scored
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
@@ -37,6 +39,8 @@ class Broker:
         self.scores: list[bytes] = []
         self.kept: dict[tuple[str, int, bytes], bytes | None] = {}
         """What readers of the compacted topics see, by topic, partition and key."""
+        self.order: list[int] = []
+        """Numbers of the events whose place in the order is committed."""
         self.open: list[tuple[str, bytes | None]] = []
         self.headers: dict[str, Sequence[list[Header]]] = {}
         self._operations = 0
@@ -75,11 +79,19 @@ class Transaction:
         self._sent = sent
         self._rows: dict[tuple[int, bytes], int] = {}
         self._kept: dict[tuple[str, int, bytes], bytes | None] = {}
+        self._order: list[int] = []
 
     async def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
         await self._broker.operate()
+        if topic == "app-order":
+            ((_, value),) = records
+            found = OrderRecord.decode(value)
+            assert found.kinds.tolist() == [KINDS.index("transactions")]
+            self._order = list(range(found.starts[found.kinds[0]], int(found.lasts[0]) + 1))
+            assert found.ends[found.kinds[0]] == self._order[-1] + 1
+            return
         self._broker.log.append(("kept", topic))
         for number, (key, value) in enumerate(records):
             assert key is not None
@@ -100,6 +112,7 @@ class Transaction:
         self._broker.scores += [value or b"" for topic, value in self._sent if topic == "scores"]
         self._broker.rows |= self._rows
         self._broker.kept |= self._kept
+        self._broker.order += self._order
         self._broker.committed |= offsets
 
 
@@ -115,7 +128,8 @@ class Run:
         self.checkpoints = Checkpoints(
             broker,
             self.slab,
-            Topics(),
+            Topics().live_outputs("app"),
+            Topics().inputs,
             interval_s=interval_s,
             monotonic=lambda: self.clock_s,
             on_failure=self.failures.append,
@@ -133,6 +147,7 @@ class Run:
             rows["standing"]["status"] = PERFORMING
         self.slab.scatter(located, rows)
         scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located, told=told)
+        self.checkpoints.took(0, np.array([KINDS.index("transactions")]), np.array([number]))
         await self.checkpoints.publish(scored)
         self.checkpoints.reached({INPUT: number + 1})
 
@@ -313,6 +328,7 @@ def test_whatever_fails_what_counts_is_one_moment(fails_at: int, ticks: list[boo
         assert broker.committed == {INPUT: len(ticks)}
     reached = broker.committed.get(INPUT, 0)
     assert broker.scores == [b"%d" % number for number in range(reached)]
+    assert broker.order == list(range(reached))
     assert broker.rows == ({(0, b"u"): reached - 1} if reached else {})
     assert broker.kept == ({("scores.latest", 0, b"u"): b"%d" % (reached - 1)} if reached else {})
 

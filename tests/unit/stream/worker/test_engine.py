@@ -17,12 +17,14 @@ from model.bundle import Bundle
 from stream.kafka.poll import Poll
 from stream.kafka.record import Header, RawRecord
 from stream.outputs import Score
+from stream.scoring.order_journal import OrderRecord
 from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.worker.checkpoint import Checkpoints, KeyedValue
 from stream.worker.engine import Engine, StatesMissing, TornPoll
+from stream.worker.following import Following
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 BUNDLE = Bundle.load(PRETRAINED_BUNDLE)
@@ -67,21 +69,42 @@ class Broker:
     async def missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
         await self.send("missed", partition, records)
 
-    def scored(self) -> list[str]:
+    def scored(self, topic: str = "scores") -> list[str]:
         """Ids of the events scored; a full stop where the user was forgotten."""
-        values = self.records.get("scores", [])
+        values = self.records.get(topic, [])
         return ["." if value is None else msgspec.json.decode(value, type=Score).event_id for value in values]
 
 
-def engine_on(broker: Broker, restored: Callable[[], frozenset[int]] | None = None, **flags: Any) -> Engine:
+def engine_on(
+    broker: Broker,
+    restored: Callable[[], frozenset[int]] | None = None,
+    following: Following | None = None,
+    **flags: Any,
+) -> Engine:
     settings = load_settings(commit_interval_s=0.001, **flags)
     slab = Slab(blank_row(row_dtype(BUNDLE.state_width), BUNDLE.fingerprint))
     scorer = Scorer(BUNDLE, settings.alert_policy(BUNDLE.thresholds), slab, settings.topics)
     failures: list[BaseException] = []
+    topics = settings.topics
     checkpoints = Checkpoints(
-        broker, slab, settings.topics, interval_s=1000.0, monotonic=time.monotonic, on_failure=failures.append
+        broker,
+        slab,
+        topics.live_outputs(settings.application_id) if following is None else topics.replay_outputs("r"),
+        topics.inputs,
+        interval_s=1000.0,
+        monotonic=time.monotonic,
+        on_failure=failures.append,
     )
-    return Engine(settings, scorer, slab, checkpoints, broker.missed, now_ms=lambda: 10**13, restored=restored)
+    return Engine(
+        settings,
+        scorer,
+        slab,
+        checkpoints,
+        broker.missed,
+        now_ms=lambda: 10**13,
+        restored=restored,
+        following=following,
+    )
 
 
 def poll(events: Sequence[Event], first_offset: int = 0, lagging: Sequence[str] = (), epoch: int = 0) -> Poll:
@@ -318,3 +341,105 @@ async def test_the_changelog_is_told_of_who_was_forgotten() -> None:
     assert engine.users == 0
     await engine.drain(1)
     assert (broker.rows, broker.deleted) == ([], [b"u"])
+
+
+ORDER = "foreshock-order"
+
+
+def journal(broker: Broker) -> list[OrderRecord]:
+    return [OrderRecord.decode(value) for value in broker.records.get(ORDER, [])]
+
+
+async def test_the_order_that_was_taken_is_kept() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    bad = RawRecord("activity", 0, 2, 0, b"u", b"nonsense")
+    first = poll([activity(5), activity(9)], lagging=["transactions"])
+    await engine.take(Poll({TP("activity", 0): [*first.records[TP("activity", 0)], bad]}, first.lagging))
+    await engine.take(poll([movement(1), movement(7)], lagging=["transactions"]))
+    await engine.drain(1)
+    (record,) = journal(broker)
+    transactions, of_activity = 1, 2
+    assert record.kinds.tolist() == [transactions, of_activity, transactions]
+    assert record.lasts.tolist() == [0, 0, 1]
+    assert (record.starts, record.ends) == ((0, 0, 0, 0), (0, 2, 1, 0))
+    assert [part.tolist() for part in record.refused] == [[], [], [], []], "it waits for the event before it"
+    await engine.take(poll([activity(9)], first_offset=1, epoch=1))
+    await engine.take(Poll({TP("activity", 0): [bad]}, epoch=1))
+    await engine.drain(2)
+    record = journal(broker)[-1]
+    assert (record.kinds.tolist(), record.lasts.tolist()) == ([of_activity], [1])
+    assert record.refused[of_activity].tolist() == [2]
+
+
+async def test_who_follows_takes_events_in_the_order_of_others() -> None:
+    """However the topics come, and without what the others refused; outputs are its own, and dead letters none."""
+    leader = Broker()
+    engine = engine_on(leader, merge_idle_ms=0)
+    await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
+    await engine.take(poll([], lagging=["transactions"]))
+    await engine.take(poll([movement(1), movement(7)]))
+    await engine.drain(1)
+    assert leader.scored() == ["a5", "a9", "t1", "t7"], "the wait was ended by the clock"
+
+    follower = Broker()
+    engine = engine_on(follower, following=Following(ORDER))
+    lagging = ["activity", ORDER]
+    bad = RawRecord("transactions", 0, 2, 0, b"u", b"nonsense")
+    first = poll([movement(1), movement(7)], lagging=lagging)
+    held = await engine.take(Poll({TP("transactions", 0): [*first.records[TP("transactions", 0)], bad]}, first.lagging))
+    assert (follower.scored("scores.replay.r"), held) == ([], {TP("transactions", 0)})
+    told = [RawRecord(ORDER, 0, 4 + n, 0, None, value) for n, value in enumerate(leader.records[ORDER])]
+    held = await engine.take(Poll({TP(ORDER, 0): told}, frozenset({TP("activity", 0)})))
+    assert held == {TP("transactions", 0), TP(ORDER, 0)}
+    await engine.take(poll([activity(5)], lagging=["activity"]))
+    await engine.drain(1)
+    assert follower.scored("scores.replay.r") == ["a5"]
+    assert follower.committed == {TP("activity", 0): 1, TP("transactions", 0): 0, TP(ORDER, 0): 4}
+    again = Poll({TP("transactions", 0): [*first.records[TP("transactions", 0)], bad], TP(ORDER, 0): told}, epoch=1)
+    await engine.take(again)
+    await engine.take(poll([activity(9)], first_offset=1, epoch=1))
+    await engine.drain(2)
+    assert follower.scored("scores.replay.r") == ["a5", "a9", "t1", "t7"]
+    assert follower.committed == {TP("activity", 0): 2, TP("transactions", 0): 3, TP(ORDER, 0): 5}
+    assert set(follower.records) == {"scores.replay.r"}
+
+
+async def test_who_follows_stops_where_the_journal_is_to_end() -> None:
+    leader = Broker()
+    engine = engine_on(leader)
+    for number in range(3):
+        await engine.take(poll([activity(number)], first_offset=number))
+        await engine.drain(number + 1)
+        engine._epoch = 0
+    follower = Broker()
+    engine = engine_on(follower, following=Following(ORDER, ends={0: 2}))
+    told = [RawRecord(ORDER, 0, n, 0, None, value) for n, value in enumerate(leader.records[ORDER])]
+    await engine.take(Poll({TP(ORDER, 0): told}))
+    assert await engine.take(poll([activity(number) for number in range(5)])) == {TP("activity", 0)}
+    await engine.drain(1)
+    assert follower.scored("scores.replay.r") == ["a0", "a1"]
+    assert follower.committed == {TP("activity", 0): 2, TP(ORDER, 0): 3}
+
+
+async def test_without_a_journal_all_is_merged_by_time() -> None:
+    follower = Broker()
+    engine = engine_on(follower, following=Following(None), merge_idle_ms=0)
+    await engine.take(poll([activity(5), activity(9)], lagging=["transactions"]))
+    await engine.take(poll([], lagging=["transactions"]))
+    assert follower.scored("scores.replay.r") == [], "no clock ends the wait"
+    await engine.take(poll([movement(1), movement(7)]))
+    assert follower.scored("scores.replay.r") == ["t1", "a5", "t7", "a9"]
+
+
+async def test_nothing_of_who_was_forgotten_later_is_scored_again() -> None:
+    follower = Broker()
+    engine = engine_on(follower, following=Following(None, users={b"u"}, forgotten={0: {b"u": 0}}))
+    late = int((START + dt.timedelta(hours=6)).timestamp() * 1000)
+    tombstone = RawRecord("profiles", 0, 0, late, b"u", None)
+    before = poll([activity(5), activity(9)])
+    await engine.take(Poll({**before.records, TP("profiles", 0): [tombstone]}))
+    assert follower.scored("scores.replay.r") == [".", "a9"]
+    await engine.drain(1)
+    await engine.take(Poll(poll([activity(4)], first_offset=2).records, epoch=1, ends={TP("profiles", 0): 1}))
+    assert follower.scored("scores.replay.r") == [".", "a9", "a4"], "it came back, and a restart knows"

@@ -31,7 +31,8 @@ def test_serves_counts_stages_lag_and_users() -> None:
     checkpoints = Checkpoints(
         unused,  # type: ignore[arg-type]
         slab,
-        settings.topics,
+        settings.topics.live_outputs("app"),
+        settings.topics.inputs,
         interval_s=1.0,
         monotonic=lambda: 0.0,
         on_failure=lambda _: None,

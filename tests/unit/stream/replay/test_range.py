@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from stream.replay.run import ReplayError, ReplayRange
+from stream.replay.range import ReplayError, ReplayRange
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 END = START + dt.timedelta(days=2)

@@ -1,0 +1,136 @@
+"""The order in which a worker took the events of a partition, as its order journal keeps it, a record for each commit.
+
+Within a topic the order is that of offsets, so all that must be kept is how the four topics were interleaved and which
+records were refused: a clock decides about some of those, and a later release may decide otherwise. Runs are told by
+offsets and not by counts, since compaction and aborted transactions leave gaps. Pure.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from events.types import KINDS
+
+VERSION = 1
+MOST_BYTES = 256 * 1024 * 1024
+"""A record that unpacks to more is refused: no worker writes one."""
+
+
+class UnreadableOrder(ValueError):
+    """A record of an order journal that this release did not write, or that a later one did; the message says which."""
+
+
+class _Content(msgspec.Struct, array_like=True):
+    """What is packed: arrays as little-endian bytes."""
+
+    version: int
+    starts: list[int]
+    ends: list[int]
+    kinds: bytes
+    lasts: bytes
+    refused: list[bytes]
+
+
+@dataclass(frozen=True)
+class OrderRecord:
+    """What was taken of one partition between two commits. Kinds are positions in `KINDS`.
+
+    `starts` and `ends` have, by kind, the offset that was to be read next before and after it. `kinds` int64 `[n]` and
+    `lasts` int64 `[n]` are runs: all that was taken of a kind from where its run before ended up to and including the
+    offset in `lasts`. `refused` has, by kind, int64 offsets of records from `starts` on that were refused.
+    """
+
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    kinds: NDArray[np.int64]
+    lasts: NDArray[np.int64]
+    refused: tuple[NDArray[np.int64], ...]
+
+    def encode(self) -> bytes:
+        """The value of the record in the journal: a version byte and compressed MessagePack."""
+        content = _Content(
+            VERSION,
+            list(self.starts),
+            list(self.ends),
+            self.kinds.astype("<u1").tobytes(),
+            self.lasts.astype("<i8").tobytes(),
+            [offsets.astype("<i8").tobytes() for offsets in self.refused],
+        )
+        return bytes([VERSION]) + zlib.compress(msgspec.msgpack.encode(content), 1)
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> OrderRecord:
+        """Raises `UnreadableOrder`."""
+        if not value:
+            raise UnreadableOrder("a record without a value")
+        if value[0] != VERSION:
+            raise UnreadableOrder(f"a record of version {value[0]}; this release reads version {VERSION}")
+        try:
+            unpacking = zlib.decompressobj()
+            packed = unpacking.decompress(value[1:], MOST_BYTES)
+            if not unpacking.eof:
+                raise UnreadableOrder("a record that is cut off or too large")
+            content = msgspec.msgpack.decode(packed, type=_Content)
+            found = cls(
+                tuple(content.starts),
+                tuple(content.ends),
+                np.frombuffer(content.kinds, dtype="<u1").astype(np.int64),
+                np.frombuffer(content.lasts, dtype="<i8").astype(np.int64),
+                tuple(np.frombuffer(offsets, dtype="<i8").astype(np.int64) for offsets in content.refused),
+            )
+        except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise error if isinstance(error, UnreadableOrder) else UnreadableOrder(str(error)) from None
+        kinds = len(KINDS)
+        if not len(found.starts) == len(found.ends) == len(found.refused) == kinds:
+            raise UnreadableOrder(f"a record of {len(found.starts)} kinds, not {kinds}")
+        if len(found.kinds) != len(found.lasts) or (found.kinds >= kinds).any():
+            raise UnreadableOrder("a record whose runs are malformed")
+        return found
+
+
+@dataclass
+class OrderLog:
+    """Collects what a worker takes of one partition until the next commit."""
+
+    _kinds: list[NDArray[np.int64]] = field(default_factory=list)
+    _lasts: list[NDArray[np.int64]] = field(default_factory=list)
+    _refused: list[list[int]] = field(default_factory=lambda: [[] for _ in KINDS])
+    _firsts: list[int | None] = field(default_factory=lambda: [None] * len(KINDS))
+
+    def took(self, kind_no: NDArray[np.int64], offset: NDArray[np.int64]) -> None:
+        """Events were taken in this order, int64 `[n]`; of each kind in the order of offsets."""
+        if not len(kind_no):
+            return
+        for kind in np.unique(kind_no).tolist():
+            self._begin(kind, int(offset[np.argmax(kind_no == kind)]))
+        ends = np.append(np.flatnonzero(kind_no[1:] != kind_no[:-1]), len(kind_no) - 1)
+        self._kinds.append(kind_no[ends])
+        self._lasts.append(offset[ends])
+
+    def refused(self, kind_no: int, offsets: Sequence[int]) -> None:
+        """Records of a kind were refused."""
+        if offsets:
+            self._begin(kind_no, min(offsets))
+            self._refused[kind_no].extend(offsets)
+
+    def _begin(self, kind_no: int, offset: int) -> None:
+        first = self._firsts[kind_no]
+        self._firsts[kind_no] = offset if first is None else min(first, offset)
+
+    def record(self, ends: Sequence[int]) -> OrderRecord | None:
+        """What was collected; `ends` are the offsets to be read next by kind. None where nothing was."""
+        if all(first is None for first in self._firsts):
+            return None
+        kinds = np.concatenate(self._kinds) if self._kinds else np.empty(0, dtype=np.int64)
+        lasts = np.concatenate(self._lasts) if self._lasts else np.empty(0, dtype=np.int64)
+        # Where one batch ends with the kind that the next begins with, that is one run.
+        closes = np.append(kinds[1:] != kinds[:-1], True)[: len(kinds)]
+        starts = [end if first is None else first for first, end in zip(self._firsts, ends, strict=True)]
+        refused = tuple(np.unique(np.array(offsets, dtype=np.int64)) for offsets in self._refused)
+        return OrderRecord(tuple(starts), tuple(ends), kinds[closes], lasts[closes], refused)

@@ -1,0 +1,87 @@
+"""What a worker does that follows the order journal of another application, instead of deciding the order itself.
+
+A replay is such a worker: it has states, offsets and outputs of its own, and takes the same events in the same order.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stream.scoring.forgetting import is_forgetting
+from stream.scoring.intake import Taken
+from stream.scoring.scorer import Scored
+
+
+def _everything(scored: Scored) -> Scored:
+    return scored
+
+
+@dataclass(frozen=True)
+class Following:
+    """How a worker follows.
+
+    `order_topic` is the journal to follow, None where there is none: then all is merged by event time. `ends` are the
+    offsets by partition before which records of the journal are followed, all where a partition is not named: what its
+    workers take later is left alone. `users` are the keys that are of interest, None: all. `published` picks what of a
+    batch is published. `forgotten` are, by partition and key, offsets of the last request to forget a user: nothing
+    that stands before it is scored. `events_per_s` is the most that is taken in a second, None for no limit.
+    """
+
+    order_topic: str | None
+    ends: Mapping[int, int] = field(default_factory=dict)
+    users: Collection[bytes] | None = None
+    published: Callable[[Scored], Scored] = _everything
+    forgotten: Mapping[int, Mapping[bytes, int]] = field(default_factory=dict)
+    events_per_s: float | None = None
+
+    def wants(self, key: bytes | None) -> bool:
+        return self.users is None or key in self.users
+
+    def follows(self, partition: int, offset: int) -> bool:
+        """Whether a record of the journal is to be followed."""
+        return offset < self.ends.get(partition, offset + 1)
+
+
+@dataclass
+class Pace:
+    """Slows down to so many events per second, over what was taken since it began to."""
+
+    events_per_s: float
+    _begun_s: float | None = None
+    _events: int = 0
+
+    def pause_s(self, events: int, now_s: float) -> float:
+        """How long to wait after so many more events, at this time."""
+        begun_s = now_s if self._begun_s is None else self._begun_s
+        self._events += events
+        due_s = begun_s + self._events / self.events_per_s
+        # Time that was idle is not made up for.
+        self._begun_s = begun_s + max(now_s - due_s, 0.0)
+        return max(due_s - now_s, 0.0)
+
+
+@dataclass
+class Forgotten:
+    """Users of one partition who are to be forgotten, by key the offset of the last request that has not come yet."""
+
+    coming: dict[bytes, int]
+
+    @classmethod
+    def from_offset(cls, last: Mapping[bytes, int], offset: int) -> Forgotten:
+        """Of requests at `offset` or after it."""
+        return cls({key: at for key, at in last.items() if at >= offset})
+
+    def left(self, taken: Sequence[Taken]) -> list[Taken]:
+        """Events without those of users who are forgotten later; to be called with all, in order."""
+        if not self.coming:
+            return list(taken)
+        kept: list[Taken] = []
+        for item in taken:
+            if item.key not in self.coming:
+                kept.append(item)
+            elif is_forgetting(item) and item.offset >= self.coming[item.key]:
+                del self.coming[item.key]
+                kept.append(item)
+        return kept
