@@ -84,7 +84,8 @@ def plan(
     """
     kafka = kafka_of(settings)
     with _failures(kafka):
-        found = _plan(kafka, settings, _range(_one_name(name, None), from_, to, users))
+        replayed = _range(_one_name(name, None), from_, to, users)
+        found = plan_replay(kafka, settings, replayed) if as_json else _plan(kafka, settings, replayed)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(_plan_report(found, workers)), indent=2).decode())
         return

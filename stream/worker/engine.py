@@ -240,8 +240,7 @@ class Engine:
             behind = [no for no, topic in enumerate(self._topics) if TP(topic, partition) in poll.lagging]
             released = self._released(merge, behind)
             if self._following is not None:
-                forgotten = self._forgotten.get(partition)
-                released = released if forgotten is None else forgotten.left(released)
+                released = self._without_forgotten(partition, released)
             elif released or partition in fed or not len(merge):
                 self._waiting_since_s[partition] = now_s
             elif (
@@ -254,6 +253,15 @@ class Engine:
                 self._tell_order(partition, released)
             ready += released
         return ready
+
+    def _without_forgotten(self, partition: int, taken: list[Taken]) -> list[Taken]:
+        forgotten = self._forgotten.get(partition)
+        if forgotten is None:
+            return taken
+        left = forgotten.left(taken)
+        if len(left) < len(taken):
+            self.counts["of_forgotten_users"] += len(taken) - len(left)
+        return left
 
     def _released(self, merge: PartitionMerge | OrderedMerge, behind: Sequence[int]) -> list[Taken]:
         if isinstance(merge, PartitionMerge):

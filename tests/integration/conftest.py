@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
@@ -143,6 +144,18 @@ class Deployment:
         """Offsets in the topics: of outputs, the ends of transactions take some beside the records."""
         with TopicReader(self.kafka) as reader:
             return reader.size(topics)
+
+    def exists(self, topic: str) -> bool:
+        with TopicReader(self.kafka) as reader:
+            return reader.exists(topic)
+
+    def delete_records(self, topic: str, before: int) -> None:
+        """Take what stands before this offset away from each partition, as retention does."""
+        admin = open_admin(self.kafka)
+        try:
+            admin.delete_records({TopicPartition(topic, number): before for number in range(self.settings.partitions)})
+        finally:
+            admin.close()
 
     def committed(self, group: str, topics: Iterable[str]) -> int:
         admin = open_admin(self.kafka)

@@ -14,13 +14,15 @@ from typer.testing import CliRunner
 from bench.chaos.oracle import Published, judge
 from events.types import Activity, Event
 from foreshock import app
-from model.bundle import Bundle
+from foreshock.replay_run import follow_in_processes
 from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.outputs import forgotten_by
 from stream.replay.diff import diff_with_live
-from stream.replay.run import Replay, ReplayRange, prepare_topics
+from stream.replay.plan import plan_replay
+from stream.replay.range import ReplayRange
+from stream.replay.run import prepare_topics
 from stream.replay.user_events import read_events
 from stream.sink import sink_group
 
@@ -130,10 +132,10 @@ def test_a_borrower_is_forgotten_and_may_come_back(
     )
     if on_disk:
         return
-    bundle = Bundle.load(deployment.settings.bundle)
     whole = ReplayRange("whole", dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
-    prepare_topics(deployment.kafka, deployment.settings, whole.name, overwrite=True)
-    replayed = Replay(deployment.settings, deployment.kafka, bundle, whole).run()
+    plan = plan_replay(deployment.kafka, deployment.settings, whole)
+    prepare_topics(deployment.kafka, deployment.settings, plan, overwrite=True, go_on=False)
+    replayed = follow_in_processes(deployment.kafka, deployment.settings, plan, 1, None, lambda _done, _total: None)
     assert replayed["of_forgotten_users"] > 10
     diff = diff_with_live(deployment.kafka, topics, whole)
     assert not diff.differs, diff

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,24 @@ from stream.database.replay_runs import find
 Deploy = Callable[..., Any]
 
 
-def foreshock(deployment: Any, database: DatabaseConnection, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(
+    deployment: Any, database: DatabaseConnection, *arguments: str, application_id: str | None = None
+) -> list[str]:
+    return [
+        sys.executable, "-m", "foreshock", *arguments,
+        "--bootstrap-servers", str(deployment.kafka),
+        "--topic-prefix", deployment.topics.prefix,
+        *(() if arguments[1] == "plan" else ("--database-url", database.url)),
+        *(() if arguments[1] == "diff" else ("--application-id", application_id or deployment.settings.application_id)),
+    ]  # fmt: skip
+
+
+def foreshock(
+    deployment: Any, database: DatabaseConnection, *arguments: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [
-            sys.executable, "-m", "foreshock", *arguments,
-            "--bootstrap-servers", str(deployment.kafka), "--database-url", database.url,
-            "--topic-prefix", deployment.topics.prefix,
-            *(() if arguments[1] == "diff" else ("--application-id", deployment.settings.application_id)),
-        ],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        command(deployment, database, *arguments, **options), capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.fixture
@@ -91,6 +100,68 @@ def test_another_policy_is_told_apart(
     assert again.returncode == 1
     assert "--overwrite" in again.stderr
     assert foreshock(live, database, *arguments, "--overwrite").returncode == 0
+
+
+def test_a_replay_that_is_killed_goes_on_where_it_was(live: Any, database: DatabaseConnection, tmp_path: Path) -> None:
+    """Two workers, slowed down; nothing is published twice."""
+    asked = ("replay", "run", "killed", "--from", "2000-01-01", "--to", "2100-01-01", "--workers", "2")
+    topic = live.topics.replay_scores("killed")
+    slow = subprocess.Popen(command(live, database, *asked, "--rate", "600"), stderr=subprocess.DEVNULL)
+    try:
+        live.wait(lambda: live.exists(topic) and live.size(topic) > 300, "some scores")
+    finally:
+        slow.kill()
+        slow.wait()
+    published = live.size(topic)
+    time.sleep(1.0)
+    assert live.size(topic) < published + 2_000, "its workers ended with it"
+    run = foreshock(live, database, *asked)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "going on with replay killed" in run.stdout
+    report = tmp_path / "killed.json"
+    diff = foreshock(live, database, "replay", "diff", "killed", "--report", str(report))
+    assert diff.returncode == 0, diff.stdout + diff.stderr
+    assert json.loads(report.read_text())["compared_scores"] == len(live.records(live.topics.scores))
+    assert not live.exists(live.topics.changelog(f"{live.settings.application_id}-replay-killed"))
+
+
+def test_without_a_journal_events_are_taken_by_their_time(live: Any, database: DatabaseConnection) -> None:
+    asked = ("replay", "run", "timed", "--from", "2000-01-01", "--to", "2100-01-01")
+    run = foreshock(live, database, *asked, application_id="nobody")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "there is no order journal nobody-order" in run.stderr
+    recorded = find(database, "timed")
+    assert recorded is not None
+    assert recorded.counts["published_scores"] == len(live.records(live.topics.scores))
+
+
+def test_a_plan_changes_nothing(live: Any, database: DatabaseConnection) -> None:
+    asked = ("replay", "plan", "planned", "--from", "2000-01-01", "--to", "2100-01-01")
+    shown = foreshock(live, database, *asked)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert f"{live.settings.application_id}-order" in shown.stdout
+    told = json.loads(foreshock(live, database, *asked, "--json", "--workers", "2").stdout)
+    assert told["partitions"] == live.settings.partitions
+    assert told["offsets"] == sum(live.size(topic) for topic in live.topics.inputs)
+    assert told["lost"] == {}
+    assert not live.exists(live.topics.replay_scores("planned"))
+
+
+def test_scores_that_retention_has_taken_are_not_missed(
+    live: Any, database: DatabaseConnection, tmp_path: Path
+) -> None:
+    """The order does not come from them, and what they were is not known any more."""
+    run = foreshock(live, database, "replay", "run", "expired", "--from", "2000-01-01", "--to", "2100-01-01")
+    assert run.returncode == 0, run.stdout + run.stderr
+    before = len(live.records(live.topics.scores))
+    live.delete_records(live.topics.scores, 100)
+    gone = before - len(live.records(live.topics.scores))
+    report = tmp_path / "expired.json"
+    diff = foreshock(live, database, "replay", "diff", "expired", "--report", str(report))
+    assert diff.returncode == 0, diff.stdout + diff.stderr
+    figures = json.loads(report.read_text())
+    assert figures["live_expired"] == gone > 0
+    assert (figures["only_replayed"], figures["identical_scores"]) == (0, before - gone)
 
 
 def test_a_run_that_is_not_on_record_is_named(live: Any, database: DatabaseConnection) -> None:
