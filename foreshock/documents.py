@@ -21,7 +21,7 @@ def write(
 ) -> None:
     """Write the generated documents into the docs folder.
 
-    These are the JSON Schemas, asyncapi.yaml, the command reference, the settings reference, the sample records of
+    These are the JSON Schemas, asyncapi.yaml, the references of commands, settings and metrics, the sample records of
     topics.md, and the tables of models.md from the reports beside it. Needs a source tree.
 
         foreshock docs write

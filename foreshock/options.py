@@ -58,6 +58,9 @@ OPTIONS: dict[str, Any] = {
     ],
     "resident_users": Annotated[int | None, _setting("Most users in memory, with --state-dir.")],
     "stack_dir": Annotated[Path | None, _folder("Folder of the embedded stack.")],
+    "metrics_port": Annotated[
+        int | None, _setting("Port for /metrics, /livez and /readyz; 0 takes a free one.", default="none")
+    ],
     "log_format": Annotated[str | None, _setting("Lines of the log: text or json.", metavar="FORMAT", default="text")],
 }
 """Options that set a setting, by the setting's name."""

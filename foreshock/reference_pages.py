@@ -1,4 +1,5 @@
-"""Documents made from the code: JSON Schemas, AsyncAPI and sample records of all topics, the commands, the settings.
+"""Documents made from the code: JSON Schemas, AsyncAPI and sample records of all topics, the commands, the settings,
+the metrics.
 
 A test compares them with what is committed, so that they are current. Nothing here reads the command line: the root
 command is passed in.
@@ -17,6 +18,7 @@ from bench.chaos import report as chaos_report
 from bench.fuzzing import report as fuzzing_report
 from events.types import FORMATS_VERSION
 from foreshock.asyncapi import asyncapi_page
+from foreshock.metrics_page import metrics_page
 from foreshock.sample_records import samples_section
 from foreshock.schemas import published_schemas
 from model.comparison.page import PAGE, models_page
@@ -48,6 +50,7 @@ def reference(root: Any) -> dict[Path, str]:
     return pages | {
         Path("asyncapi.yaml"): asyncapi_page(),
         Path("commands.md"): commands_page(root),
+        Path("metrics.md"): metrics_page(NOTE.strip() + "\n"),
         Path("settings.md"): settings_page(),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,12 @@ from stream.logs import told
 from stream.settings import Settings
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from stream.database.connection import DatabaseConnection
     from stream.kafka.rights import Right
     from stream.state.archive import Archives
-    from stream.worker.app import WorkerApp
+    from stream.telemetry.health import Health, Standing
 
 
 @takes_settings(
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     "state_dir",
     "resident_users",
     "stack_dir",
+    "metrics_port",
     "log_format",
 )
 def worker(*, settings: Settings) -> None:
@@ -47,14 +50,23 @@ def worker(*, settings: Settings) -> None:
     from stream.kafka.service import serve
     from stream.least_rights import worker_rights
     from stream.worker.app import WorkerApp
+    from stream.worker.health import standing_of
+    from stream.worker.metrics import WorkerCollector
 
     kafka = _admitting(settings, worker_rights(settings), settings.application_id)
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives)
-            _publish_metrics(settings, started)
-            code = serve(started.app, lambda: started.failure.error, "worker", stall_timeout_s=settings.stall_timeout_s)
+            health = _health(settings, lambda: standing_of(started))
+            _tell(settings, health, lambda: WorkerCollector(started, health))
+            code = serve(
+                started.app,
+                lambda: started.failure.error,
+                "worker",
+                stall_timeout_s=settings.stall_timeout_s,
+                on_look=health.look,
+            )
     except (BundleError, PolicyError) as error:
         fail(str(error))
     raise typer.Exit(code)
@@ -98,17 +110,32 @@ def _holding_text(database: DatabaseConnection) -> DatabaseConnection:
     return database
 
 
-def _publish_metrics(settings: Settings, started: WorkerApp) -> None:
-    from stream.worker.metrics import serve_metrics
+def _health(settings: Settings, standing: Callable[[], Standing]) -> Health:
+    from stream.kafka.stall import CHECK_S
+    from stream.telemetry.health import Health
+
+    return Health(
+        standing,
+        liveness_timeout_s=settings.liveness_timeout_s,
+        commit_interval_s=settings.commit_interval_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        look_s=CHECK_S,
+    )
+
+
+def _tell(settings: Settings, health: Health, collector: Callable[[], Collector]) -> None:
+    """Serve health and metrics, if that is asked for."""
+    from stream.telemetry.server import TelemetryServer
 
     if settings.metrics_port is None:
         return
     try:
-        port = serve_metrics(started.engine, started.lag, settings.metrics_host, settings.metrics_port)
+        server = TelemetryServer(settings.metrics_host, settings.metrics_port, [collector()], health)
     except OSError as error:
         address = f"{settings.metrics_host}:{settings.metrics_port}"
         fail(f"metrics_port: {address} cannot be used ({error.strerror}); choose another, or 0 for a free one")
-    console.print(f"metrics: http://{settings.metrics_host}:{port}/metrics")
+    server.start()
+    console.print(f"metrics: http://{settings.metrics_host}:{server.server_port}/metrics")
 
 
 @contextmanager
@@ -140,7 +167,15 @@ def _archives(settings: Settings, kafka: KafkaConnection, bundle: Bundle) -> Ite
         archives.close_all()
 
 
-@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir", "log_format")
+@takes_settings(
+    "bootstrap_servers",
+    "database_url",
+    "topic_prefix",
+    "application_id",
+    "stack_dir",
+    "metrics_port",
+    "log_format",
+)
 def sink(*, settings: Settings) -> None:
     """Write scores, alerts and dead letters into PostgreSQL.
 
@@ -148,12 +183,25 @@ def sink(*, settings: Settings) -> None:
 
         foreshock sink --config production.toml
     """
+    from stream.database.probe import DatabaseProbe
     from stream.kafka.service import serve
     from stream.least_rights import sink_rights
     from stream.sink import SinkApp
+    from stream.sink_metrics import SinkCollector, standing_of
     from stream.topics import sink_group
 
     kafka = _admitting(settings, sink_rights(settings), sink_group(settings.application_id))
-    started = SinkApp(settings, kafka, _holding_text(database_of(settings)))
-    code = serve(started.app, lambda: started.failure.error, "sink", stall_timeout_s=settings.stall_timeout_s)
+    database = _holding_text(database_of(settings))
+    started, probe = SinkApp(settings, kafka, database), DatabaseProbe(database)
+    health = _health(settings, lambda: standing_of(started, probe))
+    if settings.metrics_port is not None:
+        probe.start()
+    _tell(settings, health, lambda: SinkCollector(started, health, probe))
+    code = serve(
+        started.app,
+        lambda: started.failure.error,
+        "sink",
+        stall_timeout_s=settings.stall_timeout_s,
+        on_look=health.look,
+    )
     raise typer.Exit(code)

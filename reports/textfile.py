@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, write_to_textfile
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from model.statistics.resampling import Interval
 from reports.drift import DriftReport
+from stream.telemetry import catalogue
+from stream.telemetry.metric import Metric, Scrape
 
 BOUNDS = ("estimate", "low", "high")
 
@@ -20,63 +22,41 @@ class DriftCollector(Collector):
 
     def __init__(self, report: DriftReport) -> None:
         self._report = report
-        self._model = {"model": report.fingerprint}
+        self._scrape = Scrape()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        for gauge in self._gauges():
-            if gauge.samples:
-                yield gauge
-
-    def _gauges(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Family]:
+        """The gauges, in the order of the catalogue."""
+        self._scrape = Scrape()
         report, found = self._report, self._report.calibration
-        yield self._by_variable(
-            "foreshock_drift_psi", "Population stability index, recent window against reference.", "psi"
-        )
-        yield self._by_variable(
-            "foreshock_drift_psi_critical", "Index that chance stays below for samples of this size.", "critical"
-        )
-        yield self._by_variable(
-            "foreshock_drift_p_value", "Probability of such an index by chance, Holm-adjusted.", "adjusted_p_value"
-        )
-        yield self._gauge(
-            "foreshock_drift_shifted_variables", "Variables whose shift is not chance.", len(report.shifted)
-        )
-        yield self._gauge("foreshock_matured_scores", "Scores whose horizon has passed.", found.scores)
+        self._add_by_variable(catalogue.DRIFT_PSI, "psi")
+        self._add_by_variable(catalogue.DRIFT_CRITICAL, "critical")
+        self._add_by_variable(catalogue.DRIFT_P_VALUE, "adjusted_p_value")
+        self._add(catalogue.DRIFT_SHIFTED, len(report.shifted))
+        self._add(catalogue.MATURED_SCORES, found.scores)
         if found.ratio is not None and found.p_value is not None:
-            yield self._gauge("foreshock_calibration_ratio", "Observed over expected defaults.", found.ratio)
-            yield self._gauge("foreshock_calibration_p_value", "Calibration in the large.", found.p_value)
-        for name in ("auc", "pr_auc", "ks"):
-            yield self._by_month(name)
+            self._add(catalogue.CALIBRATION_RATIO, found.ratio)
+            self._add(catalogue.CALIBRATION_P_VALUE, found.p_value)
+        for name, metric in catalogue.SCORE_MEASURES.items():
+            self._add_by_month(metric, name)
         if report.alert_rate is not None:
-            yield self._gauge("foreshock_alerts_per_1000_users_month", "Alerts of the window.", report.alert_rate)
-        yield self._gauge(
-            "foreshock_drift_window_end_seconds", "End of the window, event time.", report.until.timestamp()
-        )
+            self._add(catalogue.ALERT_RATE, report.alert_rate)
+        self._add(catalogue.DRIFT_WINDOW_END, report.until.timestamp())
+        return self._scrape.families()
 
-    def _gauge(self, name: str, documentation: str, value: float) -> GaugeMetricFamily:
-        gauge = GaugeMetricFamily(name, documentation, labels=list(self._model))
-        self._add(gauge, value)
-        return gauge
-
-    def _by_variable(self, name: str, documentation: str, attribute: str) -> GaugeMetricFamily:
-        gauge = GaugeMetricFamily(name, documentation, labels=[*self._model, "variable"])
+    def _add_by_variable(self, metric: Metric, attribute: str) -> None:
         for each in self._report.stability:
             if each.psi is not None:
-                self._add(gauge, float(getattr(each, attribute)), {"variable": each.name})
-        return gauge
+                self._add(metric, float(getattr(each, attribute)), each.name)
 
-    def _by_month(self, name: str) -> GaugeMetricFamily:
-        documentation = f"{name} of matured scores by their month, with 95 % interval."
-        gauge = GaugeMetricFamily(f"foreshock_score_{name}", documentation, labels=[*self._model, "month", "bound"])
+    def _add_by_month(self, metric: Metric, name: str) -> None:
         for each in self._report.performance:
             interval: Interval = getattr(each, name)
             for bound, value in zip(BOUNDS, interval, strict=True):
                 if value is not None:
-                    self._add(gauge, value, {"month": each.month, "bound": bound})
-        return gauge
+                    self._add(metric, value, each.month, bound)
 
-    def _add(self, gauge: GaugeMetricFamily, value: float, labels: Mapping[str, str] | None = None) -> None:
-        gauge.add_metric([*self._model.values(), *(labels or {}).values()], value)
+    def _add(self, metric: Metric, value: float, *labels: str) -> None:
+        self._scrape.add(metric, value, self._report.fingerprint, *labels)
 
 
 def write_drift_metrics(report: DriftReport, path: Path) -> None:

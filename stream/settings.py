@@ -160,6 +160,12 @@ class Settings(BaseSettings):
         le=3_600,
         description="A worker or sink whose event loop hangs for so long ends at once, for others to take over.",
     )
+    liveness_timeout_s: float = Field(
+        120.0,
+        ge=5,
+        le=86_400,
+        description="`/livez` fails when a worker or sink has something to do and commits nothing for so long.",
+    )
     state_dir: Path | None = Field(
         None,
         description="Folder of the users' rows on a local disk, one for each worker; unset keeps them in memory only.",
@@ -238,9 +244,14 @@ class Settings(BaseSettings):
         1.0, gt=0, le=300, description="First pause before the sink tries a failed database again."
     )
     metrics_port: int | None = Field(
-        None, ge=0, le=65_535, description="Serve a worker's Prometheus metrics at this port; 0 takes a free one."
+        None,
+        ge=0,
+        le=65_535,
+        description="Port at which a worker or sink serves `/metrics`, `/livez` and `/readyz`; 0 takes a free one.",
     )
-    metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that they are served on, without authentication; `0.0.0.0` for all."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged. Only `debug` may show what events hold."
     )

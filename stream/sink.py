@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import msgspec
+from faust.types import TP
 
 from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
@@ -28,7 +29,7 @@ from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.record import Record
-from stream.kafka.transport import consumer_of
+from stream.kafka.transport import Consumer, consumer_of
 from stream.outputs import (
     Alert,
     BorrowerContracts,
@@ -42,6 +43,7 @@ from stream.outputs import (
     shortened,
 )
 from stream.settings import Settings
+from stream.sink_figures import SinkFigures
 from stream.topics import sink_group
 
 LONGEST_RETRY_S = 30.0
@@ -68,7 +70,7 @@ class SinkApp:
     """A sink: the Faust app, and the writer that its agent calls."""
 
     def __init__(self, settings: Settings, kafka: KafkaConnection, database: DatabaseConnection) -> None:
-        self._settings = settings
+        self.settings = settings
         self._writer = DatabaseWriter(database, score_history=settings.score_history)
         self._registered = False
         score, alert, contracts = OutputDecoder(Score), OutputDecoder(Alert), OutputDecoder(BorrowerContracts)
@@ -95,13 +97,30 @@ class SinkApp:
         self._turn = asyncio.Lock()
         self._epoch = 0
         self.failure = Failure(self.app, "sink")
-        self.skipped = 0
+        self.figures = SinkFigures()
+        self.assigned: frozenset[TP] | None = None
+        """What this sink reads; None before the group has told for the first time."""
+        self._consumer: Consumer | None = None
+        self.app.on_partitions_assigned.connect(cast(Any, self._on_assigned))
+
+    async def _on_assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:
+        self.assigned = frozenset(assigned)
+
+    def lag(self) -> Mapping[TP, int]:
+        """Records that the broker held after the last one polled, by assigned topic and partition; from any thread."""
+        return {} if self._consumer is None else self._consumer.lag()
+
+    @property
+    def unreachable_s(self) -> float:
+        """Seconds since a broker last answered, 0 while one does; from any thread."""
+        return 0.0 if self._consumer is None else self._consumer.unreachable_s
 
     async def _write(self, polls: Any) -> None:
-        consumer = consumer_of(self.app)
+        consumer = self._consumer = consumer_of(self.app)
         consumer.drain = self.drain
-        consumer.longest_unreachable_s, consumer.on_failure = self._settings.broker_timeout_s, self.failure
+        consumer.longest_unreachable_s, consumer.on_failure = self.settings.broker_timeout_s, self.failure
         async for poll in polls:
+            self.figures.polls += 1
             if not isinstance(poll, Poll) or not poll.reached() or self.failure:
                 continue
             try:
@@ -126,17 +145,21 @@ class SinkApp:
 
     async def _write_until_done(self, batch: list[Placed], forgotten: Forgotten) -> bool:
         """Write a batch, again and again while the database is unavailable; False when told to give up."""
-        pause_s = self._settings.sink_retry_s
+        pause_s = self.settings.sink_retry_s
         while not self._given_up.is_set():
             try:
-                await asyncio.to_thread(self._write_once, batch, forgotten)
+                with self.figures.writing():
+                    await asyncio.to_thread(self._write_once, batch, forgotten)
+                self.figures.note_written(placed.output for placed in batch)
                 return True
             except DatabaseUnavailable as error:
+                self.figures.note_failure()
                 logger.warning("%s; trying again in %.0f s", error, pause_s, extra={"pause_s": pause_s})
             try:
                 await asyncio.wait_for(self._given_up.wait(), pause_s)
             except TimeoutError:
                 pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+        self.figures.waits_for_database = False
         return False
 
     def _write_once(self, batch: list[Placed], forgotten: Forgotten) -> None:
@@ -161,7 +184,7 @@ class SinkApp:
     def _register_model(self) -> None:
         """Store the manifest of the configured bundle. Scores of models without a stored manifest are written, too."""
         try:
-            manifest, fingerprint = read_manifest(self._settings.bundle, self._settings.bundle_public_key)
+            manifest, fingerprint = read_manifest(self.settings.bundle, self.settings.bundle_public_key)
         except BundleError as error:
             logger.warning("no manifest is kept of the model: %s", error)
             return
@@ -173,7 +196,7 @@ class SinkApp:
         Of a user who is forgotten, what stands before that on the same partition is left out.
         """
         batch: list[Placed] = []
-        topics = self._settings.topics
+        topics = self.settings.topics
         forgotten = Forgotten(set(), set(), set(), set())
         tellers = (topics.scores, topics.alerts, topics.contracts, self._profiles)
         told_by = dict(zip(tellers, forgotten, strict=True))
@@ -209,7 +232,7 @@ class SinkApp:
         }
 
     def _skip(self, place: str, reason: str) -> None:
-        self.skipped += 1
+        self.figures.skipped += 1
         topic, partition, offset = place.rsplit(":", 2)
         fields = {"topic": topic, "partition": int(partition), "offset": int(offset)}
         logger.error("%s is none of ours and is skipped: %s", place, shortened(reason, 200), extra=fields)

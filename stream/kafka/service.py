@@ -22,11 +22,18 @@ COLLECT_SELDOM = (50_000, 20, 100)
 logger = logging.getLogger("foreshock")
 
 
-def serve(app: App, failure: Callable[[], BaseException | None], what: str, *, stall_timeout_s: float) -> int:
+def serve(
+    app: App,
+    failure: Callable[[], BaseException | None],
+    what: str,
+    *,
+    stall_timeout_s: float,
+    on_look: Callable[[float], None] = lambda _: None,
+) -> int:
     """Run `app` until SIGINT or SIGTERM, or until it fails. Returns the exit code: 0, or 1 after a failure.
 
     `failure` returns the error that ended the app, if there was one. An event loop that hangs for `stall_timeout_s`
-    ends the process at once, see `stream.kafka.stall`.
+    ends the process at once, see `stream.kafka.stall`, which also calls `on_look`.
     """
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
@@ -36,7 +43,7 @@ def serve(app: App, failure: Callable[[], BaseException | None], what: str, *, s
     worker: Any = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it would write to standard output, also where that is no terminal
     logger.info("%s starts: application %s", what, app.conf.id)
-    watch = StallWatch(loop, stall_timeout_s, what)
+    watch = StallWatch(loop, stall_timeout_s, what, on_look=on_look)
     watch.start()
     try:
         worker.execute_from_commandline()

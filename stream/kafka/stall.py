@@ -34,8 +34,12 @@ class StallWatch:
         *,
         end: Callable[[int], Never] | Callable[[int], None] = os._exit,
         check_s: float = CHECK_S,
+        on_look: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`what` is the name in the log, `worker` or `sink`. Must be made in the thread that runs `loop`."""
+        """`what` is the name in the log, `worker` or `sink`. Must be made in the thread that runs `loop`.
+
+        `on_look` is called at each look, in this object's thread, with the seconds since the loop turned.
+        """
         self._loop = loop
         self._looks = max(round(limit_s / check_s), 1)
         self._limit_s = limit_s
@@ -43,6 +47,7 @@ class StallWatch:
         self._what = what
         self._end = end
         self._check_s = check_s
+        self._on_look = on_look
         self._turned = threading.Event()
         self._stopped = threading.Event()
         self._loop_thread = threading.get_ident()
@@ -60,12 +65,19 @@ class StallWatch:
         if not self._stopped.is_set():
             self._loop.call_later(self._check_s / 2, self._turn)
 
+    def _tell(self, still_s: float) -> None:
+        try:
+            self._on_look(still_s)
+        except Exception:  # it must not end the watch
+            self._logger.exception("a look at the %s failed", self._what)
+
     def _watch(self) -> None:
         self._turned.wait()
         still = 0
         while not self._stopped.wait(self._check_s):
             still = 0 if self._turned.is_set() else still + 1
             self._turned.clear()
+            self._tell(still * self._check_s)
             if still < self._looks:
                 continue
             frame = sys._current_frames().get(self._loop_thread)

@@ -340,6 +340,7 @@ class Consumer(driver.Consumer):
         whose topic's id nobody would know."""
         self._astray: Counter[TP] = Counter()
         """How often in a row a partition did not go on where it must."""
+        self._lags: dict[TP, int] = {}
         self.longest_unreachable_s = math.inf
         self.on_failure: Callable[[Exception], None] | None = None
         """Called when this consumer cannot go on: offsets that a topic does not have, or no broker reached for
@@ -380,10 +381,15 @@ class Consumer(driver.Consumer):
         """Called when the worker has processed the last poll and waits for the next."""
         self._demand.begin()
 
-    def lag(self) -> dict[TP, int]:
-        """Lag in records of those assigned input partitions whose lag is known."""
-        assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
-        return {tp: lag for tp in assigned if (lag := self._thread.lag(tp)) is not None}
+    def lag(self) -> Mapping[TP, int]:
+        """Lag in records, as of the last poll, of those assigned input partitions whose lag was known; from any
+        thread."""
+        return self._lags
+
+    @property
+    def unreachable_s(self) -> float:
+        """Seconds since a broker last answered, 0 while one does; from any thread."""
+        return self._thread.unreachable_s
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         # Read here and not before the poll: a poll may wait for a whole rebalance before it fetches.
@@ -417,6 +423,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
         self._expected.clear()
         self._astray.clear()
+        self._lags = {}
         for tp in revoked:
             self._advanced.pop(tp, None)
 
@@ -502,7 +509,9 @@ class Consumer(driver.Consumer):
             await self._bring_back(astray)
         assigned = [tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)]
         if assigned:
-            lagging = frozenset(tp for tp in assigned if self._thread.lag(tp) != 0)
+            lags = {tp: self._thread.lag(tp) for tp in assigned}
+            lagging = frozenset(tp for tp, lag in lags.items() if lag != 0)
+            self._lags = {tp: lag for tp, lag in lags.items() if lag is not None}
             if any(inputs.values()):
                 self._demand.end()
             ends, self._begun = {**self._begun, **ends}, {}

@@ -35,7 +35,7 @@ from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts
 from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import CLEARED, Decision, advance
-from stream.outputs import ContractStanding, DeadLetter
+from stream.outputs import LEVELS, AlertKind, ContractStanding, DeadLetter, Level
 from stream.portfolio import PortfolioRules
 from stream.scoring.borrowers import Borrowers, contracts_at
 from stream.scoring.dead_letters import DeadLetters
@@ -74,6 +74,10 @@ class Scored:
     counts: Counter[str] = field(default_factory=Counter)
     """`scored`, `already_scored` (read again after a crash), `duplicates`, `late`, `forgotten`, `contracts_evicted`
     (made room for another), `other_currency`, and alerts by kind."""
+    headline: list[NDArray[np.float32]] = field(default_factory=list)
+    """Scores at the headline horizon, in any order, in parts."""
+    transitions: Counter[tuple[AlertKind, Level]] = field(default_factory=Counter)
+    """Alerts by kind and level: the new one, of a cleared alert the one that it had."""
 
 
 @dataclass(frozen=True)
@@ -336,6 +340,7 @@ class Scorer:
         as_they_came[order] = np.arange(len(order))
         self._encoder.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
         scored.counts["scored"] += len(order)
+        scored.headline.append(found.probabilities[:, self._bundle.headline])
 
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
         """Inputs by kind number, each kind's events in the order of `batch`.
@@ -536,6 +541,8 @@ class Scorer:
                     alerts=scored.alerts,
                 )
                 scored.counts[f"alerts_{kind}"] += 1
+                levels = change.decision.level_from if kind == "cleared" else change.decision.level_to
+                scored.transitions[kind, LEVELS[int(levels[row])]] += 1
 
     def _repeat(self, item: Taken) -> DeadLetter:
         event_id = item.event.event_id

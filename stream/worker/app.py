@@ -23,7 +23,7 @@ from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.record import Header
 from stream.kafka.transactions import in_words
-from stream.kafka.transport import consumer_of, producer_of
+from stream.kafka.transport import Consumer, consumer_of, producer_of
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.scorer import Scorer
 from stream.settings import Settings
@@ -35,6 +35,7 @@ from stream.worker.checkpoint import Checkpoints, Cut, KeyedValue
 from stream.worker.cut import IntervalCut
 from stream.worker.engine import Engine, wall_ms
 from stream.worker.following import Following, Pace
+from stream.worker.restoration import Restoration
 from stream.worker.stages import Stages
 from stream.worker.store import SlabStore, StateTable
 
@@ -86,6 +87,8 @@ class WorkerApp:
             logger.warning("%s", warning)
         self._letters_fitted = False
         self._seeking: set[asyncio.Task[None]] = set()
+        self.restoration = Restoration()
+        self._consumer: Consumer | None = None
         self.table = StateTable(
             self.app,
             name=TABLE_NAME,
@@ -99,6 +102,7 @@ class WorkerApp:
                 "committed_rows": self._committed_rows,
                 "read_again": self._read_again,
                 "on_failure": self.failure,
+                "restoration": self.restoration,
             },
         )
         self.app.tables.add(self.table)
@@ -114,12 +118,12 @@ class WorkerApp:
             stages=stages,
             rules=settings.portfolio_rules(),
         )
-        policy = settings.alert_policy(bundle.thresholds)
+        self.policy = settings.alert_policy(bundle.thresholds)
         self.engine = Engine(
             settings,
             Scorer(
                 bundle,
-                policy,
+                self.policy,
                 self.slab,
                 settings.topics,
                 DeadLetters(settings.application_id),
@@ -139,7 +143,7 @@ class WorkerApp:
 
     async def _score(self, polls: Any) -> None:
         """The agent: passes every poll to the engine."""
-        consumer = consumer_of(self.app)
+        consumer = self._consumer = consumer_of(self.app)
         consumer.drain = self.engine.drain
         consumer.longest_unreachable_s, consumer.on_failure = self.settings.broker_timeout_s, self.failure
         async for poll in polls:
@@ -158,9 +162,14 @@ class WorkerApp:
     def _fail(self, error: BaseException) -> None:
         self.failure(in_words(error))
 
-    def lag(self) -> dict[TP, int]:
-        """Records that the broker is known to hold after the last one read, by assigned topic and partition."""
-        return consumer_of(self.app).lag()
+    def lag(self) -> Mapping[TP, int]:
+        """Records that the broker held after the last one polled, by assigned topic and partition; from any thread."""
+        return {} if self._consumer is None else self._consumer.lag()
+
+    @property
+    def unreachable_s(self) -> float:
+        """Seconds since a broker last answered, 0 while one does; from any thread."""
+        return 0.0 if self._consumer is None else self._consumer.unreachable_s
 
     async def _own(self, partitions: frozenset[int]) -> None:
         if partitions and not self._letters_fitted:

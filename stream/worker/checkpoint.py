@@ -151,8 +151,11 @@ class Checkpoints:
         self._running: asyncio.Task[None] | None = None
         self._last_s = monotonic()
 
-    async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> None:
-        """Queue the outputs of a batch and remember its rows."""
+    async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> asyncio.Future[None] | None:
+        """Queue the outputs of a batch and remember its rows.
+
+        Returns what is done when the broker has acknowledged them, None where there are none.
+        """
         outputs: list[tuple[str, int, Sequence[KeyedValue], Sequence[list[Header]] | None]] = []
         for topic, by_partition in ((self._outputs.scores, scored.scores), (self._outputs.alerts, scored.alerts)):
             outputs += [(topic, partition, records, None) for partition, records in by_partition.items()]
@@ -178,7 +181,7 @@ class Checkpoints:
             for key, _ in forgotten:
                 self._latest.get(partition, {}).pop(key, None)
         if not outputs:
-            return
+            return None
         # Before anything is awaited: from here on the rows hold what has not been published yet.
         published: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sent.append(published)
@@ -197,6 +200,7 @@ class Checkpoints:
         self._unacknowledged.append(published)
         for _ in range(TURNS_TO_SEND):
             await asyncio.sleep(0)
+        return published
 
     def took(self, partition: int, kind_no: NDArray[np.int64], offset: NDArray[np.int64]) -> None:
         """Events of a partition were taken in this order, int64 `[n]`; they are scored and published next."""
@@ -227,6 +231,11 @@ class Checkpoints:
     def running(self) -> bool:
         """Whether a transaction is being completed."""
         return self._running is not None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was scored or refused that is not committed."""
+        return self._running is not None or bool(self._offsets)
 
     async def flush(self) -> None:
         """Make everything so far durable; returns when it is committed."""

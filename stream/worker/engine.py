@@ -31,6 +31,7 @@ from stream.scoring.watchdog import Watermark, missed_now
 from stream.settings import Settings
 from stream.state.slab import Slab
 from stream.worker.checkpoint import Checkpoints
+from stream.worker.figures import Figures
 from stream.worker.following import Following, Forgotten
 from stream.worker.stages import Stages
 
@@ -103,6 +104,7 @@ class Engine:
         self.stages = stages or Stages()
         self._idle_since_s: float | None = None
         self.counts: Counter[str] = Counter()
+        self.figures = Figures()
         self._has_failed = has_failed
         self._restored = restored
 
@@ -122,6 +124,7 @@ class Engine:
             if self._torn:
                 raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
             self._require_states(poll)
+            self.figures.poll_begins(self._now_ms())
             if self._idle_since_s is not None:
                 self.stages.spent_s["poll"] += time.perf_counter() - self._idle_since_s
             self._torn = True
@@ -200,6 +203,7 @@ class Engine:
                 if following is None:
                     self._refused.setdefault(tp, []).extend(bad)
                 self.counts["dead_letters"] += len(bad)
+                self.figures.refused.update(letter.reason for letter in bad)
             self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
         for tp, end in poll.reached().items():
             self._position[tp] = max(self._position.get(tp, 0), end)
@@ -287,6 +291,7 @@ class Engine:
             scored = self._following.published(scored)
         self.counts.update(scored.counts)
         self.counts["dead_letters"] += len(scored.dead_letters)
+        self.figures.note(scored)
         by_partition: dict[int, list[int]] = {}
         for item in taken:
             if not is_forgetting(item):  # its time is the producer's clock, not event time
@@ -294,7 +299,9 @@ class Engine:
         for partition, occurred_ms in by_partition.items():
             self._watermarks.setdefault(partition, Watermark()).observe(occurred_ms)
         with self.stages("publish"):
-            await self._checkpoints.publish(scored)
+            published = await self._checkpoints.publish(scored)
+        if published is not None and scored.scores:
+            self.figures.note_when(published, taken, self._now_ms)
 
     @property
     def users(self) -> int:
@@ -303,7 +310,8 @@ class Engine:
 
     def watermarks_ms(self) -> dict[int, int]:
         """Event time that each partition has come to, -1 where too little was seen."""
-        return {partition: watermark.clock_ms for partition, watermark in self._watermarks.items()}
+        # Copied first: other threads ask, while partitions come and go.
+        return {partition: watermark.clock_ms for partition, watermark in self._watermarks.copy().items()}
 
     def _reached(self) -> dict[TP, int]:
         """Next offsets to read if this worker stopped now: that of the first record held back, else the position."""

@@ -1,66 +1,87 @@
-"""A worker's figures for Prometheus: events by outcome, time by stage, users, lag, watermarks.
-
-They are read when Prometheus asks; scoring does not wait for anything here.
-"""
+"""A worker's figures for Prometheus. They are read when Prometheus asks; scoring does not wait for anything here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from faust.types import TP
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from stream.worker.engine import Engine
-from stream.worker.stages import STAGES
+from stream.telemetry import catalogue
+from stream.telemetry.common import scrape_common
+from stream.telemetry.health import Health
+from stream.telemetry.metric import Metric, Scrape
+from stream.worker.app import WorkerApp
 
-Family = CounterMetricFamily | GaugeMetricFamily
+OUTCOMES = {
+    "scored": "scored",
+    "already_scored": "already_scored",
+    "refused": "dead_letters",
+    "forgotten": "forgotten",
+}
+"""What becomes of an input record, each once, and where the engine counts it."""
+
+COUNTS: dict[Metric, str] = {
+    catalogue.LATE: "late",
+    catalogue.UNMERGED: "merged_without_waiting",
+    catalogue.MISSED: "missed_published",
+    catalogue.CONTRACTS_EVICTED: "contracts_evicted",
+}
+"""Metrics that are one of the engine's counts."""
 
 
 class WorkerCollector(Collector):
-    """The figures of one engine. `lag` gives, by topic and partition, how many records are still to be read."""
+    """The figures of one worker."""
 
-    def __init__(self, engine: Engine, lag: Callable[[], Mapping[TP, int]]) -> None:
-        self._engine = engine
-        self._lag = lag
+    def __init__(self, worker: WorkerApp, health: Health) -> None:
+        self._worker = worker
+        self._health = health
 
     def describe(self) -> Iterable[Family]:
+        """Nothing: which metrics there are stands in the catalogue."""
         return []
 
     def collect(self) -> Iterable[Family]:
-        engine = self._engine
-        events = CounterMetricFamily("foreshock_events", "Events by what became of them.", labels=["outcome"])
-        for outcome, count in sorted(engine.counts.items()):
-            events.add_metric([outcome], count)
-        yield events
-        stages = CounterMetricFamily(
-            "foreshock_stage_seconds",
-            "Time by stage: " + "; ".join(f"{stage}: {meaning}" for stage, meaning in STAGES.items()) + ".",
-            labels=["stage"],
-        )
-        for stage, spent_s in engine.stages.spent_s.items():
-            stages.add_metric([stage], spent_s)
-        yield stages
-        yield GaugeMetricFamily("foreshock_users", "Users whose state is held.", value=engine.users)
-        lag = GaugeMetricFamily("foreshock_lag_records", "Records still to be read.", labels=["topic", "partition"])
-        for tp, records in sorted(self._lag().items()):
-            lag.add_metric([tp.topic, str(tp.partition)], records)
-        yield lag
-        watermark = GaugeMetricFamily(
-            "foreshock_watermark_seconds", "Event time that a partition has come to.", labels=["partition"]
-        )
-        for partition, clock_ms in sorted(engine.watermarks_ms().items()):
-            watermark.add_metric([str(partition)], clock_ms / 1000)
-        yield watermark
+        """All metrics of a worker; a scrape that comes while it starts finds them, too."""
+        scrape, worker = Scrape(), self._worker
+        scrape_common(scrape, "worker", worker.settings.application_id, self._health, worker.unreachable_s)
+        scrape.add(catalogue.MODEL_INFO, 1, worker.bundle.fingerprint_hex, worker.policy.version)
+        self._events(scrape, dict(worker.engine.counts))
+        self._partitions(scrape)
+        self._states(scrape, dict(worker.slab.counts))
+        figures, stages = worker.engine.figures, worker.engine.stages
+        scrape.add_histogram(catalogue.EVENT_TO_SCORE, figures.event_to_score)
+        scrape.add_histogram(catalogue.POLL_TO_SCORE, figures.poll_to_score)
+        scrape.add_histogram(catalogue.SCORE, figures.scores)
+        scrape.add_histogram(catalogue.COMMIT, stages.commits)
+        scrape.add_all(catalogue.STAGE, stages.spent_s)
+        scrape.add_all(catalogue.DEAD_LETTERS, dict(figures.refused))
+        scrape.declare(catalogue.TRANSITIONS)
+        for (transition, level), count in sorted(dict(figures.transitions).items()):
+            scrape.add(catalogue.TRANSITIONS, count, transition, level)
+        return scrape.families()
 
+    @staticmethod
+    def _events(scrape: Scrape, counts: Mapping[str, int]) -> None:
+        for outcome, counted in OUTCOMES.items():
+            scrape.add(catalogue.EVENTS, counts.get(counted, 0), outcome)
+        for metric, counted in COUNTS.items():
+            scrape.add(metric, counts.get(counted, 0))
 
-def serve_metrics(engine: Engine, lag: Callable[[], Mapping[TP, int]], host: str, port: int) -> int:
-    """Serve `/metrics` from a thread of its own until the process ends; returns the port (0 asks for a free one).
+    def _partitions(self, scrape: Scrape) -> None:
+        worker, restoration = self._worker, self._worker.restoration
+        scrape.declare(catalogue.LAG)
+        for tp, records in sorted(worker.lag().items()):
+            scrape.add(catalogue.LAG, records, tp.topic, str(tp.partition))
+        watermarks = {str(number): clock_ms / 1000 for number, clock_ms in worker.engine.watermarks_ms().items()}
+        scrape.add_all(catalogue.WATERMARK, watermarks)
+        scrape.add(catalogue.PARTITIONS_OWNED, len(restoration.owned or ()))
+        scrape.add(catalogue.PARTITIONS_RESTORED, len(restoration.restored))
+        remaining = {str(number): offsets for number, offsets in restoration.remaining.copy().items()}
+        scrape.add_all(catalogue.RESTORE_REMAINING, remaining)
+        scrape.add(catalogue.RESTORED_ROWS, restoration.row_count)
 
-    Raises `OSError` when the address cannot be used.
-    """
-    registry = CollectorRegistry()
-    registry.register(WorkerCollector(engine, lag))
-    server, _ = start_http_server(port, addr=host, registry=registry)
-    return int(server.server_port)
+    def _states(self, scrape: Scrape, counts: Mapping[str, int]) -> None:
+        scrape.add(catalogue.USERS, self._worker.engine.users)
+        scrape.add(catalogue.ROWS_EVICTED, counts.get("rows_evicted", 0))
+        scrape.add(catalogue.ROWS_LOADED, counts.get("rows_loaded", 0))

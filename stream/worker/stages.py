@@ -1,10 +1,13 @@
-"""Seconds that a worker spends by stage. Reads the clock that it is given; does no I/O."""
+"""Seconds that a worker spends by stage, and how long each commit takes. Reads the clock that it is given; does no
+I/O."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from stream.telemetry.catalogue import COMMIT
 
 STAGES = {
     "poll": "waiting for the consumer thread's next records",
@@ -26,6 +29,8 @@ class Stages:
     def __init__(self, clock_s: Callable[[], float] = time.perf_counter) -> None:
         self._clock_s = clock_s
         self.spent_s: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.commits = COMMIT.histogram()
+        """Durations of the stage `commit`."""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -34,7 +39,10 @@ class Stages:
         try:
             yield
         finally:
-            self.spent_s[stage] += self._clock_s() - started_s
+            took_s = self._clock_s() - started_s
+            self.spent_s[stage] += took_s
+            if stage == "commit":
+                self.commits.observe_one(took_s)
 
     def shares(self) -> str:
         """Percent of the loop's time by stage, as one line."""

@@ -24,6 +24,7 @@ from stream.kafka.changelog import Block
 from stream.kafka.poll import PollSchema
 from stream.state.prefault import Prefault
 from stream.state.slab import Slab
+from stream.worker.restoration import Restoration
 
 logger = logging.getLogger("foreshock.store")
 
@@ -40,9 +41,9 @@ class SlabStore(SerializedStore[bytes, bytes]):
 
     `options` of the table: `slab`; `own`, awaited with the input partitions assigned, before their changelogs are read;
     `committed_rows`, awaited with them after that, which tells by partition how far the changelog was when offsets were
-    committed; `read_again`, called with a changelog partition and the offset to go on at; and `on_failure`, called with
-    the exception when a changelog holds what this worker cannot use. (Raising would not do: Faust's recovery logs an
-    exception as a warning and goes on with an empty table.)
+    committed; `read_again`, called with a changelog partition and the offset to go on at; `on_failure`, called with
+    the exception when a changelog holds what this worker cannot use (raising would not do: Faust's recovery logs an
+    exception as a warning and goes on with an empty table); and, if somebody is to see it, a `Restoration`.
     """
 
     def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
@@ -63,7 +64,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self.restored: frozenset[int] = frozenset()
         """Partitions whose states are as they were committed; no event of another may be scored."""
         self._prefault = Prefault()
-        self.restored_rows = 0
+        self.restoration: Restoration = options.get("restoration") or Restoration()
 
     def persisted_offset(self, tp: TP) -> int:
         """Offset of the last changelog record that slab and archive hold, -1 for none.
@@ -81,12 +82,13 @@ class SlabStore(SerializedStore[bytes, bytes]):
             block.release()
             return
         try:
-            self.restored_rows += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
+            self.restoration.row_count += self._slab.restore(tp.partition, block.columns, block.next_offset - 1)
         except Exception as error:  # of the state, or of the disk
             self._on_failure(error)
             return
         block.release()
         self._offsets[tp] = block.next_offset - 1
+        self._note_remaining(tp)
         self._prefault.ahead_of(self._slab.rows, self._slab.extent)
 
     def apply_changelog_batch(self, *_: Any, **__: Any) -> None:
@@ -134,6 +136,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
         """
         changelog = self.table.changelog_topic.get_topic_name()
         self.restored, self._generation = frozenset(), None
+        self.restoration.begin()
         self._assigned = frozenset(tp for tp in assigned if tp.topic == changelog)
         owned = frozenset(tp.partition for tp in assigned if tp.topic != changelog)
         try:
@@ -149,7 +152,14 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._required = {
             tp: max(end - 1, committed.get(tp.partition, -1)) for tp, end in ends.items() if tp.partition in owned
         }
+        self.restoration.owned = owned
+        for tp in self._required:
+            self._note_remaining(tp)
         self._generation = generation_id
+
+    def _note_remaining(self, tp: TP) -> None:
+        if tp in self._required:
+            self.restoration.remaining[tp.partition] = max(self._required[tp] - self.persisted_offset(tp), 0)
 
     def _open(self, ends: Mapping[TP, int]) -> None:
         """Begin with what memory and disk have of partitions, unless that is more than their changelogs have."""
@@ -174,14 +184,14 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._prefault.stop()
         if self._is_overtaken() or not self._is_complete(active_tps):
             return
-        self.restored = frozenset(tp.partition for tp in active_tps)
+        self.restored = self.restoration.restored = frozenset(tp.partition for tp in active_tps)
         kept = {tp.partition for tp in active_tps | standby_tps}
         for partition in self._slab.partitions():
             if partition not in kept:
                 self._slab.drop_partition(partition)
         for tp in [tp for tp in self._offsets if tp.partition not in kept]:
             del self._offsets[tp]
-        logger.info("%d rows were read from the changelog, for partitions %s", self.restored_rows, sorted(kept))
+        logger.info("%d rows were read from the changelog, for partitions %s", self.restoration.row_count, sorted(kept))
 
     def _is_overtaken(self) -> bool:
         """Whether the recovery that completes is of an earlier rebalance than the last: then another one follows.

@@ -24,14 +24,14 @@ from stream.state.slab import Slab
 Deploy = Callable[..., Any]
 
 
-def outcomes(log: str) -> dict[str, float]:
-    """What a worker counts, by its own metrics."""
+def counted_by(log: str) -> dict[str, float]:
+    """What a worker counts, by its own metrics: by name, or by name and label where there is one."""
     address = re.search(r"http://\S+/metrics", log)
     assert address is not None, log
     with urllib.request.urlopen(address[0], timeout=10) as response:
         families = text_string_to_metric_families(response.read().decode())
     samples = [sample for family in families for sample in family.samples]
-    return {sample.labels["outcome"]: sample.value for sample in samples if sample.name == "foreshock_events_total"}
+    return {" ".join((sample.name, *sample.labels.values())): sample.value for sample in samples}
 
 
 def test_late_and_repeated_events_are_counted_and_none_is_lost(deploy: Deploy) -> None:
@@ -44,7 +44,7 @@ def test_late_and_repeated_events_are_counted_and_none_is_lost(deploy: Deploy) -
     assert deployment.publish_records(arrived) == len(arrived)
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
-        counted = outcomes(worker.log_text())
+        counted = counted_by(worker.log_text())
 
     published_ids = {msgspec.json.decode(value, type=EVENT_TYPES[kind]).event_id for kind, _, value, _ in times_it_came}
     scores = [record.value for record in deployment.records(deployment.topics.scores)]
@@ -69,6 +69,7 @@ def test_late_and_repeated_events_are_counted_and_none_is_lost(deploy: Deploy) -
     in_order = [taken[score.source_topic, score.source_partition, score.source_offset] for score in found]
     scored = Scorer(bundle, policy, slab, deployment.topics).score(in_order)
     assert {value for values in scored.scores.values() for _, value in values} == set(scores)
-    assert counted["scored"] == len(scores)
-    assert counted["duplicates"] == counted["dead_letters"] == repeats
-    assert counted["late"] == scored.counts["late"] > 50
+    assert counted["foreshock_events_total scored"] == counted["foreshock_score_count"] == len(scores)
+    assert counted["foreshock_events_total refused"] == repeats
+    assert counted["foreshock_dead_letters_total duplicate_event_id"] == repeats
+    assert counted["foreshock_late_events_total"] == scored.counts["late"] > 50

@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "stream.outputs": (),
     "stream.topics": (),
     "stream.portfolio": (),
+    "stream.telemetry": (),
     "stream.alerts": ("model.bundle", "stream.outputs", "stream.structured"),
     "stream.settings": ("stream.alerts.policy", "stream.portfolio", "stream.settings_file", "stream.topics"),
     "stream.settings_file": (),
@@ -55,6 +56,9 @@ PURE = (
     "stream.state.row",
     "stream.state.slab",
     "stream.scoring",
+    "stream.telemetry.catalogue",
+    "stream.telemetry.health",
+    "stream.telemetry.histogram",
     "model.statistics",
     "model.presentation",
 )

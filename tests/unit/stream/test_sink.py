@@ -98,7 +98,7 @@ def test_what_stands_before_a_tombstone_is_left_out_and_its_user_forgotten_first
     kept = [placed.output for placed in batch]
     assert [(output.user_id, output.sequence) for output in kept if isinstance(output, Score)] == [("v", 8), ("u", 1)]
     assert forgotten == ({("u", 3)}, {("w", 3)}, {("x", 3)}, set())
-    assert sink.skipped == 1, "a tombstone that tells of nobody is none of ours"
+    assert sink.figures.skipped == 1, "a tombstone that tells of nobody is none of ours"
 
 
 def test_of_profiles_the_products_are_kept_up_to_a_tombstone_and_what_workers_refuse_is_left_out() -> None:
@@ -125,4 +125,4 @@ def test_of_profiles_the_products_are_kept_up_to_a_tombstone_and_what_workers_re
     ] == [("profiles:3:1", "v", "loan"), ("profiles:3:3", "u", "loan")]
     assert len(batch) == 2
     assert forgotten == (set(), set(), set(), {("u", 3)})
-    assert sink.skipped == 0, "workers tell of what they refuse"
+    assert sink.figures.skipped == 0, "workers tell of what they refuse"

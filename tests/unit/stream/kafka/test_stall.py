@@ -44,3 +44,20 @@ async def test_stopping_ends_the_thread() -> None:
     watch.stop()
     await asyncio.sleep(0.05)
     assert "stall watch" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_each_look_is_told_with_the_time_since_the_loop_turned(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[float] = []
+
+    def look(still_s: float) -> None:
+        told.append(still_s)
+        raise KeyError("a look that fails does not end the watch")
+
+    watch = StallWatch(asyncio.get_running_loop(), 1.0, "sink", end=lambda _: None, check_s=0.02, on_look=look)
+    watch.start()
+    await asyncio.sleep(0.1)
+    hang_for(0.2)
+    watch.stop()
+    assert told[0] == 0
+    assert max(told) >= 0.1
+    assert "a look at the sink failed" in caplog.text

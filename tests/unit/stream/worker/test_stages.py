@@ -25,3 +25,16 @@ def test_counts_by_stage() -> None:
     assert set(stages.spent_s) == set(STAGES)
     assert "score=70%" in stages.shares()
     assert "changelog" not in stages.shares(), "what runs beside the loop is no share of it"
+
+
+def test_each_commit_is_timed() -> None:
+    now_s = 0.0
+    stages = Stages(lambda: now_s)
+    for took_s in (0.02, 0.3):
+        with stages("commit"):
+            now_s += took_s
+    with stages("score"):
+        now_s += 1.0
+    assert stages.commits.count == 2
+    assert dict(stages.commits.cumulative())["0.2"] == 1
+    assert stages.commits.total == stages.spent_s["commit"]

@@ -217,6 +217,22 @@ async def test_states_that_lack_what_was_committed_are_not_used(
     worker.archives.close_all()
 
 
+async def test_what_is_still_to_be_read_is_told_to_whoever_watches(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign(8, {0: 9})
+    told = worker.table.data.restoration
+    assert (told.owned, told.restored, told.remaining, told.row_count) == ({0}, frozenset(), {0: 10}, 0)
+    worker.restore(4, (b"u", row(1)), (b"v", row(1)))
+    assert (told.remaining, told.row_count) == ({0: 5}, 2)
+    worker.restore(9, (b"u", row(2)))
+    await worker.complete(TAIL)
+    assert (told.restored, told.remaining, told.unready) == ({0}, {0: 0}, None)
+    worker.broker.fails = True
+    await worker.assign(12)
+    assert told.owned is None, "partitions that could not be taken over are not this worker's"
+    worker.archives.close_all()
+
+
 async def test_what_others_add_while_a_worker_is_frozen_is_not_missing(folder: Path) -> None:
     """It does not know yet that its partitions have another owner; the rebalance that tells it will come."""
     worker = Worker(folder)
