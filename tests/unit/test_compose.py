@@ -40,7 +40,8 @@ def compose_is_installed() -> bool:
 
 
 def test_parts_of_a_deployment() -> None:
-    assert set(SERVICES) == {"kafka", "postgres", "migrate", "topics", "worker", "sink"}
+    watching = {"prometheus", "grafana"}
+    assert set(SERVICES) == {"kafka", "postgres", "migrate", "topics", "worker", "sink", *watching}
     assert set(OURS) == {"migrate", "topics", "worker", "sink"}
 
 
@@ -85,7 +86,7 @@ def test_every_variable_has_a_value_where_none_is_set() -> None:
 
 
 def test_keys_are_those_of_compose() -> None:
-    assert set(COMPOSE) == {"name", "x-foreshock", "services", "volumes"}
+    assert set(COMPOSE) == {"name", "x-foreshock", "x-live", "services", "volumes"}
     assert {key for service in SERVICES.values() for key in service} <= KNOWN
 
 
@@ -104,12 +105,48 @@ def test_a_client_outside_reaches_what_the_broker_advertises() -> None:
 
 def test_volumes_are_declared_and_used() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert used == set(COMPOSE["volumes"])
+    folders = {name for name in used if name.startswith("./")}
+    assert used - folders == set(COMPOSE["volumes"])
+    assert folders
+    assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_images_of_others_are_pinned() -> None:
+    images = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    assert all(re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", image) for image in images), images
+
+
+def test_prometheus_asks_each_part_where_it_answers() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = {
+        (name, one["port"])
+        for job in config["scrape_configs"]
+        for one in job["dns_sd_configs"]
+        for name in one["names"]
+    }
+    assert targets == {(name, int(OURS[name]["environment"]["FORESHOCK_METRICS_PORT"])) for name in ("worker", "sink")}
+    for name, _ in targets:
+        assert f":{OURS[name]['environment']['FORESHOCK_METRICS_PORT']}/livez" in OURS[name]["healthcheck"]["test"][-1]
+    (mounted,) = (volume for volume in SERVICES["prometheus"]["volumes"] if volume.startswith("./"))
+    inside = mounted.split(":")[1]
+    assert f"--config.file={inside}/prometheus.yml" in SERVICES["prometheus"]["command"]
+    assert config["rule_files"] == [f"{inside}/alerts.yml"]
+
+
+def test_grafana_reads_what_the_database_lets_it() -> None:
+    sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/foreshock.yml").read_text())[
+        "datasources"
+    ]
+    addresses = {source["type"]: source["url"].removeprefix("http://") for source in sources}
+    assert addresses == {"prometheus": "prometheus:9090", "grafana-postgresql-datasource": "postgres:5432"}
+    assert {address.split(":")[0] for address in addresses.values()} <= set(SERVICES)
+    password = SERVICES["grafana"]["environment"]["POSTGRES_PASSWORD"]
+    assert password == SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
 
 
 def test_health_is_asked_by_a_command_within_a_time() -> None:
     checks = {name: service["healthcheck"] for name, service in SERVICES.items() if "healthcheck" in service}
-    assert set(checks) == {"kafka", "postgres"}
+    assert set(checks) == {"kafka", "postgres", "worker", "sink"}
     for check in checks.values():
         assert check["test"][0] == "CMD"
         assert all(re.fullmatch(r"\d+s", check[key]) for key in ("interval", "timeout", "start_period"))
