@@ -20,6 +20,7 @@ PERMISSIVE = {
 """SPDX identifiers of licences that ask for a notice, at most."""
 
 COMMONLY = {
+    "apache": "apache-2.0",
     "apache 2": "apache-2.0",
     "apache 2.0": "apache-2.0",
     "apache license, version 2.0": "apache-2.0",
