@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "stream.topics": (),
     "stream.portfolio": (),
     "stream.telemetry": (),
+    "stream.comparison": ("stream.outputs",),
     "stream.alerts": ("model.bundle", "stream.outputs", "stream.structured"),
     "stream.settings": ("stream.alerts.policy", "stream.portfolio", "stream.settings_file", "stream.topics"),
     "stream.settings_file": (),
@@ -53,6 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 PURE = (
     "events",
     "stream.alerts",
+    "stream.comparison",
     "stream.state.row",
     "stream.state.slab",
     "stream.scoring",
