@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "card": "card:card",
         "reference": "card:reference",
         "bundle": "bundles:bundle_app",
+        "models": "models:models_app",
         "reasons": "reasons:reasons_app",
     },
     "Reports": {

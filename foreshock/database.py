@@ -47,7 +47,7 @@ def roles(
 
     Connects to nothing. An administrator of the database runs what it prints, before the first `foreshock db upgrade`
     and again after each. The roles are foreshock_owner (upgrades), foreshock_sink, foreshock_replay,
-    foreshock_people (`forget`, `export`) and foreshock_reader (reports).
+    foreshock_models, foreshock_people (`forget`, `export`) and foreshock_reader (reports).
 
         foreshock db roles | psql --set ON_ERROR_STOP=1 postgresql://admin@host/risk
     """

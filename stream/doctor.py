@@ -14,8 +14,8 @@ from alembic.util import CommandError
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from model.bundle import Bundle, BundleError
-from stream.database import migration
+from model.bundle import Bundle, BundleError, read_manifest
+from stream.database import migration, registry
 from stream.database.connection import UNCHECKED_ENCODING, DatabaseConnection
 from stream.database.errors import DatabaseEncodingError, DatabaseError
 from stream.database.summary import without_amounts
@@ -185,6 +185,7 @@ def _database_findings(settings: Settings, database: DatabaseConnection | None) 
         )
     if revision == migration.head():
         yield _currency_finding(settings, database)
+        yield from _champion_findings(settings, database)
 
 
 def _currency_finding(settings: Settings, database: DatabaseConnection) -> Finding:
@@ -209,6 +210,31 @@ def _currency_finding(settings: Settings, database: DatabaseConnection) -> Findi
         f"set currency_rates = {{ {rates} }} in foreshock.toml (one unit of each in the currency of reports) and "
         "restart the workers: amounts follow with each borrower's next event",
     )
+
+
+def _champion_findings(settings: Settings, database: DatabaseConnection) -> Iterator[Finding]:
+    """Whether the bundle is the champion of the registry; nothing where there is none, or no bundle."""
+    subject = "champion"
+    try:
+        champion = next((model for model in registry.registered(database) if model.alias == "champion"), None)
+        if champion is None:
+            return
+        _, fingerprint = read_manifest(settings.bundle, settings.bundle_public_key)
+    except DatabaseError as error:
+        yield Finding("warning", subject, f"the registry could not be read: {error}", "check the role's rights")
+        return
+    except BundleError:  # told of by itself
+        return
+    found = f"{fingerprint:016x}"
+    if found == champion.fingerprint:
+        yield Finding("ok", subject, f"{found} is the bundle's model")
+    else:
+        yield Finding(
+            "warning",
+            subject,
+            f"the registry names {champion.fingerprint} ({champion.bundle}), and the bundle is {found}",
+            f"set `bundle` as the workers have it, or name what they use: `foreshock models alias {found} champion`",
+        )
 
 
 def _encoding(database: DatabaseConnection) -> str | None:

@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         None,
         description="PEM file of the Ed25519 keys that bundles must be signed with; unset means that none need be.",
     )
+    approval: Literal["single", "four-eyes"] = Field(
+        "single",
+        description="Who may approve a model: anybody (`single`), or only another person than registered it "
+        "(`four-eyes`).",
+    )
 
     batch_max_records: int = Field(
         16_000, ge=1, le=100_000, description="Most records that one poll hands to the scorer."

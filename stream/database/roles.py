@@ -5,6 +5,7 @@
 | `…_owner` | `foreshock db upgrade` | own the tables: make, change and drop them |
 | `…_sink` | the sink | add rows, change the latest ones, delete those of a forgotten user; make months |
 | `…_replay` | `foreshock replay` | add and change the list of replays |
+| `…_models` | `foreshock models` | add models and decide about them; decisions note themselves |
 | `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
 | `…_reader` | reports, monitoring, people | read |
 """
@@ -15,11 +16,12 @@ from psycopg import sql
 
 from stream.database.tables import Base
 
-OWNER, SINK, REPLAY, PEOPLE, READER = "owner", "sink", "replay", "people", "reader"
-ROLES = (OWNER, SINK, REPLAY, PEOPLE, READER)
+OWNER, SINK, REPLAY, MODELS, PEOPLE, READER = "owner", "sink", "replay", "models", "people", "reader"
+ROLES = (OWNER, SINK, REPLAY, MODELS, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
 MAKE_MONTH = "make_score_history_month(date, text)"
+TRIGGER_FUNCTIONS = ("keep_model_decisions()", "note_model_decision()")
 VIEWS = ("borrowers_by_status", "contracts_by_product", "contracts_by_status")
 TABLES = (*sorted(Base.metadata.tables), VERSIONS)
 
@@ -39,6 +41,7 @@ GRANTS: dict[str, dict[str, str]] = {
         VERSIONS: "SELECT",
     },
     REPLAY: {"replay_runs": _CHANGED, VERSIONS: "SELECT"},
+    MODELS: {"model_decisions": "SELECT", "registered_models": _CHANGED, VERSIONS: "SELECT"},
     PEOPLE: {
         **dict.fromkeys(TABLES, "SELECT"),
         **dict.fromkeys(
@@ -91,6 +94,7 @@ GRANT USAGE ON SCHEMA {schema} TO {others};
 DO $do$
 DECLARE
     found record;
+    function text;
 BEGIN
     FOR found IN
         SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = {schema_quoted}::regnamespace
@@ -106,6 +110,11 @@ BEGIN
         EXECUTE format('ALTER FUNCTION %s OWNER TO %I', to_regprocedure({function_text}), {owner_text});
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', to_regprocedure({function_text}), {sink_text});
     END IF;
+    FOREACH function IN ARRAY {trigger_functions}::text[] LOOP
+        IF to_regprocedure(function) IS NOT NULL THEN
+            EXECUTE format('ALTER FUNCTION %s OWNER TO %I', to_regprocedure(function), {owner_text});
+        END IF;
+    END LOOP;
 END
 $do$;
 
@@ -158,6 +167,7 @@ def roles_script(schema: str = "public", prefix: str = "foreshock") -> str:
         tables=sql.Literal([*TABLES, *VIEWS]),
         type_text=sql.Literal(f"{quoted}.risk_level"),
         function_text=sql.Literal(f"{quoted}.{MAKE_MONTH}"),
+        trigger_functions=sql.Literal([f"{quoted}.{function}" for function in TRIGGER_FUNCTIONS]),
         grants=sql.SQL(",\n            ").join(granted),
     )
     return script.as_string()

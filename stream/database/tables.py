@@ -9,7 +9,21 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, Index, Integer, MetaData, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -21,6 +35,18 @@ RISK_LEVEL = Enum(*LEVELS, name="risk_level")
 
 ReplayStatus = Literal["running", "finished", "failed"]
 REPLAY_STATUSES: tuple[ReplayStatus, ...] = ("running", "finished", "failed")
+
+ModelStatus = Literal["registered", "approved", "retired"]
+MODEL_STATUSES: tuple[ModelStatus, ...] = ("registered", "approved", "retired")
+
+ModelAlias = Literal["champion", "challenger"]
+MODEL_ALIASES: tuple[ModelAlias, ...] = ("champion", "challenger")
+
+SignatureState = Literal["valid", "unchecked", "none"]
+SIGNATURE_STATES: tuple[SignatureState, ...] = ("valid", "unchecked", "none")
+
+ModelDecision = Literal["registered", "updated", "approved", "named", "unnamed", "retired"]
+MODEL_DECISIONS: tuple[ModelDecision, ...] = ("registered", "updated", "approved", "named", "unnamed", "retired")
 
 _Moment = DateTime(timezone=True)
 
@@ -241,6 +267,67 @@ class ModelVersion(Base):
     fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
     first_seen: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
     manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class RegisteredModel(Base):
+    """Every model of the registry: where its bundle was found, what vouches for it, and how it stands.
+
+    `signature` is that of the manifest when it was registered last: `valid` by the key `signed_by`, `unchecked` where
+    no key was set, `none` where there was none. Triggers of the migration refuse what is not legal, and note each
+    change in `model_decisions`.
+    """
+
+    __tablename__ = "registered_models"
+
+    fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    bundle: Mapped[str] = mapped_column(Text)
+    manifest_sha256: Mapped[str] = mapped_column(Text)
+    signature: Mapped[SignatureState] = mapped_column(Text)
+    signed_by: Mapped[str | None] = mapped_column(Text)
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    card: Mapped[str | None] = mapped_column(Text)
+    card_sha256: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[ModelStatus] = mapped_column(Text, server_default="registered")
+    alias: Mapped[ModelAlias | None] = mapped_column(Text)
+    registered_by: Mapped[str] = mapped_column(Text)
+    registered_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (
+        UniqueConstraint("alias", name="registered_models_alias_key"),
+        CheckConstraint(
+            "manifest_sha256 ~ '^[0-9a-f]{64}$' AND fingerprint = left(manifest_sha256, 16)", name="fingerprint"
+        ),
+        CheckConstraint(_one_of("signature", SIGNATURE_STATES), name="signature"),
+        CheckConstraint("(signed_by IS NOT NULL) = (signature = 'valid')", name="signed_by"),
+        CheckConstraint("(card IS NULL) = (card_sha256 IS NULL)", name="card"),
+        CheckConstraint(_one_of("status", MODEL_STATUSES), name="status"),
+        CheckConstraint(f"alias IS NULL OR {_one_of('alias', MODEL_ALIASES)} AND status = 'approved'", name="alias"),
+    )
+
+
+class NotedDecision(Base):
+    """Every decision about a model of the registry; rows are only ever added, by a trigger, and nobody changes them.
+
+    `actor` is who decided as the command was told, `database_user` who was connected, as the server knows it.
+    """
+
+    __tablename__ = "model_decisions"
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text, ForeignKey("registered_models.fingerprint"))
+    decision: Mapped[ModelDecision] = mapped_column(Text)
+    alias: Mapped[ModelAlias | None] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    database_user: Mapped[str] = mapped_column(Text)
+    approval: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    decided_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(_one_of("decision", MODEL_DECISIONS), name="decision"),
+        Index(None, "fingerprint", "number"),
+    )
 
 
 class ReplayRun(Base):

@@ -13,14 +13,16 @@ from psycopg import errors, sql
 from typer.testing import CliRunner
 
 from foreshock import app
-from stream.database import migration, person, replay_runs
+from stream.database import migration, person, registry, replay_runs
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseForbidden
 from stream.database.products import ContractProduct
-from stream.database.roles import OWNER, PEOPLE, READER, REPLAY, ROLES, SINK, VIEWS, role_name, roles_script
+from stream.database.registry import Decider
+from stream.database.roles import MODELS, OWNER, PEOPLE, READER, REPLAY, ROLES, SINK, VIEWS, role_name, roles_script
 from stream.database.summary import summarise
 from stream.database.writer import DatabaseWriter, Written
 from stream.outputs import Alert, BorrowerContracts, ContractStanding, DeadLetter, Score
+from tests.integration.test_model_registry import a_model
 
 PASSWORD = "correct-horse"
 _NUMBERS = itertools.count(1)
@@ -125,7 +127,14 @@ def test_each_component_can_do_its_work(risk: Risk) -> None:
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 6
     person.forget(risk.as_role(PEOPLE), "ann")
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
-    for role in (SINK, REPLAY, PEOPLE, READER):
+
+    registry.register(risk.as_role(MODELS), a_model(), Decider("ann"))
+    registry.approve(risk.as_role(MODELS), a_model().fingerprint, Decider("bob", "fits"))
+    decisions = registry.decisions(risk.as_role(READER), a_model().fingerprint)
+    assert [(one.actor, one.database_user) for one in decisions] == [
+        (name, role_name(risk.prefix, MODELS)) for name in ("ann", "bob")
+    ]
+    for role in (SINK, REPLAY, MODELS, PEOPLE, READER):
         assert migration.current(risk.as_role(role)) == migration.head()
 
 
@@ -140,7 +149,14 @@ BEYOND: list[tuple[str, str]] = [
     *((REPLAY, statement) for statement in (
         "SELECT * FROM user_scores", "DELETE FROM replay_runs", "DROP TABLE replay_runs", "CREATE TABLE own (id int)",
     )),
+    *((MODELS, statement) for statement in (
+        "SELECT * FROM user_scores", "DELETE FROM registered_models", "UPDATE model_decisions SET actor = 'x'",
+        "INSERT INTO model_decisions (fingerprint) VALUES ('x')", "DELETE FROM model_decisions",
+        "TRUNCATE model_decisions CASCADE", "ALTER TABLE model_decisions DISABLE TRIGGER ALL",
+        "SELECT note_model_decision()", "CREATE TABLE own (id int)",
+    )),
     *((PEOPLE, statement) for statement in (
+        "DELETE FROM model_decisions",
         "INSERT INTO model_versions (fingerprint) VALUES ('x')", "UPDATE alerts SET score = 0", "TRUNCATE alerts",
         "DELETE FROM replay_runs", "DELETE FROM model_versions", "CREATE TABLE own (id int)",
     )),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from stream.database import migration
+from model.bundle import Bundle
+from stream.database import migration, registry
 from stream.database.connection import DatabaseConnection
+from stream.database.registry import Decider
 from stream.database.writer import DatabaseWriter
 from stream.doctor import examine
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import Finding, create_topics
 from stream.outputs import BorrowerContracts, ContractStanding
 from stream.settings import Settings
+from tests.integration.test_model_registry import a_model
 
 
 @pytest.fixture
@@ -114,3 +119,23 @@ def test_bundle_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
     found = problems(examine(settings.model_copy(update={"bundle": tmp_path / "none"}), None, None))
     assert str(tmp_path / "none") in found["bundle"].message
     assert "foreshock train" in found["bundle"].remedy
+
+
+def test_a_bundle_that_is_not_the_champion_is_told(database: DatabaseConnection, settings: Settings) -> None:
+    migration.upgrade(database)
+    models = []
+    for number in (1, 2):
+        model, _ = registry.register(database, a_model(number), Decider("ann"))
+        models.append(registry.approve(database, model.fingerprint, Decider("bob")))
+    assert "champion" not in {finding.subject for finding in examine(settings, None, database)}
+    registry.give_alias(database, models[0].fingerprint, "champion", Decider("bob"))
+    found = problems(examine(settings, None, database))["champion"]
+    own = Bundle.load(settings.bundle)
+    assert models[0].fingerprint in found.message
+    assert f"models alias {own.fingerprint_hex} champion" in found.remedy
+    content = (own.path / "manifest.json").read_bytes()
+    ours = replace(a_model(), manifest_sha256=sha256(content).hexdigest(), fingerprint=own.fingerprint_hex)
+    registry.register(database, ours, Decider("ann"))
+    registry.approve(database, own.fingerprint_hex, Decider("bob"))
+    registry.give_alias(database, own.fingerprint_hex, "champion", Decider("bob"))
+    assert "champion" not in problems(examine(settings, None, database))
