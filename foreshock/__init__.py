@@ -32,7 +32,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "export": "people:export",
         "pseudonym": "people:pseudonym",
     },
-    "Replay": {"replay": "replay:replay_app"},
+    "Replay": {"replay": "replay:replay_app", "shadow": "shadow:shadow_app"},
     "Models": {
         "train": "training:train",
         "evaluate": "evaluation:evaluate",

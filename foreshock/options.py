@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from foreshock.terminal import console, fail
@@ -158,13 +159,13 @@ def kafka_failure(error: Exception, kafka: KafkaConnection) -> str:
     return str(denial(error, kafka) or f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
 
 
-def event_progress() -> Progress:
-    """A progress bar that counts events."""
+def event_progress(shown_on: Console = console) -> Progress:
+    """A progress bar that counts events; on `errors` where the standard output is for a program to read."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console,
+        console=shown_on,
     )

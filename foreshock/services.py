@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import typer
 from kafka.errors import KafkaError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stream.kafka.rights import Right
     from stream.state.archive import Archives
     from stream.telemetry.health import Health, Standing
+    from stream.topics import OutputTopics
+    from stream.worker.following import Following
 
 
 @takes_settings(
@@ -46,18 +48,29 @@ def worker(*, settings: Settings) -> None:
 
         foreshock worker --bootstrap-servers kafka:9092
     """
+    from stream.least_rights import worker_rights
+
+    run_worker(settings, admitting(settings, worker_rights(settings), settings.application_id))
+
+
+def run_worker(
+    settings: Settings,
+    kafka: KafkaConnection,
+    *,
+    following: Following | None = None,
+    outputs: OutputTopics | None = None,
+) -> Never:
+    """Run a worker until it is stopped, then end the command; see `WorkerApp` for what it may follow and publish."""
     from stream.alerts.policy import PolicyError
     from stream.kafka.service import serve
-    from stream.least_rights import worker_rights
     from stream.worker.app import WorkerApp
     from stream.worker.health import standing_of
     from stream.worker.metrics import WorkerCollector
 
-    kafka = _admitting(settings, worker_rights(settings), settings.application_id)
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _archives(settings, kafka, bundle) as archives:
-            started = WorkerApp(settings, kafka, bundle, archives)
+            started = WorkerApp(settings, kafka, bundle, archives, following=following, outputs=outputs)
             health = _health(settings, lambda: standing_of(started))
             _tell(settings, health, lambda: WorkerCollector(started, health))
             code = serve(
@@ -72,7 +85,7 @@ def worker(*, settings: Settings) -> None:
     raise typer.Exit(code)
 
 
-def _admitting(settings: Settings, rights: Sequence[Right], group: str) -> KafkaConnection:
+def admitting(settings: Settings, rights: Sequence[Right], group: str) -> KafkaConnection:
     """How to reach brokers that let this client in, give it these rights, and have a coordinator of its group.
 
     Ends the command where TLS or SASL fails or a right is missing: Faust would try again for ever, and only its log
@@ -190,7 +203,7 @@ def sink(*, settings: Settings) -> None:
     from stream.sink_metrics import SinkCollector, standing_of
     from stream.topics import sink_group
 
-    kafka = _admitting(settings, sink_rights(settings), sink_group(settings.application_id))
+    kafka = admitting(settings, sink_rights(settings), sink_group(settings.application_id))
     database = _holding_text(database_of(settings))
     started, probe = SinkApp(settings, kafka, database), DatabaseProbe(database)
     health = _health(settings, lambda: standing_of(started, probe))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from stream.kafka.rights import CLUSTER, Operation, Right
 from stream.settings import Settings
-from stream.topics import replay_application, sink_group, transactional_id
+from stream.topics import OutputTopics, replay_application, shadow_application, sink_group, transactional_id
 
 
 def worker_rights(settings: Settings) -> tuple[Right, ...]:
@@ -45,8 +45,20 @@ def publisher_rights(settings: Settings) -> tuple[Right, ...]:
 
 def replay_rights(settings: Settings, replay: str) -> tuple[Right, ...]:
     """Of a replay by its name, and of its comparison with what was published live."""
-    topics, application_id = settings.topics, replay_application(settings.application_id, replay)
-    own = (*topics.replay_outputs(replay).all, topics.changelog(application_id))
+    application_id = replay_application(settings.application_id, replay)
+    return _following_rights(settings, application_id, settings.topics.replay_outputs(replay))
+
+
+def shadow_rights(settings: Settings, shadow: str) -> tuple[Right, ...]:
+    """Of a shadow by its name, of its comparison with what was published live, and of its removal."""
+    application_id = shadow_application(settings.application_id, shadow)
+    return _following_rights(settings, application_id, settings.topics.shadow_outputs(shadow))
+
+
+def _following_rights(settings: Settings, application_id: str, outputs: OutputTopics) -> tuple[Right, ...]:
+    """Of workers that follow the live ones under an application of their own."""
+    topics = settings.topics
+    own = (*outputs.all, topics.changelog(application_id))
     order = topics.order(settings.application_id)
     return (
         *_on((*topics.inputs, order, topics.scores, topics.alerts), "Read"),

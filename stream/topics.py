@@ -107,11 +107,21 @@ class Topics:
         """What a replay publishes."""
         return OutputTopics(self.replay_scores(name), self.replay_alerts(name))
 
+    def shadow_outputs(self, name: str) -> OutputTopics:
+        """What a shadow publishes."""
+        return OutputTopics(self.shadow_scores(name), self.shadow_alerts(name))
+
     def replay_scores(self, name: str) -> str:
         return f"{self.scores}.replay.{name}"
 
     def replay_alerts(self, name: str) -> str:
         return f"{self.alerts}.replay.{name}"
+
+    def shadow_scores(self, name: str) -> str:
+        return f"{self.scores}.shadow.{name}"
+
+    def shadow_alerts(self, name: str) -> str:
+        return f"{self.alerts}.shadow.{name}"
 
     def changelog(self, application_id: str) -> str:
         """Changelog of the workers' state table; Faust's own naming."""
@@ -131,6 +141,11 @@ def sink_group(application_id: str) -> str:
 def replay_application(application_id: str, replay: str) -> str:
     """The application, and so the consumer group, of a replay's workers."""
     return f"{application_id}-replay-{replay}"
+
+
+def shadow_application(application_id: str, shadow: str) -> str:
+    """The application, and so the consumer group, of a shadow's workers."""
+    return f"{application_id}-shadow-{shadow}"
 
 
 def transactional_id(application_id: str, partition: int, number: int) -> str:

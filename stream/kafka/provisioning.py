@@ -19,7 +19,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
 from stream.kafka.rights import TOPIC_DENIED, NotAllowed, Right, denial, not_allowed
 from stream.settings import Settings
-from stream.topics import CHANGELOG_TOMBSTONE_DAYS, DEAD_LETTER_MAX_BYTES
+from stream.topics import CHANGELOG_TOMBSTONE_DAYS, DEAD_LETTER_MAX_BYTES, shadow_application
 
 DAY_MS = 86_400_000
 LONGEST_MS = 36_500 * DAY_MS
@@ -126,6 +126,17 @@ def replay_specifications(settings: Settings, replay: str) -> tuple[TopicSpecifi
         TopicSpecification(name, settings.partitions, settings.replication_factor, kept)
         for name in (topics.replay_scores(replay), topics.replay_alerts(replay))
     )
+
+
+def shadow_specifications(settings: Settings, shadow: str) -> tuple[TopicSpecification, ...]:
+    """The output topics of a shadow and the changelog of its workers, with the settings of the live ones."""
+    topics, kept = settings.topics, _kept(settings.output_retention_days)
+    application_id = shadow_application(settings.application_id, shadow)
+    outputs = tuple(
+        TopicSpecification(name, settings.partitions, settings.replication_factor, kept)
+        for name in topics.shadow_outputs(shadow).all
+    )
+    return (*outputs, changelog_specification(settings.model_copy(update={"application_id": application_id})))
 
 
 def create_topics(

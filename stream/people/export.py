@@ -57,6 +57,7 @@ def export(
     out.write(b'"not_held_here":%s,"topics":{' % _json(NOT_HELD_HERE))
     held = places(kafka, settings)
     changelog = settings.topics.changelog(settings.application_id)
+    of_states = settings.topics.changelog("")
     states: dict[int, bytes | None] = {}
     with TopicReader(kafka) as reader:
         sizes = {place.topic: reader.size([place.topic]) for place in held}
@@ -68,7 +69,10 @@ def export(
             for record in found:
                 if place.topic == changelog:
                     states[record.partition] = record.value
-                out.write((b"," if counts[place.topic] else b"") + _json(_as_json(record, place.topic != changelog)))
+                out.write(
+                    (b"," if counts[place.topic] else b"")
+                    + _json(_as_json(record, not place.topic.endswith(of_states)))
+                )
                 counts[place.topic] += 1
             out.write(b"]}")
             done += sizes[place.topic]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import DAY_MS, LONGEST_MS, UNLIMITED, TopicState, topic_states
 from stream.settings import Settings
+from stream.topics import replay_application, shadow_application
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,20 @@ class Place:
 
 
 def places(connection: KafkaConnection, settings: Settings) -> list[Place]:
-    """Every topic of a deployment that is there, and those of its replays. Raises `ProvisioningError`."""
+    """Every topic of a deployment that is there, and those of its replays and shadows. Raises `ProvisioningError`."""
     topics = settings.topics
     known = (*topics.all, topics.changelog(settings.application_id))
-    of_replays = (topics.replay_scores(""), topics.replay_alerts(""))
-    states = topic_states(connection, lambda name: name in known or name.startswith(of_replays))
-    replays = sorted(states.keys() - set(known))
-    return [Place(name, kept(states[name])) for name in (*known, *replays) if name in states]
+    states = topic_states(connection, lambda name: name in known or is_beside(name, settings))
+    beside = sorted(states.keys() - set(known))
+    return [Place(name, kept(states[name])) for name in (*known, *beside) if name in states]
+
+
+def is_beside(name: str, settings: Settings) -> bool:
+    """Whether a topic belongs to a replay or a shadow of the deployment."""
+    topics = settings.topics
+    outputs = (topics.replay_scores(""), topics.replay_alerts(""), topics.shadow_scores(""), topics.shadow_alerts(""))
+    applications = replay_application(settings.application_id, ""), shadow_application(settings.application_id, "")
+    return name.startswith(outputs) or (name.startswith(applications) and name.endswith(topics.changelog("")))
 
 
 def kept(state: TopicState) -> str:

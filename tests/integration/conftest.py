@@ -115,10 +115,10 @@ class Deployment:
     def running(
         self, command: str, name: str | None = None, *, fault: str = "", **options: Any
     ) -> Iterator[ServerProcess]:
-        """A `foreshock worker` or `sink` with the deployment's settings; `fault` is Python that it runs first."""
+        """A `foreshock worker`, `sink` or the like with the deployment's settings; `fault` is Python run first."""
         start = f"{fault}\nfrom foreshock import main\nmain()"
         process = ServerProcess(
-            name or command, [sys.executable, "-c", start, command], self.folder / f"{name or command}.log"
+            name or command, [sys.executable, "-c", start, *command.split()], self.folder / f"{name or command}.log"
         )
         environment = {f"FORESHOCK_{key.upper()}": str(value) for key, value in {**self.options, **options}.items()}
         environment.setdefault("FORESHOCK_BOOTSTRAP_SERVERS", self.kafka.bootstrap_servers)

@@ -40,7 +40,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import check_topics, create_topics
 from stream.kafka.rights import NotAllowed, Right, missing_rights
 from stream.kafka.security import KafkaSecurity
-from stream.least_rights import publisher_rights, replay_rights, sink_rights, worker_rights
+from stream.least_rights import publisher_rights, replay_rights, shadow_rights, sink_rights, worker_rights
 from stream.settings import load_settings
 from stream.topics import sink_group
 from tests.unit.stream.kafka.test_token_endpoint import Endpoint, serving
@@ -401,7 +401,10 @@ def acl_of(right: Right) -> ACL:
 def test_the_page_lists_what_the_parts_ask_for() -> None:
     """`Create` and `Delete`, and the rights on all names with a prefix, are on the page alone."""
     settings = load_settings()
-    parts = {"worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r")}
+    parts = {
+        "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
+        "shadow": shadow_rights(settings, "s"),
+    }  # fmt: skip
     for role, rights in parts.items():
         on_the_page = set(listed(role))
         for kind, name, operation in map(resource_of, rights):

@@ -1,0 +1,84 @@
+"""A shadow's workers: their settings, the topics that they need, and how all of it goes again.
+
+A shadow is a worker that follows: it takes the events of the live workers, in the order of their journal, with states,
+a changelog, a consumer group and transactions under an application of its own. What live workers do is never changed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from stream.kafka.connection import KafkaConnection
+from stream.kafka.provisioning import answering_admin, create_topics, shadow_specifications
+from stream.kafka.topic_reader import TopicReader
+from stream.replay.plan import plan_replay
+from stream.replay.range import ReplayRange
+from stream.settings import Settings
+from stream.topics import shadow_application
+from stream.worker.following import Following
+
+logger = logging.getLogger("foreshock.shadow")
+
+
+class ShadowError(RuntimeError):
+    """A shadow cannot be removed; the message says why and what to do."""
+
+
+def shadow_settings(settings: Settings, name: str) -> Settings:
+    """The settings of a shadow's workers. Instalments that are missed are published by the live watchdog alone."""
+    return settings.model_copy(
+        update={"application_id": shadow_application(settings.application_id, name), "watchdog": False}
+    )
+
+
+def followed(kafka: KafkaConnection, settings: Settings) -> Following:
+    """How a shadow follows the live workers of `settings`: in the order of their journal, from its beginning on.
+
+    By event time where there is no journal. What stands before a request to forget its user is not scored. Raises
+    `TopicUnreadable`.
+    """
+    order_topic = settings.topics.order(settings.application_id)
+    with TopicReader(kafka) as reader:
+        exists = reader.exists(order_topic)
+    if not exists:
+        logger.warning(
+            "there is no order journal %s: events are taken by event time, in another order than live where topics "
+            "came late (`foreshock topics create` makes the journal, and live workers write it)",
+            order_topic,
+        )
+    always = ReplayRange("", dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
+    return Following(order_topic if exists else None, forgotten=plan_replay(kafka, settings, always).forgotten)
+
+
+def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str) -> list[str]:
+    """Create what is missing of a shadow's topics, with as many partitions as the inputs have; returns their names.
+
+    `settings` are those of the live workers. Raises `TopicUnreadable` when there are no input topics,
+    `ProvisioningError`.
+    """
+    with TopicReader(kafka) as reader:
+        partitions = reader.partitions(settings.topics.inputs[0])
+    wanted = shadow_specifications(settings.model_copy(update={"partitions": partitions}), name)
+    return create_topics(kafka, settings, wanted)
+
+
+def remove_shadow(kafka: KafkaConnection, settings: Settings, name: str) -> list[str]:
+    """Delete a shadow's consumer group and topics; returns the names of what was there.
+
+    `settings` are those of the live workers. Raises `ShadowError` while its workers run, `ProvisioningError`.
+    """
+    group = shadow_application(settings.application_id, name)
+    wanted = [topic.name for topic in shadow_specifications(settings, name)]
+    with answering_admin(kafka) as admin:
+        # The group first: what it has read means nothing without the states, and whoever has it may still write.
+        outcome = admin.delete_groups([group])[group]
+        if outcome == "NonEmptyGroupError":
+            raise ShadowError(f"workers of shadow {name} run (consumer group {group}); stop them first")
+        if outcome not in ("OK", "GroupIdNotFoundError"):
+            raise ShadowError(f"consumer group {group} could not be deleted: {outcome}; try again, or grant the right")
+        present = set(admin.list_topics())
+        topics = [topic for topic in wanted if topic in present]
+        if topics:
+            admin.delete_topics(topics)
+    return [*([f"group {group}"] if outcome == "OK" else []), *topics]
