@@ -16,7 +16,7 @@ import typer
 
 from foreshock.options import database_of, takes_settings
 from foreshock.tables import Column, Table, facts_table
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, errors, fail, styled
 from model.bundle import SIGNATURE_FILE, Bundle, BundleError
 from model.bundle_folder import check_signature, read_manifest_file
 from stream.database import registry
@@ -198,11 +198,7 @@ def _found_in(bundle: Path, public_key: Path | None) -> NewModel:
         raise BundleError(f"{bundle} was changed while it was read; register it again")
     signed_by = None if public_key is None else check_signature(bundle, manifest, public_key)
     unchecked = (bundle / SIGNATURE_FILE).exists()
-    card = bundle / CARD_FILE
-    try:
-        card_sha256 = hashlib.sha256(card.read_bytes()).hexdigest() if card.exists() else None
-    except OSError as error:
-        raise BundleError(f"{card} cannot be read ({error.strerror}); check its permissions") from None
+    card, card_sha256 = bundle / CARD_FILE, _card_sha256(bundle / CARD_FILE, loaded.fingerprint_hex)
     return NewModel(
         fingerprint=loaded.fingerprint_hex,
         name=loaded.manifest.name,
@@ -214,6 +210,23 @@ def _found_in(bundle: Path, public_key: Path | None) -> NewModel:
         card=None if card_sha256 is None else str(card.resolve()),
         card_sha256=card_sha256,
     )
+
+
+def _card_sha256(card: Path, fingerprint: str) -> str | None:
+    """Of a bundle's card; None where there is none of this model. Raises `BundleError`."""
+    try:
+        content = card.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BundleError(f"{card} cannot be read ({error.strerror}); check its permissions") from None
+    if fingerprint.encode() in content:
+        return hashlib.sha256(content).hexdigest()
+    errors.print(
+        styled("warning:", "bold yellow"),
+        f"{card} is the card of another model and is left out; `foreshock card` writes one, then register again",
+    )
+    return None
 
 
 @contextmanager

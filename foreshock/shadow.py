@@ -47,27 +47,31 @@ def run(*, settings: Settings, name: Name) -> None:
     A worker with states, changelog, consumer group and output topics of its own: `scores.shadow.NAME` and
     `alerts.shadow.NAME`, which it makes where they are missing. It begins at the first events that the topics have,
     catches up, and goes on until stopped. Live outputs, states and the database are not touched. Start several to share
-    the work, up to one for each partition. Another policy can be tried likewise, by its settings.
+    the work, up to one for each partition. Another policy can be tried likewise, by its settings. A name belongs to one
+    bundle: for another, choose another name, or `shadow remove` this one first.
 
         foreshock shadow run may --bundle challenger-bundle
     """
     from foreshock.services import admitting, run_worker
     from stream.kafka.provisioning import ProvisioningError
     from stream.least_rights import shadow_rights
-    from stream.shadow.run import followed, prepare_topics, shadow_settings
+    from stream.scoring.order_journal import UnreadableOrder
+    from stream.shadow.run import as_partitioned, followed, prepare_topics, shadow_settings
 
-    of_shadow = shadow_settings(settings, name)
-    kafka = admitting(of_shadow, shadow_rights(settings, name), of_shadow.application_id)
+    kafka = admitting(settings, shadow_rights(settings, name), shadow_settings(settings, name).application_id)
     try:
+        settings = as_partitioned(kafka, settings)
         created = prepare_topics(kafka, settings, name)
         following = followed(kafka, settings)
-    except (ProvisioningError, TopicUnreadable) as error:
+    except (ProvisioningError, TopicUnreadable, UnreadableOrder) as error:
         fail(str(error))
     except KafkaError as error:
         fail(kafka_failure(error, kafka))
     if created:
         console.print(f"created {', '.join(created)}")
-    run_worker(of_shadow, kafka, following=following, outputs=settings.topics.shadow_outputs(name))
+    run_worker(
+        shadow_settings(settings, name), kafka, following=following, outputs=settings.topics.shadow_outputs(name)
+    )
 
 
 @shadow_app.command("report")

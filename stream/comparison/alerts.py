@@ -1,12 +1,12 @@
 """Which alerts one model opens and the other does not, or opens earlier or later.
 
-Pairs the openings of one user in order of time: those at most `PAIR_DAYS` apart warn of the same trouble. Pure.
+Pairs the openings of one user: those at most `PAIR_DAYS` apart warn of the same trouble. Pure.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -44,17 +44,37 @@ class ShiftedAlert(NamedTuple):
         return (self.live.opened_ms - self.other.opened_ms) / DAY_MS
 
 
-def paired(live: Sequence[Opening], other: Sequence[Opening], pair_days: float = PAIR_DAYS) -> Iterable[ShiftedAlert]:
-    """The alerts of one user on both sides, each side in order of time."""
-    most_ms = pair_days * DAY_MS
+def paired(live: Sequence[Opening], other: Sequence[Opening], pair_days: float = PAIR_DAYS) -> list[ShiftedAlert]:
+    """The alerts of one user on both sides, in order of time; each side is given in that order.
+
+    Openings at the same time are one alert; of the others, the first of one side and the first of the other are where
+    they are near enough.
+    """
+    same = Counter(one.opened_ms for one in live) & Counter(one.opened_ms for one in other)
+    (both_live, only_live), (both_other, only_other) = _apart(live, same), _apart(other, same)
+    found = [ShiftedAlert("same", was, now) for was, now in zip(both_live, both_other, strict=True)]
+    found += _in_turn(only_live, only_other, pair_days * DAY_MS)
+    return sorted(found, key=lambda one: min(opening.opened_ms for opening in one[1:] if opening is not None))
+
+
+def _apart(openings: Sequence[Opening], same: Mapping[int, int]) -> tuple[list[Opening], list[Opening]]:
+    """Openings at the times in `same`, as many as it says, and all others."""
+    left = Counter(same)
+    taken: tuple[list[Opening], list[Opening]] = [], []
+    for opening in openings:
+        is_same = left[opening.opened_ms] > 0
+        left[opening.opened_ms] -= is_same
+        taken[0 if is_same else 1].append(opening)
+    return taken
+
+
+def _in_turn(live: Sequence[Opening], other: Sequence[Opening], most_ms: float) -> Iterator[ShiftedAlert]:
     i = j = 0
     while i < len(live) or j < len(other):
         was = live[i] if i < len(live) else None
         now = other[j] if j < len(other) else None
         if was is not None and now is not None and abs(was.opened_ms - now.opened_ms) <= most_ms:
-            lead_ms = was.opened_ms - now.opened_ms
-            shift: Shift = "same" if lead_ms == 0 else "earlier" if lead_ms > 0 else "later"
-            yield ShiftedAlert(shift, was, now)
+            yield ShiftedAlert("earlier" if now.opened_ms < was.opened_ms else "later", was, now)
             i, j = i + 1, j + 1
         elif now is None or (was is not None and was.opened_ms < now.opened_ms):
             yield ShiftedAlert("lost", was, None)

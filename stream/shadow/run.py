@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import time
 
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import answering_admin, create_topics, shadow_specifications
@@ -18,6 +19,8 @@ from stream.settings import Settings
 from stream.topics import shadow_application
 from stream.worker.following import Following
 
+DELETE_TIMEOUT_S = 30.0
+
 logger = logging.getLogger("foreshock.shadow")
 
 
@@ -26,7 +29,8 @@ class ShadowError(RuntimeError):
 
 
 def shadow_settings(settings: Settings, name: str) -> Settings:
-    """The settings of a shadow's workers. Instalments that are missed are published by the live watchdog alone."""
+    """The settings of a shadow's workers, made of those of the live ones. Instalments that are missed are published by
+    the live watchdog alone."""
     return settings.model_copy(
         update={"application_id": shadow_application(settings.application_id, name), "watchdog": False}
     )
@@ -36,7 +40,7 @@ def followed(kafka: KafkaConnection, settings: Settings) -> Following:
     """How a shadow follows the live workers of `settings`: in the order of their journal, from its beginning on.
 
     By event time where there is no journal. What stands before a request to forget its user is not scored. Raises
-    `TopicUnreadable`.
+    `TopicUnreadable`, `UnreadableOrder`.
     """
     order_topic = settings.topics.order(settings.application_id)
     with TopicReader(kafka) as reader:
@@ -48,19 +52,28 @@ def followed(kafka: KafkaConnection, settings: Settings) -> Following:
             order_topic,
         )
     always = ReplayRange("", dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
-    return Following(order_topic if exists else None, forgotten=plan_replay(kafka, settings, always).forgotten)
+    plan = plan_replay(kafka, settings, always)
+    if exists and plan.order_topic is None:
+        logger.warning("the order journal %s is empty: nothing is scored before live workers write to it", order_topic)
+    for topic in plan.lost:
+        logger.warning(
+            "retention has taken the beginning of %s: the shadow's states lack it, and its scores differ from the live "
+            "ones for that reason, too",
+            topic,
+        )
+    return Following(order_topic if exists else None, forgotten=plan.forgotten)
+
+
+def as_partitioned(kafka: KafkaConnection, settings: Settings) -> Settings:
+    """The settings with as many partitions as the inputs have. Raises `TopicUnreadable` when there are none."""
+    with TopicReader(kafka) as reader:
+        return settings.model_copy(update={"partitions": reader.partitions(settings.topics.inputs[0])})
 
 
 def prepare_topics(kafka: KafkaConnection, settings: Settings, name: str) -> list[str]:
-    """Create what is missing of a shadow's topics, with as many partitions as the inputs have; returns their names.
-
-    `settings` are those of the live workers. Raises `TopicUnreadable` when there are no input topics,
-    `ProvisioningError`.
-    """
-    with TopicReader(kafka) as reader:
-        partitions = reader.partitions(settings.topics.inputs[0])
-    wanted = shadow_specifications(settings.model_copy(update={"partitions": partitions}), name)
-    return create_topics(kafka, settings, wanted)
+    """Create what is missing of a shadow's topics; returns their names. `settings` are those of the live workers.
+    Raises `ProvisioningError`."""
+    return create_topics(kafka, settings, shadow_specifications(settings, name))
 
 
 def remove_shadow(kafka: KafkaConnection, settings: Settings, name: str) -> list[str]:
@@ -81,4 +94,9 @@ def remove_shadow(kafka: KafkaConnection, settings: Settings, name: str) -> list
         topics = [topic for topic in wanted if topic in present]
         if topics:
             admin.delete_topics(topics)
+            deadline_s = time.monotonic() + DELETE_TIMEOUT_S
+            while left := set(topics) & set(admin.list_topics()):
+                if time.monotonic() > deadline_s:
+                    raise ShadowError(f"{kafka} has not deleted {', '.join(sorted(left))} yet; try again")
+                time.sleep(0.2)
     return [*([f"group {group}"] if outcome == "OK" else []), *topics]

@@ -210,6 +210,11 @@ def test_the_commands(models: Callable[..., Any], tmp_path: Path, monkeypatch: p
     )  # fmt: skip
     assert (found["metrics"]["horizons"]["90"]["auc"], found["card"]) == (0.90908, str(bundle / "MODEL_CARD.md"))
     assert models("register", str(bundle), "--actor", "bob")["noted"] is False
+    (bundle / "MODEL_CARD.md").write_text("# Model card: simulator 0123456789abcdef")
+    found = models("register", str(bundle), "--actor", "bob")
+    assert (found["noted"], found["card"], found["card_sha256"]) == (True, None, None)
+    shutil.copy(PRETRAINED_BUNDLE / "MODEL_CARD.md", bundle)
+    assert models("register", str(bundle), "--actor", "bob")["card"] == str(bundle / "MODEL_CARD.md")
     assert "another person" in models("approve", fingerprint, "--actor", "ann", "--reason", "good", fails=True)
     assert models("approve", fingerprint[:6], "--actor", "bob", "--reason", "good")["status"] == "approved"
     assert models("alias", fingerprint, "challenger", "--reason", "shadow")["alias"] == "challenger"
@@ -217,7 +222,7 @@ def test_the_commands(models: Callable[..., Any], tmp_path: Path, monkeypatch: p
     assert models("alias", fingerprint, "champion", "--reason", "first")["alias"] == "champion"
     shown = models("show", "champion")
     assert [each["decision"] for each in shown["decisions"]] == [
-        "registered", "approved", "named", "unnamed", "named",
+        "registered", "updated", "updated", "approved", "named", "unnamed", "named",
     ]  # fmt: skip
     assert [each["fingerprint"] for each in models("list")] == [fingerprint]
     said = models("show", "champion", as_json=False)

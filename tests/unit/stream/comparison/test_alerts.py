@@ -1,3 +1,5 @@
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,9 @@ def openings(on_days: list[int]) -> list[Opening]:
 @given(days, days)
 def test_every_opening_is_in_one_shift_and_pairs_are_near_and_in_order(live: list[int], other: list[int]) -> None:
     found = list(paired(openings(live), openings(other)))
-    assert [one.live for one in found if one.live] == openings(live)
-    assert [one.other for one in found if one.other] == openings(other)
+    assert sorted(one.live for one in found if one.live) == openings(live)
+    assert sorted(one.other for one in found if one.other) == openings(other)
+    assert sum(one.shift == "same" for one in found) == (Counter(live) & Counter(other)).total()
     for one in found:
         lead = one.lead_days
         assert (lead is None) == (one.shift in ("gained", "lost"))
@@ -36,6 +39,7 @@ def test_examples() -> None:
         ([10], [10], ["same"]), ([10], [3], ["earlier"]), ([10], [20], ["later"]), ([10], [], ["lost"]),
         ([], [10], ["gained"]), ([10], [101], ["lost", "gained"]), ([200], [10], ["gained", "lost"]),
         ([10, 300], [12], ["later", "lost"]), ([10, 300], [299], ["lost", "earlier"]),
+        ([10, 20], [20], ["lost", "same"]), ([10, 40], [10, 30], ["same", "earlier"]),
     ):  # fmt: skip
         assert [one.shift for one in paired(openings(live), openings(other))] == shifts
 
