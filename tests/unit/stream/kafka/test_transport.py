@@ -33,6 +33,8 @@ class Answers:
         self.sought: list[Mapping[TP, int]] = []
         self.holds = (0, 100)
         """First offset and the one after the last that the broker holds."""
+        self.lags: int | None = 0
+        self.unreachable_s = 0.0
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         return {INPUT: self.committed}
@@ -47,8 +49,8 @@ class Answers:
         self.polls += 1
         return await self.queue.get()
 
-    def lag(self, tp: TP) -> int:  # noqa: ARG002
-        return 0
+    def lag(self, tp: TP) -> int | None:  # noqa: ARG002
+        return self.lags
 
 
 class Loop:
@@ -122,6 +124,21 @@ async def test_the_first_poll_after_a_rebalance_is_delivered(loop: Loop) -> None
     poll = await asyncio.wait_for(loop.delivered.get(), 5)
     assert isinstance(poll, Poll)
     assert poll.records == {INPUT: [RECORD]}
+
+
+async def test_the_lag_is_that_of_the_last_poll_until_partitions_go(loop: Loop) -> None:
+    assert loop.consumer.lag() == {}
+    await loop.resume()
+    for lag, told in ((None, {}), (4, {INPUT: 4})):
+        loop.answers.lags = lag
+        loop.answers.queue.put_nowait({})
+        poll = await asyncio.wait_for(loop.delivered.get(), 5)
+        assert poll.lagging == {INPUT}, "what is not known may be behind"
+        assert loop.consumer.lag() == told
+    loop.answers.unreachable_s = 3.5
+    assert loop.consumer.unreachable_s == 3.5
+    await loop.consumer.on_partitions_revoked({INPUT})
+    assert loop.consumer.lag() == {}
 
 
 async def test_inputs_are_not_polled_before_a_rebalance_has_ended(loop: Loop) -> None:

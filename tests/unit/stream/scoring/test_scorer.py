@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,18 @@ def test_an_alert_says_how_old_the_oldest_unpaid_instalment_is(last: Event, said
     assert (alert.kind, alert.sequence) == ("opened", len(events))
     (overdue,) = [reason.text for reason in alert.reasons if reason.code == "overdue"]
     assert said in overdue
+
+
+def test_what_is_counted_is_what_is_published() -> None:
+    scored = new_scorer()[0].score(portfolio())
+    values, alerts = outputs([scored])
+    published = sorted(msgspec.json.decode(value, type=Score).score for value in values)
+    assert sorted(np.concatenate(scored.headline).tolist()) == published
+    transitions = [msgspec.json.decode(value, type=Alert) for value in alerts]
+    assert {alert.kind for alert in transitions} == {"opened", "escalated", "cleared"}
+    assert scored.transitions == Counter(
+        (alert.kind, alert.level_from if alert.kind == "cleared" else alert.level_to) for alert in transitions
+    )
 
 
 def test_alerts_name_reasons_and_events() -> None:

@@ -158,7 +158,9 @@ async def test_outputs_rows_and_offsets_are_committed_together() -> None:
     await run.score(0)
     await run.score(1)
     assert (broker.scores, broker.rows, broker.committed) == ([], {}, {})
+    assert run.checkpoints.pending
     await run.checkpoints.flush()
+    assert not run.checkpoints.pending
     assert sorted(broker.log[:-1], key=str) == [
         ("kept", "scores.latest"),
         ("rows", None),

@@ -236,6 +236,20 @@ async def test_refused_records_are_published_and_passed() -> None:
     assert engine.counts["dead_letters"] == 1
 
 
+async def test_delays_scores_and_refusals_are_counted_of_each_event_once() -> None:
+    engine = engine_on(Broker())
+    records = poll([activity(1), movement(2), activity(1)]).records
+    bad = RawRecord("activity", 0, 2, 0, b"u", b"nonsense")
+    await engine.take(Poll({**records, TP("activity", 0): [*records[TP("activity", 0)], bad]}))
+    await engine.take(Poll())
+    await asyncio.sleep(0)
+    figures = engine.figures
+    assert figures.polls == 2
+    assert figures.scores.count == engine.counts["scored"] == 2
+    assert figures.refused == {"not_json": 1, "duplicate_event_id": 1}
+    assert figures.event_to_score.count == figures.poll_to_score.count == 3, "of each that the scorer was given"
+
+
 async def test_dead_letters_fit_whether_the_intake_or_the_scorer_makes_them() -> None:
     """A valid event may have large headers, too, and come twice."""
     broker = Broker()
