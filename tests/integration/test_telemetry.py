@@ -131,30 +131,43 @@ def test_worker_and_sink_tell_of_their_work(
 
 
 HANGS = """
-import pathlib, time
+import asyncio, pathlib, time
+from stream.kafka.transactions import Transaction
 from stream.worker.engine import Engine
-take = Engine.take
-async def hanging(self, poll):
-    while pathlib.Path({path!r}).exists():
+take, commit = Engine.take, Transaction.commit
+async def hanging_take(self, poll):
+    while pathlib.Path({loop!r}).exists():
         time.sleep(0.1)
     return await take(self, poll)
-Engine.take = hanging
+async def hanging_commit(self, *told):
+    while pathlib.Path({commit!r}).exists():
+        await asyncio.sleep(0.1)
+    return await commit(self, *told)
+Engine.take, Transaction.commit = hanging_take, hanging_commit
 """
 
 
-def test_one_worker_too_many_stands_by_and_a_loop_that_hangs_is_told_by_a_thread_that_does_not(
-    deploy: Deploy, tmp_path: Path
-) -> None:
-    deployment = deploy(watchdog=False, metrics_port=0, stall_timeout_s=8, partitions=1)
-    hung = tmp_path / "hung"
-    with deployment.running("worker", fault=HANGS.format(path=str(hung))) as worker:
+def test_who_is_too_many_stands_by_and_what_hangs_is_not_live(deploy: Deploy, tmp_path: Path) -> None:
+    deployment = deploy(watchdog=False, metrics_port=0, stall_timeout_s=8, liveness_timeout_s=5, partitions=1)
+    loop, commit = tmp_path / "loop", tmp_path / "commit"
+    fault = HANGS.format(loop=str(loop), commit=str(commit))
+    with deployment.running("worker", fault=fault) as worker:
         deployment.wait(lambda: ask(worker, "/readyz").status == 200, "readiness", worker)
         with deployment.running("worker", "spare") as spare:
             expected = {"stands by: all partitions are others'", "works on 1 partition"}
             deployment.wait(lambda: {reason(worker), reason(spare)} == expected, "one to stand by", spare)
         deployment.wait(lambda: reason(worker) == "works on 1 partition", "the worker to have it back", worker)
-        hung.touch()
-        deployment.wait(lambda: ask(worker, "/livez").status == 503, "the hang to be noticed", worker)
+
+        loop.touch()
+        deployment.wait(lambda: ask(worker, "/livez").status == 503, "the loop's hang to be noticed", worker)
         assert ask(worker, "/livez").told["reason"].startswith("its event loop has not turned for")
-        hung.unlink()
+        loop.unlink()
         deployment.wait(lambda: ask(worker, "/livez").status == 200, "the loop to turn", worker)
+
+        commit.touch()
+        deployment.send_raw("activity", [(b"u", b"not an event")])
+        deployment.wait(lambda: ask(worker, "/livez").status == 503, "the commit's hang to be noticed", worker)
+        assert ask(worker, "/livez").told["reason"].startswith("there is work, and nothing was committed for")
+        assert ask(worker, "/readyz").status == 200
+        commit.unlink()
+        deployment.wait(lambda: ask(worker, "/livez").status == 200, "the commit", worker)
