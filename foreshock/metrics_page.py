@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from stream.telemetry.catalogue import GROUPS, LABELS
 from stream.telemetry.metric import Metric
+
+WIDTH = 118
 
 HEAD = """\
 What workers and sinks tell Prometheus, and what a bad value means. The metrics of a worker or sink are at `/metrics`
@@ -37,8 +40,19 @@ def _section(metric: Metric) -> Iterator[str]:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     by = f", by {labels}" if labels else ""
     yield f"### `{metric.name}`\n"
-    yield f"{metric.kind.capitalize()} of {' and '.join(metric.sources)}, {metric.unit}{by}. {metric.meaning}\n"
+    yield (
+        _wrapped(f"{metric.kind.capitalize()} of {' and '.join(metric.sources)}, {metric.unit}{by}. {metric.meaning}")
+        + "\n"
+    )
     if metric.bounds:
-        yield f"- Buckets: {', '.join(f'{bound:g}' for bound in metric.bounds)}."
-    yield f"- Bad: {metric.bad}"
-    yield f"- Do: {metric.do}\n"
+        yield _item(f"Buckets: {', '.join(f'{bound:g}' for bound in metric.bounds)}.")
+    yield _item(f"Bad: {metric.bad}")
+    yield _item(f"Do: {metric.do}") + "\n"
+
+
+def _item(text: str) -> str:
+    return _wrapped(f"- {text}", "  ")
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -166,7 +166,7 @@ STAGE = Metric(
     "foreshock_stage_seconds_total", "counter", "seconds",
     "Time by stage of the worker's loop. `poll` is waiting; `changelog` and `commit` run beside the others.",
     "`poll` near 0 of a second: the worker is at its limit.",
-    "Add workers, or a faster core; see docs/performance.md.",
+    "Add workers, or a faster core ([performance](performance.md)).",
     labels=("stage",),
 )
 COMMIT = Metric(
@@ -228,7 +228,7 @@ CONTRACTS_EVICTED = Metric(
     "foreshock_contracts_evicted_total", "counter", "contracts",
     "Contracts that left a user's row to make room for another.",
     "steady growth: borrowers have more contracts at once than a row holds.",
-    "See docs/contracts.md on what is kept of each.",
+    "See [what is kept of each](contracts.md).",
 )
 
 # What goes out
@@ -244,7 +244,7 @@ TRANSITIONS = Metric(
     "foreshock_alert_transitions_total", "counter", "transitions",
     "Alerts that opened, escalated or cleared. `level` is the new one, of a cleared alert the one that it had.",
     "many more openings than the alert budget: a change of inputs, of policy, or a real wave of defaults.",
-    "Compare with the score's shape and with `foreshock drift`; see docs/alerts.md on the budget.",
+    "Compare with the score's shape and with `foreshock drift`; see [alerts](alerts.md) on the budget.",
     labels=("transition", "level"),
 )
 MISSED = Metric(
@@ -318,7 +318,7 @@ DRIFT_PSI = _drift(
     "foreshock_drift_psi", "index",
     "Population stability index of a variable, recent window against reference.",
     "above `foreshock_drift_psi_critical`: the variable has moved; above 0.25 by much.",
-    "See docs/drift.md.", "variable",
+    "See [drift](drift.md).", "variable",
 )
 DRIFT_CRITICAL = _drift(
     "foreshock_drift_psi_critical", "index",
@@ -363,7 +363,7 @@ SCORE_MEASURES = {
 ALERT_RATE = _drift(
     "foreshock_alerts_per_1000_users_month", "alerts",
     "Alerts that opened per 1,000 users and 30 days of the window.",
-    "far from the alert budget.", "See docs/alerts.md.",
+    "far from the alert budget.", "See [alerts](alerts.md).",
 )
 DRIFT_WINDOW_END = _drift(
     "foreshock_drift_window_end_timestamp_seconds", "seconds since 1970",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ import typer.main
 import yaml
 
 from stream.settings import Settings, load_settings, secret_settings
-from stream.topics import Topics
 
 BASE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "base"
 VERSIONS = ("1.29", "1.33")
@@ -215,27 +215,57 @@ def test_workers_scale_on_the_lag_of_all_inputs_up_to_the_partitions() -> None:
     assert (scaled["scaleTargetRef"]["kind"], scaled["scaleTargetRef"]["name"]) == (kind, name)
     assert scaled["maxReplicaCount"] == int(SETTINGS["FORESHOCK_PARTITIONS"])
     assert 1 <= scaled["minReplicaCount"] <= scaled["maxReplicaCount"]
-    triggers = scaled["triggers"]
-    assert {trigger["type"] for trigger in triggers} == {"kafka"}
-    assert [trigger["metadata"]["topic"] for trigger in triggers] == list(Topics().inputs)
-    for trigger in triggers:
-        asked = trigger["metadata"]
-        assert asked["bootstrapServers"] == SETTINGS["FORESHOCK_BOOTSTRAP_SERVERS"]
-        assert asked["consumerGroup"] == SETTINGS["FORESHOCK_APPLICATION_ID"]
-        assert int(asked["lagThreshold"]) > 0
-        assert trigger["authenticationRef"]["name"] == "foreshock-kafka"
+    (trigger,) = scaled["triggers"]
+    asked = trigger["metadata"]
+    assert trigger["type"] == "kafka"
+    assert "topic" not in asked, "of all topics that the group reads"
+    assert {asked["bootstrapServersFromEnv"], asked["consumerGroupFromEnv"]} <= set(SETTINGS)
+    assert asked["sasl"] == SETTINGS["FORESHOCK_SASL_MECHANISM"].lower().replace("-", "_").replace("sha_", "sha")
+    assert asked["tls"] == "enable"
+    assert int(asked["lagThreshold"]) > 0
+    assert trigger["authenticationRef"]["name"] == "foreshock-kafka"
     parameters = {
         one["parameter"] for one in OBJECTS["TriggerAuthentication/foreshock-kafka"]["spec"]["secretTargetRef"]
     }
-    assert parameters == {"sasl", "username", "password", "tls", "ca"}
+    assert parameters == {"username", "password", "ca"}
+
+
+def built(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """What Kustomize makes of a folder: objects, and the settings."""
+    result = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    found = [one for one in yaml.safe_load_all(result.stdout) if one is not None]
+    (settings,) = (one for one in found if one["kind"] == "ConfigMap")
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in found if one is not settings}, settings
+
+
+def pods_of(objects: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in objects.values() if "template" in one.get("spec", {})]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_kustomize_builds_it() -> None:
-    result = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
-    built = [one for one in yaml.safe_load_all(result.stdout) if one is not None]
-    assert {f"{one['kind']}/{one['metadata']['name']}" for one in built if one["kind"] != "ConfigMap"} == set(OBJECTS)
-    (settings,) = (one for one in built if one["kind"] == "ConfigMap")
+    objects, settings = built(BASE)
+    assert set(objects) == set(OBJECTS)
     assert settings["data"] == SETTINGS
-    assert result.stdout.count(f"name: {settings['metadata']['name']}") == 1 + len(PODS)
+    named = {
+        pod["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"]
+        for pod in pods_of(objects)
+    }
+    assert named == {settings["metadata"]["name"]}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_the_overlay_of_the_guide_builds(tmp_path: Path) -> None:
+    (overlay,) = re.findall(r"^```yaml\n(.*?)^```", (BASE.parents[2] / "docs/deploy.md").read_text(), re.M | re.S)
+    shutil.copytree(BASE, tmp_path / "base")
+    (tmp_path / "overlay").mkdir()
+    written = overlay.replace("../foreshock/deploy/kubernetes/base", "../base")
+    (tmp_path / "overlay" / "kustomization.yaml").write_text(written)
+    objects, settings = built(tmp_path / "overlay")
+    assert {one["metadata"]["namespace"] for one in objects.values()} == {"risk"}
+    images = {pod["spec"]["template"]["spec"]["containers"][0]["image"] for pod in pods_of(objects)}
+    assert images == {"registry.bank.example/foreshock:2026-12-01"}
+    most = objects["ScaledObject/foreshock-worker"]["spec"]["maxReplicaCount"]
+    assert str(most) == settings["data"]["FORESHOCK_PARTITIONS"] == "16"
+    assert settings["data"].keys() > SETTINGS.keys()

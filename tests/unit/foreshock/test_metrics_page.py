@@ -13,5 +13,5 @@ def test_every_metric_has_a_section_and_every_label_a_row() -> None:
     assert re.findall(r"^### `(\w+)`$", page, re.M) == list(METRICS)
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(LABELS)
     for metric in METRICS.values():
-        section = page.partition(f"### `{metric.name}`\n")[2].partition("\n### ")[0]
+        section = " ".join(page.partition(f"### `{metric.name}`\n")[2].partition("\n### ")[0].split())
         assert all(text in section for text in (metric.meaning, metric.bad, metric.do, *metric.labels))
