@@ -13,12 +13,15 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
+from foreshock.comparison_tables import deciles_table, facts_of, products_table
 from foreshock.options import TIME, TIMES, Report, database_of, event_progress, kafka_failure, kafka_of, takes_settings
 from foreshock.replay_run import follow_in_processes
 from foreshock.tables import facts_table
 from foreshock.terminal import console, errors, fail, styled
 from model.bundle import Bundle, BundleError
+from reports.replay_page import page
 from stream.alerts.policy import PolicyError
+from stream.comparison.pairing import TooFarApart
 from stream.database import replay_runs
 from stream.database.errors import DatabaseError
 from stream.embedded.server import EmbeddedError
@@ -27,7 +30,8 @@ from stream.kafka.provisioning import ProvisioningError
 from stream.kafka.rights import require_rights
 from stream.kafka.topic_reader import TopicUnreadable
 from stream.least_rights import replay_rights
-from stream.replay.diff import AlertShift, ReplayDiff, diff_with_live
+from stream.published_outputs import Definition
+from stream.replay.diff import ReplayDiff, diff_with_live
 from stream.replay.plan import ReplayPlan, plan_replay
 from stream.replay.range import ReplayError, ReplayRange
 from stream.replay.run import prepare_topics, remove_states
@@ -180,7 +184,7 @@ def _failures(kafka: KafkaConnection) -> Iterator[None]:
         yield
     except (
         ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError, UnreadableOrder,
-        EmbeddedError,
+        EmbeddedError, TooFarApart,
     ) as error:  # fmt: skip
         fail(str(error))
     except KafkaError as error:
@@ -239,43 +243,52 @@ def _plan_warnings(found: ReplayPlan, settings: Settings) -> Iterator[str]:
 
 
 @replay_app.command("diff")
-@takes_settings("bootstrap_servers", "database_url", "topic_prefix", "stack_dir")
+@takes_settings("bundle", "bootstrap_servers", "database_url", "topic_prefix", "application_id", "stack_dir")
 def diff(
     *,
     settings: Settings,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a finished run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     report: Report = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page of HTML to this file.", show_default=False)
+    ] = None,
 ) -> None:
     """Compare a replay run with what was published live.
 
-    Needs Kafka, PostgreSQL and a finished run. Exit code 0 if nothing differs, 3 if something does.
+    Scores by decile, level and product, alerts gained, lost, earlier and later, and what came true of the alerts on
+    both sides, by what the bundle calls default. Needs Kafka, PostgreSQL and a finished run. Exit code 0 if nothing
+    differs, 3 if something does.
 
-        foreshock replay diff march --report diff.json
+        foreshock replay diff march --report diff.json --html diff.html
     """
     kafka, database = kafka_of(settings), database_of(settings)
-    try:
+    with _failures(kafka):
+        bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         recorded = replay_runs.find(database, name)
         if recorded is None:
             fail(f"no run named {name!r} is on record; `foreshock replay run {name} --from … --to …` makes one")
         if recorded.status != "finished":
             fail(f"run {name!r} is {recorded.status}; run it again with --overwrite")
         users = frozenset(recorded.users) if recorded.users else None
-        replayed = ReplayRange(name, recorded.from_at, recorded.to_at, users)
-        with event_progress() as progress:
-            task = progress.add_task("comparing partitions", total=None)
+        with event_progress(errors if as_json else console) as progress:
+            task = progress.add_task("comparing", total=None)
             result = diff_with_live(
                 kafka,
-                settings.topics,
-                replayed,
+                settings,
+                ReplayRange(name, recorded.from_at, recorded.to_at, users),
+                Definition(bundle.manifest.delinquency_days, bundle.manifest.headline_horizon_days),
                 lambda done, total: progress.update(task, completed=done, total=total),
             )
-    except (ReplayError, TopicUnreadable, DatabaseError) as error:
-        fail(str(error))
-    except KafkaError as error:
-        fail(kafka_failure(error, kafka))
-    _show(result)
+    content = msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n"
     if report is not None:
-        report.write_bytes(msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n")
+        report.write_bytes(content)
+    if html is not None:
+        html.write_text(page(name, recorded.from_at, recorded.to_at, result), encoding="utf-8")
+    if as_json:
+        console.out(content.decode(), highlight=False, end="")
+    else:
+        _show(result)
     raise typer.Exit(3 if result.differs else 0)
 
 
@@ -311,22 +324,9 @@ def _utc(at: dt.datetime) -> dt.datetime:
 
 
 def _show(result: ReplayDiff) -> None:
-    rows = (
-        ("scores compared", f"{result.compared_scores:,}"),
-        ("identical, byte for byte", f"{result.identical_scores:,}"),
-        ("moved", f"{result.moved:,} (mean {result.mean_move:.2e}, largest {result.largest_move:.2e})"),
-        ("level changed", f"{result.level_changed:,}"),
-        ("only live / only replayed", f"{result.only_live:,} / {result.only_replayed:,}"),
-        ("alerts live / replayed", f"{result.live_alerts:,} / {result.replayed_alerts:,}"),
-        ("gained", _examples(result.alerts_gained)),
-        ("lost", _examples(result.alerts_lost)),
-        ("earlier", _examples(result.alerts_earlier)),
-        ("later", _examples(result.alerts_later)),
-    )
-    console.print(facts_table(rows))
+    figures = result.as_report()
+    console.print(facts_table(facts_of(figures)))
+    for table in (deciles_table(figures["deciles"], "replayed"), products_table(figures["products"], "replayed")):
+        console.print()
+        console.print(table)
     console.print(styled("something differs" if result.differs else "nothing differs", "bold"))
-
-
-def _examples(shifts: list[AlertShift]) -> str:
-    names = ", ".join(shift.user_id for shift in shifts[:5])
-    return f"{len(shifts):,}" + (f" ({names}{', …' if len(shifts) > 5 else ''})" if shifts else "")

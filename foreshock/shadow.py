@@ -11,6 +11,7 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
+from foreshock.comparison_tables import deciles_table, products_table
 from foreshock.options import TIME, TIMES, Report, event_progress, kafka_failure, kafka_of, takes_settings
 from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail
@@ -100,31 +101,39 @@ def report(
         foreshock shadow report may --from 2026-05-01 --report may.json
     """
     from stream.comparison.pairing import TooFarApart
-    from stream.shadow.report import EventTimes, compare_with_live
+    from stream.published_outputs import Scope, compare_outputs
+    from stream.shadow.report import shadow_report
 
     kafka = kafka_of(settings)
     try:
         with event_progress(errors if as_json else console) as progress:
             task = progress.add_task("comparing", total=None)
-            found = compare_with_live(
+            topics = settings.topics
+            found = compare_outputs(
                 kafka,
-                settings.topics,
-                name,
-                EventTimes(_utc(from_), _utc(to)),
+                topics.live_outputs(settings.application_id),
+                topics.shadow_outputs(name),
+                topics.of_kind("profiles"),
+                Scope(_utc(from_), _utc(to)),
+                None,
                 lambda done, total: progress.update(task, completed=done, total=total),
             )
     except (TopicUnreadable, TooFarApart) as error:
         fail(str(error))
     except KafkaError as error:
         fail(kafka_failure(error, kafka))
-    figures = found.as_report()
+    figures = shadow_report(name, found)
     content = msgspec.json.format(msgspec.json.encode(figures), indent=2)
     _write(report_file, content)
     if as_json:
         console.out(content.decode(), highlight=False)
         return
     console.print(facts_table(_facts(figures), title=f"shadow {name}"))
-    for table in (_levels(figures), _deciles(figures), _products(figures)):
+    for table in (
+        _levels(figures),
+        deciles_table(figures["scores"]["deciles"], "shadow"),
+        products_table(figures["products"], "shadow"),
+    ):
         console.print()
         console.print(table)
 
@@ -192,6 +201,7 @@ _NOT_COMPARED = {
     "live_after": "not yet scored in the shadow",
     "other_after": "not yet scored live",
     "repeated": "published a second time",
+    "of_forgotten_users": "of users who were forgotten after it",
 }
 
 
@@ -206,29 +216,3 @@ def _levels(figures: dict[str, Any]) -> Table:
     for level, counts in levels.items():
         table.add_row(level, *(f"{count:,}" for count in counts.values()))
     return table
-
-
-def _deciles(figures: dict[str, Any]) -> Table:
-    headings = ("scores", "live from", "to", "mean live", "mean shadow", "shift", "higher", "lower")
-    table = Table(Column("decile", numeric=True), *(Column(heading, numeric=True) for heading in headings))
-    for one in figures["scores"]["deciles"]:
-        numbers = (f"{one[key]:.4f}" for key in ("live_from", "live_to", "mean_live", "mean_other"))
-        shares = (f"{one[key]:.0%}" for key in ("up", "down"))
-        table.add_row(f"{one['decile']}", f"{one['scores']:,}", *numbers, f"{one['mean_shift']:+.4f}", *shares)
-    return table
-
-
-def _products(figures: dict[str, Any]) -> Table:
-    headings = ("scores", "mean live", "mean shadow", "shift", "level changed", *_SHIFTS)
-    table = Table("product", *(Column(heading, numeric=True) for heading in headings))
-    for one in figures["products"]:
-        numbers = (f"{one[key]:.4f}" for key in ("mean_live", "mean_other"))
-        alerts = (f"{one['alerts'].get(shift, 0):,}" for shift in _SHIFTS)
-        table.add_row(
-            one["segment"], f"{one['scores']:,}", *numbers, f"{one['mean_shift']:+.4f}", f"{one['level_changed']:,}",
-            *alerts,
-        )  # fmt: skip
-    return table
-
-
-_SHIFTS = ("earlier", "later", "gained", "lost")

@@ -23,6 +23,8 @@ Side: TypeAlias = Literal[0, 1]
 LIVE: Side = 0
 OTHER: Side = 1
 
+_ALONE = ("only_live", "only_other", "live_before", "live_after", "other_before", "other_after")
+
 
 class PublishedScore(msgspec.Struct, gc=False):
     """The fields of a score that are compared, or tell of which event it is."""
@@ -35,6 +37,13 @@ class PublishedScore(msgspec.Struct, gc=False):
     model: str
     source_topic: str
     source_offset: Offset
+    score_id: str = ""
+    days_past_due: float | None = None
+    status: str | None = None
+    digest: bytes = b""
+    """Of the record's bytes, where they are to be compared."""
+    excused: bool = False
+    """That it may lack a partner, since its user was forgotten after it."""
 
 
 Pair: TypeAlias = tuple[PublishedScore, PublishedScore]
@@ -58,7 +67,8 @@ class Pairing:
 
     `wants` says which scores take part. `counts`: `only_live` and `only_other` scores have no partner, though the other
     side has scored events of the same topic before and after; `live_before` and `other_before` stand before the first,
-    `live_after` and `other_after` after the last event that the other side has scored.
+    `live_after` and `other_after` after the last event that the other side has scored. Scores of who was forgotten
+    after them count as `of_forgotten_users`, where they have none.
     """
 
     wants: Callable[[PublishedScore], bool] = lambda _: True
@@ -67,7 +77,8 @@ class Pairing:
         default_factory=lambda: ({}, {})
     )
     _bounds: tuple[dict[str, Bounds], dict[str, Bounds]] = field(default_factory=lambda: ({}, {}))
-    _seen: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    _alone_of: Counter[tuple[Side, str, str]] = field(default_factory=Counter)
+    """Scores without a partner by side, user and what they count as."""
 
     def waiting(self, side: Side) -> int:
         """How many scores of a side wait for their partner."""
@@ -112,6 +123,17 @@ class Pairing:
             )
         return found
 
+    def forget(self, side: Side, user_id: str) -> None:
+        """A user was forgotten on a side: that scores before it have no partner says nothing, also of those that are
+        counted already."""
+        for name in _ALONE:
+            count = self._alone_of.pop((side, user_id, name), 0)
+            self.counts[name] -= count
+            self.counts["of_forgotten_users"] += count
+        for waiting in self._waiting[side].values():
+            for score in waiting:
+                score.excused |= score.user_id == user_id
+
     def end(self) -> None:
         """Both sides have been read to their ends: what still waits has no partner."""
         for side in (LIVE, OTHER):
@@ -128,10 +150,15 @@ class Pairing:
         return max(live.first, other.first) <= offset <= min(live.last, other.last)
 
     def _alone(self, side: Side, score: PublishedScore) -> None:
-        name, partner = ("live", "other")[side], self._bounds[1 - side].get(score.source_topic)
+        prefix, partner = ("live", "other")[side], self._bounds[1 - side].get(score.source_topic)
+        if score.excused:
+            self.counts["of_forgotten_users"] += 1
+            return
         if partner is None or score.source_offset > partner.last:
-            self.counts[f"{name}_after"] += 1
+            name = f"{prefix}_after"
         elif score.source_offset < partner.first:
-            self.counts[f"{name}_before"] += 1
+            name = f"{prefix}_before"
         else:
-            self.counts[f"only_{name}"] += 1
+            name = f"only_{prefix}"
+        self.counts[name] += 1
+        self._alone_of[side, score.user_id, name] += 1

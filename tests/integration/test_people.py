@@ -137,7 +137,7 @@ def test_a_borrower_is_forgotten_and_may_come_back(
     prepare_topics(deployment.kafka, deployment.settings, plan, overwrite=True, go_on=False)
     replayed = follow_in_processes(deployment.kafka, deployment.settings, plan, 1, None, lambda _done, _total: None)
     assert replayed["of_forgotten_users"] > 10
-    diff = diff_with_live(deployment.kafka, topics, whole)
+    diff = diff_with_live(deployment.kafka, deployment.settings, whole)
     assert not diff.differs, diff
     assert diff.compared_scores > 1_000
 

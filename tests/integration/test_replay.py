@@ -28,7 +28,7 @@ def command(
         "--bootstrap-servers", str(deployment.kafka),
         "--topic-prefix", deployment.topics.prefix,
         *(() if arguments[1] == "plan" else ("--database-url", database.url)),
-        *(() if arguments[1] == "diff" else ("--application-id", application_id or deployment.settings.application_id)),
+        "--application-id", application_id or deployment.settings.application_id,
     ]  # fmt: skip
 
 

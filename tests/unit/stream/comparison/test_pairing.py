@@ -101,3 +101,18 @@ def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     pairing.add(LIVE, [a_score("t", 3)])
     with pytest.raises(TooFarApart, match="--from"):
         pairing.pairs()
+
+
+def test_that_who_was_forgotten_lacks_a_partner_says_nothing() -> None:
+    """Also of what was found alone before; what has a partner stays a pair."""
+    pairing = Pairing()
+    pairing.add(LIVE, [a_score("a", 0), a_score("a", 1), a_score("a", 2)])
+    pairing.add(OTHER, [a_score("a", 1)])
+    assert len(pairing.pairs()) == 1
+    pairing.forget(LIVE, a_score("a", 0).user_id)
+    pairing.add(LIVE, [a_score("a", 3), a_score("a", 4)])
+    pairing.add(OTHER, [a_score("a", 4)])
+    assert len(pairing.pairs()) == 1
+    pairing.end()
+    assert pairing.counts["of_forgotten_users"] == 2
+    assert pairing.counts["only_live"] == 1, "a score after it"
