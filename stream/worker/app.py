@@ -75,8 +75,8 @@ class WorkerApp:
         """`outputs` are those of live workers unless they are given, as they are to be where it is `following`."""
         self.settings = settings
         self._outputs = outputs or settings.topics.live_outputs(settings.application_id)
-        order = () if following is None or following.order_topic is None else (following.order_topic,)
-        self._read = (*settings.topics.inputs, *order)
+        self._order_topic = None if following is None else following.order_topic
+        self._read = (*settings.topics.inputs, *(() if self._order_topic is None else (self._order_topic,)))
         limit = None if following is None else following.events_per_s
         self._pace = None if limit is None else Pace(limit)
         self.bundle = bundle
@@ -165,6 +165,11 @@ class WorkerApp:
     def lag(self) -> Mapping[TP, int]:
         """Records that the broker held after the last one polled, by assigned topic and partition; from any thread."""
         return {} if self._consumer is None else self._consumer.lag()
+
+    def due(self) -> int:
+        """Records that it is to read by now: of a worker that follows others, those of the journal. What the others
+        have not taken yet is not its to take."""
+        return sum(records for tp, records in self.lag().items() if self._order_topic in (None, tp.topic))
 
     @property
     def unreachable_s(self) -> float:

@@ -24,7 +24,7 @@ def standing_of(worker: WorkerApp) -> Standing:
         commits=worker.engine.stages.commits.count,
         polls=worker.engine.figures.polls,
         partitions=len(worker.restoration.owned or ()),
-        work=worker.checkpoints.pending or any(worker.lag().values()),
+        work=worker.checkpoints.pending or worker.due() > 0,
         excuse=excuse,
         unready=unready,
         ends=None if error is None else told(error),

@@ -14,6 +14,7 @@ from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.telemetry.catalogue import METRICS
 from stream.telemetry.health import Health
 from stream.worker.app import WorkerApp
+from stream.worker.following import Following
 from stream.worker.health import standing_of
 from stream.worker.metrics import WorkerCollector
 from stream.worker.stages import STAGES
@@ -113,6 +114,20 @@ def test_who_has_partitions_and_states_is_ready(standing: WorkerApp) -> None:
     assert (found.unready, found.excuse, found.partitions, found.work, found.ends) == (None, None, 2, False, None)
     give_consumer(standing, {TP("profiles", 0): 3})
     assert standing_of(standing).work
+
+
+def test_what_others_have_not_taken_yet_is_no_work_of_who_follows_them(bundle: Bundle) -> None:
+    settings = load_settings(application_id="test-metrics", watchdog=False)
+    outputs = settings.topics.shadow_outputs("may")
+    for order_topic, works in (("live-order", False), (None, True)):
+        kafka = KafkaConnection.parse("127.0.0.1:1")
+        worker = WorkerApp(settings, kafka, bundle, following=Following(order_topic), outputs=outputs)
+        give_consumer(worker, {TP("profiles", 0): 3, TP("live-order", 0): 0} if order_topic else {TP("profiles", 0): 3})
+        assert standing_of(worker).work is works
+        assert worker.lag()[TP("profiles", 0)] == 3
+        if order_topic:
+            give_consumer(worker, {TP("profiles", 0): 3, TP("live-order", 0): 1})
+            assert standing_of(worker).work
 
 
 def test_states_that_are_being_read_make_it_unready_and_excuse_it(standing: WorkerApp) -> None:
