@@ -28,6 +28,7 @@ from stream.settings import Settings
 models_app = typer.Typer(help="The registry of models: known, approved, in use, retired.", no_args_is_help=True)
 
 CARD_FILE = "MODEL_CARD.md"
+WHY = "Why, for those who read it later."
 
 ModelArgument = Annotated[
     str,
@@ -37,7 +38,7 @@ Actor = Annotated[
     str | None,
     typer.Option(help="Who decides.", show_default="the user of this machine"),
 ]
-Reason = Annotated[str, typer.Option(help="Why, for those who read it later.", show_default=False)]
+Reason = Annotated[str, typer.Option(help=WHY, show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -56,7 +57,7 @@ def register(
     settings: Settings,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     actor: Actor = None,
-    reason: Reason = "",
+    reason: Annotated[str | None, typer.Option(help=WHY, show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a bundle to the registry.
@@ -230,10 +231,13 @@ def _card_sha256(card: Path, fingerprint: str) -> str | None:
 
 
 @contextmanager
-def _decided(actor: str | None = None, reason: str = "") -> Iterator[Decider]:
+def _decided(actor: str | None = None, reason: str | None = None) -> Iterator[Decider]:
     """Who decides and why; ends the command with what the registry says against it."""
+    for option, text in (("--actor", actor), ("--reason", reason)):
+        if text is not None and not text.strip():
+            fail(f"{option} is empty; say who decides, and why", code=2)
     try:
-        yield Decider(_user() if actor is None else actor, reason)
+        yield Decider(_user() if actor is None else actor, reason or "")
     except DatabaseError as error:
         fail(str(error))
 
