@@ -42,13 +42,13 @@ from stream.kafka.rights import NotAllowed, Right, missing_rights
 from stream.kafka.security import KafkaSecurity
 from stream.least_rights import publisher_rights, replay_rights, shadow_rights, sink_rights, worker_rights
 from stream.settings import load_settings
-from stream.topics import sink_group
+from stream.topics import shadow_application, sink_group
 from tests.unit.stream.kafka.test_token_endpoint import Endpoint, serving
 
 Deploy = Callable[..., Any]
 
 PASSWORD = "correct-horse-battery"
-ROLES = ("least-worker", "least-sink", "least-replay")
+ROLES = ("least-worker", "least-sink", "least-replay", "least-shadow")
 POOR = "poor"
 """Users with no more rights than SECURITY.md lists, and one who has all but what a test takes away. `worker` and
 those without a name may do everything."""
@@ -369,7 +369,7 @@ def test_the_least_rights_are_enough(
         deployment.topics.dead_letters,
     )
 
-    worker, sink, replay = (bank.settings(SASL, sasl_username=role) for role in ROLES)
+    worker, sink, replay, shadow = (bank.settings(SASL, sasl_username=role) for role in ROLES)
     with_token = by_token(bank, endpoint, "least-worker")
     for name, part, user in (("first", events[:half], worker), ("second", events[half:], with_token)):
         deployment.publish(part)
@@ -384,6 +384,12 @@ def test_the_least_rights_are_enough(
     whole = ("--from", "2000-01-01", "--to", "2100-01-01")
     for arguments in (("run", "all", *whole), ("run", "all", *whole, "--overwrite"), ("diff", "all")):
         result = foreshock(settings, "replay", *arguments)
+        assert result.returncode == 0, said(result)
+    with deployment.running("shadow run s", "shadow", **shadow) as process:
+        group, inputs = shadow_application(application_id, "s"), deployment.topics.inputs
+        deployment.wait(lambda: deployment.committed(group, inputs) == deployment.size(*inputs), "shadow", process)
+    for command in ("report", "remove"):
+        result = foreshock({**deployment.options, **shadow}, "shadow", command, "s")
         assert result.returncode == 0, said(result)
 
 
