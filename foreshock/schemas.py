@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from events.types import EVENT_TYPES, FORMATS_VERSION
-from stream.outputs import LETTER_HEADERS, LETTER_VERSION, OUTPUT_TYPES, RefusalCode
+from stream.outputs import LETTER_HEADERS, LETTER_VERSION, OUTPUT_TYPES, SENT_BACK, RefusalCode
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LETTER_HEADERS_NAME = "dead-letter-headers"
@@ -55,6 +55,7 @@ def letter_headers_schema() -> Schema:
         "partition": number,
         "offset": number,
         "timestamp": {"pattern": "^(0|-?[1-9][0-9]*)$"},
+        SENT_BACK: {"pattern": "^[1-9][0-9]*$"},
         "key": {"enum": ["kept", "left_out", "null"]},
         "value": {"enum": ["kept", "left_out", "null"]},
         "headers": {"enum": ["kept", "left_out"]},
@@ -69,7 +70,7 @@ def letter_headers_schema() -> Schema:
             name: {"description": meaning, "type": "string", **form.get(name.removeprefix("foreshock."), {})}
             for name, meaning in LETTER_HEADERS.items()
         },
-        "required": [name for name in LETTER_HEADERS if not name.endswith((".bytes", ".sha256"))],
+        "required": [name for name in LETTER_HEADERS if not name.endswith((".bytes", ".sha256", SENT_BACK))],
     }
 
 

@@ -72,5 +72,27 @@ def _following_rights(settings: Settings, application_id: str, outputs: OutputTo
     )
 
 
+def send_back_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of who sends dead letters back. `list` and `show` need only to read the first two topics."""
+    topics = settings.topics
+    return (
+        *_on((topics.dead_letters, topics.sent_back), "Read"),
+        *_on((topics.sent_back,), "Create"),
+        *_on((topics.sent_back, *topics.inputs), "Write"),
+        Right("transactional id", topics.sent_back, "Write"),
+    )
+
+
+def status_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of who looks with `foreshock status`. With `Read` on all that groups read, lag counts no ends of transactions."""
+    topics, application_id = settings.topics, settings.application_id
+    return (
+        *_on((*topics.inputs, topics.contracts), "Describe"),
+        *_on((topics.scores, topics.alerts, topics.dead_letters), "Read"),
+        Right("group", application_id, "Describe"),
+        Right("group", sink_group(application_id), "Describe"),
+    )
+
+
 def _on(topics: Iterable[str], operation: Operation) -> Iterable[Right]:
     return (Right("topic", topic, operation) for topic in topics)

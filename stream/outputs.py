@@ -197,6 +197,7 @@ LETTER_HEADERS: dict[str, str] = {
     "foreshock.partition": "its partition",
     "foreshock.offset": "its offset",
     "foreshock.timestamp": "its timestamp in milliseconds since 1970-01-01 UTC",
+    "foreshock.sent-back": "how often it had been [sent back](#sending-them-back) before; only there if it had been",
     "foreshock.key": "`kept`: it is this record's key; `null`: it had none; `left_out`: it was too large",
     "foreshock.value": "`kept`: it is this record's value, also where that is empty; `null`; `left_out`",
     "foreshock.headers": "`kept`: its own headers follow, but for those that begin with `foreshock.`; `left_out`",
@@ -208,6 +209,10 @@ LETTER_HEADERS: dict[str, str] = {
     "foreshock.headers.sha256": "SHA-256 of their names and values, one after the other",
 }
 """Every header of a dead letter that is not the refused record's own, in order, with its meaning. Values are text."""
+
+SENT_BACK = "sent-back"
+SENT_BACK_HEADER = f"{HEADER_PREFIX}{SENT_BACK}"
+"""Of an input that was a dead letter and was sent back: for the how manieth time."""
 
 _PARTS = ("key", "value", "headers")
 
@@ -237,7 +242,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Published with the refused record's key and value as its own, and the rest in headers (`LETTER_HEADERS`), before
     the refused record's own. `key`, `value` and `headers` are null or empty where the record had none, and where one
-    was too large: then `left_out` has an entry under its name, and the record itself is still at its place.
+    was too large: then `left_out` has an entry under its name, and the record itself is still at its place. `sent_back`
+    counts how often the record had been a dead letter before and was sent back.
     """
 
     dead_letter_id: str
@@ -252,6 +258,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     value: bytes | None = None
     headers: tuple[Header, ...] = ()
     left_out: dict[str, LeftOut] = {}
+    sent_back: Annotated[int, Meta(ge=0)] = 0
 
     def record_headers(self) -> list[Header]:
         """The headers of the record in which this is published."""
@@ -266,6 +273,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "offset": str(self.offset),
             "timestamp": str(self.timestamp_ms),
         }
+        if self.sent_back:
+            named[SENT_BACK] = str(self.sent_back)
         named |= {part: self._is(part) for part in _PARTS}
         for part in _PARTS:
             if part in self.left_out:
@@ -309,6 +318,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "key": record.key,
             "value": record.value,
             "headers": own_headers(record.headers),
+            "sent_back": named.count(SENT_BACK) if SENT_BACK_HEADER in ours else 0,
         }
         said = {part: named.take(part) for part in _PARTS}
         letter["left_out"] = {
@@ -348,6 +358,12 @@ class _Texts:
             return int(text)
         raise ForeignRecord(f"{HEADER_PREFIX}{name} is {text!r}, no number")
 
+    def count(self, name: str) -> int:
+        number = self.number(name)
+        if number < 1:
+            raise ForeignRecord(f"{HEADER_PREFIX}{name} is {number}, no count")
+        return number
+
     def nothing_is_left(self) -> None:
         for name in self._left:
             raise ForeignRecord(f"a header {name!r}, which this release does not know")
@@ -356,6 +372,12 @@ class _Texts:
 def own_headers(headers: Collection[Header] | None) -> tuple[Header, ...]:
     """A refused record's headers without those that a dead letter has itself: it may be one that was sent back."""
     return tuple((name, content) for name, content in headers or () if not name.startswith(HEADER_PREFIX))
+
+
+def times_sent_back(headers: Collection[Header] | None) -> int:
+    """How often an input had been a dead letter and was sent back; 0 where its header, anybody's, is no number."""
+    content = dict(headers or ()).get(SENT_BACK_HEADER) or b""
+    return int(content) if content.isdigit() and len(content) < 10 else 0
 
 
 class _JsonLetter(msgspec.Struct):

@@ -84,6 +84,12 @@ class Topics:
         return f"{self.prefix}dead-letters"
 
     @property
+    def sent_back(self) -> str:
+        """Which dead letters were sent back: the book of `foreshock dead-letters send-back`, which makes the topic.
+        Also the transactional id of the command, so that one of it runs at a time."""
+        return f"{self.dead_letters}.sent-back"
+
+    @property
     def stored(self) -> tuple[str, ...]:
         """Outputs that the sink writes into the database."""
         return (self.scores, self.alerts, self.contracts, self.dead_letters)

@@ -139,6 +139,15 @@ def shadow_specifications(settings: Settings, shadow: str) -> tuple[TopicSpecifi
     return (*outputs, changelog_specification(settings.model_copy(update={"application_id": application_id})))
 
 
+def sent_back_specification(settings: Settings, partitions: int) -> TopicSpecification:
+    """The topic that says which dead letters were sent back, one record for each: nothing of it is ever deleted.
+
+    `partitions` is how many the topic of dead letters has."""
+    return TopicSpecification(
+        settings.topics.sent_back, partitions, settings.replication_factor, {"cleanup.policy": "compact"}
+    )
+
+
 def create_topics(
     connection: KafkaConnection, settings: Settings, wanted: Iterable[TopicSpecification] | None = None
 ) -> list[str]:
@@ -268,43 +277,47 @@ def _partition_findings(
     return [Finding("ok", "partition counts", f"{expected} in each of {len(counts)} topics")]
 
 
+@dataclass(frozen=True)
+class ConfigChange:
+    """A setting of a topic that is not as the deployment needs it."""
+
+    topic: str
+    key: str
+    found: str
+    wanted: str
+
+    @property
+    def command(self) -> str:
+        """What sets it, with Kafka's own tool."""
+        return f"kafka-configs --alter --topic {self.topic} --add-config {self.key}={self.wanted}"
+
+
+def config_changes(topic: TopicSpecification, state: TopicState) -> Iterator[ConfigChange]:
+    """Settings of a topic that differ from its specification, of those that matter. Does no I/O.
+
+    Larger limits than needed stay, retention must be as the settings say.
+    """
+    found, wanted = state.configs, topic.configs
+    deletes = "delete" in wanted.get("cleanup.policy", "delete")
+    for key, differs in (
+        ("cleanup.policy", lambda now, then: set(now.split(",")) != set(then.split(","))),
+        ("retention.ms", lambda now, then: deletes and now != then),
+        ("retention.bytes", lambda now, then: deletes and now != then),
+        ("delete.retention.ms", lambda now, then: int(now) < int(then)),
+        ("max.compaction.lag.ms", lambda now, then: int(now) > int(then)),
+        ("max.message.bytes", lambda now, then: int(now) < int(then)),
+    ):
+        if key in found and key in wanted and differs(found[key], wanted[key]):
+            yield ConfigChange(topic.name, key, found[key], wanted[key])
+
+
 def _config_findings(topic: TopicSpecification, state: TopicState) -> Iterator[Finding]:
     subject = f"topic {topic.name}"
-    policy, wanted_policy = state.configs.get("cleanup.policy"), topic.configs.get("cleanup.policy")
-    if policy is not None and policy != wanted_policy:
-        lost = (
-            "quiet users' records are deleted" if wanted_policy == "compact" else "only each user's latest record stays"
-        )
-        yield Finding(
-            "error",
-            subject,
-            f"cleanup.policy is {policy} and should be {wanted_policy}: {lost}",
-            f"kafka-configs --alter --topic {topic.name} --add-config cleanup.policy={wanted_policy}",
-        )
-    if policy == "delete":
-        yield from _retention_findings(topic, state)
-    for name, wanted, consequence in (
-        ("delete.retention.ms", "at least", "a copy of the topic may miss that a user was forgotten"),
-        ("max.compaction.lag.ms", "at most", "what was replaced or deleted may stay in the topic for longer"),
-    ):
-        found, right = state.configs.get(name), topic.configs.get(name)
-        if found is None or right is None:
-            continue
-        if int(found) < int(right) if wanted == "at least" else int(found) > int(right):
-            yield Finding(
-                "warning",
-                subject,
-                f"{name} is {found} and should be {wanted} {right}: {consequence}",
-                f"kafka-configs --alter --topic {topic.name} --add-config {name}={right}",
-            )
-    largest, needed = state.configs.get("max.message.bytes"), topic.configs.get("max.message.bytes")
-    if largest is not None and needed is not None and int(largest) < int(needed):
-        yield Finding(
-            "warning",
-            subject,
-            f"max.message.bytes is {largest}: a large input that is refused does not fit into its dead letter",
-            f"kafka-configs --alter --topic {topic.name} --add-config max.message.bytes={needed}",
-        )
+    for change in config_changes(topic, state):
+        level: FindingLevel = "error" if change.key == "cleanup.policy" else "warning"
+        if change.key.startswith("retention.") and "delete" not in state.configs.get("cleanup.policy", "delete"):
+            continue  # it says nothing there
+        yield Finding(level, subject, _consequence(change), f"{change.command}, or `foreshock retention apply`")
     if state.replicas < topic.replication_factor:
         yield Finding(
             "warning",
@@ -314,25 +327,64 @@ def _config_findings(topic: TopicSpecification, state: TopicState) -> Iterator[F
         )
 
 
-def _retention_findings(topic: TopicSpecification, state: TopicState) -> Iterator[Finding]:
-    found, wanted = state.configs.get("retention.ms"), topic.configs.get("retention.ms")
-    if found is None or wanted is None or found == wanted:
-        return
-    remedy = f"kafka-configs --alter --topic {topic.name} --add-config retention.ms={wanted}"
+def _consequence(change: ConfigChange) -> str:
+    """What is found, and what comes of it."""
+    key, found, wanted = change.key, change.found, change.wanted
+    if key == "cleanup.policy":
+        lost = "quiet users' records are deleted" if wanted == "compact" else "only each user's latest record stays"
+        return f"cleanup.policy is {found} and should be {wanted}: {lost}"
+    if key == "retention.ms":
+        return _retention_consequence(found, wanted)
+    if key == "retention.bytes":
+        return f"a partition's oldest records are deleted when it has {int(found):,} bytes, whatever their age"
+    if key == "max.message.bytes":
+        return f"max.message.bytes is {found}: a large input that is refused does not fit into its dead letter"
+    bound, consequence = {
+        "delete.retention.ms": ("at least", "a copy of the topic may miss that a user was forgotten"),
+        "max.compaction.lag.ms": ("at most", "what was replaced or deleted may stay in the topic for longer"),
+    }[key]
+    return f"{key} is {found} and should be {bound} {wanted}: {consequence}"
+
+
+def _retention_consequence(found: str, wanted: str) -> str:
     if found == UNLIMITED or (wanted != UNLIMITED and int(found) > int(wanted)):
         kept = "without limit" if found == UNLIMITED else f"for {int(found) / DAY_MS:.1f} days"
-        message = f"records are kept {kept}, the settings say {int(wanted) / DAY_MS:.1f} days"
-    elif wanted != UNLIMITED:
-        message = (
+        return f"records are kept {kept}, the settings say {int(wanted) / DAY_MS:.1f} days"
+    if wanted != UNLIMITED:
+        return (
             f"records are deleted {int(found) / DAY_MS:.1f} days after their time, the settings say after "
             f"{int(wanted) / DAY_MS:.1f}"
         )
-    else:
-        message = (
-            f"records are deleted {int(found) / DAY_MS:.1f} days after their time: older ranges cannot be replayed, "
-            "and events that are loaded late with their own time are deleted at once"
-        )
-    yield Finding("warning", f"topic {topic.name}", message, remedy)
+    return (
+        f"records are deleted {int(found) / DAY_MS:.1f} days after their time: older ranges cannot be replayed, "
+        "and events that are loaded late with their own time are deleted at once"
+    )
+
+
+def change_configs(
+    connection: KafkaConnection, changes: Sequence[ConfigChange], on_changed: Callable[[ConfigChange], None]
+) -> None:
+    """Make these changes, topic by topic, and call `on_changed` for each that is made.
+
+    Raises `ProvisioningError` for the first that the broker refuses, `NotAllowed` where a right is missing; those
+    before it stay.
+    """
+    with answering_admin(connection) as admin:
+        for topic in dict.fromkeys(change.topic for change in changes):
+            wanted = [change for change in changes if change.topic == topic]
+            configs = {change.key: change.wanted for change in wanted}
+            answer = admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+            (said,) = answer["topic"].values()
+            if said.startswith(f"[Error {TOPIC_DENIED}]"):
+                raise not_allowed(connection, [Right("topic", topic, "AlterConfigs")])
+            if said != "OK":
+                named = ", ".join(f"{key}={value}" for key, value in configs.items())
+                raise ProvisioningError(
+                    f"{connection} refuses {named} for topic {topic}: {said}; see what the broker allows, and run the "
+                    "command again"
+                )
+            for change in wanted:
+                on_changed(change)
 
 
 def _states(admin: Any, names: Sequence[str]) -> dict[str, TopicState]:

@@ -19,7 +19,9 @@ from stream.kafka.refusal import BrokerRefuses
 from stream.kafka.sasl import ask, string
 
 Kind: TypeAlias = Literal["topic", "group", "transactional id", "cluster"]
-Operation: TypeAlias = Literal["Read", "Write", "Create", "Delete", "Describe", "IdempotentWrite"]
+Operation: TypeAlias = Literal[
+    "Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs", "AlterConfigs", "IdempotentWrite"
+]
 
 CLUSTER = "kafka-cluster"
 """What Kafka calls the cluster in a right."""
@@ -151,9 +153,14 @@ def _denied_topics(connection: KafkaConnection, rights: Sequence[Right]) -> set[
         topic = described.get(right.name, {})
         code, allowed = topic.get("error_code"), topic.get("authorized_operations")
         told = code == 0 and bool(allowed) and right.operation not in ("Create", "Delete")
-        if code == TOPIC_DENIED or (told and right.operation.upper() not in allowed):
+        if code == TOPIC_DENIED or (told and _as_kafka_says(right.operation) not in allowed):
             denied.add(right)
     return denied
+
+
+def _as_kafka_says(operation: Operation) -> str:
+    """`DescribeConfigs` as `DESCRIBE_CONFIGS`."""
+    return "".join(f"_{letter}" if letter.isupper() else letter for letter in operation).lstrip("_").upper()
 
 
 def _may_use_group(connection: KafkaConnection, opened: Any, right: Right) -> bool:

@@ -6,7 +6,16 @@ import hashlib
 from collections.abc import Iterable
 
 from stream.kafka.record import Header, Record
-from stream.outputs import DeadLetter, LeftOut, RefusalCode, caused_id, coordinate, own_headers, shortened
+from stream.outputs import (
+    DeadLetter,
+    LeftOut,
+    RefusalCode,
+    caused_id,
+    coordinate,
+    own_headers,
+    shortened,
+    times_sent_back,
+)
 from stream.topics import DEAD_LETTER_MAX_BYTES
 
 LETTER_ROOM_BYTES = 16_384
@@ -58,6 +67,7 @@ class DeadLetters:
             value=record.value if "value" in sizes else None,
             headers=headers if "headers" in sizes else (),
             left_out=left_out,
+            sent_back=times_sent_back(record.headers),
         )
 
 

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.kafka.record import Header, RawRecord
-from stream.outputs import HEADER_PREFIX, LETTER_HEADERS, DeadLetter, ForeignRecord, LeftOut, OutputDecoder, Score
+from stream.outputs import (
+    HEADER_PREFIX,
+    LETTER_HEADERS,
+    SENT_BACK_HEADER,
+    DeadLetter,
+    ForeignRecord,
+    LeftOut,
+    OutputDecoder,
+    Score,
+    times_sent_back,
+)
 
 LEFT_OUT = LeftOut(5, "0" * 64)
 LETTER = DeadLetter(
@@ -68,12 +78,32 @@ def test_null_and_empty_are_told_apart_by_headers_alone() -> None:
 
 def test_every_header_is_described_and_every_description_has_its_header() -> None:
     all_out = msgspec.structs.replace(
-        LETTER, key=None, value=None, headers=(), left_out=dict.fromkeys(("key", "value", "headers"), LEFT_OUT)
+        LETTER,
+        key=None,
+        value=None,
+        headers=(),
+        left_out=dict.fromkeys(("key", "value", "headers"), LEFT_OUT),
+        sent_back=1,
     )
     assert [name for name, _ in all_out.record_headers()] == list(LETTER_HEADERS)
 
 
+def test_how_often_it_was_sent_back_is_told_only_where_it_was() -> None:
+    assert SENT_BACK_HEADER not in dict(LETTER.record_headers())
+    again = msgspec.structs.replace(LETTER, sent_back=12)
+    assert dict(again.record_headers())[SENT_BACK_HEADER] == b"12"
+    assert DeadLetter.from_record(record(again)) == again
+
+
+@pytest.mark.parametrize("content", [None, b"", b"x", b"-1", b"\xff", b"1" * 10, "٣".encode()])
+def test_a_mark_of_others_counts_for_nothing(content: bytes | None) -> None:
+    assert times_sent_back([("trace", b"7"), (SENT_BACK_HEADER, content)]) == 0
+    assert times_sent_back([(SENT_BACK_HEADER, b"7")]) == 7
+    assert times_sent_back(None) == 0
+
+
 FOREIGN: dict[str, RawRecord] = {
+    "sent back no times": record(changes={"sent-back": b"0"}),
     "tombstone": RawRecord("dead-letters", 0, 0, 0, None, None),
     "other bytes": RawRecord("dead-letters", 0, 0, 0, b"k", b"\xff\xfe"),
     "headers of others alone": RawRecord("dead-letters", 0, 0, 0, b"k", b"{", [("trace", b"1")]),

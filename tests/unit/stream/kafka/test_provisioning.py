@@ -92,6 +92,7 @@ def test_setting_of_a_topic_that_loses_records(topic: str, key: str, value: str,
     [
         ("risk.dead-letters", "retention.ms", "1000", "deleted 0.0 days after their time, the settings say after 90.0"),
         ("risk.dead-letters", "retention.ms", "-1", "kept without limit, the settings say 90.0 days"),
+        ("risk.activity", "retention.bytes", "5000000", "deleted when it has 5,000,000 bytes"),
         ("risk.profiles", "delete.retention.ms", "86400000", "may miss that a user was forgotten"),
         (CHANGELOG, "delete.retention.ms", "86400000", "may miss that a user was forgotten"),
         ("risk.profiles", "max.compaction.lag.ms", "9223372036854775807", "may stay in the topic for longer"),

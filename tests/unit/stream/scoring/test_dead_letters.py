@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.kafka.record import Header, RawRecord
-from stream.outputs import DeadLetter
+from stream.outputs import SENT_BACK_HEADER, DeadLetter
 from stream.scoring.dead_letters import LETTER_ROOM_BYTES, DeadLetters
 from stream.scoring.intake import Intake, Taken
 from stream.topics import DEAD_LETTER_MAX_BYTES
@@ -130,3 +130,10 @@ def test_a_dead_letter_that_is_good_by_now_is_taken_as_it_is() -> None:
     assert letter.reason == "in_the_future"
     sent_back = RawRecord("repayments", 3, 43, 1, letter.key, letter.value, letter.record_headers())
     assert isinstance(Intake("repayments").take(sent_back, NOW_MS + 7 * 86_400_000), Taken)
+
+
+def test_a_record_that_was_sent_back_and_is_refused_again_says_how_often() -> None:
+    marked = RawRecord("repayments", 0, 9, 0, b"u", b"{", [(SENT_BACK_HEADER, b"2"), ("own", b"1")])
+    letter = refused(marked)
+    assert (letter.sent_back, letter.headers) == (2, (("own", b"1"),))
+    assert refused(RawRecord("repayments", 0, 9, 0, b"u", b"{", [("own", b"1")])).sent_back == 0
