@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from kafka import TopicPartition
@@ -22,10 +23,14 @@ from stream.database.summary import without_amounts
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
+from stream.kafka.recent_records import RecentRecords
 from stream.kafka.rights import NotAllowed, Right, denial, missing_rights, not_allowed
 from stream.least_rights import sink_rights, worker_rights
 from stream.logs import told
+from stream.retention.plan import find_facts
+from stream.retention.rules import judge_retention
 from stream.settings import Settings
+from stream.state.row import row_dtype
 
 SAMPLE_RECORDS = 20_000
 """How many of the latest input records are looked at for users on two partitions: about a second's reading."""
@@ -47,7 +52,10 @@ def examine(
     """Yields findings as they are made, the most basic first. A connection that is None is reported as a finding."""
     yield from _broker_findings(settings, kafka, sample_records)
     yield from _database_findings(settings, database)
-    yield _bundle_finding(settings)
+    finding, bundle = _bundle_finding(settings)
+    yield finding
+    if kafka is not None and bundle is not None:
+        yield from _state_findings(settings, kafka, bundle)
 
 
 def _broker_findings(settings: Settings, kafka: KafkaConnection | None, sample_records: int) -> Iterator[Finding]:
@@ -67,6 +75,7 @@ def _broker_findings(settings: Settings, kafka: KafkaConnection | None, sample_r
         return
     yield Finding("ok", "broker", f"{kafka} answers")
     yield from topics
+    yield from _retention_findings(settings, kafka)
     try:
         yield judge_rights(kafka, missing_rights(kafka, (*worker_rights(settings), *sink_rights(settings))))
     except (KafkaError, OSError) as error:
@@ -79,6 +88,19 @@ def _broker_findings(settings: Settings, kafka: KafkaConnection | None, sample_r
             "users' partitions",
             f"the input topics could not be read: {told(denial(error, kafka) or error)}",
             "check that this client may read them",
+        )
+
+
+def _retention_findings(settings: Settings, kafka: KafkaConnection) -> Iterator[Finding]:
+    """By the rules of `foreshock retention plan`."""
+    try:
+        yield from judge_retention(settings, find_facts(kafka, settings, time.time_ns() // 1_000_000))
+    except (KafkaError, ProvisioningError, NotAllowed) as error:
+        yield Finding(
+            "warning",
+            "retention",
+            f"could not be looked at: {told(denial(error, kafka) or error)}",
+            "check that this client may describe groups and read the topics",
         )
 
 
@@ -273,18 +295,57 @@ def _is_known(revision: str) -> bool:
         return False
 
 
-def _bundle_finding(settings: Settings) -> Finding:
+def _bundle_finding(settings: Settings) -> tuple[Finding, Bundle | None]:
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
     except BundleError as error:
-        return Finding(
-            "error",
-            "bundle",
-            str(error),
-            "name a folder that `foreshock train --out` wrote with --bundle, or reinstall for the pretrained one",
-        )
+        remedy = "name a folder that `foreshock train --out` wrote with --bundle, or reinstall for the pretrained one"
+        return Finding("error", "bundle", str(error), remedy), None
     if warning := bundle.other_days(settings.portfolio_rules().calendar):
         what, _, remedy = warning.rpartition("; ")
-        return Finding("warning", "bundle", what, remedy)
+        return Finding("warning", "bundle", what, remedy), bundle
     horizons = "/".join(str(days) for days in bundle.horizons_days)
-    return Finding("ok", "bundle", f"{bundle.manifest.name} {bundle.fingerprint_hex}, horizons {horizons} days")
+    return Finding("ok", "bundle", f"{bundle.manifest.name} {bundle.fingerprint_hex}, horizons {horizons} days"), bundle
+
+
+def _state_findings(settings: Settings, kafka: KafkaConnection, bundle: Bundle) -> Iterator[Finding]:
+    """Whether workers with this release and bundle could go on from the states in the changelog."""
+    changelog = settings.topics.changelog(settings.application_id)
+    try:
+        with RecentRecords(kafka) as records:
+            rows = [record.value for record in records.last(changelog, 1) if record.value is not None]
+    except (KafkaError, OSError, ProvisioningError) as error:
+        why = told(denial(error, kafka) or error)
+        yield Finding(
+            "warning", "states", f"{changelog} could not be read: {why}", "check that this client may read it"
+        )
+        return
+    yield judge_states(rows, row_dtype(bundle.state_width), bundle.fingerprint)
+
+
+def judge_states(rows: Sequence[bytes], dtype: np.dtype[np.void], fingerprint: int) -> Finding:
+    """Whether rows of users are those of this layout and model. Does no I/O."""
+    subject = "states"
+    if not rows:
+        return Finding("ok", subject, "there are none yet")
+    sizes = sorted({len(row) for row in rows} - {dtype.itemsize})
+    if sizes:
+        return Finding(
+            "error",
+            subject,
+            f"the workers' states have rows of {', '.join(map(str, sizes))} bytes, those of this release and bundle "
+            f"have {dtype.itemsize}: they are of another release or model, and workers would stop (StateMismatch)",
+            "score again under a new application_id and hand over, or run the release and bundle of these states; see "
+            "docs/upgrade.md",
+        )
+    models = {int(np.frombuffer(row, dtype=dtype)[0]["model"]) for row in rows} - {fingerprint}
+    if models:
+        named = ", ".join(f"{model:016x}" for model in sorted(models))
+        return Finding(
+            "error",
+            subject,
+            f"the workers' states are of model {named}, the bundle is {fingerprint:016x}: workers would stop "
+            "(StateMismatch)",
+            "set `bundle` to that of the states, or score again under a new application_id and hand over",
+        )
+    return Finding("ok", subject, "the workers' states are of this release's layout and of this bundle")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.doctor import judge_places
+from stream.doctor import judge_places, judge_states
 
 TOPICS = st.sampled_from(["repayments", "transactions", "activity", "profiles"])
 PLACES = st.dictionaries(
@@ -32,3 +33,28 @@ def test_only_a_few_are_named() -> None:
 
 def test_empty_topics_are_no_problem() -> None:
     assert judge_places({}).level == "ok"
+
+
+DTYPE = np.dtype([("model", "u8"), ("sequence", "i8")])
+
+
+def row(model: int, dtype: np.dtype[np.void] = DTYPE) -> bytes:
+    made = np.zeros(1, dtype=dtype)
+    made["model"] = model
+    return made.tobytes()
+
+
+def test_states_of_this_layout_and_model_are_well() -> None:
+    assert judge_states([], DTYPE, 7).level == "ok"
+    assert judge_states([row(7), row(7)], DTYPE, 7).level == "ok"
+
+
+def test_states_that_workers_could_not_go_on_from_are_named() -> None:
+    other = judge_states([row(7), row(9)], DTYPE, 7)
+    assert other.level == "error"
+    assert "model 0000000000000009" in other.message
+    larger = np.dtype([*DTYPE.descr, ("more", "f8")])
+    layout = judge_states([row(7), row(7, larger)], DTYPE, 7)
+    assert layout.level == "error"
+    assert "rows of 24 bytes" in layout.message
+    assert "docs/upgrade.md" in layout.remedy
