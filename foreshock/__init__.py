@@ -21,10 +21,13 @@ COMMANDS: dict[str, dict[str, str]] = {
         "worker": "services:worker",
         "sink": "services:sink",
         "doctor": "doctor:doctor",
+        "status": "status:status",
     },
     "Data and topics": {
         "topics": "topics:topics_app",
         "db": "database:database_app",
+        "dead-letters": "dead_letters:dead_letters_app",
+        "retention": "retention:retention_app",
         "simulate": "simulation:simulate",
     },
     "People's data": {

@@ -54,7 +54,7 @@ def demo(
     twice: TwiceOption = 0.0,
     report: Report = None,
 ) -> None:
-    """Run Foreshock on a simulated portfolio and show what it catches.
+    """Run Foreshock on a simulated portfolio; show what it catches.
 
     Without `--bootstrap-servers` and `--database-url` it starts an embedded Kafka and PostgreSQL in a temporary folder
     (needs the `embedded` extra) and stops all that it started. On your own servers it uses topics and a consumer group

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,6 +69,10 @@ OPTIONS: dict[str, Any] = {
 """Options that set a setting, by the setting's name."""
 
 Report = Annotated[Path | None, typer.Option("--report", help="Also write the figures to this JSON file.")]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 """Forms in which a command takes a time."""
@@ -159,7 +165,22 @@ def kafka_failure(error: Exception, kafka: KafkaConnection) -> str:
     return str(denial(error, kafka) or f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
 
 
-def event_progress(shown_on: Console = console) -> Progress:
+def confirmed(question: str, *, yes: bool) -> None:
+    """Ask, unless `yes`; end the command where the answer is no, or nobody is there to answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail("nobody is there to be asked; add --yes", code=2)
+    if not typer.confirm(question):
+        raise typer.Exit(1)
+
+
+def utc(at: dt.datetime) -> dt.datetime:
+    """A time without an offset is UTC."""
+    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
+
+
+def event_progress(shown_on: Console = console, *, quiet: bool = False) -> Progress:
     """A progress bar that counts events; on `errors` where the standard output is for a program to read."""
     return Progress(
         SpinnerColumn(),
@@ -168,4 +189,5 @@ def event_progress(shown_on: Console = console) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=shown_on,
+        disable=quiet,
     )

@@ -52,7 +52,7 @@ def forget(
     from stream.people.forgetting import NotForgotten, send_tombstones, wait_for_workers
     from stream.people.places import places
 
-    name = _known_as(settings, user, as_is)
+    name = known_as(settings, user, as_is)
     kafka = kafka_of(settings)
     database = None if without_database else database_of(settings)
     if not yes and not typer.confirm(f"Forget {name!r} for good?"):
@@ -106,7 +106,7 @@ def export(
     from stream.kafka.topic_reader import TopicUnreadable
     from stream.people.export import export as write
 
-    name = _known_as(settings, user, as_is)
+    name = known_as(settings, user, as_is)
     kafka = kafka_of(settings)
     database = None if without_database else database_of(settings)
     try:
@@ -194,7 +194,7 @@ def _pseudonyms(settings: Settings) -> Pseudonyms:
     return found
 
 
-def _known_as(settings: Settings, user: str, as_is: bool) -> str:
+def known_as(settings: Settings, user: str, as_is: bool) -> str:
     """The id under which a user stands in the topics: the pseudonym where there is a key, unless it is one already."""
     pseudonyms = settings.pseudonyms
     if as_is or pseudonyms is None or pseudonyms.covers(user):

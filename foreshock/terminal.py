@@ -7,9 +7,12 @@ Styles are given beside the text, with `styled`.
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from typing import IO, Any, Never
 
+import msgspec
 import typer
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
@@ -64,6 +67,16 @@ class TerminalConsole(Console):
 
 console = TerminalConsole()
 errors = TerminalConsole(stderr=True)
+
+
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """Print a value as JSON in ASCII, whatever it holds: safe on a terminal, and for programs to read.
+
+    Indented, or on `one_line`. Times are as RFC 3339 has them, bytes base64.
+    """
+    plain = msgspec.to_builtins(value, str_keys=True)
+    sys.stdout.write(json.dumps(plain, indent=None if one_line else 2) + "\n")
+    sys.stdout.flush()
 
 
 def fail(message: str, code: int = 1) -> Never:

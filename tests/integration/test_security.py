@@ -40,7 +40,15 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import check_topics, create_topics
 from stream.kafka.rights import NotAllowed, Right, missing_rights
 from stream.kafka.security import KafkaSecurity
-from stream.least_rights import publisher_rights, replay_rights, shadow_rights, sink_rights, worker_rights
+from stream.least_rights import (
+    publisher_rights,
+    replay_rights,
+    send_back_rights,
+    shadow_rights,
+    sink_rights,
+    status_rights,
+    worker_rights,
+)
 from stream.settings import load_settings
 from stream.topics import shadow_application, sink_group
 from tests.unit.stream.kafka.test_token_endpoint import Endpoint, serving
@@ -49,6 +57,7 @@ Deploy = Callable[..., Any]
 
 PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay", "least-shadow")
+OPERATORS = ("least-status", "least-send-back")
 POOR = "poor"
 """Users with no more rights than SECURITY.md lists, and one who has all but what a test takes away. `worker` and
 those without a name may do everything."""
@@ -84,7 +93,7 @@ class Bank:
             secure=SecureListeners(
                 server,
                 self.authority,
-                {"worker": PASSWORD, **dict.fromkeys((*ROLES, POOR), PASSWORD)},
+                {"worker": PASSWORD, **dict.fromkeys((*ROLES, *OPERATORS, POOR), PASSWORD)},
                 administrators=("User:ANONYMOUS", "User:worker"),
             ),
         )
@@ -339,7 +348,7 @@ def granted(role: str, topic_prefix: str, application_id: str) -> Iterator[ACL]:
     """The page names topics without a prefix and the application as it is called by default; `*` ends a prefix."""
     for kind, name, operation in listed(role.removeprefix("least-")):
         whole = name.replace("foreshock", application_id)
-        if kind is ResourceType.TOPIC and whole == name:
+        if kind in (ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID) and whole == name:
             whole = topic_prefix + name
         pattern = ACLResourcePatternType.PREFIXED if name.endswith("*") else ACLResourcePatternType.LITERAL
         resource = ResourcePattern(kind, whole.removesuffix("*"), pattern)
@@ -355,7 +364,7 @@ def test_the_least_rights_are_enough(
     prefix, application_id = deployment.settings.topic_prefix, deployment.settings.application_id
     admin = open_admin(bank.broker.connection)
     try:
-        acls = [acl for role in ROLES for acl in granted(role, prefix, application_id)]
+        acls = [acl for role in (*ROLES, *OPERATORS) for acl in granted(role, prefix, application_id)]
         assert not admin.create_acls(acls)["failed"]
     finally:
         admin.close()
@@ -373,6 +382,8 @@ def test_the_least_rights_are_enough(
     with_token = by_token(bank, endpoint, "least-worker")
     for name, part, user in (("first", events[:half], worker), ("second", events[half:], with_token)):
         deployment.publish(part)
+        if name == "first":
+            deployment.send_raw("activity", [(b"u", b"no event")])
         with deployment.running("worker", name, **user) as process:
             deployment.wait_until_scored(process)
     assert deployment.outcome() == deployment.undisturbed()
@@ -392,6 +403,14 @@ def test_the_least_rights_are_enough(
         result = foreshock({**deployment.options, **shadow}, "shadow", command, "s")
         assert result.returncode == 0, said(result)
 
+    looks, sends = ({**deployment.options, **bank.settings(SASL, sasl_username=role)} for role in OPERATORS)
+    looked = foreshock(looks, "status", "--interval", "0", "--json")
+    assert looked.returncode == 0, said(looked)
+    assert {lag["records"] for lag in json.loads(looked.stdout)["lag"]} == {0}
+    sent = foreshock(sends, "dead-letters", "send-back", "--yes", "--json")
+    assert sent.returncode == 0, said(sent)
+    assert json.loads(sent.stdout)["sent"] == 1
+
 
 def resource_of(right: Right) -> tuple[ResourceType, str, ACLOperation]:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", right.operation)
@@ -410,6 +429,9 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
     parts = {
         "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
         "shadow": shadow_rights(settings, "s"),
+
+
+        "status": status_rights(settings), "send-back": send_back_rights(settings),
     }  # fmt: skip
     for role, rights in parts.items():
         on_the_page = set(listed(role))

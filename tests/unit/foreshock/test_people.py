@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from events.pseudonyms import Pseudonyms
 from foreshock import app
-from foreshock.people import _known_as
+from foreshock.people import known_as
 from stream.settings import SettingsError, load_settings
 
 KEY = bytes(range(32)).hex()
@@ -94,5 +94,5 @@ def test_it_is_either_a_user_or_events(arguments: tuple[str, ...]) -> None:
 @pytest.mark.usefixtures("key_file")
 def test_a_user_is_known_by_pseudonym_unless_it_is_one() -> None:
     settings, name = load_settings(), PSEUDONYMS.of("u")
-    assert [_known_as(settings, user, False) for user in ("u", name)] == [name, name]
-    assert _known_as(settings, "u", True) == "u"
+    assert [known_as(settings, user, False) for user in ("u", name)] == [name, name]
+    assert known_as(settings, "u", True) == "u"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from events.text import printable
 from foreshock.tables import Column, Table
-from foreshock.terminal import TerminalConsole, fail, styled
+from foreshock.terminal import TerminalConsole, fail, print_json, styled
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,6 +54,17 @@ def test_a_pipe_gets_whole_lines_without_colour() -> None:
     text = "word " * 100
     assert printed(styled(text, "bold red"), terminal=False) == text + "\n"
     assert len(printed(text, terminal=True).splitlines()) > 1
+
+
+@pytest.mark.parametrize("text", ODD[:-1])
+@pytest.mark.parametrize("one_line", [True, False])
+def test_json_is_ascii_whatever_it_holds(text: str, one_line: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"text": text, "bytes": b"\xff", 1: ["x"]}, one_line=one_line)
+    said = capsys.readouterr().out
+    assert said.isascii()
+    assert all(line.isprintable() for line in said.splitlines())
+    assert (len(said.splitlines()) == 1) == one_line
+    assert json.loads(said) == {"text": text, "bytes": "/w==", "1": ["x"]}
 
 
 @pytest.mark.parametrize("text", ODD)
