@@ -185,6 +185,7 @@ def send_back(
             with event_progress(quiet=as_json) as progress:
                 task = progress.add_task("reading", total=letters.size)
                 plan = sender.plan(letters, book, lambda read: progress.update(task, completed=read))
+                progress.update(task, completed=letters.size)  # the ends of transactions are no records
         if not as_json:
             _show_plan(plan)
             _tell_of_others(letters)
@@ -280,6 +281,7 @@ def _with_progress(letters: Letters, *, quiet: bool) -> Iterator[StoredLetter]:
     with event_progress(quiet=quiet) as progress:
         task = progress.add_task("reading", total=letters.size)
         yield from letters.all(lambda read: progress.update(task, completed=read))
+        progress.update(task, completed=letters.size)  # the ends of transactions are no records
 
 
 def _tell_of_others(letters: Letters) -> None:

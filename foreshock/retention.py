@@ -99,6 +99,9 @@ def _show(found: RetentionPlan) -> None:
             f"brokers forget how far a group has read {found.offsets_retention_ms / DAY_MS:.1f} days after its last "
             "member left"
         )
+    if found.free_bytes is not None:
+        full = "" if found.full_days is None else f", full in {found.full_days:,.0f} days at today's rate"
+        console.print(f"free on the brokers' disks: {_bytes(found.free_bytes)}{full}")
     for finding in found.findings:
         print_finding(finding)
     for topic in found.topics:
@@ -161,6 +164,8 @@ def _as_json(found: RetentionPlan) -> dict[str, Any]:
             for topic in found.topics
         ],
         "offsets_retention_ms": found.offsets_retention_ms,
+        "free_bytes": found.free_bytes,
+        "full_days": found.full_days,
         "findings": found.findings,
     }
 

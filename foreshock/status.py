@@ -89,7 +89,7 @@ def screen(found: Status) -> Screen:
                 ("alerts", _policies(found.alerts)),
             )
         ),
-        _lags(found.lag, found.sink_lag),
+        _lags(found.lag, found.sink_lag, found.at_ms),
     ]
     if isinstance(found.alerts, LastAlerts) and found.alerts.alerts:
         parts.append(_alerts(found.alerts, found.at_ms))
@@ -120,7 +120,8 @@ def _group(name: str, part: Group | Trouble) -> Iterator[tuple[str, str]]:
     if isinstance(part, Trouble):
         yield name, _trouble(part)
         return
-    yield name, f"group {part.name}: {part.state}, {len(part.members)} members"
+    count = len(part.members)
+    yield name, f"group {part.name}: {part.state}, {count} member{'s' * (count != 1)}"
     for member in part.members:
         numbers = " ".join(map(str, member.partitions)) or "none"
         yield "", f"{member.name} {member.host}: partitions {numbers}"
@@ -149,19 +150,22 @@ def _policies(part: LastAlerts | Trouble) -> str:
     return f"policy {', '.join(part.policies)}" if part.policies else "none yet"
 
 
-def _lags(workers: Sequence[Lag] | Trouble, sink: Sequence[Lag] | Trouble) -> RenderableType:
+def _lags(workers: Sequence[Lag] | Trouble, sink: Sequence[Lag] | Trouble, at_ms: int) -> RenderableType:
     if isinstance(workers, Trouble):
         return styled(f"lag {_trouble(workers)}")
     table = Table(
         "read by",
         "topic",
         Column("lag", numeric=True),
+        Column("waiting for", numeric=True),
         Column("arriving a second", numeric=True),
         Column("read a second", numeric=True),
     )
     for reader, lags in (("workers", workers), ("sink", () if isinstance(sink, Trouble) else sink)):
         for lag in lags:
-            table.add_row(reader, lag.topic, f"{lag.records:,}", _rate(lag.arriving_per_s), _rate(lag.read_per_s))
+            waiting = "" if lag.oldest_ms is None else _ago(at_ms - lag.oldest_ms)
+            rates = _rate(lag.arriving_per_s), _rate(lag.read_per_s)
+            table.add_row(reader, lag.topic, f"{lag.records:,}", waiting, *rates)
     return table
 
 

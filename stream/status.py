@@ -73,11 +73,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Lag:
-    """Records of a topic that a group has still to read, and records a second that come and that it reads; None until
-    there are two samples."""
+    """Records of a topic that a group has still to read, the time of the first of them (ms since 1970-01-01, None where
+    there is none or it may not be read), and records a second that come and that the group reads; None until there are
+    two samples."""
 
     topic: str
     records: int
+    oldest_ms: int | None = None
     arriving_per_s: float | None = None
     read_per_s: float | None = None
 
@@ -227,7 +229,7 @@ class Observer:
         found: dict[str, list[Lag]] = {group: [] for group in self._reads}
         for lag in group_lags(kafka, self._reads):
             arriving, read = (None, None) if before is None else rates(before, now, lag.group, lag.topic)
-            found[lag.group].append(Lag(lag.topic, lag.records, arriving, read))
+            found[lag.group].append(Lag(lag.topic, lag.records, lag.oldest_ms, arriving, read))
         return found
 
     def _scoring(self, kafka: KafkaConnection) -> Scoring:
@@ -242,7 +244,7 @@ class Observer:
         return Scoring(max(newest, default=None), tuple(sorted(models)))
 
     def _alerts(self, kafka: KafkaConnection) -> LastAlerts:
-        decode, policies, found = OutputDecoder(Alert), dict[int, str](), list[tuple[int, Alert]]()
+        decode, policies, found = OutputDecoder(Alert), dict[int, str](), list[tuple[int, int, Alert]]()
         with RecentRecords(kafka) as records:
             for record in records.last(self._settings.topics.alerts, ALERTS_SHOWN):
                 try:
@@ -250,9 +252,11 @@ class Observer:
                 except ForeignRecord:
                     continue
                 policies[record.partition] = alert.policy
-                found.append((record.timestamp, alert))
-        found.sort(key=lambda each: each[0], reverse=True)
-        return LastAlerts(tuple(found[:ALERTS_SHOWN]), tuple(sorted(set(policies.values()))))
+                found.append((record.timestamp, record.offset, alert))
+        # Those of one batch have one time.
+        found.sort(key=lambda each: each[:2], reverse=True)
+        newest = tuple((recorded_ms, alert) for recorded_ms, _, alert in found[:ALERTS_SHOWN])
+        return LastAlerts(newest, tuple(sorted(set(policies.values()))))
 
     def _refusals(self, kafka: KafkaConnection) -> Refusals:
         counts: Counter[str] = Counter()

@@ -51,9 +51,25 @@ class TopicSize:
     @property
     def bytes_per_day(self) -> float | None:
         """Of one copy."""
-        if self.per_day is None or self.size_bytes is None or not self.records:
+        return self._a_day(self.size_bytes)
+
+    @property
+    def replicated_bytes_per_day(self) -> float | None:
+        """Of all copies."""
+        return self._a_day(self.replicated_bytes)
+
+    def _a_day(self, held: int | None) -> float | None:
+        if self.per_day is None or held is None or not self.records:
             return None
-        return self.per_day * self.size_bytes / self.records
+        return self.per_day * held / self.records
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What topics hold, by name, and the bytes free on the disks of all brokers, None where they do not say."""
+
+    topics: Mapping[str, TopicSize]
+    free_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,8 @@ class GroupLag:
     oldest_ms: int | None
 
 
-def topic_sizes(connection: KafkaConnection, topics: Collection[str], now_ms: int) -> dict[str, TopicSize]:
-    """The topics that are there, by name. Raises `ProvisioningError`, `NotAllowed`."""
+def holdings(connection: KafkaConnection, topics: Collection[str], now_ms: int) -> Holdings:
+    """Of those topics that are there. Raises `ProvisioningError`, `NotAllowed`."""
     with answering_admin(connection) as admin:
         partitions = partitions_of(admin, topics)
         every = [tp for tps in partitions.values() for tp in tps]
@@ -78,7 +94,7 @@ def topic_sizes(connection: KafkaConnection, topics: Collection[str], now_ms: in
         newest = admin.list_partition_offsets(dict.fromkeys(every, OffsetSpec.MAX_TIMESTAMP)) if every else {}
         since_ms = now_ms - GROWTH_DAYS * DAY_MS
         then = admin.list_partition_offsets(dict.fromkeys(every, since_ms)) if every else {}
-        sizes = _bytes(admin, topics)
+        sizes, free_bytes = _bytes(admin, topics)
     found = {}
     for name, tps in partitions.items():
         times = [oldest[tp].timestamp for tp in tps if oldest[tp].timestamp >= 0]
@@ -96,7 +112,7 @@ def topic_sizes(connection: KafkaConnection, topics: Collection[str], now_ms: in
             newest_ms=max((newest[tp].timestamp for tp in tps if newest[tp].timestamp >= 0), default=None),
             per_day=growth_per_day(sum(ends[tp] - begins[tp] for tp in tps), oldest_ms, now_ms),
         )
-    return found
+    return Holdings(found, free_bytes)
 
 
 def growth_per_day(new: int, oldest_ms: int | None, now_ms: int) -> float | None:
@@ -211,13 +227,15 @@ def _offsets(admin: Any, partitions: Sequence[TopicPartition], spec: OffsetSpec)
     }
 
 
-def _bytes(admin: Any, topics: Collection[str]) -> dict[str, tuple[int, int]]:
-    """By topic, the bytes of one copy (the largest of each partition) and of all; nothing where this client may not
-    see them."""
+def _bytes(admin: Any, topics: Collection[str]) -> tuple[dict[str, tuple[int, int]], int | None]:
+    """By topic, the bytes of one copy (the largest of each partition) and of all, and what is free on the disks;
+    nothing where this client may not see them."""
     copies: dict[TopicPartition, list[int]] = {}
+    free: list[int] = []
     with contextlib.suppress(KafkaError):
         for broker in admin.describe_log_dirs(list(topics)):
             for folder in broker["log_dirs"]:
+                free.append(int(folder.get("usable_bytes", -1)))  # brokers before 3.3 do not say
                 for topic in folder["topics"]:
                     for partition in topic["partitions"]:
                         tp = TopicPartition(topic["name"], partition["partition_index"])
@@ -226,4 +244,4 @@ def _bytes(admin: Any, topics: Collection[str]) -> dict[str, tuple[int, int]]:
     for tp, sizes in copies.items():
         one, every = found.get(tp.topic, (0, 0))
         found[tp.topic] = one + max(sizes), every + sum(sizes)
-    return found
+    return found, sum(free) if free and min(free) >= 0 else None

@@ -20,8 +20,8 @@ from stream.kafka.provisioning import (
     specifications,
     topic_states,
 )
-from stream.kafka.topic_sizes import GroupLag, TopicSize, group_lags, offsets_retention_ms, records_before, topic_sizes
-from stream.retention.rules import Facts, Kept, days_until_first_goes, judge_retention, kept
+from stream.kafka.topic_sizes import GroupLag, TopicSize, group_lags, holdings, offsets_retention_ms, records_before
+from stream.retention.rules import Facts, Kept, days_until_first_goes, days_until_full, judge_retention, kept
 from stream.settings import Settings
 from stream.topics import sink_group
 
@@ -50,11 +50,14 @@ class PlannedTopic:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """Topics in the order of `specifications`, those of replays last, and what is wrong."""
+    """Topics in the order of `specifications`, those of replays last; what is wrong; how long the brokers keep offsets
+    of groups without members, what is free on their disks and in how many days they are full, None where not known."""
 
     topics: tuple[PlannedTopic, ...]
     findings: tuple[Finding, ...]
     offsets_retention_ms: int | None
+    free_bytes: int | None
+    full_days: float | None
 
     @property
     def changes(self) -> list[ConfigChange]:
@@ -69,12 +72,14 @@ def find_facts(connection: KafkaConnection, settings: Settings, now_ms: int) -> 
     replays = (topics.replay_scores(""), topics.replay_alerts(""))
     states = topic_states(connection, lambda name: name in own or name.startswith(replays))
     readers = {application_id: topics.inputs, sink_group(application_id): topics.read_by_sink}
+    held = holdings(connection, states.keys(), now_ms)
     return Facts(
         now_ms,
         states,
-        topic_sizes(connection, states.keys(), now_ms),
+        held.topics,
         group_lags(connection, readers),
         offsets_retention_ms(connection),
+        held.free_bytes,
     )
 
 
@@ -126,7 +131,13 @@ def make_plan(
         )
         for name in names
     )
-    return RetentionPlan(topics, tuple(judge_retention(settings, facts)), facts.offsets_retention_ms)
+    return RetentionPlan(
+        topics,
+        tuple(judge_retention(settings, facts)),
+        facts.offsets_retention_ms,
+        facts.free_bytes,
+        days_until_full(facts),
+    )
 
 
 def _withheld(change: ConfigChange, facts: Facts) -> str:

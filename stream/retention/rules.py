@@ -20,6 +20,9 @@ WARNED_DAYS = 14
 SHORT_STOP_DAYS = 7
 """Kafka's own default of how long brokers keep the offsets of a group without members."""
 
+FULL_DAYS = 30
+"""Disks that are full within so many days are told of."""
+
 WARNED_SHARE = 0.5
 """A reader that is behind by more than this share of a topic's retention is told of."""
 
@@ -27,13 +30,15 @@ WARNED_SHARE = 0.5
 @dataclass(frozen=True)
 class Facts:
     """What the brokers say, at `now_ms`: topics by name as they are set and what they hold, groups and what they have
-    still to read, and how long the offsets of a group without members are kept (None: not known)."""
+    still to read; how long the offsets of a group without members are kept, and the bytes that are free on the disks of
+    all brokers (None: not known)."""
 
     now_ms: int
     states: Mapping[str, TopicState]
     sizes: Mapping[str, TopicSize]
     lags: Sequence[GroupLag] = ()
     offsets_retention_ms: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def judge_retention(settings: Settings, facts: Facts) -> list[Finding]:
         *_order(settings, facts),
         *_book(settings, facts),
         *_offsets(facts),
+        *_disks(facts),
     ]
     return found or [Finding("ok", "retention", "no topic deletes what a replay, a rebuild or a reader still needs")]
 
@@ -197,6 +203,29 @@ def _offsets(facts: Facts) -> Iterator[Finding]:
             f"the brokers forget how far a group has read {kept_ms / DAY_MS:.1f} days after its last member left: "
             "after a longer stop, workers and sinks read everything again",
             f"set offsets.retention.minutes to {SHORT_STOP_DAYS * 24 * 60} or more on the brokers",
+        )
+
+
+def days_until_full(facts: Facts) -> float | None:
+    """Days until what topics keep without limit fills the disks of all brokers, if they grow on as they do; None where
+    that is not known, or never. What is deleted or compacted is taken to make room for what comes."""
+    growth = 0.0
+    for name, size in facts.sizes.items():
+        found = kept(facts.states[name]) if name in facts.states else None
+        if found == Kept(None):
+            growth += size.replicated_bytes_per_day or 0.0
+    return facts.free_bytes / growth if facts.free_bytes is not None and growth > 0 else None
+
+
+def _disks(facts: Facts) -> Iterator[Finding]:
+    days = days_until_full(facts)
+    if days is not None and days < FULL_DAYS:
+        yield Finding(
+            "warning",
+            "disks of the brokers",
+            f"at today's rate, what topics keep without limit fills them in {days:.0f} days",
+            "add disks, or set input_retention_days and output_retention_days, export older events first, and run "
+            "`foreshock retention apply`",
         )
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from foreshock import app
 from stream.doctor import examine
 from stream.kafka.provisioning import DAY_MS, ConfigChange, ProvisioningError, change_configs, topic_states
-from stream.kafka.topic_sizes import group_lags, topic_sizes
+from stream.kafka.topic_sizes import group_lags, holdings
 
 Deploy = Callable[..., Any]
 
@@ -78,7 +78,11 @@ def test_what_topics_hold_and_who_is_behind(deploy: Deploy) -> None:
     deployment = deploy()
     topic, kafka, now_ms = deployment.topics.of_kind("activity"), deployment.kafka, time.time_ns() // 1_000_000
     deployment.send_raw("activity", [(b"u", b"{}")] * 3)
-    size = topic_sizes(kafka, {topic, "no-such-topic"}, now_ms)[topic]
+    held = holdings(kafka, {topic, "no-such-topic"}, now_ms)
+    assert held.free_bytes is not None
+    assert held.free_bytes > 0
+    assert list(held.topics) == [topic]
+    size = held.topics[topic]
     assert size.records == 3
     assert size.oldest_ms is not None
     assert size.newest_ms is not None

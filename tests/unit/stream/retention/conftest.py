@@ -34,6 +34,7 @@ def make_facts(
     sizes: Mapping[str, Mapping[str, Any]] | None = None,
     lags: tuple[GroupLag, ...] = (),
     offsets_retention_ms: int | None = 7 * DAY_MS,
+    free_bytes: int | None = None,
 ) -> Facts:
     """All topics as `topics create` makes them, with `configs` changed; topics that are only in `configs` are there,
     too."""
@@ -44,7 +45,7 @@ def make_facts(
     }
     states |= {name: TopicState(name, 4, 1, config) for name, config in changed.items() if name not in states}
     held = {name: size(name, **(sizes or {}).get(name, {})) for name in states}
-    return Facts(NOW_MS, states, held, lags, offsets_retention_ms)
+    return Facts(NOW_MS, states, held, lags, offsets_retention_ms, free_bytes)
 
 
 @pytest.fixture

@@ -132,6 +132,14 @@ def test_brokers_that_forget_offsets_soon(facts_of: FactsOf) -> None:
     assert problems(SETTINGS, facts_of(SETTINGS, offsets_retention_ms=None)) == []
 
 
+def test_disks_that_will_be_full_soon(facts_of: FactsOf) -> None:
+    """Three inputs are kept without limit, each 100 of 1,000 offsets and 15,000 bytes a day; outputs come and go."""
+    assert problems(SETTINGS, facts_of(SETTINGS, free_bytes=3 * 1_500 * 31)) == []
+    assert "in 29 days" in only(SETTINGS, facts_of(SETTINGS, free_bytes=3 * 1_500 * 29)).message
+    still = {name: {"per_day": None} for name in SETTINGS.topics.all}
+    assert problems(SETTINGS, facts_of(SETTINGS, sizes=still, free_bytes=1)) == []
+
+
 def test_settings_that_may_not_be_seen_are_not_judged(facts_of: FactsOf) -> None:
     facts = facts_of(SETTINGS, lags=(GroupLag("foreshock-sink", "scores", 5, 0),))
     blind = Facts(NOW_MS, {name: TopicState(name, 4, 1, {}) for name in facts.states}, facts.sizes, facts.lags, None)
