@@ -35,7 +35,15 @@ from model.bundle import Bundle, BundleError, decode_manifest, graph_file, open_
 from model.signature import SignatureError, new_keys, sign, verify
 from stream.kafka.changelog import Unreadable, cut, message_set_of
 from stream.kafka.record import RawRecord
-from stream.outputs import OUTPUT_TYPES, DeadLetter, ForeignRecord, OutputDecoder, RefusalCode, encode_output
+from stream.outputs import (
+    OUTPUT_TYPES,
+    SENT_BACK_HEADER,
+    DeadLetter,
+    ForeignRecord,
+    OutputDecoder,
+    RefusalCode,
+    encode_output,
+)
 from stream.scoring.dead_letters import HEADER_BYTES, DeadLetters
 from stream.scoring.intake import Intake, Taken
 from stream.settings import PRETRAINED_BUNDLE, SettingsError, load_settings
@@ -212,7 +220,8 @@ _TEXT = Grammar(
 def _output_seeds() -> list[bytes]:
     refused = RawRecord("repayments", 0, 5, NOW_MS, b"u1", b"hello", (("trace", b"1"), ("none", None)))
     large = RawRecord("repayments", 0, 5, NOW_MS, b"u1", bytes(DEAD_LETTER_MAX_BYTES))
-    letters = [DeadLetters("foreshock").of(record, "not_json", "no JSON") for record in (refused, large)]
+    again = RawRecord("repayments", 0, 6, NOW_MS, b"u1", b"hello", ((SENT_BACK_HEADER, b"2"),))
+    letters = [DeadLetters("foreshock").of(record, "not_json", "no JSON") for record in (refused, large, again)]
     plain = [bytes([number]) + _OUTPUTS[name] for number, name in enumerate(OUTPUT_TYPES)]
     dead = bytes([len(OUTPUT_TYPES)])
     return [*plain, dead + _BETWEEN + _LETTER_OF_0_1, *(dead + _written(letter) for letter in letters)]

@@ -217,7 +217,10 @@ class Sender:
                 [headers for _, _, headers in records],
             )
         ]
-        await asyncio.gather(*acks)
+        # All of them are looked at: Python complains of an error that nobody has seen.
+        for result in await asyncio.gather(*acks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
 
 def book_of(reader: TopicReader, topic: str) -> set[str]:

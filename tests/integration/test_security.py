@@ -429,8 +429,6 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
     parts = {
         "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
         "shadow": shadow_rights(settings, "s"),
-
-
         "status": status_rights(settings), "send-back": send_back_rights(settings),
     }  # fmt: skip
     for role, rights in parts.items():
