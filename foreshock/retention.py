@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from foreshock.doctor import print_finding
 from foreshock.options import AsJson, Yes, confirmed, kafka_failure, kafka_of, takes_settings
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail, print_json
+from foreshock.terminal import console, fail, print_json, styled
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import DAY_MS, UNLIMITED, ConfigChange, ProvisioningError, change_configs
 from stream.retention.plan import PlannedChange, PlannedTopic, RetentionPlan
@@ -104,6 +104,8 @@ def _show(found: RetentionPlan) -> None:
         console.print(f"free on the brokers' disks: {_bytes(found.free_bytes)}{full}")
     for finding in found.findings:
         print_finding(finding)
+    for advice in found.advice:
+        console.print(styled(f"hint    {advice}"))
     for topic in found.topics:
         _show_changes(topic)
     count = len(found.changes)
@@ -166,6 +168,7 @@ def _as_json(found: RetentionPlan) -> dict[str, Any]:
         "offsets_retention_ms": found.offsets_retention_ms,
         "free_bytes": found.free_bytes,
         "full_days": found.full_days,
+        "advice": found.advice,
         "findings": found.findings,
     }
 

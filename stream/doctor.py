@@ -29,6 +29,7 @@ from stream.least_rights import sink_rights, worker_rights
 from stream.logs import told
 from stream.retention.plan import find_facts
 from stream.retention.rules import judge_retention
+from stream.scoring.order_journal import OrderRecord, UnreadableOrder
 from stream.settings import Settings
 from stream.state.row import row_dtype
 
@@ -309,18 +310,46 @@ def _bundle_finding(settings: Settings) -> tuple[Finding, Bundle | None]:
 
 
 def _state_findings(settings: Settings, kafka: KafkaConnection, bundle: Bundle) -> Iterator[Finding]:
-    """Whether workers with this release and bundle could go on from the states in the changelog."""
-    changelog = settings.topics.changelog(settings.application_id)
+    """Whether workers with this release and bundle could go on from what workers have left in Kafka."""
+    application_id = settings.application_id
+    changelog, journal = settings.topics.changelog(application_id), settings.topics.order(application_id)
     try:
         with RecentRecords(kafka) as records:
             rows = [record.value for record in records.last(changelog, 1) if record.value is not None]
+            orders = [record.value for record in records.last(journal, 1)]
     except (KafkaError, OSError, ProvisioningError) as error:
-        why = told(denial(error, kafka) or error)
-        yield Finding(
-            "warning", "states", f"{changelog} could not be read: {why}", "check that this client may read it"
-        )
+        what = f"{changelog} and {journal} could not be read: {told(denial(error, kafka) or error)}"
+        yield Finding("warning", "states", what, "check that this client may read them")
         return
     yield judge_states(rows, row_dtype(bundle.state_width), bundle.fingerprint)
+    yield judge_order(orders, are_states=bool(rows))
+
+
+def judge_order(values: Sequence[bytes | None], *, are_states: bool) -> Finding:
+    """Whether the latest records of the order journal can be read, and whether there are any where there are states.
+
+    Does no I/O.
+    """
+    subject = "order journal"
+    if not values and are_states:
+        return Finding(
+            "warning",
+            subject,
+            "it is empty, and there are states: they are of workers that keep none. What these have scored, a replay "
+            "takes by event time",
+            "go on with workers of this release; they begin it with their first commit",
+        )
+    for value in values:
+        try:
+            OrderRecord.decode(value)
+        except UnreadableOrder as error:
+            return Finding(
+                "error",
+                subject,
+                f"its latest records cannot be read: {error}",
+                "run the release that wrote them, or a newer one, and let nobody else write there",
+            )
+    return Finding("ok", subject, "its latest records can be read" if values else "it is empty, as the changelog is")
 
 
 def judge_states(rows: Sequence[bytes], dtype: np.dtype[np.void], fingerprint: int) -> Finding:

@@ -5,7 +5,7 @@ Looks at the brokers and changes nothing: `stream.kafka.provisioning.change_conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stream.kafka.connection import KafkaConnection
@@ -23,7 +23,7 @@ from stream.kafka.provisioning import (
 from stream.kafka.topic_sizes import GroupLag, TopicSize, group_lags, holdings, offsets_retention_ms, records_before
 from stream.retention.rules import Facts, Kept, days_until_first_goes, days_until_full, judge_retention, kept
 from stream.settings import Settings
-from stream.topics import sink_group
+from stream.topics import replay_application, sink_group
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class RetentionPlan:
     offsets_retention_ms: int | None
     free_bytes: int | None
     full_days: float | None
+    advice: tuple[str, ...] = ()
+    """What could be kept for shorter, in words."""
 
     @property
     def changes(self) -> list[ConfigChange]:
@@ -68,8 +70,8 @@ class RetentionPlan:
 def find_facts(connection: KafkaConnection, settings: Settings, now_ms: int) -> Facts:
     """What the rules go by. Raises `ProvisioningError`, `NotAllowed`, `KafkaError`."""
     topics, application_id = settings.topics, settings.application_id
-    own = {*(topic.name for topic in specifications(settings)), topics.sent_back, f"{application_id}-order"}
-    replays = (topics.replay_scores(""), topics.replay_alerts(""))
+    own = {*(topic.name for topic in specifications(settings)), topics.sent_back}
+    replays = (topics.replay_scores(""), topics.replay_alerts(""), replay_application(application_id, ""))
     states = topic_states(connection, lambda name: name in own or name.startswith(replays))
     readers = {application_id: topics.inputs, sink_group(application_id): topics.read_by_sink}
     held = holdings(connection, states.keys(), now_ms)
@@ -137,7 +139,22 @@ def make_plan(
         facts.offsets_retention_ms,
         facts.free_bytes,
         days_until_full(facts),
+        tuple(_advice(settings, facts)),
     )
+
+
+def _advice(settings: Settings, facts: Facts) -> Iterator[str]:
+    """Outputs are for their readers alone, where the order journal is there for replays."""
+    topics = settings.topics
+    journal = topics.order(settings.application_id) in facts.states
+    outputs = [topics.scores, topics.alerts]
+    endless = [name for name in outputs if name in facts.states and kept(facts.states[name]) == Kept(None)]
+    if journal and endless:
+        held = sum(facts.sizes[name].size_bytes or 0 for name in endless)
+        yield (
+            f"{' and '.join(endless)} ({held / 1e6:,.1f} MB) are kept without limit, and no replay reads them: set "
+            "output_retention_days to what their readers need"
+        )
 
 
 def _withheld(change: ConfigChange, facts: Facts) -> str:

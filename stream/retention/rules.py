@@ -159,7 +159,7 @@ def _inputs(settings: Settings, facts: Facts) -> Iterator[Finding]:
 
 def _order(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """The order in which inputs were taken must be known for as long as there are inputs."""
-    name = f"{settings.application_id}-order"
+    name = settings.topics.order(settings.application_id)
     journal = facts.states.get(name)
     found = None if journal is None else kept(journal)
     if found is None:

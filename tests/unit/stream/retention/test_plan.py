@@ -63,3 +63,10 @@ def test_growth_is_over_the_last_days_or_since_the_first_record() -> None:
     assert growth_per_day(700, NOW_MS - 2 * DAY_MS, NOW_MS) == 350
     assert growth_per_day(700, NOW_MS - 1_000, NOW_MS) is None
     assert growth_per_day(0, None, NOW_MS) is None
+
+
+def test_outputs_that_nobody_needs_for_ever_are_named(facts_of: FactsOf) -> None:
+    endless = Settings(output_retention_days=None)
+    (advice,) = make_plan(endless, facts_of(endless), [], {}).advice
+    assert advice.startswith("scores and alerts (0.0 MB)")
+    assert make_plan(SETTINGS, facts_of(SETTINGS), [], {}).advice == ()

@@ -133,10 +133,10 @@ def test_brokers_that_forget_offsets_soon(facts_of: FactsOf) -> None:
 
 
 def test_disks_that_will_be_full_soon(facts_of: FactsOf) -> None:
-    """Three inputs are kept without limit, each 100 of 1,000 offsets and 15,000 bytes a day; outputs come and go."""
-    assert problems(SETTINGS, facts_of(SETTINGS, free_bytes=3 * 1_500 * 31)) == []
-    assert "in 29 days" in only(SETTINGS, facts_of(SETTINGS, free_bytes=3 * 1_500 * 29)).message
-    still = {name: {"per_day": None} for name in SETTINGS.topics.all}
+    """Three inputs and their order are kept without limit, each grows by 1,500 bytes a day; outputs come and go."""
+    assert problems(SETTINGS, facts_of(SETTINGS, free_bytes=4 * 1_500 * 31)) == []
+    assert "in 29 days" in only(SETTINGS, facts_of(SETTINGS, free_bytes=4 * 1_500 * 29)).message
+    still = {name: {"per_day": None} for name in (*SETTINGS.topics.all, "foreshock-order")}
     assert problems(SETTINGS, facts_of(SETTINGS, sizes=still, free_bytes=1)) == []
 
 
