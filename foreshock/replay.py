@@ -14,10 +14,21 @@ import typer
 from kafka.errors import KafkaError
 
 from foreshock.comparison_tables import deciles_table, facts_of, products_table
-from foreshock.options import TIME, TIMES, Report, database_of, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.options import (
+    TIME,
+    TIMES,
+    AsJson,
+    Report,
+    database_of,
+    event_progress,
+    kafka_failure,
+    kafka_of,
+    takes_settings,
+    utc,
+)
 from foreshock.replay_run import follow_in_processes
 from foreshock.tables import facts_table
-from foreshock.terminal import console, errors, fail, styled
+from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import Bundle, BundleError
 from reports.replay_page import page
 from stream.alerts.policy import PolicyError
@@ -78,7 +89,7 @@ def plan(
     to: To,
     users: Users = None,
     workers: Workers = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a replay would read, how long it would take, and what is missing.
 
@@ -91,7 +102,7 @@ def plan(
         replayed = _range(_one_name(name, None), from_, to, users)
         found = plan_replay(kafka, settings, replayed) if as_json else _plan(kafka, settings, replayed)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(_plan_report(found, workers)), indent=2).decode())
+        print_json(_plan_report(found, workers))
         return
     console.print(facts_table(_plan_rows(found, workers)))
     for warning in _plan_warnings(found, settings):
@@ -315,12 +326,7 @@ def _range(name: str, from_at: dt.datetime, to_at: dt.datetime, users: str | Non
         wanted = frozenset(user for user in users.split(",") if user)
         if not wanted:
             raise ReplayError("--users names no user")
-    return ReplayRange(name, _utc(from_at), _utc(to_at), wanted)
-
-
-def _utc(at: dt.datetime) -> dt.datetime:
-    """A time without an offset is UTC."""
-    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
+    return ReplayRange(name, utc(from_at), utc(to_at), wanted)
 
 
 def _show(result: ReplayDiff) -> None:
