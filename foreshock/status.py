@@ -151,8 +151,6 @@ def _policies(part: LastAlerts | Trouble) -> str:
 
 
 def _lags(workers: Sequence[Lag] | Trouble, sink: Sequence[Lag] | Trouble, at_ms: int) -> RenderableType:
-    if isinstance(workers, Trouble):
-        return styled(f"lag {_trouble(workers)}")
     table = Table(
         "read by",
         "topic",
@@ -161,12 +159,16 @@ def _lags(workers: Sequence[Lag] | Trouble, sink: Sequence[Lag] | Trouble, at_ms
         Column("arriving a second", numeric=True),
         Column("read a second", numeric=True),
     )
-    for reader, lags in (("workers", workers), ("sink", () if isinstance(sink, Trouble) else sink)):
+    parts: list[RenderableType] = []
+    for reader, lags in (("workers", workers), ("sink", sink)):
+        if isinstance(lags, Trouble):
+            parts.append(styled(f"lag of the {reader} {_trouble(lags)}"))
+            continue
         for lag in lags:
             waiting = "" if lag.oldest_ms is None else _ago(at_ms - lag.oldest_ms)
             rates = _rate(lag.arriving_per_s), _rate(lag.read_per_s)
             table.add_row(reader, lag.topic, f"{lag.records:,}", waiting, *rates)
-    return table
+    return Screen(table, *parts)
 
 
 def _rate(rate: float | None) -> str:

@@ -6,10 +6,12 @@ and changes nothing. A part that cannot be looked at is `Trouble`, and the other
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from kafka import TopicPartition
@@ -186,14 +188,18 @@ class Observer:
     def look(self) -> Status:
         """How everything stands now."""
         groups = self._part(self._groups)
-        lags = self._part(self._lags)
+        before = self._before
+        self.sample()
+        lag, sink_lag = (
+            self._part(partial(self._lags, group, before, self._before)) for group in (self._workers, self._sink)
+        )
         return Status(
             at_ms=self._now_ms(),
             cluster=self._part(_cluster),
             workers=groups if isinstance(groups, Trouble) else groups[self._workers],
             sink=groups if isinstance(groups, Trouble) else groups[self._sink],
-            lag=lags if isinstance(lags, Trouble) else lags[self._workers],
-            sink_lag=lags if isinstance(lags, Trouble) else lags[self._sink],
+            lag=lag,
+            sink_lag=sink_lag,
             scoring=self._part(self._scoring),
             alerts=self._part(self._alerts),
             refusals=self._part(self._refusals),
@@ -215,7 +221,10 @@ class Observer:
             partitions = partitions_of(admin, {topic for topics in self._reads.values() for topic in topics})
             every = {tp: OffsetSpec.LATEST for tps in partitions.values() for tp in tps}
             ends = {tp: int(found.offset) for tp, found in admin.list_partition_offsets(every).items()} if every else {}
-            committed = {group: committed_offsets(admin, group) for group in self._reads}
+            committed: dict[str, Mapping[TopicPartition, int]] = {}
+            for group in self._reads:
+                with contextlib.suppress(KafkaError):  # said with its lag
+                    committed[group] = committed_offsets(admin, group)
         return Sample(self._monotonic(), ends, committed)
 
     def _groups(self, kafka: KafkaConnection) -> dict[str, Group]:
@@ -223,13 +232,11 @@ class Observer:
             found = admin.describe_groups(list(self._reads))
         return {name: group_of(name, found[name]) for name in self._reads}
 
-    def _lags(self, kafka: KafkaConnection) -> dict[str, list[Lag]]:
-        before, now = self._before, self._sample(kafka)
-        self._before = now
-        found: dict[str, list[Lag]] = {group: [] for group in self._reads}
-        for lag in group_lags(kafka, self._reads):
-            arriving, read = (None, None) if before is None else rates(before, now, lag.group, lag.topic)
-            found[lag.group].append(Lag(lag.topic, lag.records, lag.oldest_ms, arriving, read))
+    def _lags(self, group: str, before: Sample | None, now: Sample | None, kafka: KafkaConnection) -> list[Lag]:
+        found = []
+        for lag in group_lags(kafka, {group: self._reads[group]}):
+            arriving, read = (None, None) if before is None or now is None else rates(before, now, group, lag.topic)
+            found.append(Lag(lag.topic, lag.records, lag.oldest_ms, arriving, read))
         return found
 
     def _scoring(self, kafka: KafkaConnection) -> Scoring:

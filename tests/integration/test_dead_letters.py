@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,17 +26,27 @@ NOW_MS = 1_700_000_000_000
 LETTERS = 1_200
 """More than two transactions."""
 
-KILLED_IN_THE_SECOND = """
-import os, signal
+IN_THE_SECOND = """
+import os, signal, sys, time
+from pathlib import Path
 from stream.dead_letters.sending_back import Sender
 send, calls = Sender._send, []
-async def dying(self, producer, chunk):
-    await send(self, producer, chunk)
+async def disturbed(self, producer, chunk):
     calls.append(chunk)
-    if len(calls) == 2:
+    if len(calls) < 2:
+        return await send(self, producer, chunk)
+    if {killed}:
+        await send(self, producer, chunk)
         os.kill(os.getpid(), signal.SIGKILL)
-Sender._send = dying
+    Path("{folder}/waiting").touch()
+    while not Path("{folder}/go-on").exists():
+        time.sleep(0.05)
+    await send(self, producer, chunk)
+Sender._send = disturbed
+from foreshock import main
+main()
 """
+"""A run that is killed in its second transaction, or hangs there until another has overtaken it."""
 
 
 def event(number: int, **fields: Any) -> bytes:
@@ -83,7 +94,10 @@ def letters(deploy: Deploy) -> tuple[Any, list[RawRecord]]:
     return deployment, records
 
 
-def test_each_is_sent_once_though_the_command_is_killed(letters: tuple[Any, list[RawRecord]]) -> None:
+@pytest.mark.parametrize("killed", [True, False])
+def test_each_is_sent_once_though_the_command_is_killed_or_overtaken(
+    letters: tuple[Any, list[RawRecord]], killed: bool, tmp_path: Path
+) -> None:
     deployment, records = letters
     listed = json.loads(command(deployment, "list", "--json").stdout)
     assert listed["letters"] == LETTERS
@@ -93,15 +107,24 @@ def test_each_is_sent_once_though_the_command_is_killed(letters: tuple[Any, list
     arrived = deployment.topics.of_kind("activity")
     assert deployment.records(arrived) == []
 
-    start = f"{KILLED_IN_THE_SECOND}\nfrom foreshock import main\nmain()"
-    killed = subprocess.run(
+    start = IN_THE_SECOND.format(killed=killed, folder=tmp_path)
+    first = subprocess.Popen(
         [sys.executable, "-c", start, *arguments(deployment, "send-back", "--yes")],
-        timeout=60,
-        check=False,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
-    assert killed.returncode == -signal.SIGKILL
-    once = json.loads(command(deployment, "send-back", "--yes", "--json").stdout)
+    try:
+        if killed:
+            first.communicate(timeout=60)
+        else:
+            deployment.wait((tmp_path / "waiting").exists, "the first run's second transaction")
+        once = json.loads(command(deployment, "send-back", "--yes", "--json").stdout)
+        (tmp_path / "go-on").touch()
+        said, _ = first.communicate(timeout=60)
+    finally:
+        first.kill()
+    assert first.returncode == (-signal.SIGKILL if killed else 1)
+    assert (b"another `dead-letters send-back` of these topics began" in said) == (not killed)
     assert 0 < once["sent_before"] < LETTERS, "the first transaction counts"
     assert once["sent"] == LETTERS - once["sent_before"]
     again = json.loads(command(deployment, "send-back", "--yes", "--json").stdout)
