@@ -168,8 +168,8 @@ def send_back(
     """Send originals back to their input topics, each once.
 
     For after a fix. Key, value and headers are those of the refused record, on its partition, with a header that marks
-    it. A letter is sent once, whatever happens: the command may be interrupted, killed and run again. Repeats
-    (`duplicate_event_id`) are left out unless `--reason` names them. Needs Kafka.
+    it. A letter is sent once, whatever happens: the command may be interrupted, killed and run again. What cannot be
+    sent is named; repeats (`duplicate_event_id`) never are sent. Needs Kafka.
 
         foreshock dead-letters send-back --reason in_the_future --dry-run
     """
@@ -182,7 +182,7 @@ def send_back(
         with TopicReader(kafka) as reader:
             letters, partitions = Letters(reader, settings), reader.partitions(settings.topics.dead_letters)
             book = sent_back_so_far(reader, settings.topics.sent_back)
-            with event_progress(quiet=as_json) as progress:
+            with event_progress(errors if as_json else console) as progress:
                 task = progress.add_task("reading", total=letters.size)
                 plan = sender.plan(letters, book, lambda read: progress.update(task, completed=read))
                 progress.update(task, completed=letters.size)  # the ends of transactions are no records
@@ -201,7 +201,7 @@ def send_back(
 
 
 def _send(kafka: KafkaConnection, sender: Sender, plan: Plan, *, quiet: bool) -> int:
-    with TopicReader(kafka) as reader, event_progress(quiet=quiet) as progress:
+    with TopicReader(kafka) as reader, event_progress(errors if quiet else console) as progress:
         task = progress.add_task("sending", total=plan.letters)
         try:
             return asyncio.run(
@@ -278,7 +278,7 @@ def _found(kafka: KafkaConnection, settings: Settings, place: str) -> StoredLett
 
 
 def _with_progress(letters: Letters, *, quiet: bool) -> Iterator[StoredLetter]:
-    with event_progress(quiet=quiet) as progress:
+    with event_progress(errors if quiet else console) as progress:
         task = progress.add_task("reading", total=letters.size)
         yield from letters.all(lambda read: progress.update(task, completed=read))
         progress.update(task, completed=letters.size)  # the ends of transactions are no records

@@ -11,12 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from foreshock.options import database_of, takes_settings
+from foreshock.options import AsJson, database_of, takes_settings
 from foreshock.tables import Column, Table, facts_table
-from foreshock.terminal import console, errors, fail, styled
+from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import SIGNATURE_FILE, Bundle, BundleError
 from model.bundle_folder import check_signature, read_manifest_file
 from stream.database import registry
@@ -39,7 +38,6 @@ Actor = Annotated[
     typer.Option(help="Who decides.", show_default="the user of this machine"),
 ]
 Reason = Annotated[str, typer.Option(help=WHY, show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Alias(StrEnum):
@@ -75,7 +73,7 @@ def register(
     with _decided(actor, reason) as by:
         registered, noted = registry.register(database_of(settings), model, by)
     if as_json:
-        _print_json(_as_json(registered) | {"noted": noted})
+        print_json(_as_json(registered) | {"noted": noted})
         return
     was = "registered" if noted else "was registered before, nothing changed"
     console.print(f"model {registered.fingerprint}: {was}; it is {registered.standing}")
@@ -93,7 +91,7 @@ def list_models(*, settings: Settings, as_json: AsJson = False) -> None:
     with _decided():
         models = registry.registered(database_of(settings))
     if as_json:
-        _print_json([_as_json(model) for model in models])
+        print_json([_as_json(model) for model in models])
         return
     table = Table("fingerprint", "name", "stands", "signature", "registered", "by", Column("bundle", prose=True))
     for model in models:
@@ -119,7 +117,7 @@ def show(*, settings: Settings, model: ModelArgument, as_json: AsJson = False) -
         found = registry.find(database, model)
         decisions = registry.decisions(database, found.fingerprint)
     if as_json:
-        _print_json(_as_json(found) | {"decisions": [asdict(decision) for decision in decisions]})
+        print_json(_as_json(found) | {"decisions": [asdict(decision) for decision in decisions]})
         return
     console.print(facts_table(_facts(found), title=f"model {found.fingerprint}"))
     table = Table("decided", "what", "by", "database user", Column("reason", prose=True))
@@ -252,7 +250,7 @@ def _user() -> str | None:
 
 def _told(found: RegisteredModel, what: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json(_as_json(found))
+        print_json(_as_json(found))
     else:
         console.print(f"model {found.fingerprint} is {what}")
 
@@ -282,7 +280,3 @@ def _what(decision: Decision) -> str:
 
 def _as_json(model: RegisteredModel) -> dict[str, Any]:
     return asdict(model)
-
-
-def _print_json(value: Any) -> None:
-    console.out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), highlight=False)

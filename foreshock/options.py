@@ -180,7 +180,7 @@ def utc(at: dt.datetime) -> dt.datetime:
     return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
 
 
-def event_progress(shown_on: Console = console, *, quiet: bool = False) -> Progress:
+def event_progress(shown_on: Console = console) -> Progress:
     """A progress bar that counts events; on `errors` where the standard output is for a program to read."""
     return Progress(
         SpinnerColumn(),
@@ -189,5 +189,4 @@ def event_progress(shown_on: Console = console, *, quiet: bool = False) -> Progr
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=shown_on,
-        disable=quiet,
     )

@@ -12,9 +12,9 @@ import typer
 from kafka.errors import KafkaError
 
 from foreshock.comparison_tables import deciles_table, products_table
-from foreshock.options import TIME, TIMES, Report, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.options import TIME, TIMES, AsJson, Report, event_progress, kafka_failure, kafka_of, takes_settings, utc
 from foreshock.tables import Column, Table, facts_table
-from foreshock.terminal import console, errors, fail
+from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.topic_reader import TopicUnreadable
 from stream.settings import Settings
 from stream.shadow.names import is_shadow_name
@@ -89,7 +89,7 @@ def report(
         dt.datetime | None,
         typer.Option(formats=TIMES, metavar=TIME, help="End in event time, UTC, left out.", show_default="the last"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     report_file: Report = None,
 ) -> None:
     """Compare a shadow with what was published live.
@@ -126,7 +126,7 @@ def report(
     content = msgspec.json.format(msgspec.json.encode(figures), indent=2)
     _write(report_file, content)
     if as_json:
-        console.out(content.decode(), highlight=False)
+        print_json(figures)
         return
     console.print(facts_table(_facts(figures), title=f"shadow {name}"))
     for table in (
@@ -159,10 +159,7 @@ def remove(*, settings: Settings, name: Name) -> None:
 
 
 def _utc(at: dt.datetime | None) -> dt.datetime | None:
-    """A time without an offset is UTC."""
-    if at is None:
-        return None
-    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
+    return None if at is None else utc(at)
 
 
 def _write(path: Path | None, content: bytes) -> None:

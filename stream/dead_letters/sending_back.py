@@ -41,9 +41,6 @@ RECORD_ROOM_BYTES = 200
 USUAL_MAX_BYTES = 1_048_588
 """Kafka's default for the largest batch of a topic, for where a client may not see its settings."""
 
-NOT_UNLESS_NAMED = frozenset({"duplicate_event_id"})
-"""Reasons whose letters are sent only where they are asked for: what was scored before would be refused again."""
-
 
 class SendingFailed(RuntimeError):
     """Not all was sent; the message says why, and that the same command goes on."""
@@ -74,6 +71,8 @@ def why_not(letter: DeadLetter, inputs: Inputs, tombstones_forget_in: str) -> st
     `tombstones_forget_in` is the topic in which a record without a value forgets its user: such a one would be taken
     and not judged.
     """
+    if letter.reason == "duplicate_event_id":
+        return "it was scored before; a repeat is only known among the user's last events, and could be scored twice"
     if letter.left_out:
         return f"its {' and '.join(sorted(letter.left_out))} was too large for the dead letter and left out of it"
     if letter.key is None and letter.value is None:
@@ -127,16 +126,15 @@ class Sender:
         self._topics = settings.topics
         self._inputs = inputs
         self._wanted = wanted
-        self._forgets = settings.topics.of_kind("profiles")
 
     def plan(self, letters: Letters, sent_back: set[str], on_read: Callable[[int], None]) -> Plan:
         """What `send` would do now. Raises `TopicUnreadable`, `NotAllowed`."""
         plan, seen = Plan(), set(sent_back)
         for stored in letters.all(on_read):
-            if not self._takes(stored):
+            if not self._wanted.takes(stored):
                 continue
             letter = stored.letter
-            reason = why_not(letter, self._inputs, self._forgets)
+            reason = self._why_not(letter)
             if letter.dead_letter_id in seen:
                 plan.already += 1
             elif reason is not None:
@@ -186,14 +184,13 @@ class Sender:
             ) from error
         return sent
 
-    def _takes(self, stored: StoredLetter) -> bool:
-        named = self._wanted.reasons or stored.letter.reason not in NOT_UNLESS_NAMED
-        return bool(named) and self._wanted.takes(stored)
+    def _why_not(self, letter: DeadLetter) -> str | None:
+        return why_not(letter, self._inputs, self._topics.of_kind("profiles"))
 
     def _to_send(self, letters: Letters, book: set[str], ends: Mapping[int, int]) -> Iterator[StoredLetter]:
         for stored in letters.all(until=ends):
             name = stored.letter.dead_letter_id
-            if self._takes(stored) and name not in book and why_not(stored.letter, self._inputs, self._forgets) is None:
+            if self._wanted.takes(stored) and name not in book and self._why_not(stored.letter) is None:
                 book.add(name)
                 yield stored
 

@@ -21,9 +21,10 @@ from stream.kafka.provisioning import (
     topic_states,
 )
 from stream.kafka.topic_sizes import GroupLag, TopicSize, group_lags, holdings, offsets_retention_ms, records_before
+from stream.people.places import is_beside
 from stream.retention.rules import Facts, Kept, days_until_first_goes, days_until_full, judge_retention, kept
 from stream.settings import Settings
-from stream.topics import replay_application, sink_group
+from stream.topics import sink_group
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class PlannedTopic:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """Topics in the order of `specifications`, those of replays last; what is wrong; how long the brokers keep offsets
-    of groups without members, what is free on their disks and in how many days they are full, None where not known."""
+    """Topics in the order of `specifications`, those of replays and shadows last; what is wrong; how long the brokers
+    keep offsets of groups without members, what is free on their disks and in how many days they are full, None where
+    not known."""
 
     topics: tuple[PlannedTopic, ...]
     findings: tuple[Finding, ...]
@@ -71,8 +73,7 @@ def find_facts(connection: KafkaConnection, settings: Settings, now_ms: int) -> 
     """What the rules go by. Raises `ProvisioningError`, `NotAllowed`, `KafkaError`."""
     topics, application_id = settings.topics, settings.application_id
     own = {*(topic.name for topic in specifications(settings)), topics.sent_back}
-    replays = (topics.replay_scores(""), topics.replay_alerts(""), replay_application(application_id, ""))
-    states = topic_states(connection, lambda name: name in own or name.startswith(replays))
+    states = topic_states(connection, lambda name: name in own or is_beside(name, settings))
     readers = {application_id: topics.inputs, sink_group(application_id): topics.read_by_sink}
     held = holdings(connection, states.keys(), now_ms)
     return Facts(

@@ -47,6 +47,7 @@ def test_the_original_is_sent_with_a_mark_that_counts() -> None:
         ({"value": None, "left_out": {"value": GONE}}, "its value was too large"),
         ({"value": None, "headers": (), "left_out": {"value": GONE, "headers": GONE}}, "its headers and value"),
         ({"key": None, "value": None, "reason": "too_large"}, "batch that was not unpacked"),
+        ({"reason": "duplicate_event_id"}, "scored twice"),
         ({"topic": "salaries"}, "none of the input topics"),
         ({"partition": 4}, "partition is not there"),
         ({"value": b" " * (MAX_VALUE_BYTES + 1)}, "refused again"),
