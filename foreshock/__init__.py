@@ -35,7 +35,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "export": "people:export",
         "pseudonym": "people:pseudonym",
     },
-    "Replay": {"replay": "replay:replay_app", "shadow": "shadow:shadow_app"},
+    "Replay": {"replay": "replay:replay_app", "shadow": "shadow:shadow_app", "archive": "archive:archive_app"},
     "Models": {
         "train": "training:train",
         "evaluate": "evaluation:evaluate",

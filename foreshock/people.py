@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import msgspec
 import typer
@@ -19,11 +19,18 @@ from events.types import EVENT_TYPES, KINDS, Kind, encode_event
 from foreshock.options import database_of, event_progress, kafka_of, takes_settings
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, fail
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from stream.event_archive.erasing import Erased
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 AsIs = Annotated[
     bool, typer.Option("--as-is", help="USER is the id that stands in the topics; no pseudonym is computed.")
+]
+ArchiveFolder = Annotated[
+    Path | None, typer.Option("--archive", help="Folder of an archive of topics.", show_default=False)
 ]
 WithoutDatabase = Annotated[bool, typer.Option("--without-database", help="There is no PostgreSQL.")]
 
@@ -35,14 +42,16 @@ def forget(
     user: UserArgument,
     as_is: AsIs = False,
     without_database: WithoutDatabase = False,
+    archive: ArchiveFolder = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the workers.")] = 60.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Forget a user: state, scores, alerts, rows of the database.
 
     Sends a tombstone to the topic `profiles`, waits until the workers have forgotten the state, deletes the rows in
-    PostgreSQL, and says which topics keep records of the user and until when. Stop sending events of the user first: a
-    later one begins a new history. Needs Kafka, running workers and PostgreSQL; safe to run again.
+    PostgreSQL, erases what an archive holds, and says which topics keep records of the user and until when. Stop
+    sending events of the user first: a later one begins a new history. Needs Kafka, running workers and PostgreSQL;
+    safe to run again.
 
         foreshock forget customer-4711 --config production.toml
     """
@@ -81,6 +90,7 @@ def forget(
             f"{sorted(late)} of {settings.topics.of_kind('profiles')}. It stays there; start the workers, and run the "
             "command again to see that it is done"
         )
+    _forget_in_archive(kafka, archive, name)
     console.print(f"forgot {name!r}; the sink deletes what it has yet to write of them when it comes to the tombstones")
 
 
@@ -92,16 +102,18 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Write to this file.", show_default="standard output")] = None,
     as_is: AsIs = False,
     without_database: WithoutDatabase = False,
+    archive: ArchiveFolder = None,
 ) -> None:
     """Write all that is held about a user as one JSON document.
 
-    Records of all topics, the state in words, and the rows of the database. Reads every topic from its beginning.
-    Needs Kafka, PostgreSQL, and the workers' bundle for the words of the state.
+    Records of all topics and of an archive, the state in words, and the rows of the database. Reads every topic from
+    its beginning. Needs Kafka, PostgreSQL, and the workers' bundle for the words of the state.
 
         foreshock export customer-4711 --out customer-4711.json --config production.toml
     """
     from model.bundle import Bundle, BundleError
     from stream.database.errors import DatabaseError
+    from stream.event_archive.manifest import ArchiveError
     from stream.kafka.provisioning import ProvisioningError
     from stream.kafka.topic_reader import TopicUnreadable
     from stream.people.export import export as write
@@ -114,10 +126,10 @@ def export(
         with _written(out) as file, event_progress() as progress:
             task = progress.add_task("reading", total=None)
             counts = write(
-                file, name, settings, kafka, database, bundle,
+                file, name, settings, kafka, database, bundle, archive,
                 lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
-    except (BundleError, ProvisioningError, TopicUnreadable, DatabaseError) as error:
+    except (BundleError, ProvisioningError, TopicUnreadable, DatabaseError, ArchiveError) as error:
         fail(str(error))
     except KafkaError as error:
         fail(f"{kafka}: {error!r}; is the broker up? `foreshock doctor` tells")
@@ -158,6 +170,32 @@ def pseudonym(
     with opened as lines, _written(out) as file:
         for line in _pseudonymous(lines, pseudonyms):
             file.write(line)
+
+
+def _forget_in_archive(kafka: KafkaConnection, folder: Path | None, user_id: str) -> None:
+    """Erase a user in an archive, or say that archives keep them."""
+    from stream.event_archive.manifest import ArchiveError
+    from stream.kafka.provisioning import ProvisioningError
+    from stream.kafka.topic_reader import TopicUnreadable
+    from stream.people.archived import erase_in_archive
+
+    if folder is None:
+        console.print("archives of topics (`foreshock archive`) keep their records: --archive FOLDER erases them there")
+        return
+    try:
+        with _progress(shown=True) as on_progress:
+            erased = erase_in_archive(kafka, folder, user_id, on_progress)
+    except (ArchiveError, TopicUnreadable, ProvisioningError, KafkaError) as error:
+        fail(f"{error}; the archive may still hold records of {user_id!r}: run `foreshock archive forget` again")
+    print_erased(erased, folder)
+
+
+def print_erased(erased: Sequence[Erased], folder: Path) -> None:
+    """Say what was erased in an archive."""
+    for one in erased:
+        if one.records:
+            console.print(f"{one.topic}-{one.partition}: {one.records:,} records erased in {one.files:,} files")
+    console.print(f"{folder} holds nothing of the user but tombstones; copies of it are yours to clean")
 
 
 class _Line(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Reads topics from their first record to their last, without a consumer group. Knows nothing of what records mean."""
+"""Reads topics up to their last committed record, without a consumer group. Knows nothing of what records mean."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka import TopicPartition
+from kafka.errors import OffsetOutOfRangeError
 
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
@@ -25,15 +26,18 @@ class TopicUnreadable(RuntimeError):
 
 
 class TopicReader:
-    """Reads topics from their first to their last committed record, as it was when the reading of a partition began."""
+    """Reads topics from their first to their last committed record, as it was when the reading of a partition began.
 
-    def __init__(self, connection: KafkaConnection, group_id: str | None = None) -> None:
+    Records that retention deletes before they are read are passed over; with `skips_deleted` false, they are an error.
+    """
+
+    def __init__(self, connection: KafkaConnection, group_id: str | None = None, *, skips_deleted: bool = True) -> None:
         self._connection = connection
         self._consumer = open_consumer(
             connection,
             group_id=group_id,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest" if skips_deleted else "none",
             isolation_level="read_committed",
             max_poll_records=POLL_RECORDS,
             fetch_max_bytes=64 * 1024 * 1024,
@@ -99,7 +103,13 @@ class TopicReader:
             unfinished = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
             if not unfinished:
                 return
-            batches = self._consumer.poll(timeout_ms=POLL_MS)
+            try:
+                batches = self._consumer.poll(timeout_ms=POLL_MS)
+            except OffsetOutOfRangeError as error:
+                raise TopicUnreadable(
+                    f"{sorted(topics)}, partition {partition}: records were deleted before they could be read "
+                    f"({error}); run the command again, it says which"
+                ) from error
             silent = 0 if batches else silent + 1
             if silent >= STALLED_POLLS:
                 raise TopicUnreadable(
@@ -111,14 +121,20 @@ class TopicReader:
             behind = {topic for topic, tp in tps.items() if self._consumer.position(tp) < ends[tp]}
             yield found, behind
 
-    def each(self, topic: str, partition: int) -> Iterator[Any]:
-        """Records of one partition, in order. Raises as `records`."""
-        for found, _ in self.records([topic], partition):
+    def each(self, topic: str, partition: int, since: int | None = None) -> Iterator[Any]:
+        """Records of one partition, in order, from offset `since` on. Raises as `records`."""
+        for found, _ in self.records([topic], partition, None if since is None else {topic: since}):
             yield from found.get(topic, [])
 
     def values(self, topic: str, partition: int) -> Iterator[bytes | None]:
         """Values of one partition, in order; None is a tombstone. Raises as `records`."""
         return (record.value for record in self.each(topic, partition))
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset whose record has this timestamp or a later one; None where there is none."""
+        tp = TopicPartition(topic, partition)
+        found = self._consumer.offsets_for_times({tp: timestamp_ms})[tp]
+        return None if found is None else int(found.offset)
 
     def size(self, topics: Sequence[str]) -> int:
         """Offsets that the topics hold: records, and beside them ends of transactions and what was aborted."""

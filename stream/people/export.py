@@ -10,6 +10,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
@@ -22,12 +23,14 @@ from model.bundle import Bundle
 from stream.alerts.facts import FACTS, REPAYMENT_FACTS
 from stream.database.connection import DatabaseConnection
 from stream.database.person import is_about, rows_of
+from stream.event_archive.reader import ArchiveReader
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
 from stream.outputs import LEVELS, DeadLetter, ForeignRecord, moment_of
 from stream.people.places import places
 from stream.settings import Settings
 from stream.state.row import NO_TIME, row_dtype
+from stream.topics import Topics
 
 OnProgress = Callable[[int, int], None]
 
@@ -44,12 +47,13 @@ def export(
     kafka: KafkaConnection,
     database: DatabaseConnection | None,
     bundle: Bundle | None,
+    archive: Path | None = None,
     on_progress: OnProgress = lambda _done, _total: None,
 ) -> Counter[str]:
     """Write the document; returns how many records and rows it has, by topic and table.
 
-    Without `bundle` the state stands there as its size only. Raises `TopicUnreadable`, `ProvisioningError` and
-    `DatabaseError`.
+    Without `bundle` the state stands there as its size only. `archive` is the folder of an archive of topics. Raises
+    `TopicUnreadable`, `ProvisioningError`, `DatabaseError` and `ArchiveError`.
     """
     counts: Counter[str] = Counter()
     at = dt.datetime.now(dt.UTC)
@@ -76,13 +80,35 @@ def export(
                 counts[place.topic] += 1
             out.write(b"]}")
             done += sizes[place.topic]
-    out.write(b'},"states":%s,"database":' % _json([described(row, bundle) for row in states.values() if row]))
+    out.write(b"}")
+    if archive is not None:
+        counts["archive"] = _write_archived(out, archive, user_id)
+    out.write(b',"states":%s,"database":' % _json([described(row, bundle) for row in states.values() if row]))
     out.write(b"null" if database is None else b"[")
     for number, (table, row) in enumerate(rows_of(database, user_id) if database is not None else ()):
         out.write((b"," if number else b"") + _json({"table": table, **row}))
         counts[table] += 1
     out.write(b"}\n" if database is None else b"]}\n")
     return counts
+
+
+def _write_archived(out: BinaryIO, folder: Path, user_id: str) -> int:
+    """Write what an archive holds of a user, by topic; returns how many records. Raises `ArchiveError`."""
+    count = 0
+    with ArchiveReader(folder, accepts_loss=True) as archived:
+        letters = Topics(archived.archive.description.topic_prefix).dead_letters
+        out.write(b',"archive":{')
+        for number, topic in enumerate(archived.topics):
+            out.write(b'%s%s:{"records":[' % (b"," if number else b"", _json(topic)))
+            before = count
+            for partition in range(archived.partitions(topic)):
+                for record in archived.each(topic, partition):
+                    if record.key == user_id.encode() or (topic == letters and letter_is_about(record, user_id)):
+                        out.write((b"," if count > before else b"") + _json(_as_json(record, True)))
+                        count += 1
+            out.write(b"]}")
+        out.write(b"}")
+    return count
 
 
 def _tell(on_progress: OnProgress, done: int, total: int, read: int) -> None:
@@ -99,13 +125,13 @@ def _found(
         for found, _ in reader.records([topic], partition):
             records = found.get(topic, [])
             for record in records:
-                if record.key == key or (is_letters and _letter_is_about(record, user_id)):
+                if record.key == key or (is_letters and letter_is_about(record, user_id)):
                     yield record
             read += len(records)
             on_read(read)
 
 
-def _letter_is_about(record: Any, user_id: str) -> bool:
+def letter_is_about(record: Any, user_id: str) -> bool:
     """Whether a record of the topic of dead letters is about a user, in the form of this or an earlier release."""
     try:
         letter = DeadLetter.from_record(record)

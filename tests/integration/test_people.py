@@ -90,7 +90,11 @@ def test_a_borrower_is_forgotten_and_may_come_back(
             assert len(held["topics"][topics.dead_letters]["records"]) == 1
             assert {row["table"] for row in held["database"]} >= {"user_scores", "score_history", "dead_letters"}
 
-            said = command(deployment, monkeypatch, "forget", USER, "--yes")
+            archive = str(tmp_path / "archive")
+            command(deployment, monkeypatch, "archive", "export", archive)
+            said = command(deployment, monkeypatch, "forget", USER, "--yes", "--archive", archive)
+            assert "records erased in" in said
+            assert f"{archive} holds nothing of the user but tombstones" in said
             assert f"forgot '{USER}'" in said
             assert f"score_history: {before['score_history']['user']} rows deleted" in said
             assert "dead_letters: 1 rows deleted" in said

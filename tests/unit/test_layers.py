@@ -47,6 +47,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "stream.structured",
         "stream.topics",
     ),
+    "stream.event_archive": ("stream.embedded.lock", "stream.kafka", "stream.topics"),
     "stream.embedded": ("stream.database.connection", "stream.kafka"),
 }
 """What each room of `stream` may import of `model` and `stream` beside itself. Rooms that are not here stand above."""
@@ -55,6 +56,7 @@ PURE = (
     "events",
     "stream.alerts",
     "stream.comparison",
+    "stream.event_archive.manifest",
     "stream.state.row",
     "stream.state.slab",
     "stream.scoring",

@@ -17,11 +17,12 @@ from typing import Any
 
 import kafka.record.default_records
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from faust import Schema, Table
 from faust.stores.base import SerializedStore
@@ -38,6 +39,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
     PartitionRecords: {"_consumer_record": "self tp record", "_unpack_records": "self"},
     _DefaultRecordBatchPy: {"_maybe_uncompress": "self", "_read_msg": "self decode_varint"},
     kafka.record.default_records.DefaultRecordBatch: {"_maybe_uncompress": "self", "_read_msg": "self decode_varint"},
+    TransactionManager: {"maybe_add_partition_to_txn": "self tp"},
     Assignment: {"state_value": "self tp"},
     TopicPartitionState: {"consumed_to": "self position", "reset_to": "self position"},
     driver.AIOKafkaConsumerThread: {
@@ -113,6 +115,7 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
         "_isolation_level",
         "_subscription",
     },
+    AIOKafkaProducer: {"_txn_manager"},
     Assignment: {"tps"},
     BatchBuilder: {"_builder", "_relative_offset"},
     PartitionRecords: {"_records", "_records_iterator", "next_fetch_offset"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.errors import OffsetOutOfRangeError
 
 from stream.kafka import topic_reader
 from stream.kafka.connection import KafkaConnection
@@ -34,6 +35,17 @@ class Consumer:
     def seek_to_beginning(self, *tps: TopicPartition) -> None:
         self.positions = {tp: self.held[tp.topic].start for tp in tps}
 
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.positions[tp] = offset
+
+    def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """The record at each offset has ten times the offset for its time."""
+        found = {tp: range(self.held[tp.topic].start, self.held[tp.topic].stop) for tp in times}
+        return {
+            tp: next((SimpleNamespace(offset=offset) for offset in held if offset * 10 >= times[tp]), None)
+            for tp, held in found.items()
+        }
+
     def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.held[tp.topic].stop for tp in tps}
 
@@ -48,6 +60,8 @@ class Consumer:
         self.polls += 1
         found = {}
         for tp, position in self.positions.items():
+            if position < self.held[tp.topic].start:
+                raise OffsetOutOfRangeError({tp: position})
             until = min(position + self.per_poll, self.held[tp.topic].stop)
             offsets = [offset for offset in range(position, until) if offset not in self.holes]
             if offsets:
@@ -87,6 +101,29 @@ def test_topics_that_are_not_at_their_end_are_named(monkeypatch: pytest.MonkeyPa
 def test_an_end_that_was_compacted_away_is_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = reader_of(Consumer({"profiles": range(4)}, holes=frozenset({2, 3})), monkeypatch)
     assert list(reader.values("profiles", 0)) == [b"0", b"1"]
+
+
+def test_reading_begins_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = reader_of(Consumer({"scores": range(3, 10)}, per_poll=4), monkeypatch)
+    assert [record.offset for record in reader.each("scores", 0, 7)] == [7, 8, 9]
+    assert list(reader.each("scores", 0, 13)) == []
+    assert reader.span("scores", 0)[0] == 3
+
+
+def test_records_that_are_deleted_before_they_are_read_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer goes on with what is there only where it is told to."""
+    told: dict[str, Any] = {}
+    consumer = Consumer({"scores": range(3, 10)})
+    monkeypatch.setattr(topic_reader, "open_consumer", lambda *_, **options: told.update(options) or consumer)
+    reader = TopicReader(KafkaConnection.parse("127.0.0.1:1"), skips_deleted=False)
+    assert told["auto_offset_reset"] == "none"
+    with pytest.raises(TopicUnreadable, match=r"\['scores'\], partition 0: records were deleted before"):
+        list(reader.each("scores", 0, 2))
+
+
+def test_offsets_are_found_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = reader_of(Consumer({"scores": range(3, 10)}), monkeypatch)
+    assert [reader.offset_at("scores", 0, at) for at in (0, 30, 31, 90, 91)] == [3, 3, 4, 9, None]
 
 
 def test_an_empty_topic_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
