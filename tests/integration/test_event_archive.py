@@ -15,6 +15,9 @@ from kafka import TopicPartition
 from typer.testing import CliRunner
 
 from foreshock import app
+from model.datasets.sources import open_dataset
+from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.event_archive.archive import Archive, Description
 from stream.event_archive.export import ExportRange, PartitionReport, export, store
 from stream.event_archive.manifest import ArchiveError, Manifest
@@ -227,6 +230,40 @@ def test_the_order_journal_goes_along_where_all_offsets_stay(
     assert "names offsets of" in said
 
 
+@pytest.mark.slow
+@pytest.mark.no_cover
+def test_a_replay_of_imported_topics_is_that_of_the_live_ones(
+    deploy: Deploy, database: DatabaseConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer aborts now and then, so that an input topic has gaps; with offsets kept, the live order holds."""
+    deployment, folder = deploy(partitions=2, batch_max_records=100), tmp_path / "archive"
+    migration.upgrade(database)
+    prefix = deployment.topics.prefix
+    events = list(open_dataset("simulator", users=12, months=6, seed=5).events())
+    with deployment.running("worker") as worker:
+        for start in range(0, len(events), 500):
+            deployment.publish(events[start : start + 500])
+            send(deployment, deployment.topics.of_kind("repayments"), range(10, 20), transactional_id=f"{prefix}t")
+        deployment.wait_until_scored(worker)
+        deployment.wait_until_scored(worker)
+    exported = command(deployment, monkeypatch, "archive", "export", str(folder), "--json")["partitions"]
+    assert sum(each["next_offset"] - each["records"] for each in exported if "repayments" in each["topic"]) > 0
+    copy = deploy(partitions=2, topic_prefix=f"{prefix}copy.", application_id=f"{prefix}copy")
+    command(copy, monkeypatch, "archive", "import", str(folder), "--keep-offsets")
+    command(
+        copy, monkeypatch, "replay", "run", "again", "--from", "2000-01-01", "--to", "2100-01-01",
+        database_url=database.url,
+    )  # fmt: skip
+    replayed = [
+        (record.partition, record.key, record.value.replace(copy.topics.prefix.encode(), prefix.encode()))
+        for record in copy.records(copy.topics.replay_scores("again"))
+    ]
+    live = deployment.records(deployment.topics.scores)
+    assert replayed == [(record.partition, record.key, record.value) for record in live]
+    alerts = (deployment.topics.alerts, copy.topics.replay_alerts("again"))
+    assert len({len(deployment.records(topic)) for topic in alerts} - {0}) == 1
+
+
 def test_an_export_may_be_of_some_time_only(deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment, folder = deploy(partitions=2), tmp_path / "archive"
     topic = deployment.topics.of_kind("activity")
@@ -292,6 +329,7 @@ main()
 """The command, with segments and batches so small that it is killed in the midst of many."""
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_commands_that_are_killed_go_on_with_nothing_lost_or_twice(deploy: Deploy, tmp_path: Path) -> None:
     """Every moment of an export is tried in tests/unit/stream/event_archive/test_archive.py."""
