@@ -259,7 +259,7 @@ def diff(
     *,
     settings: Settings,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a finished run.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     report: Report = None,
     html: Annotated[
         Path | None, typer.Option(help="Also write a page of HTML to this file.", show_default=False)
@@ -291,13 +291,12 @@ def diff(
                 Definition(bundle.manifest.delinquency_days, bundle.manifest.headline_horizon_days),
                 lambda done, total: progress.update(task, completed=done, total=total),
             )
-    content = msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n"
     if report is not None:
-        report.write_bytes(content)
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n")
     if html is not None:
         html.write_text(page(name, recorded.from_at, recorded.to_at, result), encoding="utf-8")
     if as_json:
-        console.out(content.decode(), highlight=False, end="")
+        print_json(result.as_report())
     else:
         _show(result)
     raise typer.Exit(3 if result.differs else 0)
