@@ -19,12 +19,15 @@ CHANGELOG_TOMBSTONE_DAYS = 30
 have missed one, and must not be gone on from."""
 
 
+_ORDER = "-order"
+
+
 @dataclass(frozen=True)
 class OutputTopics:
     """Where a worker's outputs go; None where there are to be none of a kind."""
 
-    scores: str
-    alerts: str
+    scores: str | None = None
+    alerts: str | None = None
     dead_letters: str | None = None
     latest_scores: str | None = None
     contracts: str | None = None
@@ -101,7 +104,7 @@ class Topics:
 
     def order(self, application_id: str) -> str:
         """The order journal of an application's workers, see `stream.scoring.order_journal`."""
-        return f"{application_id}-order"
+        return f"{application_id}{_ORDER}"
 
     def live_outputs(self, application_id: str) -> OutputTopics:
         """What workers publish."""
@@ -139,9 +142,19 @@ class Topics:
         return (*self.inputs, self.scores, self.alerts, self.dead_letters, *self.compacted_by_user)
 
 
+def is_order(topic: str) -> bool:
+    """Whether a topic is the order journal of some application."""
+    return topic.endswith(_ORDER)
+
+
 def sink_group(application_id: str) -> str:
     """The sink's consumer group; that of the workers is the `application_id` itself."""
     return f"{application_id}-sink"
+
+
+def shadow_application(application_id: str, shadow: str) -> str:
+    """The application, and so the consumer group, of a shadow's workers."""
+    return f"{application_id}-shadow-{shadow}"
 
 
 def replay_application(application_id: str, replay: str) -> str:

@@ -4,8 +4,10 @@ An offset means nothing in another topic. A topic that was deleted and made anew
 have read of the old one would silently leave its first events out. So each committed offset carries the ids that the
 broker gave the input topics, all of them, since a broker forgets the offsets of a topic that is deleted, and that of
 the changelog, without which states would begin anew; and how far the changelog was then, so that whoever reads it can
-tell that it has read all that belongs to these offsets. Whoever takes partitions over compares. Knows nothing of what
-the records mean.
+tell that it has read all that belongs to these offsets. Whoever takes partitions over compares.
+
+Also that a group follows another application in a partition, or was relieved of it by one, stands there: it counts
+together with the offsets. Knows nothing of what the records mean.
 """
 
 from __future__ import annotations
@@ -21,16 +23,58 @@ from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailable
 
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import answering_admin
+from stream.topics import is_order
 
 SEPARATOR = ","
 CHANGELOG_OFFSET = "changelog="
 """Begins the part of an offset's metadata that says how far the changelog was when it was committed."""
+FOLLOWING, HANDED_OVER = "following=", "handed-over="
+"""Begin the parts that say whose order journal is followed in the partition, and who has taken the partition over."""
 
 logger = logging.getLogger("foreshock.lineage")
 
 
 class OtherLineage(RuntimeError):
     """The group's offsets are not of these topics; the message says which differ, why that may be, and what to do."""
+
+
+class HandedOver(RuntimeError):
+    """Another application has taken this one's partitions over; the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Leader:
+    """An application that is followed, and its order journal; None where it has none."""
+
+    application_id: str
+    journal: str | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a group's offset says of its partition: whom the group follows there, and to whom it was handed over.
+    Neither where the group leads."""
+
+    follows: str | None = None
+    handed_to: str | None = None
+
+    @classmethod
+    def of(cls, metadata: str) -> Standing:
+        found: dict[str, str] = {}
+        for part in metadata.split(SEPARATOR):
+            for beginning in (FOLLOWING, HANDED_OVER):
+                if part.startswith(beginning):
+                    found[beginning] = part.removeprefix(beginning)
+        return cls(found.get(FOLLOWING), found.get(HANDED_OVER))
+
+
+def marked(metadata: str, mark: str) -> str:
+    """Metadata of an offset with one of `FOLLOWING` and `HANDED_OVER`, and the name behind it, in place of what it has
+    of them; with neither where `mark` is empty."""
+    *parts, last = [part for part in metadata.split(SEPARATOR) if not part.startswith((FOLLOWING, HANDED_OVER))] or [""]
+    behind = [last] if last.startswith(CHANGELOG_OFFSET) else []
+    before = parts if behind else [*parts, last]
+    return SEPARATOR.join([*before, *([mark] if mark else []), *behind])
 
 
 def with_changelog_offset(lineage: str, offset: int) -> str:
@@ -63,11 +107,17 @@ class Committed:
 
 
 def examine(
-    connection: KafkaConnection, group: str, inputs: Sequence[str], changelog: str, outputs: Sequence[str] = ()
+    connection: KafkaConnection,
+    group: str,
+    inputs: Sequence[str],
+    changelog: str,
+    outputs: Sequence[str] = (),
+    leader: Leader | None = None,
 ) -> str:
-    """The lineage to be kept with offsets, where all topics are there, `outputs` too.
+    """The lineage to be kept with offsets, where all topics are there, `outputs` too. `leader` is whom this worker
+    follows, if anyone.
 
-    Raises `OtherLineage`, and `ProvisioningError` when no broker answers.
+    Raises `OtherLineage`, `HandedOver`, and `ProvisioningError` when no broker answers.
 
     Says in the log when somebody else has set offsets.
     """
@@ -98,7 +148,44 @@ def examine(
             group,
             ", ".join(strange),
         )
-    return judge(group, topics, committed, inputs, changelog, begins)
+    require_standing(group, {tp: found for tp, found in committed.items() if tp.topic in inputs}, leader)
+    return judge(group, topics, committed, inputs, changelog, begins, leader)
+
+
+def require_standing(group: str, committed: Mapping[TP, Committed], leader: Leader | None) -> None:
+    """See that a group may lead, or follow `leader`, by what its offsets of the input topics say.
+
+    Raises `OtherLineage` where it still follows another one, and `HandedOver` where nothing is left to it.
+    """
+    standings = {tp: Standing.of(found.lineage) for tp, found in committed.items()}
+    followed = {found.follows: tp.partition for tp, found in sorted(standings.items()) if found.follows}
+    takers = {found.handed_to for found in standings.values() if found.handed_to}
+    for other, partition in followed.items():
+        if leader is None:
+            raise OtherLineage(
+                f"application_id {group} follows {other} (in partition {partition}, for instance), which publishes "
+                f"what is live: start this worker with `--follow {other}`, or hand over: `foreshock replay promote`"
+            )
+        if other != leader.application_id:
+            logger.warning("%s followed %s before, and now follows %s", group, other, leader.application_id)
+    if leader is not None:
+        takers -= {leader.application_id}
+    if not takers:
+        return
+    named = ", ".join(sorted(map(str, takers)))
+    partitions = sorted({tp.partition for tp, found in standings.items() if found.handed_to in takers})
+    if leader is not None or len(partitions) == len({tp.partition for tp in standings}):
+        raise HandedOver(
+            f"application_id {group} was handed over to {named}, whose workers score now: stop these workers. To "
+            f"go back to this model: `foreshock worker --follow {sorted(map(str, takers))[0]}` here, then `foreshock "
+            "replay rollback`"
+        )
+    logger.warning(
+        "partitions %s were handed over to %s: this worker leaves them alone. A hand-over that was interrupted goes on "
+        "with the same command",
+        partitions,
+        named,
+    )
 
 
 def judge(
@@ -108,13 +195,15 @@ def judge(
     inputs: Sequence[str],
     changelog: str,
     changelog_begins: Mapping[int, int],
+    leader: Leader | None = None,
 ) -> str:
     """As `examine`, of what the broker has said. `changelog_begins` are the first offsets of the changelog's
     partitions: compaction leaves them at 0."""
-    absent = [name for name in inputs if name not in topics]
+    journal = [leader.journal] if leader is not None and leader.journal is not None else []
+    absent = [name for name in (*inputs, *journal) if name not in topics]
     if absent:
         raise OtherLineage(f"{', '.join(absent)} does not exist; create it: `foreshock topics create`")
-    counts = {name: topics[name].partitions for name in (*inputs, changelog) if name in topics}
+    counts = {name: topics[name].partitions for name in (*inputs, changelog, *journal) if name in topics}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise OtherLineage(
@@ -122,16 +211,25 @@ def judge(
             "would go to different workers, and new partitions have no states. Make all of them anew with one number, "
             "under another topic_prefix and application_id, and publish the events again"
         )
-    others = sorted({tp.topic for tp, found in committed.items() if found.offset > 0 and tp.topic not in inputs})
+    others = sorted(
+        {
+            tp.topic
+            for tp, found in committed.items()
+            if found.offset > 0 and not (tp.topic in inputs or is_order(tp.topic))
+        }
+    )
     if others:
         raise OtherLineage(
             f"application_id {group} has read {', '.join(others)} and not {', '.join(inputs)}: its states are of those "
             "topics (was topic_prefix changed?). Choose another application_id, or the former topic_prefix"
         )
-    names = (*inputs, changelog)
+    names = (*inputs, changelog, *journal)
     ids = [topics[name].topic_id if name in topics else "" for name in names]
     for tp, found in sorted(committed.items()):
+        followed = Standing.of(found.lineage).follows
         for name, now, then in zip(names, ids, found.lineage.split(SEPARATOR), strict=False):
+            if name in journal and (leader is None or followed != leader.application_id):
+                continue  # what stands there is no id, or that of another journal
             if then and then != now:
                 anew = f"made anew: its id is {now}, and was {then}" if now else f"not made anew: its id was {then}"
                 raise OtherLineage(

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
-from stream.kafka.lineage import with_changelog_offset
+from stream.kafka.lineage import marked, with_changelog_offset
 from stream.kafka.record import Header
 from stream.kafka.record_batches import send_records
 from stream.topics import transactional_id
@@ -101,6 +101,8 @@ class Transactions:
         self._pairs: dict[int, _Pair] = {}
         self.lineage = ""
         """Kept with committed offsets, see `stream.kafka.lineage`."""
+        self.mark: Callable[[int], str] = lambda _: ""
+        """Tells by partition what is kept beside that, of the time when a transaction is cut."""
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -143,6 +145,7 @@ class Transactions:
             pair = self._pairs[partition]
             async with pair.lock:
                 found[partition] = pair.open or await self._begin(partition, pair)
+                found[partition].lineage = marked(self.lineage, self.mark(partition))
                 pair.open, pair.turn = None, (pair.turn + 1) % PRODUCERS_PER_PARTITION
         return found
 
@@ -164,7 +167,7 @@ class Transactions:
     async def _begin(self, partition: int, pair: _Pair) -> Transaction:
         producer = pair.producers[pair.turn]
         await producer.begin_transaction()
-        return Transaction(partition, producer, self.lineage)
+        return Transaction(partition, producer)
 
 
 async def _stop(pair: _Pair) -> None:

@@ -28,6 +28,7 @@ from stream.kafka.clients import require_access
 from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.demand import Demand
 from stream.kafka.faust_app import App
+from stream.kafka.lineage import Committed
 from stream.kafka.poll import Fetched, Poll
 from stream.kafka.reconnection import BrokersUnreachable, Reconnection
 from stream.kafka.record import RawRecord, Record
@@ -197,11 +198,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._go_to(positions)
         return positions
 
-    async def committed_metadata(self, partitions: Collection[TP]) -> Mapping[TP, str]:
-        """What was kept with the group's offsets; to be called in this thread."""
+    async def committed_offsets(self, partitions: Collection[TP]) -> Mapping[TP, Committed]:
+        """The group's offsets, and what was kept with them; to be called in this thread."""
         asked = [driver.ensure_aiokafka_TP(tp) for tp in partitions]
         found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(asked)
-        return {TP(tp.topic, tp.partition): kept.metadata for tp, kept in found.items() if kept.offset >= 0}
+        return {
+            TP(tp.topic, tp.partition): Committed(kept.offset, kept.metadata)
+            for tp, kept in found.items()
+            if kept.offset >= 0
+        }
 
     async def start_again(self, tp: TP, expected: int) -> int:
         """Where to go on in a partition that does not give the records from `expected` on, by what it holds now.
@@ -369,9 +374,10 @@ class Consumer(driver.Consumer):
             if offset > self._advanced.get(tp, -1):
                 self._advanced[tp] = offset
 
-    async def committed_metadata(self, partitions: Collection[TP]) -> Mapping[TP, str]:
-        """What was kept with the group's offsets of these partitions; without those that have none."""
-        return cast(Mapping[TP, str], await self._thread.call_thread(self._thread.committed_metadata, partitions))
+    async def committed_offsets(self, partitions: Collection[TP]) -> Mapping[TP, Committed]:
+        """The group's offsets of these partitions, and what was kept with them; without those that have none."""
+        found = await self._thread.call_thread(self._thread.committed_offsets, partitions)
+        return cast(Mapping[TP, Committed], found)
 
     async def read_again(self, tp: TP, offset: int) -> None:
         """Go on at `offset` of a changelog partition, if it is still assigned."""

@@ -2,19 +2,19 @@
 the journal, and says how far each has been read.
 
 What the workers of the journal refused, or never read, is left out. Events from before the journal begins are merged by
-event time, as are all where there is none.
+event time, as are all where there is none. At a hand-over to whom the merge is for, it stops until it is told to go on.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from events.types import KINDS
 from stream.scoring.intake import Taken
 from stream.scoring.merge import PartitionMerge
-from stream.scoring.order_journal import OrderRecord
+from stream.scoring.order_journal import OrderRecord, UnreadableOrder, joined
 
 
 @dataclass
@@ -37,10 +37,13 @@ class OrderedMerge:
     """Merges the co-partitioned topics of one partition as an order journal tells.
 
     `counts`: `before_journal` events were merged by time, `refused` and `left_out` were passed over as the workers of
-    the journal did.
+    the journal did. `hand_over` is the record before which the merge stands still.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, taker: str | None = None, begins: Sequence[int] = (0,) * len(KINDS)) -> None:
+        """`taker` is the application at hand-overs to which the merge stops, None: at none. `begins` are by kind the
+        offsets from which on records are of interest: `followed` leaves out records of the journal that tell of
+        none."""
         self._waiting: list[deque[Taken]] = [deque() for _ in KINDS]
         self._next = [0] * len(KINDS)
         """By kind, the offset that is to be read next."""
@@ -51,6 +54,14 @@ class OrderedMerge:
         """Records of the journal that are to be followed: offsets and values, which unpack to many times their size."""
         self._followed: _Followed | None = None
         self._before: PartitionMerge | None = PartitionMerge()
+        self._taker = taker
+        self._begins = begins
+        self._done: list[bytes] = []
+        self.hand_over: OrderRecord | None = None
+        self._parts = 0
+        """Records that `hand_over` is made of."""
+        self.handed_to: str | None = None
+        """To whom the last record of the journal gives the partition, None where it does not."""
         self.counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -73,6 +84,10 @@ class OrderedMerge:
         """Offset of the first record of the journal that is not yet followed to its end, None where all are."""
         return self._pending[0][0] if self._pending else None
 
+    def passed(self, kind_no: int) -> int:
+        """The offset of a kind before which the journal, as far as it was followed, has told of everything."""
+        return self._from[kind_no]
+
     def push(self, kind_no: int, taken: Iterable[Taken]) -> None:
         """Add events of one kind in the order of their offsets."""
         self._waiting[kind_no].extend(taken)
@@ -92,7 +107,7 @@ class OrderedMerge:
         count: its knowledge may be older than the journal. Raises `UnreadableOrder`.
         """
         released: list[Taken] = []
-        while self._pending:
+        while self._pending and self.hand_over is None:
             followed = self._followed = self._followed or _Followed.of(self._pending[0][1])
             if self._before is not None and not self._release_before(followed.record, released):
                 break
@@ -100,9 +115,59 @@ class OrderedMerge:
                 self._begin(followed)
             if not self._follow(followed, released):
                 break
-            self._pending.popleft()
-            self._followed = None
+            if not self._end(followed.record):
+                break
         return released
+
+    def go_on(self) -> None:
+        """Go on behind the hand-over before which the merge stands still."""
+        assert self.hand_over is not None
+        for _ in range(self._parts):
+            self._done.append(self._pending.popleft()[1] or b"")
+        self.hand_over = self._followed = None
+
+    def followed(self) -> list[bytes]:
+        """Values of the records of the journal that were followed to their end since the last call."""
+        done, self._done = self._done, []
+        return done
+
+    def _end(self, record: OrderRecord) -> bool:
+        """A record is followed to its end; whether to go on with the next one."""
+        self._from = [max(pair) for pair in zip(self._from, record.ends, strict=True)]
+        told = record.hand_over
+        self.handed_to = None if told is None else told.taker
+        if told is not None and told.taker == self._taker:
+            self._stop()
+            return False
+        _, value = self._pending.popleft()
+        self._followed = None
+        if told is None and any(end > begin for end, begin in zip(record.ends, self._begins, strict=True)):
+            self._done.append(value or b"")
+        return True
+
+    def _stop(self) -> None:
+        """Stand still before a hand-over, once all of its records are there."""
+        parts: list[OrderRecord] = []
+        for _, value in self._pending:
+            parts.append(OrderRecord.decode(value))
+            told = parts[-1].hand_over
+            if told is None:
+                raise UnreadableOrder("a hand-over without its last record")
+            if told.last:
+                self._parts, self.hand_over = len(parts), joined(parts)
+                return
+
+    def rest_from(self, ends: Sequence[int], refused: Sequence[Collection[int]]) -> PartitionMerge:
+        """A merge by event time of what is held from these offsets on, by kind, but for the `refused` offsets; nothing
+        is held here any more."""
+        merge = PartitionMerge()
+        for kind_no, queue in enumerate(self._waiting):
+            merge.push(
+                kind_no,
+                [item for item in queue if item.offset >= ends[kind_no] and item.offset not in refused[kind_no]],
+            )
+            queue.clear()
+        return merge
 
     def rest(self) -> list[Taken]:
         """All that is still held, by event time: what the journal does not tell of. Nothing more may be added then."""
@@ -162,6 +227,7 @@ class OrderedMerge:
                     released.append(item)
             # Not until its last record is there: compaction may have taken it since.
             if not queue and self._next[kind_no] <= last:
+                self._from[kind_no] = max(first, self._next[kind_no])
                 return False
             self._from[kind_no] = max(first, last + 1)
             followed.at += 1

@@ -5,8 +5,9 @@ Does no I/O except through `stream.state.archive`; `stream.worker.checkpoint` de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ if TYPE_CHECKING:  # RocksDB is loaded by those who ask for it
 
 SLACK = 16
 """One row in so many, the least recently used, is evicted at once: the search costs the same for one or many."""
+
+ROWS_AT_ONCE = 4_096
+"""So many archived rows are looked at together."""
 
 
 class ResidentSlab(Slab):
@@ -148,6 +152,18 @@ class ResidentSlab(Slab):
         for partition in self.partitions():
             index = self._index.get(partition, {})
             yield from ((partition, key, row) for key, row in self._archives[partition].items() if key not in index)
+
+    def keys_where(
+        self, partition: int, field: str, chosen: Callable[[NDArray[Any]], NDArray[np.bool_]]
+    ) -> list[bytes]:
+        keys = super().keys_where(partition, field, chosen)
+        index = self._index.get(partition, {})
+        archived = self._archives[partition].items() if partition in self._archives else iter(())
+        absent = ((key, row) for key, row in archived if key not in index)
+        while pairs := list(itertools.islice(absent, ROWS_AT_ONCE)):
+            rows = np.frombuffer(b"".join(row for _, row in pairs), dtype=self.dtype)
+            keys += [pairs[number][0] for number in np.flatnonzero(chosen(rows[field])).tolist()]
+        return keys
 
     def owing(self, partition: int, until_day: int) -> tuple[list[bytes], Rows]:
         keys, rows = super().owing(partition, until_day)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,6 +166,13 @@ class Slab:
         return list(index), take_records(
             self._rows[field], np.fromiter(index.values(), dtype=np.int64, count=len(index))
         )
+
+    def keys_where(
+        self, partition: int, field: str, chosen: Callable[[NDArray[Any]], NDArray[np.bool_]]
+    ) -> list[bytes]:
+        """Keys of those users of a partition of whose `field` `chosen` says so."""
+        keys, values = self.column(partition, field)
+        return [keys[number] for number in np.flatnonzero(chosen(values)).tolist()] if keys else []
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Bytes of a user's row, or None."""

@@ -36,6 +36,7 @@ from stream.worker.cut import IntervalCut
 from stream.worker.engine import Engine, wall_ms
 from stream.worker.following import Following, Pace
 from stream.worker.restoration import Restoration
+from stream.worker.roles import Roles
 from stream.worker.stages import Stages
 from stream.worker.store import SlabStore, StateTable
 
@@ -72,9 +73,9 @@ class WorkerApp:
         following: Following | None = None,
         outputs: OutputTopics | None = None,
     ) -> None:
-        """`outputs` are those of live workers unless they are given, as they are to be where it is `following`."""
+        """`outputs` are those of partitions where this worker is `following`; else they are those of live workers."""
         self.settings = settings
-        self._outputs = outputs or settings.topics.live_outputs(settings.application_id)
+        self.roles = Roles(settings.topics.live_outputs(settings.application_id), following, outputs)
         self._order_topic = None if following is None else following.order_topic
         self._read = (*settings.topics.inputs, *(() if self._order_topic is None else (self._order_topic,)))
         limit = None if following is None else following.events_per_s
@@ -110,7 +111,7 @@ class WorkerApp:
         self.checkpoints = Checkpoints(
             self,
             self.slab,
-            self._outputs,
+            self.roles.outputs,
             settings.topics.inputs,
             interval_s=settings.commit_interval_s,
             monotonic=time.monotonic,
@@ -136,7 +137,7 @@ class WorkerApp:
             stages=stages,
             has_failed=lambda: bool(self.failure),
             restored=lambda: self._store.restored,
-            following=following,
+            roles=self.roles,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)
@@ -181,24 +182,31 @@ class WorkerApp:
             self.engine.limit_dead_letters(await asyncio.to_thread(self._letter_max_bytes))
             self._letters_fitted = True
         transactions = producer_of(self.app).transactions
+        transactions.mark = self.roles.mark
         if partitions - transactions.partitions:
             # Before anything is fenced: who has the wrong topics must not disturb those who have the right ones.
             transactions.lineage = await asyncio.to_thread(
                 examine,
                 self.app.connection,
                 self.settings.application_id,
-                self._read,
+                self.settings.topics.inputs,
                 self.table.changelog_topic_name,
-                self._outputs.all,
+                self.roles.topics,
+                self.roles.leader,
             )
         await transactions.own(partitions)
 
     async def _committed_rows(self, partitions: frozenset[int]) -> Mapping[int, int]:
-        """By partition, the last row that the changelog had when the group's offsets of it were committed."""
+        """By partition, the last row that the changelog had when the group's offsets of it were committed.
+
+        Also finds out what this worker's role in them is: only now, when they are owned, nobody else can change it.
+        """
         inputs = [TP(topic, partition) for topic in self._read for partition in sorted(partitions)]
         found: dict[int, int] = {}
-        for tp, metadata in (await consumer_of(self.app).committed_metadata(inputs)).items():
-            found[tp.partition] = max(found.get(tp.partition, -1), changelog_offset_in(metadata))
+        committed = await consumer_of(self.app).committed_offsets(inputs)
+        for tp, kept in committed.items():
+            found[tp.partition] = max(found.get(tp.partition, -1), changelog_offset_in(kept.lineage))
+        self.roles.begin(partitions, committed, self.settings.topics.inputs)
         return found
 
     def _read_again(self, tp: TP, offset: int) -> None:
@@ -209,8 +217,8 @@ class WorkerApp:
     def _letter_max_bytes(self) -> int:
         """The largest record that the topic of dead letters surely takes: a larger one would end this worker, and each
         that reads the same input after it."""
-        topic = self._outputs.dead_letters
-        if topic is None:
+        topic = self.settings.topics.dead_letters
+        if topic not in self.roles.topics:
             return DEAD_LETTER_MAX_BYTES
         try:
             found = largest_record_bytes(self.app.connection, topic)

@@ -25,6 +25,7 @@ import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,15 +100,15 @@ class Durable(Protocol):
 @dataclass(frozen=True)
 class _Work:
     """All that one cut is about: row numbers int64 `[n]` without repeats, those of them of whose contracts events have
-    told, each user's last score, and what asked to forget a user, both by partition and key, by partition the record of
-    the order journal, next offsets, and outputs on their way."""
+    told, each user's last score, and what asked to forget a user, both by partition and key, by partition the records
+    of the order journal, next offsets, and outputs on their way."""
 
     cut: Cut
     touched: NDArray[np.int64]
     told: NDArray[np.int64]
     latest: Mapping[int, dict[bytes, bytes]]
     forgotten: Mapping[int, dict[bytes, str]]
-    order: Mapping[int, bytes]
+    order: Mapping[int, Sequence[bytes]]
     offsets: Mapping[TP, int]
     sent: Sequence[asyncio.Future[None]]
 
@@ -119,7 +120,7 @@ class Checkpoints:
         self,
         durable: Durable,
         slab: Slab,
-        outputs: OutputTopics,
+        outputs: Callable[[int], OutputTopics],
         inputs: Sequence[str],
         *,
         interval_s: float,
@@ -128,6 +129,8 @@ class Checkpoints:
         stages: Stages | None = None,
         rules: PortfolioRules = PortfolioRules(),  # noqa: B008  frozen
     ) -> None:
+        """`outputs` tells by partition where outputs go. Before it tells of others, all of the partition is to be
+        durable: see `flush`."""
         self._durable = durable
         self._slab = slab
         self._outputs = outputs
@@ -145,6 +148,7 @@ class Checkpoints:
         self._latest: dict[int, dict[bytes, bytes]] = {}
         self._forgotten: dict[int, dict[bytes, str]] = {}
         self._order: dict[int, OrderLog] = {}
+        self._copied: dict[int, list[bytes]] = {}
         self._offsets: dict[TP, int] = {}
         self._read: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
@@ -157,21 +161,25 @@ class Checkpoints:
         Returns what is done when the broker has acknowledged them, None where there are none.
         """
         outputs: list[tuple[str, int, Sequence[KeyedValue], Sequence[list[Header]] | None]] = []
-        for topic, by_partition in ((self._outputs.scores, scored.scores), (self._outputs.alerts, scored.alerts)):
-            outputs += [(topic, partition, records, None) for partition, records in by_partition.items()]
+        for by_partition, topic_of in ((scored.scores, _scores), (scored.alerts, _alerts)):
+            for partition, records in by_partition.items():
+                if (topic := topic_of(self._outputs(partition))) is not None:
+                    outputs.append((topic, partition, records, None))
             for partition, forgotten in scored.forgotten.items():
-                told: list[list[Header]] = [[(SOURCE_HEADER, source.encode())] for _, source in forgotten]
-                outputs.append((topic, partition, [(key, None) for key, _ in forgotten], told))
+                if (topic := topic_of(self._outputs(partition))) is not None:
+                    told: list[list[Header]] = [[(SOURCE_HEADER, source.encode())] for _, source in forgotten]
+                    outputs.append((topic, partition, [(key, None) for key, _ in forgotten], told))
         refused: dict[int, list[DeadLetter]] = {}
         for letter in (*scored.dead_letters, *dead_letters):
             refused.setdefault(letter.partition, []).append(letter)
         for letter in dead_letters:
             self._order_of(letter.partition).refused(self._inputs.index(letter.topic), [letter.offset])
-        if self._outputs.dead_letters is not None:
-            for partition, letters in refused.items():
+        for partition, letters in refused.items():
+            topic = self._outputs(partition).dead_letters
+            if topic is not None:
                 originals = [(letter.key, letter.value) for letter in letters]
                 headers = [letter.record_headers() for letter in letters]
-                outputs.append((self._outputs.dead_letters, partition, originals, headers))
+                outputs.append((topic, partition, originals, headers))
         self._touched.append(scored.touched)
         self._told += scored.told
         for partition, scores in scored.scores.items():
@@ -205,6 +213,15 @@ class Checkpoints:
     def took(self, partition: int, kind_no: NDArray[np.int64], offset: NDArray[np.int64]) -> None:
         """Events of a partition were taken in this order, int64 `[n]`; they are scored and published next."""
         self._order_of(partition).took(kind_no, offset)
+
+    def told(self, partition: int, records: Sequence[bytes]) -> None:
+        """Records of another application's order journal were followed to their end: they go into this one's, too."""
+        if records and self._outputs(partition).order is not None:
+            self._copied.setdefault(partition, []).extend(records)
+
+    def changed(self, rows: NDArray[np.int64]) -> None:
+        """Rows, int64 `[n]`, were changed by something else than an event."""
+        self._touched.append(rows)
 
     def _order_of(self, partition: int) -> OrderLog:
         return self._order.setdefault(partition, OrderLog())
@@ -250,7 +267,7 @@ class Checkpoints:
             self._running.cancel()
         self._unacknowledged.clear()
         self._sent, self._before_cut, self._touched, self._told = [], [], [], []
-        self._latest, self._forgotten, self._order = {}, {}, {}
+        self._latest, self._forgotten, self._order, self._copied = {}, {}, {}, {}
         self._offsets, self._read, self._committed = {}, {}, {}
         self._slab.thaw()
 
@@ -263,20 +280,20 @@ class Checkpoints:
         latest, forgotten, offsets, sent = self._latest, self._forgotten, self._offsets, self._sent
         order = self._order_records()
         self._touched, self._told, self._sent = [], [], []
-        self._latest, self._forgotten, self._offsets, self._order = {}, {}, {}, {}
+        self._latest, self._forgotten, self._offsets, self._order, self._copied = {}, {}, {}, {}, {}
         self._before_cut = list(sent)
         cut = await self._durable.cut({tp.partition for tp in offsets})
         return _Work(cut, touched, told, latest, forgotten, order, offsets, sent)
 
-    def _order_records(self) -> dict[int, bytes]:
+    def _order_records(self) -> dict[int, list[bytes]]:
         """By partition, what the order journal is to hold of what was taken since the last cut."""
-        if self._outputs.order is None:
-            return {}
-        found = {
-            partition: log.record([self._read.get(TP(topic, partition), 0) for topic in self._inputs])
-            for partition, log in self._order.items()
-        }
-        return {partition: record.encode() for partition, record in found.items() if record is not None}
+        found = self._copied
+        for partition, log in self._order.items():
+            if self._outputs(partition).order is not None:
+                record = log.record([self._read.get(TP(topic, partition), 0) for topic in self._inputs])
+                if record is not None:
+                    found.setdefault(partition, []).append(record.encode())
+        return found
 
     async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
         """Send the rows of a cut in pieces, `pause_s` apart, and commit, one group of partitions after the other.
@@ -303,10 +320,13 @@ class Checkpoints:
             self._committed.update(offsets)
 
     async def _publish_order(self, work: _Work, partitions: Collection[int]) -> None:
-        if self._outputs.order is not None:
-            topic = self._outputs.order
-            told = [(partition, work.order[partition]) for partition in partitions if partition in work.order]
-            await asyncio.gather(*(work.cut.publish(topic, partition, [(None, value)]) for partition, value in told))
+        sending = []
+        for partition in partitions:
+            topic = self._outputs(partition).order
+            if topic is not None and partition in work.order:
+                records = [(None, value) for value in work.order[partition]]
+                sending.append(work.cut.publish(topic, partition, records))
+        await asyncio.gather(*sending)
 
     async def _publish_piece(self, work: _Work, rows: NDArray[np.int64]) -> None:
         """Send some rows, and the last scores and the contracts of their users.
@@ -329,7 +349,8 @@ class Checkpoints:
             latest, asked = work.latest.get(partition, {}), work.forgotten.get(partition, {})
             scores = [(key, latest[key]) for key, _ in pairs if key in latest]
             gone = [(key, asked[key]) for key, _ in pairs if key in asked] if asked else []
-            of_topics = ((self._outputs.latest_scores, scores), (self._outputs.contracts, contracts[partition]))
+            outputs = self._outputs(partition)
+            of_topics = ((outputs.latest_scores, scores), (outputs.contracts, contracts[partition]))
             for topic, records in of_topics:
                 if topic is not None and (records or gone):
                     sending.append(work.cut.publish(topic, partition, *_after_tombstones(gone, records)))
@@ -340,6 +361,10 @@ class Checkpoints:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_failure(error)
+
+
+_scores: Callable[[OutputTopics], str | None] = attrgetter("scores")
+_alerts: Callable[[OutputTopics], str | None] = attrgetter("alerts")
 
 
 def _after_tombstones(

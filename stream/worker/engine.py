@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from faust.types import TP
@@ -21,24 +21,32 @@ from events.calendar import Calendar
 from events.types import KINDS, Repayment, encode_event
 from stream.kafka.poll import Poll
 from stream.kafka.record import Record
-from stream.outputs import DeadLetter
+from stream.outputs import DeadLetter, RefusalCode
 from stream.scoring.forgetting import is_forgetting, pieces_between
+from stream.scoring.hand_over import take_alerts
 from stream.scoring.intake import Intake, Taken
 from stream.scoring.merge import PartitionMerge
+from stream.scoring.order_journal import OrderRecord
 from stream.scoring.ordered_merge import OrderedMerge
 from stream.scoring.scorer import Scored, Scorer
 from stream.scoring.watchdog import Watermark, missed_now
 from stream.settings import Settings
 from stream.state.slab import Slab
+from stream.topics import OutputTopics
 from stream.worker.checkpoint import Checkpoints
 from stream.worker.figures import Figures
 from stream.worker.following import Following, Forgotten
+from stream.worker.roles import Role, Roles
 from stream.worker.stages import Stages
 
 WATCHDOG_INTERVAL_S = 1.0
 WATCHDOG_SHARE = 0.02
 REPORT_INTERVAL_S = 10.0
 BUSY_PATIENCE = 20
+
+IN_THE_FUTURE: RefusalCode = "in_the_future"
+NO_CLOCK_MS = 1 << 60
+"""A wall time at which nothing is in the future."""
 
 logger = logging.getLogger("foreshock.worker")
 
@@ -72,11 +80,11 @@ class Engine:
         stages: Stages | None = None,
         has_failed: Callable[[], bool] = lambda: False,
         restored: Callable[[], frozenset[int]] | None = None,
-        following: Following | None = None,
+        roles: Roles | None = None,
     ) -> None:
         """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable.
-        `restored` tells of which partitions the states are there, None: of all. `following` is there in a worker that
-        takes events in the order of others."""
+        `restored` tells of which partitions the states are there, None: of all. `roles` tells in which partitions this
+        worker follows another application, None: in none."""
         self._settings = settings
         self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
@@ -86,7 +94,8 @@ class Engine:
         self._now_ms = now_ms
         self._topics = settings.topics.inputs
         self._intakes = {topic: Intake(kind, scorer.letters) for topic, kind in zip(self._topics, KINDS, strict=True)}
-        self._following = following
+        self._roles = roles or Roles(OutputTopics())
+        self._following = self._roles.following
         self._merges: dict[int, PartitionMerge | OrderedMerge] = {}
         self._forgotten: dict[int, Forgotten] = {}
         self._watermarks: dict[int, Watermark] = {}
@@ -94,6 +103,7 @@ class Engine:
         self._refused: dict[TP, list[DeadLetter]] = {}
         self._waiting_since_s: dict[int, float] = {}
         self._announced: dict[int, set[str]] = {}
+        self._told_of: dict[int, str] = {}
         self._watch_again_s = 0.0
         self._reported_s = time.monotonic()
         self._turn = asyncio.Lock()
@@ -163,6 +173,38 @@ class Engine:
         if refused:
             await self._checkpoints.publish(Scored(), refused)
         self._checkpoints.reached(reached)
+        for partition, merge in list(self._merges.items()):
+            if isinstance(merge, OrderedMerge) and merge.hand_over is not None:
+                await self._take_over(partition, merge, merge.hand_over)
+
+    async def _take_over(self, partition: int, merge: OrderedMerge, record: OrderRecord) -> None:
+        """The journal hands a partition over: all before that is scored. The alerts go over, and this worker leads."""
+        told = record.hand_over
+        assert told is not None and self._following is not None  # noqa: PT018
+        leads = self._following.takes_over
+        if leads:
+            await self._checkpoints.flush()
+        self._checkpoints.changed(take_alerts(self._slab, partition, told))
+        merge.go_on()
+        if leads:
+            self._lead(partition, merge, record.ends)
+        self._checkpoints.told(partition, merge.followed())
+        self._checkpoints.reached(self._reached())
+        self.counts["partitions_taken_over"] += 1
+        logger.info("partition %d: taken over from %s, with %d alerts", partition, told.giver, len(told.keys))
+
+    def _lead(self, partition: int, merge: OrderedMerge, ends: Sequence[int]) -> None:
+        """Lead in a partition from these next offsets on, by kind."""
+        refused: list[set[int]] = []
+        for topic, end in zip(self._topics, ends, strict=True):
+            tp = TP(topic, partition)
+            letters = [letter for letter in self._refused.pop(tp, []) if letter.offset >= end]
+            if letters:
+                self._refused[tp] = letters
+            refused.append({letter.offset for letter in letters})
+            self._position[tp] = max(self._position.get(tp, 0), end)
+        self._merges[partition] = merge.rest_from(ends, refused)
+        self._roles.lead(partition)
 
     async def drain(self, epoch: int) -> None:
         """Make durable what has been scored and drop the rest, which will be read again. Called before partitions go.
@@ -179,43 +221,68 @@ class Engine:
             self._checkpoints.forget()
             for held in (self._merges, self._refused, self._watermarks, self._position, self._waiting_since_s):
                 held.clear()
-            self._announced.clear()
-            self._forgotten.clear()
+            for told in (self._announced, self._forgotten, self._told_of):
+                told.clear()
 
     def _receive(self, poll: Poll) -> None:
         """Decode records into the merges; keep the dead letters of those refused."""
         now_ms = self._now_ms()
-        following = self._following
-        if following is not None:
-            self._begin_following(poll, following)
+        if self._following is not None:
+            self._begin_following(poll, self._following)
         for tp, polled in poll.records.items():
             # A consumer that seeks back brings again what is held here or scored.
             batch = _from_offset(polled, self._position.get(tp, 0))
-            if not batch:
+            if not batch or self._roles[tp.partition] is Role.GAVE_UP:
                 continue
-            if following is not None:
-                if tp.topic == following.order_topic:
-                    self._hear(tp.partition, batch, following)
-                    continue
-                batch = [record for record in batch if following.wants(record.key)]
-            good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
-            if bad:
-                if following is None:
-                    self._refused.setdefault(tp, []).extend(bad)
-                self.counts["dead_letters"] += len(bad)
-                self.figures.refused.update(letter.reason for letter in bad)
-            self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
+            if tp.topic in self._intakes:
+                self._take_in(tp, batch, now_ms)
+            elif self._roles[tp.partition] is Role.FOLLOWS:
+                self._hear(tp.partition, batch)
         for tp, end in poll.reached().items():
+            if self._roles[tp.partition] is Role.GAVE_UP:
+                continue
             self._position[tp] = max(self._position.get(tp, 0), end)
-            if following is not None and tp.topic in self._intakes:
-                self._ordered(tp.partition).read_to(self._topics.index(tp.topic), end)
+            if tp.topic in self._intakes and isinstance(merge := self._merge_of(tp.partition), OrderedMerge):
+                merge.read_to(self._topics.index(tp.topic), end)
+
+    def _take_in(self, tp: TP, batch: Sequence[Record], now_ms: int) -> None:
+        following = self._following if self._roles[tp.partition] is Role.FOLLOWS else None
+        if following is not None:
+            batch = [record for record in batch if following.wants(record.key)]
+        good, bad = self._intakes[tp.topic].take_all(batch, now_ms)
+        if bad:
+            # Who follows may have to publish them, once it leads.
+            if following is None or (following.takes_over and following.order_topic is not None):
+                self._refused.setdefault(tp, []).extend(bad)
+            if following is not None:
+                good = self._whatever_the_clock(tp, batch, good, bad)
+            self.counts["dead_letters"] += len(bad)
+            self.figures.refused.update(letter.reason for letter in bad)
+        self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
+
+    def _whatever_the_clock(
+        self, tp: TP, batch: Sequence[Record], good: Sequence[Taken], bad: Sequence[DeadLetter]
+    ) -> list[Taken]:
+        """Events with those that are in the future by this worker's clock: by that of whom it follows they may not
+        be, and the journal tells."""
+        early = {letter.offset for letter in bad if letter.reason == IN_THE_FUTURE}
+        if not early:
+            return list(good)
+        intake = self._intakes[tp.topic]
+        found = [intake.take(record, NO_CLOCK_MS) for record in batch if record.offset in early]
+        taken = [item for item in found if isinstance(item, Taken)]
+        return sorted([*good, *taken], key=lambda item: item.offset)
 
     def _merge_of(self, partition: int) -> PartitionMerge | OrderedMerge:
-        new = PartitionMerge if self._following is None else OrderedMerge
-        return self._merges.setdefault(partition, new())
-
-    def _ordered(self, partition: int) -> OrderedMerge:
-        return cast(OrderedMerge, self._merge_of(partition))
+        found = self._merges.get(partition)
+        if found is None:
+            following = self._following
+            if following is not None and self._roles[partition] is Role.FOLLOWS:
+                found = OrderedMerge(following.taker, self._roles.begins(partition))
+            else:
+                found = PartitionMerge()
+            self._merges[partition] = found
+        return found
 
     def _begin_following(self, poll: Poll, following: Following) -> None:
         """Look up who is to be forgotten, where the profiles of a partition begin to be read."""
@@ -225,10 +292,12 @@ class Engine:
                 last = following.forgotten.get(tp.partition, {})
                 self._forgotten[tp.partition] = Forgotten.from_offset(last, records[0].offset if records else end)
 
-    def _hear(self, partition: int, records: Sequence[Record], following: Following) -> None:
+    def _hear(self, partition: int, records: Sequence[Record]) -> None:
+        merge = self._merge_of(partition)
+        assert isinstance(merge, OrderedMerge) and self._following is not None  # noqa: PT018
         for record in records:
-            if following.follows(partition, record.offset):
-                self._ordered(partition).tell(record.offset, record.value)
+            if self._following.follows(partition, record.offset):
+                merge.tell(record.offset, record.value)
 
     def _release(self, poll: Poll) -> list[Taken]:
         """Events whose turn it is, partition by partition.
@@ -243,20 +312,38 @@ class Engine:
         for partition, merge in self._merges.items():
             behind = [no for no, topic in enumerate(self._topics) if TP(topic, partition) in poll.lagging]
             released = self._released(merge, behind)
-            if self._following is not None:
+            if isinstance(merge, OrderedMerge):
                 released = self._without_forgotten(partition, released)
+                self._heard(partition, merge)
             elif released or partition in fed or not len(merge):
                 self._waiting_since_s[partition] = now_s
-            elif (
-                isinstance(merge, PartitionMerge)
-                and now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s
-            ):
+            elif now_s - self._waiting_since_s.setdefault(partition, now_s) >= patience_s:
                 released = merge.release([no for no in behind if merge.waiting(no)])
                 self.counts["merged_without_waiting"] += len(released)
-            if released:
+            if released and isinstance(merge, PartitionMerge):
                 self._tell_order(partition, released)
             ready += released
         return ready
+
+    def _heard(self, partition: int, merge: OrderedMerge) -> None:
+        """Pass on what was followed of the journal, and drop the dead letters of records that it has told of."""
+        self._checkpoints.told(partition, merge.followed())
+        for kind_no, topic in enumerate(self._topics):
+            tp = TP(topic, partition)
+            if tp in self._refused:
+                passed = merge.passed(kind_no)
+                self._refused[tp] = [letter for letter in self._refused[tp] if letter.offset >= passed]
+                if not self._refused[tp]:
+                    del self._refused[tp]
+        if merge.handed_to not in (None, self._told_of.get(partition)):
+            self._told_of[partition] = str(merge.handed_to)
+            logger.warning(
+                "partition %d: the application that is followed has handed over to %s. While it does not lead, nothing "
+                "is scored here: follow %s instead",
+                partition,
+                merge.handed_to,
+                merge.handed_to,
+            )
 
     def _without_forgotten(self, partition: int, taken: list[Taken]) -> list[Taken]:
         forgotten = self._forgotten.get(partition)
@@ -270,7 +357,8 @@ class Engine:
     def _released(self, merge: PartitionMerge | OrderedMerge, behind: Sequence[int]) -> list[Taken]:
         if isinstance(merge, PartitionMerge):
             return merge.release(behind)
-        by_time = self._following is None or self._following.order_topic is None
+        assert self._following is not None
+        by_time = self._following.order_topic is None
         return merge.release_by_time(behind) if by_time else merge.release()
 
     def _tell_order(self, partition: int, taken: Sequence[Taken]) -> None:
@@ -318,9 +406,13 @@ class Engine:
         reached = dict(self._position)
         for partition, merge in self._merges.items():
             for kind_no, topic in enumerate(self._topics):
+                tp = TP(topic, partition)
                 first = merge.first_offset(kind_no)
                 if first is not None:
-                    reached[TP(topic, partition)] = first
+                    reached[tp] = first
+                if isinstance(merge, OrderedMerge) and tp in self._refused:
+                    # Whom this worker follows has yet to tell of it; where it leads before that, it is to publish it.
+                    reached[tp] = min(reached[tp], self._refused[tp][0].offset)
             if isinstance(merge, OrderedMerge) and merge.journal_offset is not None and self._following is not None:
                 reached[TP(str(self._following.order_topic), partition)] = merge.journal_offset
         return reached
@@ -333,6 +425,8 @@ class Engine:
         """
         letters: list[DeadLetter] = []
         for tp, waiting in list(self._refused.items()):
+            if self._roles[tp.partition] is Role.FOLLOWS:
+                continue
             count = bisect_left(waiting, reached[tp], key=lambda letter: letter.offset)
             letters += waiting[:count]
             self._refused[tp] = waiting[count:]
@@ -349,19 +443,23 @@ class Engine:
             if merge.waiting(kind_no)
         }
         if self._following is not None and self._following.order_topic is not None:
-            ahead |= {
-                TP(self._following.order_topic, partition)
-                for partition, merge in self._merges.items()
-                if isinstance(merge, OrderedMerge) and merge.journal_offset is not None
-            }
+            for partition, merge in self._merges.items():
+                if isinstance(merge, OrderedMerge):
+                    if merge.journal_offset is not None:
+                        ahead.add(TP(self._following.order_topic, partition))
+                    else:  # refused records wait like events for the journal to tell of them
+                        ahead |= {tp for topic in self._topics if (tp := TP(topic, partition)) in self._refused}
+        ahead |= {TP(topic, partition) for partition in self._roles.given_up() for topic in self._topics}
         return frozenset(ahead)
 
     async def _watch(self, *, caught_up: bool) -> None:
         """Publish instalments that are missed by now. Each takes effect when its event is read back from the topic."""
         now_s = time.monotonic()
-        if self._following is not None or not self._settings.watchdog or now_s < self._watch_again_s:
+        if not self._settings.watchdog or now_s < self._watch_again_s:
             return
         for partition, watermark in self._watermarks.items():
+            if self._roles[partition] is not Role.LEADS:
+                continue
             clock_ms = watermark.clock_ms
             if self._settings.watchdog_clock == "wall" and caught_up:
                 clock_ms = max(clock_ms, self._now_ms())

@@ -1,7 +1,7 @@
 """What a worker does that follows the order journal of another application, instead of deciding the order itself.
 
 A replay is such a worker: it has states, offsets and outputs of its own, and takes the same events in the same order.
-Pure.
+So is one of another model, until the application that it follows hands over to it. Pure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Following:
     offsets by partition before which records of the journal are followed, all where a partition is not named: what its
     workers take later is left alone. `users` are the keys that are of interest, None: all. `published` picks what of a
     batch is published. `forgotten` are, by partition and key, offsets of the last request to forget a user: nothing
-    that stands before it is scored. `events_per_s` is the most that is taken in a second, None for no limit.
+    that stands before it is scored. `events_per_s` is the most that is taken in a second, None for no limit. `leader`
+    is the application that is followed, `taker` that whose place this worker has: where the journal hands over to it,
+    the alerts are taken as well. With `takes_over` it leads from there on.
     """
 
     order_topic: str | None
@@ -35,6 +37,9 @@ class Following:
     published: Callable[[Scored], Scored] = _everything
     forgotten: Mapping[int, Mapping[bytes, int]] = field(default_factory=dict)
     events_per_s: float | None = None
+    leader: str = ""
+    taker: str | None = None
+    takes_over: bool = False
 
     def wants(self, key: bytes | None) -> bool:
         return self.users is None or key in self.users

@@ -128,7 +128,7 @@ class Run:
         self.checkpoints = Checkpoints(
             broker,
             self.slab,
-            Topics().live_outputs("app"),
+            lambda _: Topics().live_outputs("app"),
             Topics().inputs,
             interval_s=interval_s,
             monotonic=lambda: self.clock_s,

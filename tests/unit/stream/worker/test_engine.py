@@ -25,6 +25,7 @@ from stream.state.slab import Slab
 from stream.worker.checkpoint import Checkpoints, KeyedValue
 from stream.worker.engine import Engine, StatesMissing, TornPoll
 from stream.worker.following import Following
+from stream.worker.roles import Roles
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 BUNDLE = Bundle.load(PRETRAINED_BUNDLE)
@@ -86,10 +87,11 @@ def engine_on(
     scorer = Scorer(BUNDLE, settings.alert_policy(BUNDLE.thresholds), slab, settings.topics)
     failures: list[BaseException] = []
     topics = settings.topics
+    roles = Roles(topics.live_outputs(settings.application_id), following, topics.replay_outputs("r"))
     checkpoints = Checkpoints(
         broker,
         slab,
-        topics.live_outputs(settings.application_id) if following is None else topics.replay_outputs("r"),
+        roles.outputs,
         topics.inputs,
         interval_s=1000.0,
         monotonic=time.monotonic,
@@ -103,7 +105,7 @@ def engine_on(
         broker.missed,
         now_ms=lambda: 10**13,
         restored=restored,
-        following=following,
+        roles=roles,
     )
 
 
