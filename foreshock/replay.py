@@ -26,6 +26,7 @@ from foreshock.options import (
     takes_settings,
     utc,
 )
+from foreshock.promotion import promote, rollback
 from foreshock.replay_run import follow_in_processes
 from foreshock.tables import facts_table
 from foreshock.terminal import console, errors, fail, print_json, styled
@@ -300,6 +301,10 @@ def diff(
     else:
         _show(result)
     raise typer.Exit(3 if result.differs else 0)
+
+
+replay_app.command("promote")(promote)
+replay_app.command("rollback")(rollback)
 
 
 def _one_name(argument: str | None, option: str | None) -> str:

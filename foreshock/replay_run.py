@@ -49,7 +49,7 @@ def follow_in_processes(
         counts.mkdir()
         share = None if events_per_s is None else events_per_s / workers
         assignment = Path(folder) / "assignment.json"
-        assignment.write_bytes(msgspec.json.encode(Assignment.of(plan, share)))
+        assignment.write_bytes(msgspec.json.encode(Assignment.of(plan, share, settings.application_id)))
         admin = opened.enter_context(_closing(open_admin(kafka)))
         with _environment(kafka, settings):
             command = [sys.executable, "-m", "foreshock", "replay", "work", str(assignment), str(counts)]

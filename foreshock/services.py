@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import database_of, kafka_of, takes_settings
+from foreshock.options import database_of, kafka_failure, kafka_of, takes_settings
 from foreshock.terminal import console, fail
 from model.bundle import Bundle, BundleError
 from stream.kafka.connection import KafkaConnection
@@ -41,16 +41,59 @@ if TYPE_CHECKING:
     "metrics_port",
     "log_format",
 )
-def worker(*, settings: Settings) -> None:
+def worker(
+    *,
+    settings: Settings,
+    follow: Annotated[
+        str | None,
+        typer.Option(
+            "--follow",
+            metavar="APPLICATION",
+            help="Take events in the order of this application_id, unseen, until it hands over.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Score events until stopped.
 
     Needs Kafka with its topics, and a model bundle. Start several to share the work, up to one for each partition.
+    With `--follow`, workers publish nothing before the application that they follow hands over to them (`foreshock
+    replay promote`, `rollback`); once it has, the option may stay or go.
 
         foreshock worker --bootstrap-servers kafka:9092
     """
+    from stream.kafka.topic_reader import TopicUnreadable
+    from stream.least_rights import follower_rights, worker_rights
+    from stream.scoring.order_journal import UnreadableOrder
+    from stream.shadow.run import followed
+
+    if follow is None:
+        run_worker(settings, admitting(settings, worker_rights(settings), settings.application_id))
+    if follow == settings.application_id:
+        raise typer.BadParameter("name another application than this one (application_id)", param_hint="--follow")
+    kafka = admitting(settings, follower_rights(settings, follow), settings.application_id)
+    try:
+        leading = settings.model_copy(update={"application_id": follow})
+        following = followed(kafka, leading, settings.application_id, takes_over=True)
+    except (TopicUnreadable, UnreadableOrder) as error:
+        fail(str(error))
+    except KafkaError as error:
+        fail(kafka_failure(error, kafka))
+    run_worker(settings, kafka, following=following)
+
+
+def may_lead(kafka: KafkaConnection, settings: Settings) -> bool:
+    """Whether workers have the rights to publish what is live, should it be handed over to them; the log says what is
+    missing."""
+    from stream.kafka.rights import missing_rights, not_allowed
     from stream.least_rights import worker_rights
 
-    run_worker(settings, admitting(settings, worker_rights(settings), settings.application_id))
+    missing = missing_rights(kafka, worker_rights(settings))
+    if missing:
+        logging.getLogger("foreshock").info(
+            "nothing can be handed over to this worker: %s", not_allowed(kafka, missing)
+        )
+    return not missing
 
 
 def run_worker(

@@ -53,7 +53,7 @@ def run(*, settings: Settings, name: Name) -> None:
 
         foreshock shadow run may --bundle challenger-bundle
     """
-    from foreshock.services import admitting, run_worker
+    from foreshock.services import admitting, may_lead, run_worker
     from stream.kafka.provisioning import ProvisioningError
     from stream.least_rights import shadow_rights
     from stream.scoring.order_journal import UnreadableOrder
@@ -63,16 +63,15 @@ def run(*, settings: Settings, name: Name) -> None:
     try:
         settings = as_partitioned(kafka, settings)
         created = prepare_topics(kafka, settings, name)
-        following = followed(kafka, settings)
+        own = shadow_settings(settings, name)
+        following = followed(kafka, settings, own.application_id, takes_over=may_lead(kafka, own))
     except (ProvisioningError, TopicUnreadable, UnreadableOrder) as error:
         fail(str(error))
     except KafkaError as error:
         fail(kafka_failure(error, kafka))
     if created:
         console.print(f"created {', '.join(created)}")
-    run_worker(
-        shadow_settings(settings, name), kafka, following=following, outputs=settings.topics.shadow_outputs(name)
-    )
+    run_worker(own, kafka, following=following, outputs=settings.topics.shadow_outputs(name))
 
 
 @shadow_app.command("report")

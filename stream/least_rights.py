@@ -28,6 +28,24 @@ def worker_rights(settings: Settings) -> tuple[Right, ...]:
     )
 
 
+def follower_rights(settings: Settings, followed: str) -> tuple[Right, ...]:
+    """Of a worker that follows another application, and is to take over from it."""
+    return (*worker_rights(settings), *_on((settings.topics.order(followed),), "Read"))
+
+
+def hand_over_rights(settings: Settings, giver: str, taker: str) -> tuple[Right, ...]:
+    """Of who hands over from one application to another one: in the name of the one that gives, so its own workers'
+    transactional ids, journal and group."""
+    order = (settings.topics.order(giver),)
+    return (
+        *_on((*settings.topics.inputs, settings.topics.changelog(giver), *order), "Read"),
+        *_on(order, "Write"),
+        Right("group", giver, "Read"),
+        Right("group", taker, "Describe"),
+        Right("transactional id", transactional_id(giver, 0, 0), "Write"),
+    )
+
+
 def sink_rights(settings: Settings) -> tuple[Right, ...]:
     """Of a sink. It writes to no topic, but Faust starts a producer in it, which asks for an id."""
     topics = settings.topics

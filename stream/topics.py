@@ -152,11 +152,6 @@ def sink_group(application_id: str) -> str:
     return f"{application_id}-sink"
 
 
-def shadow_application(application_id: str, shadow: str) -> str:
-    """The application, and so the consumer group, of a shadow's workers."""
-    return f"{application_id}-shadow-{shadow}"
-
-
 def replay_application(application_id: str, replay: str) -> str:
     """The application, and so the consumer group, of a replay's workers."""
     return f"{application_id}-replay-{replay}"

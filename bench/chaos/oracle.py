@@ -131,16 +131,16 @@ class Published:
 def judge(published: Published, settings: Settings) -> Verdict:
     """Judge what workers with `settings` have made of all inputs."""
     inputs = {(record.topic, record.partition, record.offset): record for record in published.inputs}
-    sources = [_source(record) for record in published.scores]
+    sources = [source_of(record) for record in published.scores]
     decoded = [msgspec.json.decode(record.value, type=Score) for record in published.scores if record.value is not None]
-    letters = [_refusal(record) for record in published.dead_letters]
+    letters = [refusal_in(record) for record in published.dead_letters]
     accounted = Counter(sources) + Counter(letter.at for letter in letters)
     expected = _Oracle(settings, inputs)
     expected.score([at for at in dict.fromkeys(sources) if at in inputs])
     known = [letter for letter in letters if letter.at in inputs]
     wrong_refusals = sum(not expected.is_right_refusal(letter) for letter in known)
     expected.pass_over([letter.at for letter in known if letter.reason == REPEATED])
-    sequences = _sequences(published.scores)
+    sequences = sequences_in(published.scores)
     by_user, rows = _by_user(published.scores), expected.rows()
     return Verdict(
         inputs=len(inputs),
@@ -151,11 +151,13 @@ def judge(published: Published, settings: Settings) -> Verdict:
         strange=len(accounted.keys() - inputs.keys()),
         wrong_scores=_differing(by_user, expected.scores),
         wrong_alerts=_differing(_by_user(published.alerts), expected.alerts),
-        wrong_rows=_differing(*(expected.comparable(found) for found in (_latest(published.changelog), rows))),
+        wrong_rows=_differing(*(expected.comparable(found) for found in (latest_of(published.changelog), rows))),
         wrong_latest=_differing(
-            _latest(published.latest_scores), _without_tombstones({user: own[-1] for user, own in by_user.items()})
+            latest_of(published.latest_scores), _without_tombstones({user: own[-1] for user, own in by_user.items()})
         ),
-        wrong_contracts=_differing(contracts_in(_latest(published.contracts)), contracts_in(expected.contracts(rows))),
+        wrong_contracts=_differing(
+            contracts_in(latest_of(published.contracts)), contracts_in(expected.contracts(rows))
+        ),
         broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences),
         wrong_order=_wrong_orders(published, settings, list(dict.fromkeys(sources)), {letter.at for letter in letters}),
         wrong_refusals=wrong_refusals,
@@ -202,7 +204,7 @@ def outputs_of(published: Published, topics: Topics) -> Outputs:
         [msgspec.json.decode(record.value, type=Score) for record in _remembered(published.scores)],
         [msgspec.json.decode(record.value, type=Alert) for record in _remembered(published.alerts)],
         [DeadLetter.from_record(record) for record in published.dead_letters],
-        [msgspec.json.decode(value, type=BorrowerContracts) for value in _latest(published.contracts).values()],
+        [msgspec.json.decode(value, type=BorrowerContracts) for value in latest_of(published.contracts).values()],
         list(_profiles(record for record in published.inputs if record.topic == topics.of_kind("profiles"))),
     )
 
@@ -303,13 +305,13 @@ class _Oracle:
         return self._intakes[at[0]].take(self._inputs[at], time.time_ns() // 1_000_000)
 
 
-def _refusal(record: Any) -> Refusal:
+def refusal_in(record: Any) -> Refusal:
     letter = DeadLetter.from_record(record)
     kept = {part: getattr(letter, part) for part in ("key", "value") if part not in letter.left_out}
     return Refusal((letter.topic, letter.partition, letter.offset), letter.reason, kept)
 
 
-def _source(record: Any) -> Coordinate:
+def source_of(record: Any) -> Coordinate:
     """The input behind a record of the topic of scores."""
     place = forgotten_by(record.value, record.headers)
     if place is not None:
@@ -319,7 +321,7 @@ def _source(record: Any) -> Coordinate:
     return score.source_topic, score.source_partition, score.source_offset
 
 
-def _sequences(scores: Iterable[Any]) -> list[list[int]]:
+def sequences_in(scores: Iterable[Any]) -> list[list[int]]:
     """The sequences of each user's scores, in order; those of a user who was forgotten begin anew."""
     closed: list[list[int]] = []
     current: dict[User, list[int]] = {}
@@ -336,7 +338,7 @@ def _without_tombstones(values: dict[User, bytes | None]) -> dict[User, bytes]:
     return {user: value for user, value in values.items() if value is not None}
 
 
-def _latest(records: Iterable[Any]) -> dict[User, bytes]:
+def latest_of(records: Iterable[Any]) -> dict[User, bytes]:
     """What compaction leaves."""
     return _without_tombstones({(record.partition, record.key): record.value for record in records})
 

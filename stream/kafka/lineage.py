@@ -28,8 +28,11 @@ from stream.topics import is_order
 SEPARATOR = ","
 CHANGELOG_OFFSET = "changelog="
 """Begins the part of an offset's metadata that says how far the changelog was when it was committed."""
-FOLLOWING, HANDED_OVER = "following=", "handed-over="
-"""Begin the parts that say whose order journal is followed in the partition, and who has taken the partition over."""
+FOLLOWING, WATCHING, HANDED_OVER = "following=", "watching=", "handed-over="
+"""Begin the parts that say whose order journal is followed in the partition, by workers that would take it over and by
+others, and who has taken it over."""
+
+_MARKS = (FOLLOWING, WATCHING, HANDED_OVER)
 
 logger = logging.getLogger("foreshock.lineage")
 
@@ -52,26 +55,27 @@ class Leader:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a group's offset says of its partition: whom the group follows there, and to whom it was handed over.
-    Neither where the group leads."""
+    """What a group's offset says of its partition: whom the group follows there, whether its workers would take over
+    from them, and to whom it was handed over. None of that where the group leads."""
 
     follows: str | None = None
+    takes_over: bool = False
     handed_to: str | None = None
 
     @classmethod
     def of(cls, metadata: str) -> Standing:
         found: dict[str, str] = {}
         for part in metadata.split(SEPARATOR):
-            for beginning in (FOLLOWING, HANDED_OVER):
+            for beginning in _MARKS:
                 if part.startswith(beginning):
                     found[beginning] = part.removeprefix(beginning)
-        return cls(found.get(FOLLOWING), found.get(HANDED_OVER))
+        return cls(found.get(FOLLOWING, found.get(WATCHING)), FOLLOWING in found, found.get(HANDED_OVER))
 
 
 def marked(metadata: str, mark: str) -> str:
-    """Metadata of an offset with one of `FOLLOWING` and `HANDED_OVER`, and the name behind it, in place of what it has
-    of them; with neither where `mark` is empty."""
-    *parts, last = [part for part in metadata.split(SEPARATOR) if not part.startswith((FOLLOWING, HANDED_OVER))] or [""]
+    """Metadata of an offset with a mark (`FOLLOWING`, `WATCHING` or `HANDED_OVER` and the name behind it) in place of
+    what it has of them; without any where `mark` is empty."""
+    *parts, last = [part for part in metadata.split(SEPARATOR) if not part.startswith(_MARKS)] or [""]
     behind = [last] if last.startswith(CHANGELOG_OFFSET) else []
     before = parts if behind else [*parts, last]
     return SEPARATOR.join([*before, *([mark] if mark else []), *behind])

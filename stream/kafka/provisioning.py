@@ -136,7 +136,13 @@ def shadow_specifications(settings: Settings, shadow: str) -> tuple[TopicSpecifi
         TopicSpecification(name, settings.partitions, settings.replication_factor, kept)
         for name in topics.shadow_outputs(shadow).all
     )
-    return (*outputs, changelog_specification(settings.model_copy(update={"application_id": application_id})))
+    order = TopicSpecification(
+        topics.order(application_id),
+        settings.partitions,
+        settings.replication_factor,
+        _kept(settings.input_retention_days),
+    )
+    return (*outputs, order, changelog_specification(settings.model_copy(update={"application_id": application_id})))
 
 
 def sent_back_specification(settings: Settings, partitions: int) -> TopicSpecification:

@@ -54,10 +54,12 @@ class Assignment(msgspec.Struct, frozen=True):
     users: list[str] | None
     forgotten: dict[int, dict[str, int]]
     events_per_s: float | None
+    application_id: str
 
     @classmethod
-    def of(cls, plan: ReplayPlan, events_per_s: float | None) -> Assignment:
-        """Of a worker that is to take at most so many events per second, None: as many as it can."""
+    def of(cls, plan: ReplayPlan, events_per_s: float | None, application_id: str) -> Assignment:
+        """Of a worker that is to take at most so many events per second, None: as many as it can. `application_id` is
+        that of the live workers."""
         replayed = plan.replayed
         return cls(
             replayed.name,
@@ -72,6 +74,7 @@ class Assignment(msgspec.Struct, frozen=True):
                 for partition, found in plan.forgotten.items()
             },
             events_per_s,
+            application_id,
         )
 
     def following(self) -> Following:
@@ -88,6 +91,8 @@ class Assignment(msgspec.Struct, frozen=True):
                 for partition, found in self.forgotten.items()
             },
             self.events_per_s,
+            self.application_id,
+            self.application_id,
         )
 
 

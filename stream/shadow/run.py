@@ -29,15 +29,13 @@ class ShadowError(RuntimeError):
 
 
 def shadow_settings(settings: Settings, name: str) -> Settings:
-    """The settings of a shadow's workers, made of those of the live ones. Instalments that are missed are published by
-    the live watchdog alone."""
-    return settings.model_copy(
-        update={"application_id": shadow_application(settings.application_id, name), "watchdog": False}
-    )
+    """The settings of a shadow's workers, made of those of the live ones."""
+    return settings.model_copy(update={"application_id": shadow_application(settings.application_id, name)})
 
 
-def followed(kafka: KafkaConnection, settings: Settings) -> Following:
-    """How a shadow follows the live workers of `settings`: in the order of their journal, from its beginning on.
+def followed(kafka: KafkaConnection, settings: Settings, taker: str, *, takes_over: bool) -> Following:
+    """How workers of the application `taker` follow the live workers of `settings`: in the order of their journal, from
+    its beginning on; with `takes_over` until it hands over to them.
 
     By event time where there is no journal. What stands before a request to forget its user is not scored. Raises
     `TopicUnreadable`, `UnreadableOrder`.
@@ -61,7 +59,13 @@ def followed(kafka: KafkaConnection, settings: Settings) -> Following:
             "ones for that reason, too",
             topic,
         )
-    return Following(order_topic if exists else None, forgotten=plan.forgotten)
+    return Following(
+        order_topic if exists else None,
+        forgotten=plan.forgotten,
+        leader=settings.application_id,
+        taker=taker,
+        takes_over=takes_over and exists,
+    )
 
 
 def as_partitioned(kafka: KafkaConnection, settings: Settings) -> Settings:

@@ -231,6 +231,11 @@ class Checkpoints:
         self._read.update(offsets)
         self._offsets.update((tp, offset) for tp, offset in offsets.items() if self._committed.get(tp) != offset)
 
+    def renew(self, partition: int) -> None:
+        """What is kept with the offsets of a partition is another one now: commit all of them with the next cut, also
+        those that stay as they are."""
+        self._committed = {tp: offset for tp, offset in self._committed.items() if tp.partition != partition}
+
     async def tick(self) -> None:
         """Begin to complete what was scored since the last cut, if it is time and that one's transaction is committed.
 

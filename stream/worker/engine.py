@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -21,7 +20,7 @@ from events.calendar import Calendar
 from events.types import KINDS, Repayment, encode_event
 from stream.kafka.poll import Poll
 from stream.kafka.record import Record
-from stream.outputs import DeadLetter, RefusalCode
+from stream.outputs import DeadLetter
 from stream.scoring.forgetting import is_forgetting, pieces_between
 from stream.scoring.hand_over import take_alerts
 from stream.scoring.intake import Intake, Taken
@@ -35,7 +34,8 @@ from stream.state.slab import Slab
 from stream.topics import OutputTopics
 from stream.worker.checkpoint import Checkpoints
 from stream.worker.figures import Figures
-from stream.worker.following import Following, Forgotten
+from stream.worker.following import ForgottenUsers, with_early
+from stream.worker.refused import RefusedRecords
 from stream.worker.roles import Role, Roles
 from stream.worker.stages import Stages
 
@@ -43,10 +43,6 @@ WATCHDOG_INTERVAL_S = 1.0
 WATCHDOG_SHARE = 0.02
 REPORT_INTERVAL_S = 10.0
 BUSY_PATIENCE = 20
-
-IN_THE_FUTURE: RefusalCode = "in_the_future"
-NO_CLOCK_MS = 1 << 60
-"""A wall time at which nothing is in the future."""
 
 logger = logging.getLogger("foreshock.worker")
 
@@ -97,10 +93,10 @@ class Engine:
         self._roles = roles or Roles(OutputTopics())
         self._following = self._roles.following
         self._merges: dict[int, PartitionMerge | OrderedMerge] = {}
-        self._forgotten: dict[int, Forgotten] = {}
+        self._forgotten = ForgottenUsers(self._following, settings.topics.of_kind("profiles"))
         self._watermarks: dict[int, Watermark] = {}
         self._position: dict[TP, int] = {}
-        self._refused: dict[TP, list[DeadLetter]] = {}
+        self._refused = RefusedRecords()
         self._waiting_since_s: dict[int, float] = {}
         self._announced: dict[int, set[str]] = {}
         self._told_of: dict[int, str] = {}
@@ -195,16 +191,14 @@ class Engine:
 
     def _lead(self, partition: int, merge: OrderedMerge, ends: Sequence[int]) -> None:
         """Lead in a partition from these next offsets on, by kind."""
-        refused: list[set[int]] = []
         for topic, end in zip(self._topics, ends, strict=True):
             tp = TP(topic, partition)
-            letters = [letter for letter in self._refused.pop(tp, []) if letter.offset >= end]
-            if letters:
-                self._refused[tp] = letters
-            refused.append({letter.offset for letter in letters})
+            self._refused.before(tp, end)
             self._position[tp] = max(self._position.get(tp, 0), end)
+        refused = [self._refused.offsets(TP(topic, partition)) for topic in self._topics]
         self._merges[partition] = merge.rest_from(ends, refused)
         self._roles.lead(partition)
+        self._checkpoints.renew(partition)
 
     async def drain(self, epoch: int) -> None:
         """Make durable what has been scored and drop the rest, which will be read again. Called before partitions go.
@@ -219,16 +213,15 @@ class Engine:
                     await self._checkpoints.flush()
         finally:
             self._checkpoints.forget()
-            for held in (self._merges, self._refused, self._watermarks, self._position, self._waiting_since_s):
+            for held in (self._merges, self._watermarks, self._position, self._waiting_since_s, self._announced):
                 held.clear()
-            for told in (self._announced, self._forgotten, self._told_of):
-                told.clear()
+            for passing in (self._refused, self._forgotten, self._told_of):
+                passing.clear()
 
     def _receive(self, poll: Poll) -> None:
         """Decode records into the merges; keep the dead letters of those refused."""
         now_ms = self._now_ms()
-        if self._following is not None:
-            self._begin_following(poll, self._following)
+        self._forgotten.begin(poll)
         for tp, polled in poll.records.items():
             # A consumer that seeks back brings again what is held here or scored.
             batch = _from_offset(polled, self._position.get(tp, 0))
@@ -253,25 +246,12 @@ class Engine:
         if bad:
             # Who follows may have to publish them, once it leads.
             if following is None or (following.takes_over and following.order_topic is not None):
-                self._refused.setdefault(tp, []).extend(bad)
+                self._refused.add(tp, bad)
             if following is not None:
-                good = self._whatever_the_clock(tp, batch, good, bad)
+                good = with_early(self._intakes[tp.topic], batch, good, bad)
             self.counts["dead_letters"] += len(bad)
             self.figures.refused.update(letter.reason for letter in bad)
         self._merge_of(tp.partition).push(self._topics.index(tp.topic), good)
-
-    def _whatever_the_clock(
-        self, tp: TP, batch: Sequence[Record], good: Sequence[Taken], bad: Sequence[DeadLetter]
-    ) -> list[Taken]:
-        """Events with those that are in the future by this worker's clock: by that of whom it follows they may not
-        be, and the journal tells."""
-        early = {letter.offset for letter in bad if letter.reason == IN_THE_FUTURE}
-        if not early:
-            return list(good)
-        intake = self._intakes[tp.topic]
-        found = [intake.take(record, NO_CLOCK_MS) for record in batch if record.offset in early]
-        taken = [item for item in found if isinstance(item, Taken)]
-        return sorted([*good, *taken], key=lambda item: item.offset)
 
     def _merge_of(self, partition: int) -> PartitionMerge | OrderedMerge:
         found = self._merges.get(partition)
@@ -283,14 +263,6 @@ class Engine:
                 found = PartitionMerge()
             self._merges[partition] = found
         return found
-
-    def _begin_following(self, poll: Poll, following: Following) -> None:
-        """Look up who is to be forgotten, where the profiles of a partition begin to be read."""
-        for tp, end in poll.reached().items():
-            if tp.topic == self._settings.topics.of_kind("profiles") and tp.partition not in self._forgotten:
-                records = poll.records.get(tp)
-                last = following.forgotten.get(tp.partition, {})
-                self._forgotten[tp.partition] = Forgotten.from_offset(last, records[0].offset if records else end)
 
     def _hear(self, partition: int, records: Sequence[Record]) -> None:
         merge = self._merge_of(partition)
@@ -329,12 +301,7 @@ class Engine:
         """Pass on what was followed of the journal, and drop the dead letters of records that it has told of."""
         self._checkpoints.told(partition, merge.followed())
         for kind_no, topic in enumerate(self._topics):
-            tp = TP(topic, partition)
-            if tp in self._refused:
-                passed = merge.passed(kind_no)
-                self._refused[tp] = [letter for letter in self._refused[tp] if letter.offset >= passed]
-                if not self._refused[tp]:
-                    del self._refused[tp]
+            self._refused.before(TP(topic, partition), merge.passed(kind_no))
         if merge.handed_to not in (None, self._told_of.get(partition)):
             self._told_of[partition] = str(merge.handed_to)
             logger.warning(
@@ -346,10 +313,7 @@ class Engine:
             )
 
     def _without_forgotten(self, partition: int, taken: list[Taken]) -> list[Taken]:
-        forgotten = self._forgotten.get(partition)
-        if forgotten is None:
-            return taken
-        left = forgotten.left(taken)
+        left = self._forgotten.left(partition, taken)
         if len(left) < len(taken):
             self.counts["of_forgotten_users"] += len(taken) - len(left)
         return left
@@ -407,32 +371,20 @@ class Engine:
         for partition, merge in self._merges.items():
             for kind_no, topic in enumerate(self._topics):
                 tp = TP(topic, partition)
-                first = merge.first_offset(kind_no)
-                if first is not None:
-                    reached[tp] = first
-                if isinstance(merge, OrderedMerge) and tp in self._refused:
+                held = [merge.first_offset(kind_no)]
+                if isinstance(merge, OrderedMerge):
                     # Whom this worker follows has yet to tell of it; where it leads before that, it is to publish it.
-                    reached[tp] = min(reached[tp], self._refused[tp][0].offset)
+                    held.append(self._refused.first(tp))
+                if firsts := [first for first in held if first is not None]:
+                    reached[tp] = min(firsts)
             if isinstance(merge, OrderedMerge) and merge.journal_offset is not None and self._following is not None:
                 reached[TP(str(self._following.order_topic), partition)] = merge.journal_offset
         return reached
 
     def _refused_before(self, reached: Mapping[TP, int]) -> list[DeadLetter]:
-        """The dead letters of records before `reached`, taken out.
-
-        Those behind an event that is still held wait with it: its offset is what a successor reads from, and would
-        find them again.
-        """
-        letters: list[DeadLetter] = []
-        for tp, waiting in list(self._refused.items()):
-            if self._roles[tp.partition] is Role.FOLLOWS:
-                continue
-            count = bisect_left(waiting, reached[tp], key=lambda letter: letter.offset)
-            letters += waiting[:count]
-            self._refused[tp] = waiting[count:]
-            if not self._refused[tp]:
-                del self._refused[tp]
-        return letters
+        """The dead letters of records before `reached`, taken out."""
+        leading = [tp for tp in self._refused if self._roles[tp.partition] is not Role.FOLLOWS]
+        return [letter for tp in leading for letter in self._refused.before(tp, reached[tp])]
 
     def _ahead(self) -> frozenset[TP]:
         """Partitions of topics that wait for another topic of the same partition number, which must be polled first."""

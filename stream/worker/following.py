@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stream.kafka.poll import Poll
+from stream.kafka.record import Record
+from stream.outputs import DeadLetter, RefusalCode
 from stream.scoring.forgetting import is_forgetting
-from stream.scoring.intake import Taken
+from stream.scoring.intake import Intake, Taken
 from stream.scoring.scorer import Scored
+
+IN_THE_FUTURE: RefusalCode = "in_the_future"
+NO_CLOCK_MS = 1 << 60
+"""A wall time at which nothing is in the future."""
 
 
 def _everything(scored: Scored) -> Scored:
@@ -90,3 +97,39 @@ class Forgotten:
                 del self.coming[item.key]
                 kept.append(item)
         return kept
+
+
+class ForgottenUsers:
+    """Who is to be forgotten in the partitions of a worker that follows."""
+
+    def __init__(self, following: Following | None, profiles: str) -> None:
+        """`profiles` is the topic in which requests to forget a user stand."""
+        self._last = {} if following is None else following.forgotten
+        self._profiles = profiles
+        self._by_partition: dict[int, Forgotten] = {}
+
+    def begin(self, poll: Poll) -> None:
+        """Look up who is to be forgotten, where the profiles of a partition begin to be read."""
+        for tp, end in poll.reached().items() if self._last else ():
+            if tp.topic == self._profiles and tp.partition not in self._by_partition:
+                records = poll.records.get(tp)
+                last = self._last.get(tp.partition, {})
+                self._by_partition[tp.partition] = Forgotten.from_offset(last, records[0].offset if records else end)
+
+    def left(self, partition: int, taken: list[Taken]) -> list[Taken]:
+        """See `Forgotten.left`."""
+        found = self._by_partition.get(partition)
+        return taken if found is None else found.left(taken)
+
+    def clear(self) -> None:
+        self._by_partition.clear()
+
+
+def with_early(intake: Intake, batch: Sequence[Record], good: list[Taken], bad: Sequence[DeadLetter]) -> list[Taken]:
+    """The events of a batch with those that are in the future by this worker's clock: by that of whom it follows they
+    may not be, and the journal tells."""
+    early = {letter.offset for letter in bad if letter.reason == IN_THE_FUTURE}
+    if not early:
+        return good
+    found = [intake.take(record, NO_CLOCK_MS) for record in batch if record.offset in early]
+    return sorted([*good, *(item for item in found if isinstance(item, Taken))], key=lambda item: item.offset)

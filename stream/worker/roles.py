@@ -8,12 +8,13 @@ after a restart is kept with the offsets (`stream.kafka.lineage`). Pure.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 
 from faust.types import TP
 
 from events.types import KINDS
-from stream.kafka.lineage import FOLLOWING, Committed, HandedOver, Leader, Standing
+from stream.kafka.lineage import FOLLOWING, WATCHING, Committed, HandedOver, Leader, Standing
 from stream.topics import OutputTopics
 from stream.worker.following import Following
 
@@ -38,6 +39,9 @@ class Roles:
         self.following = following
         self._led = led
         self._followed = followed or OutputTopics()
+        if following is not None and following.takes_over:
+            # Its own journal is to be whole: whoever follows it later needs no other.
+            self._followed = replace(self._followed, order=led.order)
         self._by_partition: dict[int, Role] = {}
         self._begins: dict[int, Sequence[int]] = {}
 
@@ -98,5 +102,6 @@ class Roles:
 
     def mark(self, partition: int) -> str:
         """What is to be kept with the offsets of a partition."""
-        follows = self.following is not None and self[partition] is Role.FOLLOWS
-        return f"{FOLLOWING}{self.following.leader}" if follows and self.following is not None else ""
+        if self.following is None or self[partition] is not Role.FOLLOWS:
+            return ""
+        return f"{FOLLOWING if self.following.takes_over else WATCHING}{self.following.leader}"

@@ -1,0 +1,1 @@
+"""Handing the live outputs over from one application to another one."""

@@ -1,0 +1,191 @@
+"""Another model takes the live outputs over, and gives them back, while events flow and processes are killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bench.chaos.succession import judge_succession
+from events.types import KeyedEvent, keyed
+from model.bundle import read_manifest, write_manifest
+from model.datasets.sources import open_dataset
+from stream.outputs import Score
+from stream.settings import PRETRAINED_BUNDLE
+from stream.topics import shadow_application
+
+Deploy = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def challenger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network under other thresholds: another model, which opens more alerts."""
+    folder = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path_factory.mktemp("bundles") / "challenger"))
+    manifest, _ = read_manifest(folder)
+    thresholds = msgspec.structs.replace(
+        manifest.thresholds, medium=manifest.thresholds.medium / 2, high=manifest.thresholds.high / 2
+    )
+    write_manifest(folder, msgspec.structs.replace(manifest, thresholds=thresholds))
+    return folder
+
+
+class Feed:
+    """Publishes events at a steady rate, beside the test."""
+
+    def __init__(self, deployment: Any, events: list[KeyedEvent], per_s: int) -> None:
+        self._deployment = deployment
+        self._events = events
+        self._per_s = per_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.published = 0
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        begun_s = time.monotonic()
+        while self.published < len(self._events) and not self._stopped.is_set():
+            due = min(int((time.monotonic() - begun_s) * self._per_s), len(self._events))
+            if due > self.published:
+                self._deployment.publish_records(self._events[self.published : due])
+                self.published = due
+            time.sleep(0.2)
+
+
+class Supervisor:
+    """Starts processes again when they end, unless they say that another application has taken over."""
+
+    def __init__(self, deployment: Any, command: str, name: str, **options: Any) -> None:
+        self._deployment = deployment
+        self._command = command
+        self._name = name
+        self._options = options
+        self._opened = ExitStack()
+        self._starts = 0
+        self.running: dict[int, Any] = {}
+        self.ended: list[str] = []
+
+    def start(self, number: int) -> None:
+        self._starts += 1
+        name = f"{self._name}-{number}-{self._starts}"
+        self.running[number] = self._opened.enter_context(
+            self._deployment.running(self._command, name, **self._options)
+        )
+
+    def look(self) -> None:
+        for number, process in list(self.running.items()):
+            if not process.alive:
+                if "was handed over to" in process.log_text():
+                    self.ended.append(process.log_text())
+                    del self.running[number]
+                else:
+                    self.start(number)
+
+    def kill(self, number: int) -> None:
+        self._deployment.kill(self.running[number])
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+@contextmanager
+def supervised(*supervisors: Supervisor) -> Iterator[None]:
+    stopped = threading.Event()
+
+    def look() -> None:
+        while not stopped.wait(0.3):
+            for supervisor in supervisors:
+                supervisor.look()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        for supervisor in supervisors:
+            supervisor.close()
+
+
+def command(deployment: Any, *arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", "foreshock", *arguments,
+        "--bootstrap-servers", str(deployment.kafka),
+        "--topic-prefix", deployment.topics.prefix,
+        "--application-id", deployment.settings.application_id,
+    ]  # fmt: skip
+
+
+def foreshock(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(deployment, *arguments), capture_output=True, text=True, timeout=180, check=False)
+
+
+def caught_up(deployment: Any, group: str) -> bool:
+    inputs = deployment.topics.inputs
+    return bool(deployment.committed(group, inputs) == deployment.size(*inputs))
+
+
+def models_of(deployment: Any) -> list[str]:
+    values = [record.value for record in deployment.records(deployment.topics.scores)]
+    return [msgspec.json.decode(value, type=Score).model for value in values]
+
+
+def test_a_model_takes_over_while_events_flow_and_workers_are_killed(deploy: Deploy, challenger: Path) -> None:
+    live = deploy(partitions=2, batch_max_records=500)
+    taker = shadow_application(live.settings.application_id, "may")
+    events = list(keyed(open_dataset("simulator", users=200, months=12, seed=11).events()))
+    champion = Supervisor(live, "worker", "champion")
+    shadow = Supervisor(live, "shadow run may", "shadow", bundle=challenger)
+    live.publish_records(events[:4000])
+    with supervised(champion, shadow), Feed(live, events[4000:], per_s=250) as feed:
+        for number in range(2):
+            champion.start(number)
+        live.wait(lambda: live.committed(live.settings.application_id, live.topics.inputs) > 3000, "the live workers")
+        for number in range(2):
+            shadow.start(number)
+        live.wait(lambda: live.committed(taker, live.topics.inputs) > 3500, "the shadow")
+
+        interrupted = subprocess.Popen(
+            command(live, "replay", "promote", "may", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        time.sleep(2.5)
+        interrupted.kill()
+        interrupted.wait()
+        shadow.kill(0)
+        champion.kill(1)
+        promoted = foreshock(live, "replay", "promote", "may", "--json")
+        assert promoted.returncode == 0, promoted.stdout + promoted.stderr
+        told = json.loads(promoted.stdout)
+        shadow.kill(1)
+        live.wait(lambda: not champion.running, "the workers before to end")
+        assert taker in champion.ended[0]
+        size = live.size(live.topics.scores)
+        live.wait(lambda: live.size(live.topics.scores) > size + 300, "scores of the new model")
+        feed.stop()
+        live.wait(lambda: caught_up(live, taker), "the new model")
+        live.wait(lambda: caught_up(live, taker), "the new model")
+    assert told["partitions"] == 2
+    own = live.settings.model_copy(update={"application_id": taker, "bundle": challenger})
+    verdict = judge_succession(live.kafka, [live.settings, own])
+    assert verdict.is_right, verdict
+    assert len(verdict.by_model) == 2
