@@ -61,7 +61,7 @@ class OrderedMerge:
         self._parts = 0
         """Records that `hand_over` is made of."""
         self.handed_to: str | None = None
-        """To whom the last record of the journal gives the partition, None where it does not."""
+        """To which other application the last record of the journal gives the partition, None where it does not."""
         self.counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -135,10 +135,10 @@ class OrderedMerge:
         """A record is followed to its end; whether to go on with the next one."""
         self._from = [max(pair) for pair in zip(self._from, record.ends, strict=True)]
         told = record.hand_over
-        self.handed_to = None if told is None else told.taker
         if told is not None and told.taker == self._taker:
             self._stop()
             return False
+        self.handed_to = None if told is None else told.taker
         _, value = self._pending.popleft()
         self._followed = None
         if told is None and any(end > begin for end, begin in zip(record.ends, self._begins, strict=True)):

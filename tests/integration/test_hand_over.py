@@ -145,47 +145,93 @@ def caught_up(deployment: Any, group: str) -> bool:
     return bool(deployment.committed(group, inputs) == deployment.size(*inputs))
 
 
-def models_of(deployment: Any) -> list[str]:
-    values = [record.value for record in deployment.records(deployment.topics.scores)]
-    return [msgspec.json.decode(value, type=Score).model for value in values]
+HALF_WAY = """
+import asyncio, os
+from stream.hand_over.fence import Fence
+hand_over = Fence.hand_over
+first = asyncio.Event()
+async def in_turn(self, *arguments):
+    if self._partition:
+        await first.wait()
+        os._exit(9)
+    await hand_over(self, *arguments)
+    first.set()
+Fence.hand_over = in_turn
+"""
+"""Ends the command when one of two partitions is handed over."""
 
 
-def test_a_model_takes_over_while_events_flow_and_workers_are_killed(deploy: Deploy, challenger: Path) -> None:
+def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_killed(
+    deploy: Deploy, challenger: Path
+) -> None:
     live = deploy(partitions=2, batch_max_records=500)
-    taker = shadow_application(live.settings.application_id, "may")
-    events = list(keyed(open_dataset("simulator", users=200, months=12, seed=11).events()))
+    giver = live.settings.application_id
+    taker = shadow_application(giver, "may")
+    events = list(keyed(open_dataset("simulator", users=300, months=12, seed=11).events()))
     champion = Supervisor(live, "worker", "champion")
     shadow = Supervisor(live, "shadow run may", "shadow", bundle=challenger)
+    former = Supervisor(live, f"worker --follow {taker}", "former")
     live.publish_records(events[:4000])
-    with supervised(champion, shadow), Feed(live, events[4000:], per_s=250) as feed:
+    with supervised(champion, shadow, former), Feed(live, events[4000:], per_s=200) as feed:
         for number in range(2):
             champion.start(number)
-        live.wait(lambda: live.committed(live.settings.application_id, live.topics.inputs) > 3000, "the live workers")
+        live.wait(lambda: live.committed(giver, live.topics.inputs) > 3000, "the live workers")
         for number in range(2):
             shadow.start(number)
         live.wait(lambda: live.committed(taker, live.topics.inputs) > 3500, "the shadow")
 
-        interrupted = subprocess.Popen(
-            command(live, "replay", "promote", "may", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        time.sleep(2.5)
-        interrupted.kill()
-        interrupted.wait()
+        with live.running("replay promote may", "half-way", fault=HALF_WAY) as half_way:
+            live.wait(lambda: not half_way.alive, "the command to end half-way")
+        live.wait(lambda: len(reigns(live)[0]) == 2, "the new model in the partition that was handed over")
+        size = published_by(live, 1)
+        live.wait(lambda: published_by(live, 1) > size + 100, "the model before in the other one")
+        assert champion.running
+        assert len(reigns(live)[1]) == 1
         shadow.kill(0)
-        champion.kill(1)
+        champion.kill(max(champion.running))
         promoted = foreshock(live, "replay", "promote", "may", "--json")
         assert promoted.returncode == 0, promoted.stdout + promoted.stderr
         told = json.loads(promoted.stdout)
+        assert (told["partitions"], told["handed_over_now"]) == (2, [1])
+        again = foreshock(live, "replay", "promote", "may")
+        assert "there was nothing to do" in again.stdout, again.stdout + again.stderr
         shadow.kill(1)
         live.wait(lambda: not champion.running, "the workers before to end")
-        assert taker in champion.ended[0]
-        size = live.size(live.topics.scores)
-        live.wait(lambda: live.size(live.topics.scores) > size + 300, "scores of the new model")
+        assert f"handed over to {taker}" in champion.ended[0]
+        size = published_by(live, 1)
+        live.wait(lambda: published_by(live, 1) > size + 100, "scores of the new model")
+
+        for number in range(2):
+            former.start(number)
+        inputs = live.topics.inputs
+        live.wait(
+            lambda: live.committed(giver, inputs) + 1000 > live.committed(taker, inputs), "the model before to follow"
+        )
+        back = foreshock(live, "replay", "rollback", "may", "--json")
+        assert back.returncode == 0, back.stdout + back.stderr
+        former.kill(0)
+        size = published_by(live, 1)
+        live.wait(lambda: published_by(live, 1) > size + 100, "scores of the model before")
         feed.stop()
-        live.wait(lambda: caught_up(live, taker), "the new model")
-        live.wait(lambda: caught_up(live, taker), "the new model")
-    assert told["partitions"] == 2
+        for group in (giver, taker):
+            live.wait(lambda group=group: caught_up(live, group), f"{group} to have taken everything")
+            live.wait(lambda group=group: caught_up(live, group), f"{group} to have taken everything")
     own = live.settings.model_copy(update={"application_id": taker, "bundle": challenger})
     verdict = judge_succession(live.kafka, [live.settings, own])
     assert verdict.is_right, verdict
     assert len(verdict.by_model) == 2
+    assert [len(found) for found in reigns(live)] == [3, 3]
+
+
+def published_by(deployment: Any, partition: int) -> int:
+    return sum(record.partition == partition for record in deployment.records(deployment.topics.scores))
+
+
+def reigns(deployment: Any) -> list[list[str]]:
+    """By partition, the models whose scores stand in the topic, one after the other."""
+    found: list[list[str]] = [[] for _ in range(deployment.settings.partitions)]
+    for record in deployment.records(deployment.topics.scores):
+        model = msgspec.json.decode(record.value, type=Score).model
+        if found[record.partition][-1:] != [model]:
+            found[record.partition].append(model)
+    return found

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 from faust.types import TP
 
-from stream.kafka.lineage import Committed, OtherLineage, Topic, changelog_offset_in, judge, with_changelog_offset
+from stream.kafka.lineage import (
+    Committed,
+    HandedOver,
+    Leader,
+    OtherLineage,
+    Standing,
+    Topic,
+    changelog_offset_in,
+    judge,
+    marked,
+    require_standing,
+    with_changelog_offset,
+)
 
 INPUTS = ("repayments", "transactions")
 CHANGELOG = "app-user_state-changelog"
@@ -35,6 +47,60 @@ def test_how_far_the_changelog_was_is_kept_beside_the_topics() -> None:
         -1
     ] * 5
     assert changelog_offset_in(with_changelog_offset("", 0)) == 0
+
+
+@pytest.mark.parametrize("mark", ["following=a", "watching=a", "handed-over=a", ""])
+@pytest.mark.parametrize("behind", ["", ",changelog=7"])
+def test_a_mark_takes_the_place_of_another(mark: str, behind: str) -> None:
+    kept = marked(marked(f"r1,t1,a1{behind}", "following=z"), mark)
+    assert kept == f"r1,t1,a1{mark and ','}{mark}{behind}"
+    assert changelog_offset_in(kept) == (7 if behind else -1)
+    found = Standing.of(kept)
+    name = "a" if mark else None
+    assert found == (
+        Standing(handed_to=name)
+        if mark.startswith("handed")
+        else Standing(name, takes_over=mark.startswith("following"))
+    )
+    assert judge("app", TOPICS, {TP("repayments", 0): Committed(5, kept)}, INPUTS, CHANGELOG, {}) == "r1,t1,a1"
+
+
+def test_a_journal_that_is_followed_is_known_again() -> None:
+    topics = TOPICS | {"a-order": Topic("j1", 4), "z-order": Topic("j9", 4)}
+    leader = Leader("a", "a-order")
+    kept = judge("app", topics, {}, INPUTS, CHANGELOG, {}, leader)
+    assert kept == "r1,t1,a1,j1"
+    committed = {TP("repayments", 0): Committed(5, marked(kept, "following=a")), TP("a-order", 0): Committed(2, kept)}
+    assert judge("app", topics, committed, INPUTS, CHANGELOG, {}, leader) == kept
+    judge("app", topics, committed, INPUTS, CHANGELOG, {}, Leader("z", "z-order"))
+    judge("app", topics, committed, INPUTS, CHANGELOG, {})
+    with pytest.raises(OtherLineage, match="a-order was deleted and made anew"):
+        judge("app", topics | {"a-order": Topic("j2", 4)}, committed, INPUTS, CHANGELOG, {}, leader)
+    with pytest.raises(OtherLineage, match="a-order does not exist"):
+        judge("app", TOPICS, committed, INPUTS, CHANGELOG, {}, leader)
+
+
+def offsets(*marks: str) -> dict[TP, Committed]:
+    return {TP("repayments", number): Committed(5, marked("r1,t1,a1", mark)) for number, mark in enumerate(marks)}
+
+
+def test_who_follows_must_not_lead_and_who_was_relieved_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    require_standing("app", offsets("", ""), None)
+    require_standing("app", {}, None)
+    for mark in ("following=a", "watching=a"):
+        with pytest.raises(OtherLineage, match="app follows a .*--follow a"):
+            require_standing("app", offsets("", mark), None)
+        require_standing("app", offsets("", mark), Leader("a", "a-order"))
+    with pytest.raises(HandedOver, match="handed over to b, whose workers score now: stop these workers"):
+        require_standing("app", offsets("handed-over=b", "handed-over=b"), None)
+    require_standing("app", offsets("handed-over=b", "handed-over=b"), Leader("b", "b-order"))
+    with pytest.raises(HandedOver, match="handed over to b"):
+        require_standing("app", offsets("handed-over=b", ""), Leader("c", "c-order"))
+    assert caplog.text == ""
+    require_standing("app", offsets("handed-over=b", ""), None)
+    assert "partitions [0] were handed over to b: this worker leaves them alone" in caplog.text
+    require_standing("app", offsets("following=z"), Leader("a", "a-order"))
+    assert "app followed z before, and now follows a" in caplog.text
 
 
 def test_offsets_from_before_ids_were_kept_are_taken() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.types import KINDS
-from stream.scoring.order_journal import OrderLog, OrderRecord, UnreadableOrder
+from stream.alerts.state_machine import initial_state
+from stream.scoring.order_journal import OrderLog, OrderRecord, UnreadableOrder, hand_over_records
 from stream.scoring.ordered_merge import OrderedMerge
 
 Place = tuple[int, int]
@@ -192,3 +195,97 @@ def test_a_record_that_is_read_again_after_a_restart_goes_on_where_it_was() -> N
         merge.read_to(kind_no, 12)
     assert taken_of(merge) == [(0, 7), (0, 8), (0, 9)]
     assert (merge.waiting(0), merge.first_offset(1)) == (2, 5)
+
+
+def alerted(count: int) -> dict[bytes, Any]:
+    found = {}
+    for number in range(count):
+        found[f"u{number}".encode()] = state = initial_state(1)
+        state["level"], state["opened_ms"] = 1, number
+    return found
+
+
+def hand_over(ends: Sequence[int], giver: str = "a", taker: str = "b", count: int = 3) -> list[bytes]:
+    return [record.encode() for record in hand_over_records(ends, giver, taker, alerted(count))]
+
+
+def test_a_hand_over_is_what_it_was_when_it_is_read() -> None:
+    for count in (0, 3):
+        (value,) = hand_over([4, 3, 2, 1], count=count)
+        found = OrderRecord.decode(value)
+        told = found.hand_over
+        assert told is not None
+        assert (found.starts, found.ends, len(found.kinds)) == ((4, 3, 2, 1), (4, 3, 2, 1), 0)
+        assert (told.giver, told.taker, told.last) == ("a", "b", True)
+        assert told.keys == tuple(alerted(count))
+        assert told.alerts["opened_ms"].tolist() == list(range(count))
+    broken = b"\x02" + zlib.compress(msgspec.msgpack.encode([2, [0] * 4, "a", "b", [b"u"], b"", True]))
+    with pytest.raises(UnreadableOrder, match="0 alerts of 1 users"):
+        OrderRecord.decode(broken)
+
+
+def test_many_alerts_are_told_in_parts_and_taken_together() -> None:
+    values = hand_over([0, 0, 0, 0], count=20_000)
+    assert len(values) > 2
+    assert max(map(len, values)) < 900_000
+    merge = OrderedMerge("b")
+    for offset, value in enumerate(values):
+        assert merge.hand_over is None
+        assert merge.journal_offset in (None, 0), "whoever starts again is to hear all of it"
+        merge.tell(offset, value)
+        merge.release()
+    told = merge.hand_over and merge.hand_over.hand_over
+    assert told is not None
+    assert told.keys == tuple(alerted(20_000))
+    assert told.alerts["opened_ms"].tolist() == list(range(20_000))
+    merge.go_on()
+    assert (merge.journal_offset, merge.followed()) == (None, values)
+
+
+def test_a_merge_stands_still_at_the_hand_over_to_its_own_application() -> None:
+    before, after = record_of([(0, 4)], [0, 0, 0, 0]), record_of([(0, 9)], [5, 0, 0, 0])
+    (told,) = hand_over([5, 0, 0, 0])
+    for taker, released in (("b", range(5)), ("c", range(10)), (None, range(10))):
+        merge = OrderedMerge(taker)
+        merge.push(0, [item((0, offset)) for offset in range(12)])
+        merge.read_to(0, 12)
+        for offset, value in enumerate((before, told, after)):
+            merge.tell(offset, value)
+        assert taken_of(merge) == [(0, offset) for offset in released]
+        assert taken_of(merge) == []
+        assert merge.passed(0) == len(released)
+        if taker == "b":
+            assert merge.journal_offset == 1
+            merge.go_on()
+            assert taken_of(merge) == [(0, offset) for offset in range(5, 10)]
+            assert merge.followed() == [before, told, after]
+        else:
+            assert merge.followed() == [before, after], "hand-overs to others are none of its own"
+
+
+def test_who_takes_over_goes_on_from_the_giver_s_offsets() -> None:
+    """What it has read beyond them is merged by time, without what it refuses itself."""
+    merge = OrderedMerge("b")
+    merge.push(0, [item((0, offset)) for offset in (1, 3, 8, 9)])
+    merge.push(1, [item((1, offset)) for offset in (4, 7)])
+    merge.read_to(0, 10)
+    merge.read_to(1, 8)
+    merge.tell(0, hand_over([4, 5, 0, 0])[0])
+    assert taken_of(merge) == []
+    assert merge.hand_over is not None
+    rest = merge.rest_from(merge.hand_over.ends, [{8}, set(), set(), set()])
+    assert [(found.kind_no, found.offset) for found in rest.release()] == [(1, 7), (0, 9)]
+
+
+def test_records_that_tell_of_nothing_new_are_not_passed_on() -> None:
+    """A journal that begins with what this application has written itself."""
+    merge = OrderedMerge("a", [5, 0, 0, 0])
+    values = [record_of([(0, 4)], [0, 0, 0, 0]), record_of([(0, 9)], [5, 0, 0, 0])]
+    values[0] = OrderRecord((0,) * 4, (5, 0, 0, 0), *arrays([(0, 4)]), (arrays([])[1],) * 4).encode()
+    values[1] = OrderRecord((5, 0, 0, 0), (10, 0, 0, 0), *arrays([(0, 9)]), (arrays([])[1],) * 4).encode()
+    merge.push(0, [item((0, offset)) for offset in range(5, 10)])
+    merge.read_to(0, 10)
+    for offset, value in enumerate(values):
+        merge.tell(offset, value)
+    assert taken_of(merge) == [(0, offset) for offset in range(5, 10)]
+    assert merge.followed() == values[1:]

@@ -9,15 +9,18 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from faust.types import TP
 
 from events.types import Activity, Event, Repayment, Transaction, encode_event
 from model.bundle import Bundle
+from stream.alerts.state_machine import initial_state
+from stream.kafka.lineage import Committed
 from stream.kafka.poll import Poll
 from stream.kafka.record import Header, RawRecord
 from stream.outputs import Score
-from stream.scoring.order_journal import OrderRecord
+from stream.scoring.order_journal import OrderRecord, hand_over_records
 from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
@@ -80,6 +83,7 @@ def engine_on(
     broker: Broker,
     restored: Callable[[], frozenset[int]] | None = None,
     following: Following | None = None,
+    now_ms: int = 10**13,
     **flags: Any,
 ) -> Engine:
     settings = load_settings(commit_interval_s=0.001, **flags)
@@ -103,7 +107,7 @@ def engine_on(
         slab,
         checkpoints,
         broker.missed,
-        now_ms=lambda: 10**13,
+        now_ms=lambda: now_ms,
         restored=restored,
         roles=roles,
     )
@@ -436,6 +440,61 @@ async def test_who_follows_stops_where_the_journal_is_to_end() -> None:
     await engine.drain(1)
     assert follower.scored("scores.replay.r") == ["a0", "a1"]
     assert follower.committed == {TP("activity", 0): 2, TP(ORDER, 0): 3}
+
+
+async def test_who_follows_leads_from_where_it_is_handed_over() -> None:
+    """Nothing is lost or twice of what it had read beyond that, bad records included; the journal is whole."""
+    leader = Broker()
+    engine = engine_on(leader)
+    bad = RawRecord("activity", 0, 3, 0, b"u", b"nonsense")
+    early = RawRecord("activity", 0, 1, 0, b"u", poll([activity(10**6)]).records[TP("activity", 0)][0].value)
+    first = poll([activity(1), activity(2)]).records[TP("activity", 0)]
+    await engine.take(Poll({TP("activity", 0): [first[0], early, *poll([activity(3)], 2).records[TP("activity", 0)]]}))
+    await engine.drain(1)
+    taken = leader.scored()
+    assert taken == ["a1", "a1000000", "a3"]
+
+    follower = Broker()
+    following = Following(ORDER, leader="foreshock", taker="other", takes_over=True)
+    engine = engine_on(follower, following=following, application_id="other", now_ms=10**12)
+    third = poll([activity(3), activity(4)], first_offset=2).records[TP("activity", 0)]
+    fourth = RawRecord("activity", 0, 4, 0, b"u", third[1].value)
+    records = [first[0], early, third[0], bad, fourth]
+    assert await engine.take(Poll({TP("activity", 0): records})) == {TP("activity", 0)}
+    told = list(leader.records[ORDER])
+    alert = initial_state(1)
+    alert["level"], alert["opened_ms"] = 2, 77
+    told += [record.encode() for record in hand_over_records([0, 0, 3, 0], "foreshock", "other", {b"u": alert})]
+    await engine.take(Poll({TP(ORDER, 0): [RawRecord(ORDER, 0, n, 0, None, value) for n, value in enumerate(told)]}))
+    assert follower.scored("scores.replay.r") == taken, "its clock is that of whom it follows"
+    assert follower.committed == {TP("activity", 0): 3, TP(ORDER, 0): 1}, "before it leads, all is committed"
+    assert follower.scored() == []
+    await engine.take(poll([]))
+    await engine.take(poll([activity(5)], first_offset=5))
+    assert follower.scored() == ["a4", "a5"]
+    sequences = [msgspec.json.decode(value, type=Score).sequence for value in follower.records["scores"] if value]
+    assert sequences == [4, 5]
+    assert len(follower.records["dead-letters"]) == 1
+    await engine.drain(1)
+    assert follower.committed == {
+        TP("repayments", 0): 0, TP("transactions", 0): 0, TP("activity", 0): 6, TP("profiles", 0): 0, TP(ORDER, 0): 2,
+    }  # fmt: skip
+    assert follower.records["other-order"][: len(told)] == told
+    last = OrderRecord.decode(follower.records["other-order"][-1])
+    assert (last.starts, last.ends, last.lasts.tolist()) == ((0, 0, 3, 0), (0, 0, 6, 0), [5])
+    ((_, _, row),) = engine._slab.items()
+    opened = np.frombuffer(row, dtype=engine._slab.dtype)[0]["alert"]
+    assert (int(opened["level"]), int(opened["opened_ms"])) == (2, 77)
+
+
+async def test_a_partition_that_was_given_up_is_left_alone() -> None:
+    broker = Broker()
+    engine = engine_on(broker)
+    inputs = ("repayments", "transactions", "activity", "profiles")
+    engine._roles.begin({0}, {TP("activity", 0): Committed(3, "i,handed-over=other")}, inputs)
+    assert await engine.take(poll([activity(1)])) == {TP(topic, 0) for topic in inputs}
+    await engine.drain(1)
+    assert (broker.records, broker.committed) == ({}, {})
 
 
 async def test_without_a_journal_all_is_merged_by_time() -> None:

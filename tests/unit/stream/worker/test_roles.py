@@ -1,0 +1,62 @@
+"""Which role a worker has in a partition after a restart, and what follows from it."""
+
+from __future__ import annotations
+
+import pytest
+from faust.types import TP
+
+from stream.kafka.lineage import Committed, HandedOver
+from stream.topics import OutputTopics, Topics
+from stream.worker.following import Following
+from stream.worker.roles import Role, Roles
+
+INPUTS = Topics().inputs
+LED = Topics().live_outputs("b")
+SHADOW = OutputTopics("scores.shadow.b")
+SHADOWING = Following("a-order", leader="a", taker="b", takes_over=True)
+REPLAYING = Following("a-order", leader="a", taker="a")
+
+
+def committed(mark: str) -> dict[TP, Committed]:
+    return {TP(topic, 0): Committed(3 + number, f"i,c,{mark}") for number, topic in enumerate(INPUTS)}
+
+
+@pytest.mark.parametrize(
+    ("following", "mark", "role"),
+    [
+        (None, None, Role.LEADS),
+        (None, "", Role.LEADS),
+        (None, "handed-over=x", Role.GAVE_UP),
+        (SHADOWING, None, Role.FOLLOWS),
+        (SHADOWING, "following=a", Role.FOLLOWS),
+        (SHADOWING, "handed-over=a", Role.FOLLOWS),
+        (SHADOWING, "", Role.LEADS),
+        (REPLAYING, None, Role.FOLLOWS),
+        (REPLAYING, "", Role.FOLLOWS),
+    ],
+)
+def test_the_offsets_tell_the_role(following: Following | None, mark: str | None, role: Role) -> None:
+    roles = Roles(LED, following, SHADOW)
+    roles.begin({0}, {} if mark is None else committed(mark), INPUTS)
+    assert roles[0] is role
+    assert roles.given_up() == ({0} if role is Role.GAVE_UP else set())
+    assert tuple(roles.begins(0)) == ((0, 0, 0, 0) if mark is None else (3, 4, 5, 6))
+
+
+def test_whoever_was_handed_over_to_another_one_cannot_follow_this_one() -> None:
+    with pytest.raises(HandedOver, match="handed over to x, and not to a"):
+        Roles(LED, SHADOWING, SHADOW).begin({0}, committed("handed-over=x"), INPUTS)
+
+
+def test_outputs_and_marks_follow_from_the_role() -> None:
+    roles = Roles(LED, SHADOWING, SHADOW)
+    roles.begin({0, 1}, {}, INPUTS)
+    assert roles.outputs(0) == OutputTopics("scores.shadow.b", order="b-order")
+    assert roles.mark(0) == "following=a"
+    roles.lead(0)
+    assert (roles.outputs(0), roles.mark(0)) == (LED, "")
+    assert (roles[1], roles.mark(1)) == (Role.FOLLOWS, "following=a")
+    assert set(roles.topics) == {*LED.all, "scores.shadow.b"}
+    replay = Roles(LED, REPLAYING, SHADOW)
+    assert (replay.outputs(0), replay.mark(0), replay.topics) == (SHADOW, "watching=a", ("scores.shadow.b",))
+    assert (Roles(LED).outputs(5), Roles(LED).mark(5), Roles(LED).leader) == (LED, "", None)
