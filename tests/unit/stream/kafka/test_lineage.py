@@ -57,11 +57,8 @@ def test_a_mark_takes_the_place_of_another(mark: str, behind: str) -> None:
     assert changelog_offset_in(kept) == (7 if behind else -1)
     found = Standing.of(kept)
     name = "a" if mark else None
-    assert found == (
-        Standing(handed_to=name)
-        if mark.startswith("handed")
-        else Standing(name, takes_over=mark.startswith("following"))
-    )
+    follows = Standing(name, takes_over=mark.startswith("following"))
+    assert found == (Standing(handed_to=name) if mark.startswith("handed") else follows)
     assert judge("app", TOPICS, {TP("repayments", 0): Committed(5, kept)}, INPUTS, CHANGELOG, {}) == "r1,t1,a1"
 
 
@@ -88,7 +85,7 @@ def test_who_follows_must_not_lead_and_who_was_relieved_is_told(caplog: pytest.L
     require_standing("app", offsets("", ""), None)
     require_standing("app", {}, None)
     for mark in ("following=a", "watching=a"):
-        with pytest.raises(OtherLineage, match="app follows a .*--follow a"):
+        with pytest.raises(OtherLineage, match=r"app follows a .*--follow a"):
             require_standing("app", offsets("", mark), None)
         require_standing("app", offsets("", mark), Leader("a", "a-order"))
     with pytest.raises(HandedOver, match="handed over to b, whose workers score now: stop these workers"):

@@ -209,6 +209,12 @@ def hand_over(ends: Sequence[int], giver: str = "a", taker: str = "b", count: in
     return [record.encode() for record in hand_over_records(ends, giver, taker, alerted(count))]
 
 
+def run_of(start: int, end: int) -> bytes:
+    """A record of one run of the first kind."""
+    ends = (end, 0, 0, 0)
+    return OrderRecord((start, 0, 0, 0), ends, *arrays([(0, end - 1)]), (arrays([])[1],) * 4).encode()
+
+
 def test_a_hand_over_is_what_it_was_when_it_is_read() -> None:
     for count in (0, 3):
         (value,) = hand_over([4, 3, 2, 1], count=count)
@@ -243,7 +249,7 @@ def test_many_alerts_are_told_in_parts_and_taken_together() -> None:
 
 
 def test_a_merge_stands_still_at_the_hand_over_to_its_own_application() -> None:
-    before, after = record_of([(0, 4)], [0, 0, 0, 0]), record_of([(0, 9)], [5, 0, 0, 0])
+    before, after = run_of(0, 5), run_of(5, 10)
     (told,) = hand_over([5, 0, 0, 0])
     for taker, released in (("b", range(5)), ("c", range(10)), (None, range(10))):
         merge = OrderedMerge(taker)
@@ -271,7 +277,7 @@ def test_who_takes_over_goes_on_from_the_giver_s_offsets() -> None:
     merge.read_to(0, 10)
     merge.read_to(1, 8)
     merge.tell(0, hand_over([4, 5, 0, 0])[0])
-    assert taken_of(merge) == []
+    assert taken_of(merge) == [(0, 1), (0, 3), (1, 4)], "what stands before the journal"
     assert merge.hand_over is not None
     rest = merge.rest_from(merge.hand_over.ends, [{8}, set(), set(), set()])
     assert [(found.kind_no, found.offset) for found in rest.release()] == [(1, 7), (0, 9)]
@@ -280,9 +286,7 @@ def test_who_takes_over_goes_on_from_the_giver_s_offsets() -> None:
 def test_records_that_tell_of_nothing_new_are_not_passed_on() -> None:
     """A journal that begins with what this application has written itself."""
     merge = OrderedMerge("a", [5, 0, 0, 0])
-    values = [record_of([(0, 4)], [0, 0, 0, 0]), record_of([(0, 9)], [5, 0, 0, 0])]
-    values[0] = OrderRecord((0,) * 4, (5, 0, 0, 0), *arrays([(0, 4)]), (arrays([])[1],) * 4).encode()
-    values[1] = OrderRecord((5, 0, 0, 0), (10, 0, 0, 0), *arrays([(0, 9)]), (arrays([])[1],) * 4).encode()
+    values = [run_of(0, 5), run_of(5, 10)]
     merge.push(0, [item((0, offset)) for offset in range(5, 10)])
     merge.read_to(0, 10)
     for offset, value in enumerate(values):

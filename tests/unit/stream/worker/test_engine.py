@@ -456,7 +456,9 @@ async def test_who_follows_leads_from_where_it_is_handed_over() -> None:
 
     follower = Broker()
     following = Following(ORDER, leader="foreshock", taker="other", takes_over=True)
-    engine = engine_on(follower, following=following, application_id="other", now_ms=10**12)
+    engine = engine_on(
+        follower, following=following, application_id="other", now_ms=round(START.timestamp() * 1000) + 10**9
+    )
     third = poll([activity(3), activity(4)], first_offset=2).records[TP("activity", 0)]
     fourth = RawRecord("activity", 0, 4, 0, b"u", third[1].value)
     records = [first[0], early, third[0], bad, fourth]
