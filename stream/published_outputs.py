@@ -136,15 +136,16 @@ def compare_outputs(
     outcomes = Outcomes(definition.delinquency_days) if definition else None
     opened: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
     seen: set[str] = set()
+    (live_scores, live_alerts), (other_scores, other_alerts) = _named(live_topics), _named(other_topics)
     with TopicReader(kafka) as live, TopicReader(kafka) as other:
-        partitions = other.partitions(other_topics.scores)
-        total, done = live.size([live_topics.scores]) + other.size([other_topics.scores]), 0
+        partitions = other.partitions(other_scores)
+        total, done = live.size([live_scores]) + other.size([other_scores]), 0
         for partition in range(partitions):
             products, forgotten = _products(live, profiles, partition)
             pairing = Pairing(partial(_is_wanted, scope, forgotten))
             streams = (
-                _Scores(live, live_topics.scores, partition, foreign, outcomes),
-                _Scores(other, other_topics.scores, partition, foreign, outcomes),
+                _Scores(live, live_scores, partition, foreign, outcomes),
+                _Scores(other, other_scores, partition, foreign, outcomes),
             )
             for pairs, read in _in_step(streams, pairing):
                 _add_scores(result, pairs, products, seen)
@@ -152,8 +153,8 @@ def compare_outputs(
                 on_progress(done, total)
             result.not_compared.update(pairing.counts)
             sides = (
-                _Alerts.read(live, live_topics.alerts, partition, pairing, scope, foreign),
-                _Alerts.read(other, other_topics.alerts, partition, pairing, scope, foreign),
+                _Alerts.read(live, live_alerts, partition, pairing, scope, foreign),
+                _Alerts.read(other, other_alerts, partition, pairing, scope, foreign),
             )
             _add_alerts(result, sides, products)
             for openings, side in zip(opened, sides, strict=True):
@@ -166,6 +167,13 @@ def compare_outputs(
             outcomes.confusion(openings, definition.horizon_days, *within) for openings in opened
         )
     return result
+
+
+def _named(topics: OutputTopics) -> tuple[str, str]:
+    """The topics of scores and alerts. Raises `ValueError` where there are none."""
+    if topics.scores is None or topics.alerts is None:
+        raise ValueError("outputs without scores or alerts cannot be compared")
+    return topics.scores, topics.alerts
 
 
 def _in_ms(scope: Scope) -> tuple[int, int]:
