@@ -99,10 +99,10 @@ def _holding_text(database: DatabaseConnection) -> DatabaseConnection:
 
 
 def _publish_metrics(settings: Settings, started: WorkerApp) -> None:
-    from stream.worker.metrics import serve_metrics
-
     if settings.metrics_port is None:
         return
+    from stream.worker.metrics import serve_metrics
+
     try:
         port = serve_metrics(started.engine, started.lag, settings.metrics_host, settings.metrics_port)
     except OSError as error:

@@ -10,43 +10,76 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from bench.suite import MEASUREMENTS
+from foreshock import app
 from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
+from tests.forked import ForkedProcess
 
 SIZES = {
     "throughput": ["--events", "1500", "--users", "60", "--seconds", "1", "--rounds", "1"],
     "latency": ["--users", "100", "--seconds", "0.5", "--rounds", "1"],
     "history": ["--events", "20", "--users", "8", "--rounds", "1"],
     "users": ["--users", "500", "--rounds", "1"],
-    "recovery": ["--users", "400", "--events", "20000", "--rounds", "1"],
+    "recovery": ["--users", "400", "--events", "6000", "--rounds", "1"],
     "workers": ["--events", "3000", "--users", "60", "--rounds", "1"],
-    "overload": ["--events", "3000", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
+    "overload": ["--events", "1500", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
 }
 
+TOY: dict[str, Any] = {
+    "bench.latency.RATES_PER_S": (200, 1_000),
+    "bench.users.BATCH_EVENTS": 200,
+    "bench.resident.BATCH_EVENTS": 200,
+    "bench.resident.WARM_UP_BATCHES": 2,
+    "bench.resident.BATCHES": 3,
+}
+"""What else makes a measurement large."""
 
-def bench(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FORESHOCK_")}
-    # Short, or a test of a killed worker waits for the group; see `session_timeout_s`.
-    environment |= {"FORESHOCK_SESSION_TIMEOUT_S": "2", "FORESHOCK_HEARTBEAT_INTERVAL_S": "0.5"}
-    command = [sys.executable, "-m", "foreshock", "bench", name, *arguments]
-    return subprocess.run(
-        [*command, "--bootstrap-servers", kafka.bootstrap_servers, "--stack-dir", str(folder / "stack")],
-        capture_output=True, text=True, env=environment, timeout=280, check=False,
-    )  # fmt: skip
+
+@pytest.fixture(autouse=True)
+def _short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a test of a killed worker waits for the group; see `session_timeout_s`."""
+    monkeypatch.setenv("FORESHOCK_SESSION_TIMEOUT_S", "2")
+    monkeypatch.setenv("FORESHOCK_HEARTBEAT_INTERVAL_S", "0.5")
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small sizes, and workers, sinks and contenders that need not import first."""
+    for name, value in TOY.items():
+        monkeypatch.setattr(name, value)
+    for module in ("bench.arena", "bench.throughput"):
+        monkeypatch.setattr(f"{module}.ServerProcess", ForkedProcess)
+    # Batches so small that a worker is at work for long enough to be killed.
+    monkeypatch.setenv("FORESHOCK_BATCH_MAX_RECORDS", "100")
 
 
 def measured(kafka: KafkaConnection, folder: Path, name: str) -> dict[str, Any]:
     """The result of a measurement at toy size, taken with the command as a user would."""
+    arguments = command(kafka, folder, name, *SIZES[name], "--report-dir", str(folder / "results"))
     report = folder / "report.json"
-    done = bench(kafka, folder, name, *SIZES[name], "--report", str(report), "--report-dir", str(folder / "results"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner().invoke(app, [*arguments, "--report", str(report)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     result: dict[str, Any] = json.loads(report.read_text())
     assert result == json.loads((folder / "results" / f"{name}.json").read_text())
     assert result["environment"]["kafka"]
     assert f"bench {name}" in done.stdout
     return result
+
+
+def command(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) -> list[str]:
+    servers = ("--bootstrap-servers", kafka.bootstrap_servers, "--stack-dir", str(folder / "stack"))
+    return ["bench", name, *arguments, *servers]
+
+
+def bench(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "foreshock", *command(kafka, folder, name, *arguments)],
+        capture_output=True, text=True, env=os.environ, timeout=280, check=False,
+    )  # fmt: skip
 
 
 def bench_topics(kafka: KafkaConnection) -> set[str]:
@@ -62,6 +95,7 @@ def test_every_measurement_has_a_toy_size() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("toy")
 def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "throughput")
     contenders = result["contenders"]
@@ -78,19 +112,25 @@ def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("toy")
 def test_latency(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "latency")
-    assert set(result["latency_ms"]) == {"1000", "5000"}
+    assert set(result["latency_ms"]) == {"200", "1000"}
     for percentiles in result["latency_ms"].values():
         assert 0 <= percentiles["p50"] <= percentiles["p99"] <= percentiles["p99.9"]
 
 
 def test_history(kafka: KafkaConnection, tmp_path: Path) -> None:
-    result = measured(kafka, tmp_path, "history")
+    """As a user takes it: no process of it is forked, and no size is another than the options say."""
+    report = tmp_path / "report.json"
+    done = bench(kafka, tmp_path, "history", *SIZES["history"], "--report", str(report))
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(report.read_text())
     assert result["history_cost_ratio"] == 1.0  # one length only
     assert set(result["microseconds_per_event"]) == {"10"}
 
 
+@pytest.mark.usefixtures("toy")
 def test_users(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "users")
     assert result["users_cost_ratio"] > 0
@@ -100,6 +140,7 @@ def test_users(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("toy")
 def test_recovery(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "recovery")
     assert result["recovered_users_per_second"] > 0
@@ -109,6 +150,7 @@ def test_recovery(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("toy")
 def test_workers(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "workers")
     assert result["rate_of_two_to_one"] > 0
@@ -120,6 +162,7 @@ def test_workers(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("toy")
 def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "overload")
     assert result["offered_events_per_second"] > 0

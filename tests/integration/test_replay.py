@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.replay_runs import find
+from tests import forked
 
 Deploy = Callable[..., Any]
 
 
 def foreshock(deployment: Any, database: DatabaseConnection, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [
-            sys.executable, "-m", "foreshock", *arguments,
-            "--bootstrap-servers", str(deployment.kafka), "--database-url", database.url,
+            *arguments, "--bootstrap-servers", str(deployment.kafka), "--database-url", database.url,
             "--topic-prefix", deployment.topics.prefix,
-        ],
-        capture_output=True, text=True, timeout=300, check=False,
+        ]
     )  # fmt: skip
 
 
@@ -121,9 +119,6 @@ def test_what_others_wrote_into_the_outputs_is_left_out_and_told_of_once(
         assert diff.stderr.count(f".{topic}: {count} records are none of ours and are left out") == 1
     user_id = live.records(live.topics.of_kind("profiles"))[0].key.decode()
     arguments = ("--bootstrap-servers", str(live.kafka), "--topic-prefix", live.topics.prefix)
-    explained = subprocess.run(
-        [sys.executable, "-m", "foreshock", "explain", "--user", user_id, *arguments],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    explained = forked.run(["explain", "--user", user_id, *arguments])
     assert explained.returncode == 0, explained.stdout + explained.stderr
     assert explained.stderr.count("are none of ours and are left out") == 1

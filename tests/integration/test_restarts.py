@@ -57,4 +57,4 @@ def test_whatever_happens_to_workers(
 
     outcome = deployment.outcome()
     assert len(outcome.scores) == published
-    assert outcome == deployment.undisturbed()
+    assert outcome.differences(deployment.undisturbed()) == ""
