@@ -24,12 +24,13 @@ SIZES = {
     "history": ["--events", "20", "--users", "8", "--rounds", "1"],
     "users": ["--users", "500", "--rounds", "1"],
     "recovery": ["--users", "400", "--events", "6000", "--rounds", "1"],
-    "workers": ["--events", "3000", "--users", "60", "--rounds", "1"],
+    "workers": ["--events", "1500", "--users", "60", "--rounds", "1"],
     "overload": ["--events", "1500", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
 }
 
 TOY: dict[str, Any] = {
-    "bench.latency.RATES_PER_S": (200, 1_000),
+    "bench.latency.RATES_PER_S": (200, 500),
+    "bench.latency.FETCH_MAX_WAIT_MS": 100,
     "bench.users.BATCH_EVENTS": 200,
     "bench.resident.BATCH_EVENTS": 200,
     "bench.resident.WARM_UP_BATCHES": 2,
@@ -47,12 +48,11 @@ def _short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small sizes, and workers, sinks and contenders that need not import first."""
+    """Small sizes, and workers and sinks that need not import first; contenders know nothing of their modules."""
     for name, value in TOY.items():
         monkeypatch.setattr(name, value)
-    for module in ("bench.arena", "bench.throughput"):
-        monkeypatch.setattr(f"{module}.ServerProcess", ForkedProcess)
-    # Batches so small that a worker is at work for long enough to be killed.
+    monkeypatch.setattr("bench.arena.ServerProcess", ForkedProcess)
+    # A worker so slow that it is at work for long enough to be killed, and that twice its speed is little.
     monkeypatch.setenv("FORESHOCK_BATCH_MAX_RECORDS", "100")
 
 
@@ -100,6 +100,7 @@ def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "throughput")
     contenders = result["contenders"]
     for name in ("foreshock", "limit", "idiomatic_faust", "recompute"):
+        assert contenders[name].get("skipped") is None, name
         assert contenders[name]["events_per_second"]["median"] > 0, name
     assert contenders["foreshock"]["scored_everything"]
     assert contenders["foreshock"]["events_in_each_round"][0] >= 1_500
@@ -115,7 +116,7 @@ def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("toy")
 def test_latency(kafka: KafkaConnection, tmp_path: Path) -> None:
     result = measured(kafka, tmp_path, "latency")
-    assert set(result["latency_ms"]) == {"200", "1000"}
+    assert set(result["latency_ms"]) == {"200", "500"}
     for percentiles in result["latency_ms"].values():
         assert 0 <= percentiles["p50"] <= percentiles["p99"] <= percentiles["p99.9"]
 
@@ -156,7 +157,7 @@ def test_workers(kafka: KafkaConnection, tmp_path: Path) -> None:
     assert result["rate_of_two_to_one"] > 0
     assert result["processor_time_of_two_to_one"] > 0
     assert set(result["events_per_second"]) == {"1", "2"}
-    assert result["sink"]["scores"] >= 3_000
+    assert result["sink"]["scores"] >= 1_500
     assert result["sink"]["stored_after_the_last_score_s"] > 0
     assert bench_topics(kafka) == set()
 
@@ -169,7 +170,8 @@ def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
     assert result["samples"]
     assert result["rss_mib_greatest"] >= result["rss_mib_before"] > 0
     published, scored = result["samples"][-1][1:3]
-    assert published >= scored >= 0
+    assert published > result["events"]
+    assert scored > 0
 
 
 def test_a_failure_says_what_to_do(kafka: KafkaConnection, tmp_path: Path) -> None:
