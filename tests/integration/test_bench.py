@@ -16,6 +16,7 @@ from bench.suite import MEASUREMENTS
 from foreshock import app
 from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
+from tests import forked
 from tests.forked import ForkedProcess
 
 SIZES = {
@@ -74,14 +75,6 @@ def command(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) ->
     return ["bench", name, *arguments, *servers]
 
 
-def bench(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "foreshock", *command(kafka, folder, name, *arguments)],
-        capture_output=True, text=True, env=os.environ, timeout=280, check=False,
-    )  # fmt: skip
-
-
 def bench_topics(kafka: KafkaConnection) -> set[str]:
     admin = open_admin(kafka)
     try:
@@ -124,7 +117,11 @@ def test_latency(kafka: KafkaConnection, tmp_path: Path) -> None:
 def test_history(kafka: KafkaConnection, tmp_path: Path) -> None:
     """As a user takes it: no process of it is forked, and no size is another than the options say."""
     report = tmp_path / "report.json"
-    done = bench(kafka, tmp_path, "history", *SIZES["history"], "--report", str(report))
+    arguments = command(kafka, tmp_path, "history", *SIZES["history"], "--report", str(report))
+    done = subprocess.run(
+        [sys.executable, "-m", "foreshock", *arguments],
+        capture_output=True, text=True, env=os.environ, timeout=280, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(report.read_text())
     assert result["history_cost_ratio"] == 1.0  # one length only
@@ -176,7 +173,7 @@ def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 def test_a_failure_says_what_to_do(kafka: KafkaConnection, tmp_path: Path) -> None:
     del kafka
-    done = bench(KafkaConnection.parse("127.0.0.1:1"), tmp_path, "latency")
+    done = forked.run(command(KafkaConnection.parse("127.0.0.1:1"), tmp_path, "latency"))
     assert done.returncode == 1
     assert "no Kafka broker answers" in done.stderr
     assert "Traceback" not in done.stderr
@@ -184,4 +181,4 @@ def test_a_failure_says_what_to_do(kafka: KafkaConnection, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("arguments", [["all", "--report", "x.json"], ["nonsense"]])
 def test_wrong_arguments(kafka: KafkaConnection, tmp_path: Path, arguments: list[str]) -> None:
-    assert bench(kafka, tmp_path, *arguments).returncode == 2
+    assert CliRunner().invoke(app, command(kafka, tmp_path, *arguments)).exit_code == 2
