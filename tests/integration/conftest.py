@@ -314,6 +314,24 @@ def _quick_java(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield
 
 
+@pytest.fixture
+def delete_topic(kafka: KafkaConnection) -> Callable[[str], None]:
+    """Deletes a topic and returns when the broker knows it no more, a moment after it has agreed."""
+
+    def delete(topic: str) -> None:
+        admin = open_admin(kafka)
+        try:
+            admin.delete_topics([topic])
+            deadline_s = time.monotonic() + 30
+            while topic in admin.list_topics():
+                assert time.monotonic() < deadline_s
+                time.sleep(0.1)
+        finally:
+            admin.close()
+
+    return delete
+
+
 @contextmanager
 def _deploying(*, then_delete: bool) -> Iterator[Callable[..., Deployment]]:
     """Makes deployments, which are closed together."""
