@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stream.state.archive import Archives
     from stream.telemetry.health import Health, Standing
     from stream.topics import OutputTopics
+    from stream.worker.app import WorkerApp
     from stream.worker.following import Following
 
 
@@ -108,14 +109,13 @@ def run_worker(
     from stream.kafka.service import serve
     from stream.worker.app import WorkerApp
     from stream.worker.health import standing_of
-    from stream.worker.metrics import WorkerCollector
 
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives, following=following, outputs=outputs)
             health = _health(settings, lambda: standing_of(started))
-            _tell(settings, health, lambda: WorkerCollector(started, health))
+            _tell(settings, health, lambda: _collector(started, health))
             code = serve(
                 started.app,
                 lambda: started.failure.error,
@@ -166,6 +166,12 @@ def _holding_text(database: DatabaseConnection) -> DatabaseConnection:
     return database
 
 
+def _collector(worker: WorkerApp, health: Health) -> Collector:
+    from stream.worker.metrics import WorkerCollector
+
+    return WorkerCollector(worker, health)
+
+
 def _health(settings: Settings, standing: Callable[[], Standing]) -> Health:
     from stream.kafka.stall import CHECK_S
     from stream.telemetry.health import Health
@@ -181,10 +187,10 @@ def _health(settings: Settings, standing: Callable[[], Standing]) -> Health:
 
 def _tell(settings: Settings, health: Health, collector: Callable[[], Collector]) -> None:
     """Serve health and metrics, if that is asked for."""
-    from stream.telemetry.server import TelemetryServer
-
     if settings.metrics_port is None:
         return
+    from stream.telemetry.server import TelemetryServer
+
     try:
         server = TelemetryServer(settings.metrics_host, settings.metrics_port, [collector()], health)
     except OSError as error:

@@ -1,10 +1,11 @@
-"""The embedded stack as fixtures: one broker and one database server per session, started when a test first asks.
+"""The embedded stack as fixtures: one broker, and for each worker one database server, started when a test first asks.
 
 Names are what keeps tests apart: `topic_prefix` for topics and groups, `database` for a database of one's own.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
@@ -31,6 +32,7 @@ from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.postgres import EmbeddedPostgres
 from stream.kafka.connection import KafkaConnection
 from stream.logs import QUIET_LOGGERS, REPEAT_PASSWORDS, StandardError
+from tests import forked, shared
 from tests.untraced import remember_trace, traced, untraced
 
 _NUMBERS = itertools.count(1)
@@ -129,15 +131,29 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _export_untraced() -> Iterator[None]:
-    """Exporting one bundle takes ten seconds in PyTorch's own code, and twice as long under the coverage tool."""
-    torch = sys.modules.get("torch")
-    if torch is None:
+def _quicker_exports() -> Iterator[None]:
+    """Exporting one bundle takes ten seconds in PyTorch's own code, and twice as long under the coverage tool.
+
+    A third of it goes into the table of what PyTorch can translate, which is made anew for each graph and stays the
+    same.
+    """
+    if "torch" not in sys.modules:
         yield
         return
+    import torch
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    table = functools.cache(ONNXRegistry.from_torchlib)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(table))
         patch.setattr("torch.onnx.export", untraced(torch.onnx.export))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_of_forks() -> Iterator[None]:
+    yield
+    forked.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -197,13 +213,12 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def kafka(server_folder: Path) -> Iterator[KafkaConnection]:
-    """A real broker."""
+def kafka(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
+    """A real broker, the same for all workers of pytest-xdist."""
     broker = EmbeddedKafka(server_folder / "kafka")
-    try:
-        yield broker.start()
-    finally:
-        broker.stop()
+    folder = shared.session_folder(tmp_path_factory)
+    with shared.server(folder, "kafka", lambda: str(broker.start()), broker.stop) as address:
+        yield KafkaConnection.parse(address)
 
 
 @pytest.fixture(scope="session")
@@ -218,8 +233,8 @@ def server_database(server_folder: Path) -> Iterator[DatabaseConnection]:
 
 @pytest.fixture(scope="session")
 def new_topic_prefix() -> Callable[[], str]:
-    """Makes prefixes that nobody else in this session uses."""
-    return lambda: f"test{next(_NUMBERS)}."
+    """Makes prefixes that nobody else in this session uses, nor another worker of pytest-xdist."""
+    return lambda: f"test{shared.WORKER}-{next(_NUMBERS)}."
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ _CENTURY_MS = 100 * 365 * 86_400_000
 _PORT_ATTEMPTS = 3
 _PORT_TAKEN = ("Address already in use", "BindException")
 
+_FETCHED: dict[Path, list[Path]] = {}
+"""Jars that this process has found before, by jgo's cache: to resolve them takes a second."""
+
 _LOG4J = """\
 status = error
 appender.console.type = Console
@@ -265,6 +268,9 @@ def fetch_jars(
         from jgo.config import GlobalSettings
 
     settings = GlobalSettings.load()
+    known = _FETCHED.get(settings.repo_cache, [])
+    if known and all(jar.exists() for jar in known):
+        return known
     settings.repo_cache.mkdir(parents=True, exist_ok=True)
 
     def give_up() -> EmbeddedError:
@@ -292,6 +298,7 @@ def fetch_jars(
                 if cached is None or not cached.exists():
                     progress(f"fetching {artifact.artifactId} ({number} of {len(artifacts)})")
                 jars.append(artifact.resolve())
+            _FETCHED[settings.repo_cache] = jars
             return jars
         except EmbeddedError:
             raise

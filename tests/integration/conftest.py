@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,12 @@ import msgspec
 import pytest
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+)
 
 from bench.chaos.oracle import contract_values, contracts_in
 from events.types import KINDS, Event, KeyedEvent, keyed
@@ -35,7 +40,11 @@ from stream.settings import PRETRAINED_BUNDLE, Settings, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import Topics
+from tests import quick_java, shared
+from tests.forked import ForkedProcess
 from tests.untraced import untraced
+
+SHOWN_IDS = 5
 
 
 class Outcome(NamedTuple):
@@ -47,6 +56,26 @@ class Outcome(NamedTuple):
     rows: dict[tuple[int, bytes], bytes]
     latest: dict[tuple[int, bytes], bytes]
     contracts: dict[tuple[int, bytes], list[ContractStanding]]
+
+    def differences(self, other: Outcome) -> str:
+        """What differs from `other`: of each part how many, and the first ids. Empty where nothing does.
+
+        Not `==` in a test: to show two unequal outcomes takes pytest half an hour.
+        """
+        found = []
+        for part, mine, others in zip(self._fields, self, other, strict=True):
+            for what, ids in (
+                ("missing", others.keys() - mine.keys()),
+                ("too many", mine.keys() - others.keys()),
+                ("different", {each for each in mine.keys() & others.keys() if mine[each] != others[each]}),
+            ):
+                if ids:
+                    first = ", ".join(map(str, sorted(ids)[:SHOWN_IDS]))
+                    found.append(f"{part}: {len(ids)} of {len(others)} {what}: {first}")
+        return "; ".join(found)
+
+    def __repr__(self) -> str:
+        return f"Outcome({', '.join(f'{len(part)} {name}' for name, part in zip(self._fields, self, strict=True))})"
 
 
 class Deployment:
@@ -66,11 +95,45 @@ class Deployment:
             **settings,
         }
         self.settings: Settings = load_settings(bootstrap_servers=kafka.bootstrap_servers, **self.options)
+        self._clients: tuple[Any, TopicReader] | None = None
+        self._kept = ExitStack()
         self.create_topics()
 
     def create_topics(self) -> None:
         """Those that are not there."""
+        self._forget_clients()  # who know of others by the same names
         create_topics(self.kafka, self.settings)
+
+    def close(self) -> None:
+        self._forget_clients()
+
+    def delete_topics(self) -> None:
+        """Or every client that asks for all topics would read of those of all tests before."""
+        own = self.topics.prefix, f"{self.settings.application_id}-"
+        admin = open_admin(self.kafka)
+        try:
+            admin.delete_topics([name for name in admin.list_topics() if name.startswith(own)])
+        finally:
+            admin.close()
+
+    def _ask(self, question: Callable[[Any, TopicReader], int]) -> int:
+        """Answer of an admin client or a reader, which are kept: tests ask several times a second."""
+        for attempt in range(2):
+            try:
+                if self._clients is None:
+                    reader = self._kept.enter_context(TopicReader(self.kafka))
+                    self._clients = open_admin(self.kafka), reader
+                    self._kept.callback(self._clients[0].close)
+                return question(*self._clients)
+            except KafkaError:
+                self._forget_clients()
+                if attempt:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _forget_clients(self) -> None:
+        self._clients = None
+        self._kept.close()
 
     @property
     def topics(self) -> Topics:
@@ -117,7 +180,7 @@ class Deployment:
     ) -> Iterator[ServerProcess]:
         """A `foreshock worker`, `sink` or the like with the deployment's settings; `fault` is Python run first."""
         start = f"{fault}\nfrom foreshock import main\nmain()"
-        process = ServerProcess(
+        process = ForkedProcess(
             name or command, [sys.executable, "-c", start, *command.split()], self.folder / f"{name or command}.log"
         )
         environment = {f"FORESHOCK_{key.upper()}": str(value) for key, value in {**self.options, **options}.items()}
@@ -142,8 +205,7 @@ class Deployment:
 
     def size(self, *topics: str) -> int:
         """Offsets in the topics: of outputs, the ends of transactions take some beside the records."""
-        with TopicReader(self.kafka) as reader:
-            return reader.size(topics)
+        return self._ask(lambda _, reader: reader.size(topics))
 
     def exists(self, topic: str) -> bool:
         with TopicReader(self.kafka) as reader:
@@ -158,16 +220,17 @@ class Deployment:
             admin.close()
 
     def committed(self, group: str, topics: Iterable[str]) -> int:
-        admin = open_admin(self.kafka)
-        try:
+        """The sum of the offsets that a group has committed in the topics."""
+
+        def look(admin: Any, _: TopicReader) -> int:
             try:
                 offsets = admin.list_group_offsets({group: None}).get(group, {})
             except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
                 # A new broker has no groups yet.
                 return 0
             return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic in set(topics))
-        finally:
-            admin.close()
+
+        return self._ask(look)
 
     @untraced
     def wait(
@@ -243,26 +306,81 @@ class Deployment:
         contracts = contracts_in(contract_values(rows, slab.dtype, self.settings.portfolio_rules()))
         return Outcome(scores, alerts, rows, latest, contracts)
 
+    def differences(self) -> str:
+        """What the topics hold that a worker would not make of all events in one piece, see `Outcome.differences`."""
+        return self.outcome().differences(self.undisturbed())
+
 
 def _id_of(output: Score | Alert) -> str:
     return output.score_id if isinstance(output, Score) else output.transition_id
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_java(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    kept = quick_java.classes()
+    with shared.one_at_a_time(shared.session_folder(tmp_path_factory), "classes"):
+        if not kept.exists() and os.access(kept.parent, os.W_OK):
+            quick_java.make(server_folder / "recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        if kept.exists():
+            patch.setenv(quick_java.OPTIONS, quick_java.option(kept))
+        yield
+
+
 @pytest.fixture
-def deploy(kafka: KafkaConnection, topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
+def delete_topic(kafka: KafkaConnection) -> Callable[[str], None]:
+    """Deletes a topic and returns when the broker knows it no more, a moment after it has agreed."""
+
+    def delete(topic: str) -> None:
+        admin = open_admin(kafka)
+        try:
+            admin.delete_topics([topic])
+            deadline_s = time.monotonic() + 30
+            while topic in admin.list_topics():
+                assert time.monotonic() < deadline_s
+                time.sleep(0.1)
+        finally:
+            admin.close()
+
+    return delete
+
+
+@contextmanager
+def _deploying(*, then_delete: bool) -> Iterator[Callable[..., Deployment]]:
+    """Makes deployments, which are closed together."""
+    made: list[Deployment] = []
+
+    def make(*arguments: Any, **settings: Any) -> Deployment:
+        made.append(Deployment(*arguments, **settings))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for deployment in made:
+            deployment.close()
+            if then_delete:
+                deployment.delete_topics()
+
+
+@pytest.fixture
+def deploy(kafka: KafkaConnection, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     """Makes a deployment with the settings given."""
-    return lambda **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
+    with _deploying(then_delete=True) as make:
+        yield lambda **settings: make(kafka, topic_prefix, tmp_path, **settings)
 
 
 @pytest.fixture(scope="module")
 def deploy_shared(
     kafka: KafkaConnection, new_topic_prefix: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Deployment]:
+) -> Iterator[Callable[..., Deployment]]:
     """As `deploy`, for a deployment that several tests of a module only read."""
-    return lambda **settings: Deployment(kafka, new_topic_prefix(), tmp_path_factory.mktemp("shared"), **settings)
+    with _deploying(then_delete=True) as make:
+        yield lambda **settings: make(kafka, new_topic_prefix(), tmp_path_factory.mktemp("shared"), **settings)
 
 
 @pytest.fixture
-def deploy_on(topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
+def deploy_on(topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     """Makes a deployment on a broker of the test's own, given by its address."""
-    return lambda kafka, **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)
+    with _deploying(then_delete=False) as make:
+        yield lambda kafka, **settings: make(kafka, topic_prefix, tmp_path, **settings)

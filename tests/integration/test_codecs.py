@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.publisher import partition_of
 from stream.outputs import Score
 from stream.topics import sink_group
+from tests import forked
 
 Deploy = Callable[..., Any]
 
@@ -76,12 +75,11 @@ def test_every_codec_is_read_everywhere(kafka: KafkaConnection, deploy: Deploy, 
     stored = summarise(database)
     assert (stored.scores, stored.dead_letters) == (2 * len(events), len(CODECS))
 
-    replay = subprocess.run(
+    replay = forked.run(
         [
-            sys.executable, "-m", "foreshock", "replay", "run", "all", "--from", "2000-01-01", "--to", "2100-01-01",
+            "replay", "run", "all", "--from", "2000-01-01", "--to", "2100-01-01",
             "--bootstrap-servers", str(kafka), "--database-url", database.url, "--topic-prefix", topics.prefix,
-        ],
-        capture_output=True, text=True, timeout=300, check=False,
+        ]
     )  # fmt: skip
     assert replay.returncode == 0, replay.stdout + replay.stderr
     assert f"replayed {2 * len(events):,} events" in replay.stdout

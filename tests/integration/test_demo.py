@@ -31,14 +31,14 @@ def start(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
 
 def test_figures_agree(tmp_path: Path) -> None:
     report, log = tmp_path / "report.json", tmp_path / "log"
-    process = start("--users", "150", "--months", "8", "--workers", "2", "--report", str(report), log=log)
+    process = start("--users", "100", "--months", "8", "--workers", "2", "--report", str(report), log=log)
     assert process.wait(240) == 0, log.read_text()
     figures = json.loads(report.read_text())
     assert figures["events_published"] == figures["events_scored"] > 5_000
     assert figures["scores_in_topic"] >= figures["events_scored"]
     assert figures["dead_letters"] == 0
     assert figures["dead_letters_by_reason"] == {}
-    assert figures["users"] == figures["users_in_postgres"] == 150
+    assert figures["users"] == figures["users_in_postgres"] == 100
     assert figures["alerts_in_topic"] >= figures["alerts_in_postgres"] > 0
     assert figures["events_per_second"] > 0
     assert set(figures["alerts_by_level"]) == {"LOW", "MEDIUM", "HIGH"}

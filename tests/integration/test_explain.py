@@ -5,7 +5,6 @@ from __future__ import annotations
 import html.parser
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,19 +25,18 @@ from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
+from tests import forked
 
 Deploy = Callable[..., Any]
 EXACT = 1e-6
 
 
 def explain(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [
-            sys.executable, "-m", "foreshock", "explain", *arguments,
-            "--bootstrap-servers", str(deployment.kafka), "--topic-prefix", deployment.topics.prefix,
-            "--application-id", deployment.settings.application_id,
-        ],
-        capture_output=True, text=True, timeout=300, check=False,
+            "explain", *arguments, "--bootstrap-servers", str(deployment.kafka),
+            "--topic-prefix", deployment.topics.prefix, "--application-id", deployment.settings.application_id,
+        ]
     )  # fmt: skip
 
 

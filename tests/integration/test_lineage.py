@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,13 +43,13 @@ def admin(kafka: Any) -> Iterator[Any]:
     opened.close()
 
 
-def made_anew(admin: Any, deployment: Any, topic: str) -> None:
-    admin.delete_topics([topic])
-    deadline_s = time.monotonic() + 30
-    while topic in admin.list_topics():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)
-    deployment.create_topics()
+@pytest.fixture
+def made_anew(delete_topic: Callable[[str], None]) -> Callable[[Any, str], None]:
+    def make(deployment: Any, topic: str) -> None:
+        delete_topic(topic)
+        deployment.create_topics()
+
+    return make
 
 
 def ends_with(deployment: Any, *said: str) -> None:
@@ -62,25 +61,25 @@ def ends_with(deployment: Any, *said: str) -> None:
 
 
 @pytest.mark.parametrize("more", [3, 12], ids=["fewer records than were read", "more records than were read"])
-def test_a_topic_made_anew_stops_the_worker(deploy: Deploy, admin: Any, more: int) -> None:
+def test_a_topic_made_anew_stops_the_worker(deploy: Deploy, made_anew: Any, more: int) -> None:
     deployment = deploy(watchdog=False)
     deployment.publish(movements(0, 5))
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
-    made_anew(admin, deployment, deployment.topics.of_kind("transactions"))
+    made_anew(deployment, deployment.topics.of_kind("transactions"))
     deployment.publish(movements(100, more))
     ends_with(deployment, "OtherLineage", "transactions was deleted and made anew", "another application_id")
     assert scored(deployment) == [f"t{number}" for number in range(5)]
 
 
-def test_all_topics_made_anew_are_told_by_what_is_skipped(deploy: Deploy, admin: Any) -> None:
+def test_all_topics_made_anew_are_told_by_what_is_skipped(deploy: Deploy, made_anew: Any) -> None:
     """The broker has forgotten the group's offsets with the topics."""
     deployment = deploy(watchdog=False)
     deployment.publish(movements(0, 5))
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
     for topic in deployment.topics.inputs:
-        made_anew(admin, deployment, topic)
+        made_anew(deployment, topic)
     deployment.publish(movements(100, 3))
     with deployment.running("worker", "again") as worker:
         deployment.wait_until_scored(worker)
@@ -124,13 +123,13 @@ def test_records_deleted_before_they_were_read_are_named(deploy: Deploy, admin: 
     assert scored(deployment) == [f"t{number}" for number in (*range(5), 8, 9)]
 
 
-def test_a_changelog_made_anew_stops_the_worker(deploy: Deploy, admin: Any) -> None:
+def test_a_changelog_made_anew_stops_the_worker(deploy: Deploy, made_anew: Any) -> None:
     deployment = deploy(watchdog=False)
     deployment.publish(movements(0, 5))
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
     changelog = deployment.topics.changelog(deployment.settings.application_id)
-    made_anew(admin, deployment, changelog)
+    made_anew(deployment, changelog)
     deployment.publish(movements(5, 5))
     ends_with(deployment, "OtherLineage", f"{changelog} was deleted and made anew", "would begin anew")
     assert scored(deployment) == [f"t{number}" for number in range(5)]

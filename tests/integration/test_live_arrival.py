@@ -20,6 +20,7 @@ from bench.chaos.run import run
 from bench.chaos.servers import Servers
 from stream.kafka.connection import KafkaConnection
 from stream.settings import load_settings
+from tests.forked import ForkedProcess
 
 Deploy = Callable[..., Any]
 LIVE = replace(
@@ -40,7 +41,10 @@ LIVE = replace(
     ],
     ids=["memory", "disk", "standby"],
 )
-def test_live_arrival_under_kills_and_freezes(kafka: KafkaConnection, tmp_path: Path, plan: Plan) -> None:
+def test_live_arrival_under_kills_and_freezes(
+    kafka: KafkaConnection, tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.chaos.crew.ServerProcess", ForkedProcess)
     with Servers(tmp_path, kafka) as servers:
         outcome = run(servers, load_settings(), plan, tmp_path, f"chaos{plan.seed}")
     assert outcome.is_right, outcome.as_report()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from stream.doctor import judge_places, places_of_users
@@ -33,11 +35,11 @@ def test_created_once_and_then_in_order(kafka: KafkaConnection, settings: Settin
     assert largest_record_bytes(kafka, f"{settings.topics.scores}-not-there") is None
 
 
-def test_missing_one_is_named_and_made(kafka: KafkaConnection, settings: Settings) -> None:
+def test_missing_one_is_named_and_made(
+    kafka: KafkaConnection, settings: Settings, delete_topic: Callable[[str], None]
+) -> None:
     create_topics(kafka, settings)
-    admin = open_admin(kafka)
-    admin.delete_topics([settings.topics.alerts])
-    admin.close()
+    delete_topic(settings.topics.alerts)
     problems = [finding for finding in check_topics(kafka, settings) if finding.level == "error"]
     assert [(problem.subject, problem.remedy) for problem in problems] == [
         (f"topic {settings.topics.alerts}", "create it: `foreshock topics create`")
@@ -45,15 +47,15 @@ def test_missing_one_is_named_and_made(kafka: KafkaConnection, settings: Setting
     assert create_topics(kafka, settings) == [settings.topics.alerts]
 
 
-def test_a_topic_made_anew_has_another_id(kafka: KafkaConnection, settings: Settings) -> None:
+def test_a_topic_made_anew_has_another_id(
+    kafka: KafkaConnection, settings: Settings, delete_topic: Callable[[str], None]
+) -> None:
     with pytest.raises(ProvisioningError, match="does not exist; create it"):
         topic_id(kafka, settings.topics.scores)
     create_topics(kafka, settings)
     first = topic_id(kafka, settings.topics.scores)
     assert topic_id(kafka, settings.topics.scores) == first != topic_id(kafka, settings.topics.alerts)
-    admin = open_admin(kafka)
-    admin.delete_topics([settings.topics.scores])
-    admin.close()
+    delete_topic(settings.topics.scores)
     create_topics(kafka, settings)
     assert topic_id(kafka, settings.topics.scores) != first
 

@@ -16,6 +16,7 @@ from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.replay_runs import find
+from tests import forked
 
 Deploy = Callable[..., Any]
 
@@ -24,7 +25,7 @@ def command(
     deployment: Any, database: DatabaseConnection, *arguments: str, application_id: str | None = None
 ) -> list[str]:
     return [
-        sys.executable, "-m", "foreshock", *arguments,
+        *arguments,
         "--bootstrap-servers", str(deployment.kafka),
         "--topic-prefix", deployment.topics.prefix,
         *(() if arguments[1] == "plan" else ("--database-url", database.url)),
@@ -35,9 +36,7 @@ def command(
 def foreshock(
     deployment: Any, database: DatabaseConnection, *arguments: str, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(deployment, database, *arguments, **options), capture_output=True, text=True, timeout=300, check=False
-    )
+    return forked.run(command(deployment, database, *arguments, **options))
 
 
 @pytest.fixture
@@ -106,7 +105,10 @@ def test_a_replay_that_is_killed_goes_on_where_it_was(live: Any, database: Datab
     """Two workers, slowed down; nothing is published twice."""
     asked = ("replay", "run", "killed", "--from", "2000-01-01", "--to", "2100-01-01", "--workers", "2")
     topic = live.topics.replay_scores("killed")
-    slow = subprocess.Popen(command(live, database, *asked, "--rate", "600"), stderr=subprocess.DEVNULL)
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "foreshock", *command(live, database, *asked, "--rate", "600")],
+        stderr=subprocess.DEVNULL,
+    )
     try:
         live.wait(lambda: live.exists(topic) and live.size(topic) > 300, "some scores")
     finally:
@@ -192,9 +194,6 @@ def test_what_others_wrote_into_the_outputs_is_left_out_and_told_of_once(
         "--bootstrap-servers", str(live.kafka), "--topic-prefix", live.topics.prefix,
         "--application-id", live.settings.application_id,
     )  # fmt: skip
-    explained = subprocess.run(
-        [sys.executable, "-m", "foreshock", "explain", "--user", user_id, *arguments],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    explained = forked.run(["explain", "--user", user_id, *arguments])
     assert explained.returncode == 0, explained.stdout + explained.stderr
     assert "none of ours" not in explained.stderr, "it reads no outputs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,7 +23,7 @@ from model.training.input_rules import InputRules
 from model.training.preparation import labels_of, prepare
 from model.training.train import read
 from model.training.trainer import Schedule, Trainer
-from stream.embedded.lock import file_lock
+from tests import shared
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
 
@@ -77,11 +76,9 @@ def description() -> Description:
 @pytest.fixture(scope="session")
 def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Exported once per session, also where several workers of pytest-xdist share it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "random-bundle"
-    with file_lock(shared / "random-bundle.lock", 300, lambda: TimeoutError("the export in another worker")):
+    common = shared.session_folder(tmp_path_factory)
+    folder = common / "random-bundle"
+    with shared.one_at_a_time(common, folder.name):
         return Bundle.load(folder) if folder.exists() else export_bundle(random_model(), description(), folder)
 
 
