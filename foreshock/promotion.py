@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import event_progress, kafka_failure, kafka_of, takes_settings
-from foreshock.terminal import console, errors, fail
+from foreshock.options import AsJson, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.topic_reader import TopicReader, TopicUnreadable
 from stream.settings import Settings
+from stream.shadow.names import is_shadow_name
 from stream.topics import shadow_application
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the shadow.", show_default=False)]
+
+def _name(text: str) -> str:
+    if not is_shadow_name(text):
+        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores")
+    return text
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the shadow.", parser=_name, show_default=False)]
 MostBehind = Annotated[
     int, typer.Option(min=0, metavar="N", help="Begin when the one to take over is at most so many events behind.")
 ]
@@ -22,7 +29,6 @@ Wait = Annotated[float, typer.Option("--wait", min=1, metavar="SECONDS", help="W
 Shorter = Annotated[
     bool, typer.Option("--with-shorter-history", help="Also where retention has taken the beginning of the events.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SETTINGS = ("bootstrap_servers", "topic_prefix", "application_id", "stack_dir", "log_format")
 
 
@@ -34,7 +40,7 @@ def promote(
     most_behind: MostBehind = 10_000,
     wait: Wait = 600.0,
     shorter: Shorter = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hand the live outputs over from the live workers to a shadow.
 
@@ -55,7 +61,7 @@ def rollback(
     name: Name,
     most_behind: MostBehind = 10_000,
     wait: Wait = 600.0,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hand the live outputs back from a shadow that was promoted.
 
@@ -112,7 +118,7 @@ def _hand_over(
             "alerts": done.alerts,
             "pause_s": round(done.pause_s, 3),
         }
-        typer.echo(msgspec.json.encode(report).decode())
+        print_json(report)
         return
     if done.given:
         console.print(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import DAY_MS, LONGEST_MS, UNLIMITED, TopicState, topic_states
 from stream.settings import Settings
-from stream.topics import replay_application, shadow_application
+from stream.topics import is_order, replay_application, shadow_application
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def is_beside(name: str, settings: Settings) -> bool:
     topics = settings.topics
     outputs = (topics.replay_scores(""), topics.replay_alerts(""), topics.shadow_scores(""), topics.shadow_alerts(""))
     applications = replay_application(settings.application_id, ""), shadow_application(settings.application_id, "")
-    return name.startswith(outputs) or (name.startswith(applications) and name.endswith(topics.changelog("")))
+    return name.startswith(outputs) or (
+        name.startswith(applications) and (name.endswith(topics.changelog("")) or is_order(name))
+    )
 
 
 def kept(state: TopicState) -> str:

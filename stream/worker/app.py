@@ -36,7 +36,7 @@ from stream.worker.cut import IntervalCut
 from stream.worker.engine import Engine, wall_ms
 from stream.worker.following import Following, Pace
 from stream.worker.restoration import Restoration
-from stream.worker.roles import Roles
+from stream.worker.roles import Role, Roles
 from stream.worker.stages import Stages
 from stream.worker.store import SlabStore, StateTable
 
@@ -168,9 +168,15 @@ class WorkerApp:
         return {} if self._consumer is None else self._consumer.lag()
 
     def due(self) -> int:
-        """Records that it is to read by now: of a worker that follows others, those of the journal. What the others
-        have not taken yet is not its to take."""
-        return sum(records for tp, records in self.lag().items() if self._order_topic in (None, tp.topic))
+        """Records that it is to read by now: where it follows others, those of the journal. What the others have not
+        taken yet is not its to take."""
+        return sum(records for tp, records in self.lag().items() if self._is_due(tp))
+
+    def _is_due(self, tp: TP) -> bool:
+        role = self.roles[tp.partition]
+        if role is Role.FOLLOWS and self._order_topic is not None:
+            return tp.topic == self._order_topic
+        return role is not Role.GAVE_UP and tp.topic != self._order_topic
 
     @property
     def unreachable_s(self) -> float:

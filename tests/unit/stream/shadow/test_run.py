@@ -20,9 +20,10 @@ def test_names(name: str, is_one: bool) -> None:
 def test_a_shadow_has_nothing_in_common_with_the_live_workers_but_what_both_read() -> None:
     settings = load_settings(topic_prefix="risk.", application_id="app")
     own = shadow_settings(settings, "may")
-    assert (own.application_id, own.watchdog, own.topics) == ("app-shadow-may", False, settings.topics)
+    assert (own.application_id, own.topics) == ("app-shadow-may", settings.topics)
     live = {*settings.topics.live_outputs("app").all, settings.topics.changelog("app")}
-    written = {*settings.topics.shadow_outputs("may").all, settings.topics.changelog(own.application_id)}
+    of_its_own = settings.topics.changelog(own.application_id), settings.topics.order(own.application_id)
+    written = {*settings.topics.shadow_outputs("may").all, *of_its_own}
     assert written == {topic.name for topic in shadow_specifications(settings, "may")}
     assert live.isdisjoint(written)
     assert {transactional_id(own.application_id, 0, 0)}.isdisjoint({transactional_id("app", 0, 0)})
