@@ -12,10 +12,12 @@ import numpy as np
 from kafka import TopicPartition
 from numpy.typing import NDArray
 
+from events.types import KINDS
 from stream.alerts.carry_over import is_alerted
 from stream.alerts.state_machine import ALERT_STATE
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
+from stream.outputs import LEVELS
 from stream.state.row import row_dtype
 from stream.structured import copy_records
 
@@ -93,10 +95,18 @@ class AlertReader:
         if short is not None:
             raise ChangelogUnreadable(
                 f"{self._changelog}-{partition} holds at offset {short.offset} what is no row of this release: are "
-                "its workers of an older one? Upgrade them first"
+                "its workers of another one? Upgrade them first"
             )
         values = b"".join(record.value[_AT : _AT + ALERT_STATE.itemsize] for record in rows)
         states = np.frombuffer(values, dtype=ALERT_STATE)
+        strange = np.flatnonzero(
+            (states["level"] >= len(LEVELS)) | (states["opened_topic"] >= len(KINDS)) | (states["reserved"] != 0)
+        )
+        if strange.size:
+            raise ChangelogUnreadable(
+                f"{self._changelog}-{partition} holds at offset {rows[int(strange[0])].offset} a row of another layout:"
+                " its workers are of another release, and alerts cannot be taken over from it. Upgrade them first"
+            )
         kept = dict(zip((record.offset for record in rows), is_alerted(states).tolist(), strict=True))
         at = {record.offset: number for number, record in enumerate(rows)}
         for record in records:

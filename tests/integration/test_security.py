@@ -40,6 +40,7 @@ from stream.kafka.provisioning import check_topics, create_topics
 from stream.kafka.rights import NotAllowed, Right, missing_rights
 from stream.kafka.security import KafkaSecurity
 from stream.least_rights import (
+    hand_over_rights,
     publisher_rights,
     replay_rights,
     send_back_rights,
@@ -426,6 +427,7 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
         "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
         "shadow": shadow_rights(settings, "s"),
         "status": status_rights(settings), "send-back": send_back_rights(settings),
+        "promote": hand_over_rights(settings, "foreshock", "foreshock-shadow-s"),
     }  # fmt: skip
     for role, rights in parts.items():
         on_the_page = set(listed(role))
