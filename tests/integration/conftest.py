@@ -19,7 +19,6 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
-    KafkaError,
     NotCoordinatorError,
 )
 
@@ -92,20 +91,19 @@ class Deployment:
             "application_id": prefix.rstrip("."),
             "commit_interval_s": 0.3,
             "session_timeout_s": 6.0,
+            # Else a busy machine may end a wait for a topic, and events are taken in another order than `undisturbed`.
+            "merge_idle_ms": 30_000,
             **settings,
         }
         self.settings: Settings = load_settings(bootstrap_servers=kafka.bootstrap_servers, **self.options)
         self._clients: tuple[Any, TopicReader] | None = None
         self._kept = ExitStack()
+        self._waits = False
         self.create_topics()
 
     def create_topics(self) -> None:
         """Those that are not there."""
-        self._forget_clients()  # who know of others by the same names
         create_topics(self.kafka, self.settings)
-
-    def close(self) -> None:
-        self._forget_clients()
 
     def delete_topics(self) -> None:
         """Or every client that asks for all topics would read of those of all tests before."""
@@ -117,19 +115,16 @@ class Deployment:
             admin.close()
 
     def _ask(self, question: Callable[[Any, TopicReader], int]) -> int:
-        """Answer of an admin client or a reader, which are kept: tests ask several times a second."""
-        for attempt in range(2):
-            try:
-                if self._clients is None:
-                    reader = self._kept.enter_context(TopicReader(self.kafka))
-                    self._clients = open_admin(self.kafka), reader
-                    self._kept.callback(self._clients[0].close)
-                return question(*self._clients)
-            except KafkaError:
+        """Answer of an admin client or a reader, which are kept while a test waits: it asks several times a second."""
+        try:
+            if self._clients is None:
+                reader = self._kept.enter_context(TopicReader(self.kafka))
+                self._clients = open_admin(self.kafka), reader
+                self._kept.callback(self._clients[0].close)
+            return question(*self._clients)
+        finally:
+            if not self._waits:
                 self._forget_clients()
-                if attempt:
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _forget_clients(self) -> None:
         self._clients = None
@@ -237,11 +232,17 @@ class Deployment:
         self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 90
     ) -> None:
         deadline_s = time.monotonic() + seconds
-        while not done():
-            assert process is None or process.alive, f"{what}: the process ended:\n{process.log_tail(40)}"
-            tail = "" if process is None else process.log_tail(40)
-            assert time.monotonic() < deadline_s, f"{what}: not after {seconds} s\n{tail}"
-            time.sleep(0.2)
+        self._waits = True
+        try:
+            while not done():
+                assert process is None or process.alive, f"{what}: the process ended:\n{process.log_tail(40)}"
+                tail = "" if process is None else process.log_tail(40)
+                assert time.monotonic() < deadline_s, f"{what}: not after {seconds} s\n{tail}"
+                time.sleep(0.2)
+        finally:
+            self._waits = False
+            # Not kept any longer: of a broker that goes away they would leave sockets behind.
+            self._forget_clients()
 
     def wait_until_scored(self, process: ServerProcess, seconds: float = 120) -> None:
         """Until the workers have committed all that the input topics hold."""
@@ -346,8 +347,8 @@ def delete_topic(kafka: KafkaConnection) -> Callable[[str], None]:
 
 
 @contextmanager
-def _deploying(*, then_delete: bool) -> Iterator[Callable[..., Deployment]]:
-    """Makes deployments, which are closed together."""
+def _deploying() -> Iterator[Callable[..., Deployment]]:
+    """Makes deployments, whose topics are deleted together."""
     made: list[Deployment] = []
 
     def make(*arguments: Any, **settings: Any) -> Deployment:
@@ -358,15 +359,13 @@ def _deploying(*, then_delete: bool) -> Iterator[Callable[..., Deployment]]:
         yield make
     finally:
         for deployment in made:
-            deployment.close()
-            if then_delete:
-                deployment.delete_topics()
+            deployment.delete_topics()
 
 
 @pytest.fixture
 def deploy(kafka: KafkaConnection, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     """Makes a deployment with the settings given."""
-    with _deploying(then_delete=True) as make:
+    with _deploying() as make:
         yield lambda **settings: make(kafka, topic_prefix, tmp_path, **settings)
 
 
@@ -375,12 +374,11 @@ def deploy_shared(
     kafka: KafkaConnection, new_topic_prefix: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Deployment]]:
     """As `deploy`, for a deployment that several tests of a module only read."""
-    with _deploying(then_delete=True) as make:
+    with _deploying() as make:
         yield lambda **settings: make(kafka, new_topic_prefix(), tmp_path_factory.mktemp("shared"), **settings)
 
 
 @pytest.fixture
-def deploy_on(topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
+def deploy_on(topic_prefix: str, tmp_path: Path) -> Callable[..., Deployment]:
     """Makes a deployment on a broker of the test's own, given by its address."""
-    with _deploying(then_delete=False) as make:
-        yield lambda kafka, **settings: make(kafka, topic_prefix, tmp_path, **settings)
+    return lambda kafka, **settings: Deployment(kafka, topic_prefix, tmp_path, **settings)

@@ -29,7 +29,6 @@ def test_whatever_happens_to_workers(
     chance = random.Random(seed)
     deployment = deploy(
         watchdog=False,
-        merge_idle_ms=30_000,  # else a busy machine may end a wait for a topic, and events are taken in another order
         batch_max_records=chance.choice([100, 300, 1_000]),
         standby_replicas=standby_replicas,
         session_timeout_s=2.0,
