@@ -1,0 +1,83 @@
+"""Forked processes are what started ones would be: environment, folder, streams, exit codes, an end with their owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from stream.embedded.server import Identity
+from tests import forked
+from tests.forked import ForkedProcess
+
+PRINTS = """
+import os, sys
+print(os.environ["WORD"], os.getcwd(), sys.argv[1:], __name__)
+sys.stderr.write("oh")
+sys.exit(7)
+"""
+
+
+def test_one_is_set_up_and_its_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    started = forked.server().start(["-c", PRINTS, "a", "b"], output, errors, {"WORD": "w\udce4"})
+    assert forked.server().await_end(started, 30) == 7
+    assert output.read_bytes() == f"w\udce4 {tmp_path} ['a', 'b'] __main__\n".encode(errors="surrogateescape")
+    assert errors.read_text() == "oh"
+    assert started.process() is None
+
+
+def test_a_command_and_one_that_is_wrong() -> None:
+    done = forked.run(["worker", "--help"])
+    assert done.returncode == 0
+    assert "Score events until stopped" in done.stdout
+    assert forked.run(["no-such-command"]).returncode == 2
+
+
+def test_one_is_killed_and_one_is_stopped(tmp_path: Path) -> None:
+    code = "import os, signal, time; print(os.getsid(0) == os.getpid(), flush=True); time.sleep(60)"
+    process = ForkedProcess("sleeper", [sys.executable, "-c", code], tmp_path / "log")
+    for end in (lambda pid: os.kill(pid, signal.SIGKILL), lambda _: process.stop()):
+        process.start()
+        while process.log_text() != "True\n":
+            assert process.alive, process.log_text()
+            time.sleep(0.02)
+        end(process.identity.pid)
+        deadline_s = time.monotonic() + 10
+        while process.alive:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        process.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_they_end_with_their_owner(tmp_path: Path, how: signal.Signals) -> None:
+    code = textwrap.dedent(f"""
+        import os, time
+        from pathlib import Path
+        from tests import forked
+        forked.MODULES = ()
+        log = Path({str(tmp_path / "log")!r})
+        started = forked.server().start(["-c", "import time; time.sleep(60)"], log, log, os.environ)
+        print(forked.server()._process.pid, started.pid, started.created_s, flush=True)
+        time.sleep(60)
+    """)
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    with owner.stdout:
+        server_pid, pid, created_s = owner.stdout.readline().split()
+    server, process = Identity.of(int(server_pid)), Identity(int(pid), float(created_s))
+    assert process.process() is not None
+    owner.send_signal(how)
+    owner.wait()
+    deadline_s = time.monotonic() + 10
+    while process.process() is not None or server.process() is not None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
