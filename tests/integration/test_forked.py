@@ -1,4 +1,4 @@
-"""Forked processes are what started ones would be: environment, folder, streams, exit codes, an end with their owner."""
+"""Forked processes are what started ones would be: environment, folder, streams, exit codes, end with their owner."""
 
 from __future__ import annotations
 
