@@ -167,7 +167,7 @@ def test_some_fields_and_some_whole_kinds_are_missing(events):
 def test_only_lenders_who_stay_silent_or_tell_late_leave_work_to_the_watchdog(repayments, outcomes, prompt):
     by_reporting = {True: 0, False: 0}
     silent = 0
-    some = dict(islice(repayments.items(), 400))
+    some = dict(islice(repayments.items(), 200))
     for user_id, history in some.items():
         reports = any(event.kind == "due" and event.days_past_due is not None for event in history)
         added = len(list(with_missed(history, 3.0, outcomes[user_id].observation_end_ms))) - len(history)
