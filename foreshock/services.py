@@ -83,13 +83,13 @@ def worker(
     run_worker(settings, kafka, following=following)
 
 
-def may_lead(kafka: KafkaConnection, settings: Settings) -> bool:
-    """Whether workers have the rights to publish what is live, should it be handed over to them; the log says what is
-    missing."""
+def may_lead(kafka: KafkaConnection, settings: Settings, followed: str) -> bool:
+    """Whether workers have the rights to publish what is live, should the application that is `followed` hand over to
+    them; the log says what is missing."""
     from stream.kafka.rights import missing_rights, not_allowed
-    from stream.least_rights import worker_rights
+    from stream.least_rights import follower_rights
 
-    missing = missing_rights(kafka, worker_rights(settings))
+    missing = missing_rights(kafka, follower_rights(settings, followed))
     if missing:
         logging.getLogger("foreshock").info(
             "nothing can be handed over to this worker: %s", not_allowed(kafka, missing)

@@ -64,7 +64,9 @@ def run(*, settings: Settings, name: Name) -> None:
         settings = as_partitioned(kafka, settings)
         created = prepare_topics(kafka, settings, name)
         own = shadow_settings(settings, name)
-        following = followed(kafka, settings, own.application_id, takes_over=may_lead(kafka, own))
+        following = followed(
+            kafka, settings, own.application_id, takes_over=may_lead(kafka, own, settings.application_id)
+        )
     except (ProvisioningError, TopicUnreadable, UnreadableOrder) as error:
         fail(str(error))
     except KafkaError as error:

@@ -21,7 +21,7 @@ def worker_rights(settings: Settings) -> tuple[Right, ...]:
         *_on(topics.inputs, "Read"),
         *_on(missed, "Write"),
         *_on(topics.live_outputs(application_id).all, "Write"),
-        *_on(changelog, "Read"),
+        *_on((*changelog, topics.order(application_id)), "Read"),
         *_on(changelog, "Write"),
         Right("group", application_id, "Read"),
         Right("transactional id", transactional_id(application_id, 0, 0), "Write"),
@@ -30,7 +30,8 @@ def worker_rights(settings: Settings) -> tuple[Right, ...]:
 
 def follower_rights(settings: Settings, followed: str) -> tuple[Right, ...]:
     """Of a worker that follows another application, and is to take over from it."""
-    return (*worker_rights(settings), *_on((settings.topics.order(followed),), "Read"))
+    order = (settings.topics.order(followed),)
+    return (*worker_rights(settings), *_on(order, "Read"), Right("group", followed, "Describe"))
 
 
 def hand_over_rights(settings: Settings, giver: str, taker: str) -> tuple[Right, ...]:

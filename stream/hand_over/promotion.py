@@ -15,14 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import ProducerFenced
-from faust.types import TP
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from stream.hand_over.alerts import AlertReader
 from stream.hand_over.fence import Fence
 from stream.hand_over.situation import HandOverRefused, Situation
 from stream.kafka.connection import KafkaConnection
-from stream.kafka.lineage import Committed, changelog_offset_in
+from stream.kafka.lineage import Committed, changelog_offset_in, committed_by
 from stream.kafka.provisioning import answering_admin
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.plan import PROFILES
@@ -50,22 +48,8 @@ class HandedOverPartitions:
 
 def look(kafka: KafkaConnection, topics: Topics, giver: str, taker: str, partitions: int) -> Situation:
     """How the hand-over stands. Raises `HandOverRefused`, `ProvisioningError`."""
-    given, taken = committed(kafka, giver), committed(kafka, taker)
+    given, taken = committed_by(kafka, giver), committed_by(kafka, taker)
     return Situation.of(giver, taker, topics.inputs, partitions, given, taken)
-
-
-def committed(kafka: KafkaConnection, group: str) -> Mapping[TP, Committed]:
-    """A group's offsets. Raises `ProvisioningError`."""
-    with answering_admin(kafka) as admin:
-        try:
-            found = admin.list_group_offsets({group: None}).get(group, {})
-        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-            found = {}
-    return {
-        TP(tp.topic, tp.partition): Committed(kept.offset, kept.metadata or "")
-        for tp, kept in found.items()
-        if kept.offset >= 0
-    }
 
 
 def require_workers(kafka: KafkaConnection, group: str) -> None:

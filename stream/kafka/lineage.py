@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from faust.types import TP
 from kafka import TopicPartition
@@ -110,6 +111,20 @@ class Committed:
     lineage: str
 
 
+def committed_by(connection: KafkaConnection, group: str) -> dict[TP, Committed]:
+    """A group's offsets. Raises `ProvisioningError`, `NotAllowed`."""
+    with answering_admin(connection) as admin:
+        return {tp: found for tp, found in _committed(admin, group).items() if found.offset >= 0}
+
+
+def _committed(admin: Any, group: str) -> dict[TP, Committed]:
+    try:
+        offsets = admin.list_group_offsets({group: None}).get(group, {})
+    except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+        return {}  # a new broker has no groups yet
+    return {TP(tp.topic, tp.partition): Committed(found.offset, found.metadata or "") for tp, found in offsets.items()}
+
+
 def examine(
     connection: KafkaConnection,
     group: str,
@@ -129,19 +144,13 @@ def examine(
         topics = {
             found["name"]: Topic(str(found["topic_id"]), len(found["partitions"])) for found in admin.describe_topics()
         }
-        try:
-            offsets = admin.list_group_offsets({group: None}).get(group, {})
-        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-            offsets = {}  # a new broker has no groups yet
+        committed = _committed(admin, group)
         kept = range(topics[changelog].partitions if changelog in topics else 0)
         asked = {TopicPartition(changelog, number): OffsetSpec.EARLIEST for number in kept}
         begins = {tp.partition: int(found.offset) for tp, found in admin.list_partition_offsets(asked).items()}
     missing = [name for name in outputs if name not in topics]
     if missing:
         raise OtherLineage(f"{', '.join(missing)} does not exist; create it: `foreshock topics create`")
-    committed = {
-        TP(tp.topic, tp.partition): Committed(found.offset, found.metadata or "") for tp, found in offsets.items()
-    }
     strange = sorted(
         f"{tp.topic}-{tp.partition} to {found.offset}" for tp, found in committed.items() if not found.lineage
     )

@@ -41,9 +41,9 @@ class OrderedMerge:
     """
 
     def __init__(self, taker: str | None = None, begins: Sequence[int] = (0,) * len(KINDS)) -> None:
-        """`taker` is the application at hand-overs to which the merge stops, None: at none. `begins` are by kind the
-        offsets from which on records are of interest: `followed` leaves out records of the journal that tell of
-        none."""
+        """`taker` is the application at hand-overs to which the merge stops, None: at none, and `followed` is not
+        asked. `begins` are by kind the offsets from which on records are of interest: `followed` leaves out records of
+        the journal that tell of none."""
         self._waiting: list[deque[Taken]] = [deque() for _ in KINDS]
         self._next = [0] * len(KINDS)
         """By kind, the offset that is to be read next."""
@@ -119,11 +119,12 @@ class OrderedMerge:
                 break
         return released
 
-    def go_on(self) -> None:
-        """Go on behind the hand-over before which the merge stands still."""
+    def go_on(self, *, taken: bool = True) -> None:
+        """Go on behind the hand-over before which the merge stands still; `taken`: it counts."""
         assert self.hand_over is not None
-        for _ in range(self._parts):
-            self._done.append(self._pending.popleft()[1] or b"")
+        passed = [self._pending.popleft()[1] or b"" for _ in range(self._parts)]
+        if taken:
+            self._done += passed
         self.hand_over = self._followed = None
 
     def followed(self) -> list[bytes]:
@@ -141,7 +142,8 @@ class OrderedMerge:
         self.handed_to = None if told is None else told.taker
         _, value = self._pending.popleft()
         self._followed = None
-        if told is None and any(end > begin for end, begin in zip(record.ends, self._begins, strict=True)):
+        is_new = any(end > begin for end, begin in zip(record.ends, self._begins, strict=True))
+        if told is None and is_new and self._taker is not None:
             self._done.append(value or b"")
         return True
 

@@ -11,7 +11,7 @@ import logging
 import time
 
 from stream.kafka.connection import KafkaConnection
-from stream.kafka.lineage import Standing
+from stream.kafka.lineage import Standing, committed_by
 from stream.kafka.provisioning import answering_admin, create_topics, shadow_specifications
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.plan import plan_replay
@@ -64,7 +64,7 @@ def followed(kafka: KafkaConnection, settings: Settings, taker: str, *, takes_ov
         order_topic if exists else None,
         forgotten=plan.forgotten,
         leader=settings.application_id,
-        taker=taker,
+        taker=taker if takes_over else None,
         takes_over=takes_over and exists,
     )
 
@@ -89,9 +89,8 @@ def remove_shadow(kafka: KafkaConnection, settings: Settings, name: str) -> list
     group = shadow_application(settings.application_id, name)
     wanted = [topic.name for topic in shadow_specifications(settings, name)]
     with answering_admin(kafka) as admin:
-        offsets = admin.list_group_offsets({group: None}).get(group, {})
         inputs = settings.topics.inputs
-        standings = [Standing.of(found.metadata or "") for tp, found in offsets.items() if tp.topic in inputs]
+        standings = [Standing.of(kept.lineage) for tp, kept in committed_by(kafka, group).items() if tp.topic in inputs]
         if not all(found.follows or found.handed_to for found in standings):
             raise ShadowError(f"shadow {name} was promoted: {group} is what is live now, and is not removed")
         # The group first: what it has read means nothing without the states, and whoever has it may still write.

@@ -18,13 +18,15 @@ from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
-from stream.kafka.lineage import changelog_offset_in, examine
+from stream.kafka.lineage import HandedOver, Standing, changelog_offset_in, committed_by, examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.record import Header
+from stream.kafka.topic_reader import TopicReader
 from stream.kafka.transactions import in_words
 from stream.kafka.transport import Consumer, consumer_of, producer_of
 from stream.scoring.dead_letters import DeadLetters
+from stream.scoring.order_journal import OrderRecord
 from stream.scoring.scorer import Scorer
 from stream.settings import Settings
 from stream.state.resident import ResidentSlab
@@ -138,6 +140,7 @@ class WorkerApp:
             has_failed=lambda: bool(self.failure),
             restored=lambda: self._store.restored,
             roles=self.roles,
+            is_in_force=self._is_in_force,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)
@@ -213,7 +216,41 @@ class WorkerApp:
         for tp, kept in committed.items():
             found[tp.partition] = max(found.get(tp.partition, -1), changelog_offset_in(kept.lineage))
         self.roles.begin(partitions, committed, self.settings.topics.inputs)
+        forgotten = sorted(partitions - {tp.partition for tp in committed})
+        if forgotten and self.roles.following is None:
+            await asyncio.to_thread(self._require_lead, forgotten)
         return found
+
+    async def _is_in_force(self, partition: int, record: OrderRecord) -> bool:
+        """Whether who hands over has ended where this record says, and has not led since: of a shadow whose name was
+        used before, or whose offsets the broker has forgotten, the journal tells of hand-overs that are over."""
+        told = record.hand_over
+        if told is None:
+            return False
+        kept = await asyncio.to_thread(committed_by, self.app.connection, told.giver)
+        found = [kept.get(TP(topic, partition)) for topic in self.settings.topics.inputs]
+        return all(
+            one is not None and one.offset == end and Standing.of(one.lineage).handed_to == told.taker
+            for one, end in zip(found, record.ends, strict=True)
+        )
+
+    def _require_lead(self, partitions: Collection[int]) -> None:
+        """See that partitions of which the broker has no offsets were not handed over: it forgets those of a group in
+        which nobody is after some days, and with them that this group was relieved. Raises `HandedOver`."""
+        order_topic = self.settings.topics.order(self.settings.application_id)
+        takers: dict[int, str] = {}
+        with TopicReader(self.app.connection) as reader:
+            for partition in partitions if reader.size([order_topic]) else ():
+                last = reader.last(order_topic, partition)
+                told = None if last is None else OrderRecord.decode(last.value).hand_over
+                if told is not None and told.giver == self.settings.application_id:
+                    takers[partition] = told.taker
+        if takers:
+            named = ", ".join(sorted(set(takers.values())))
+            raise HandedOver(
+                f"this application was handed over to {named}, whose workers score now (partitions {sorted(takers)}), "
+                "and the broker has forgotten its offsets since, so that it cannot go on: stop these workers"
+            )
 
     def _read_again(self, tp: TP, offset: int) -> None:
         seeking = asyncio.get_running_loop().create_task(consumer_of(self.app).read_again(tp, offset))

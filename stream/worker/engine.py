@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +61,10 @@ class StatesMissing(RuntimeError):
     """Events came of partitions whose states were not read: their users would begin anew."""
 
 
+async def _yes(_partition: int, _record: OrderRecord) -> bool:
+    return True
+
+
 class Engine:
     """Scores the records of polls in event-time order and checkpoints the results."""
 
@@ -77,10 +81,12 @@ class Engine:
         has_failed: Callable[[], bool] = lambda: False,
         restored: Callable[[], frozenset[int]] | None = None,
         roles: Roles | None = None,
+        is_in_force: Callable[[int, OrderRecord], Awaitable[bool]] = _yes,
     ) -> None:
         """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable.
         `restored` tells of which partitions the states are there, None: of all. `roles` tells in which partitions this
-        worker follows another application, None: in none."""
+        worker follows another application, None: in none. `is_in_force` tells whether a hand-over of a partition to
+        this application is the one by which it is to lead, and not one from before it gave back what it led."""
         self._settings = settings
         self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
@@ -113,6 +119,7 @@ class Engine:
         self.figures = Figures()
         self._has_failed = has_failed
         self._restored = restored
+        self._is_in_force = is_in_force
 
     def limit_dead_letters(self, max_bytes: int) -> None:
         """Make dead letters that fit into a record of `max_bytes`; what is larger is left out of them."""
@@ -178,6 +185,10 @@ class Engine:
         told = record.hand_over
         assert told is not None and self._following is not None  # noqa: PT018
         leads = self._following.takes_over
+        if leads and not await self._is_in_force(partition, record):
+            merge.go_on(taken=False)
+            logger.warning("partition %d: passes over a hand-over by %s that is over", partition, told.giver)
+            return
         if leads:
             await self._checkpoints.flush()
         self._checkpoints.changed(take_alerts(self._slab, partition, told))

@@ -20,11 +20,15 @@ from bench.chaos.succession import judge_succession
 from events.types import KeyedEvent, keyed
 from model.bundle import read_manifest, write_manifest
 from model.datasets.sources import open_dataset
+from stream.kafka.clients import open_admin
 from stream.outputs import Score
 from stream.settings import PRETRAINED_BUNDLE
 from stream.topics import shadow_application
 
 Deploy = Callable[..., Any]
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +180,7 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
         for number in range(2):
             champion.start(number)
         live.wait(lambda: live.committed(giver, live.topics.inputs) > 3000, "the live workers")
-        for number in range(2):
-            shadow.start(number)
+        shadow.start(0)
         live.wait(lambda: live.committed(taker, live.topics.inputs) > 3500, "the shadow")
 
         with live.running("replay promote may", "half-way", fault=HALF_WAY) as half_way:
@@ -195,14 +198,13 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
         assert (told["partitions"], told["handed_over_now"]) == (2, [1])
         again = foreshock(live, "replay", "promote", "may")
         assert "there was nothing to do" in again.stdout, again.stdout + again.stderr
-        shadow.kill(1)
+        shadow.kill(0)
         live.wait(lambda: not champion.running, "the workers before to end")
         assert f"handed over to {taker}" in champion.ended[0]
         size = published_by(live, 1)
         live.wait(lambda: published_by(live, 1) > size + 100, "scores of the new model")
 
-        for number in range(2):
-            former.start(number)
+        former.start(0)
         inputs = live.topics.inputs
         live.wait(
             lambda: live.committed(giver, inputs) + 1000 > live.committed(taker, inputs), "the model before to follow"
@@ -221,6 +223,51 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
     assert verdict.is_right, verdict
     assert len(verdict.by_model) == 2
     assert [len(found) for found in reigns(live)] == [3, 3]
+
+
+def test_what_stands_against_a_hand_over_is_told(deploy: Deploy, challenger: Path) -> None:
+    """Also to workers that were relieved of all so long ago that the broker has forgotten their offsets."""
+    live = deploy(partitions=1)
+    giver = live.settings.application_id
+    taker = shadow_application(giver, "may")
+    live.publish(list(open_dataset("simulator", users=10, months=4, seed=2).events()))
+    none = foreshock(live, "replay", "promote", "may")
+    assert none.returncode == 1
+    assert f"the workers of {giver} have committed nothing of partition 0" in none.stderr
+    with live.running("worker", "first") as worker:
+        live.wait_until_scored(worker)
+        absent = foreshock(live, "replay", "promote", "may")
+        assert f"no worker of {taker} has followed {giver} in partition 0" in absent.stderr
+        with live.running("shadow run may", bundle=challenger) as shadow:
+            live.wait(lambda: caught_up(live, taker), "the shadow", shadow)
+        stopped = foreshock(live, "replay", "promote", "may")
+        assert f"no worker of {taker} runs" in stopped.stderr
+        plain = live.running("worker", "too-early", bundle=challenger, application_id=taker)
+        with plain as process:
+            live.wait(lambda: not process.alive, "the worker to end")
+        assert f"application_id {taker} follows {giver}" in process.log_text()
+        with live.running("shadow run may", "again", bundle=challenger) as shadow:
+            live.wait(lambda: "read from the changelog" in shadow.log_text(), "the shadow to run", shadow)
+            promoted = foreshock(live, "replay", "promote", "may")
+            assert promoted.returncode == 0, promoted.stdout + promoted.stderr
+            live.publish(list(open_dataset("simulator", users=10, months=1, seed=4).events()))
+            live.wait(lambda: not worker.alive, "the worker before to end, at its next commit")
+    refused = foreshock(live, "shadow", "remove", "may")
+    assert "shadow may was promoted" in refused.stderr
+    with live.running("worker", "live", bundle=challenger, application_id=taker) as process:
+        size = live.size(live.topics.scores)
+        live.publish(list(open_dataset("simulator", users=10, months=1, seed=3).events()))
+        live.wait(lambda: caught_up(live, taker), "the new live worker", process)
+        assert live.size(live.topics.scores) > size
+    admin = open_admin(live.kafka)
+    try:
+        assert dict(admin.delete_groups([giver]))[giver] == "OK"
+    finally:
+        admin.close()
+    with live.running("worker", "forgotten") as process:
+        live.wait(lambda: not process.alive, "the worker to end")
+    assert f"handed over to {taker}" in process.log_text()
+    assert "the broker has forgotten its offsets" in process.log_text()
 
 
 def published_by(deployment: Any, partition: int) -> int:

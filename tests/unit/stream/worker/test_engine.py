@@ -489,6 +489,35 @@ async def test_who_follows_leads_from_where_it_is_handed_over() -> None:
     assert (int(opened["level"]), int(opened["opened_ms"])) == (2, 77)
 
 
+async def test_a_hand_over_from_before_it_was_taken_back_is_passed_over() -> None:
+    """A shadow that begins anew under a name that was promoted before finds it in the journal."""
+    leader = Broker()
+    engine = engine_on(leader)
+    for number in range(2):
+        await engine.take(poll([activity(number)], first_offset=number))
+        await engine.drain(number + 1)
+        engine._epoch = 0
+    told = list(leader.records[ORDER])
+    told.insert(1, hand_over_records([0, 0, 1, 0], "foreshock", "other", {})[0].encode())
+    follower, asked = Broker(), []
+
+    async def is_in_force(partition: int, record: OrderRecord) -> bool:
+        asked.append((partition, record.ends))
+        return False
+
+    following = Following(ORDER, leader="foreshock", taker="other", takes_over=True)
+    engine = engine_on(follower, following=following, application_id="other")
+    engine._is_in_force = is_in_force
+    await engine.take(poll([activity(0), activity(1)]))
+    await engine.take(Poll({TP(ORDER, 0): [RawRecord(ORDER, 0, n, 0, None, value) for n, value in enumerate(told)]}))
+    await engine.take(poll([]))
+    await engine.drain(1)
+    assert asked == [(0, (0, 0, 1, 0))]
+    assert (follower.scored("scores.replay.r"), follower.scored()) == (["a0", "a1"], [])
+    assert follower.records["other-order"] == leader.records[ORDER]
+    assert engine._roles.mark(0) == "following=foreshock"
+
+
 async def test_a_partition_that_was_given_up_is_left_alone() -> None:
     broker = Broker()
     engine = engine_on(broker)
