@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from events.types import KINDS
 from stream.alerts.state_machine import LOW
+from stream.outputs import LEVELS
 from stream.structured import copy_records
 
 CARRIED = ("level", "cooldown_until_ms", "opened_ms", "opened_offset", "opened_partition", "opened_topic")
@@ -21,6 +23,14 @@ def is_alerted(state: NDArray[np.void]) -> NDArray[np.bool_]:
     """Whether users `[n]` have or had an alert: of all others, `CARRIED` is as in a new user's state."""
     alerted: NDArray[np.bool_] = (state["opened_ms"] >= 0) | (state["level"] != LOW) | (state["cooldown_until_ms"] >= 0)
     return alerted
+
+
+def is_sound(state: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Whether states `[n]` that come from elsewhere can be such: bytes of another layout are none, most likely."""
+    sound: NDArray[np.bool_] = (
+        (state["level"] < len(LEVELS)) & (state["opened_topic"] < len(KINDS)) & (state["reserved"] == 0)
+    )
+    return sound
 
 
 def carry_over(own: NDArray[np.void], former: NDArray[np.void]) -> NDArray[np.void]:

@@ -12,12 +12,10 @@ import numpy as np
 from kafka import TopicPartition
 from numpy.typing import NDArray
 
-from events.types import KINDS
-from stream.alerts.carry_over import is_alerted
+from stream.alerts.carry_over import is_alerted, is_sound
 from stream.alerts.state_machine import ALERT_STATE
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
-from stream.outputs import LEVELS
 from stream.state.row import row_dtype
 from stream.structured import copy_records
 
@@ -99,9 +97,7 @@ class AlertReader:
             )
         values = b"".join(record.value[_AT : _AT + ALERT_STATE.itemsize] for record in rows)
         states = np.frombuffer(values, dtype=ALERT_STATE)
-        strange = np.flatnonzero(
-            (states["level"] >= len(LEVELS)) | (states["opened_topic"] >= len(KINDS)) | (states["reserved"] != 0)
-        )
+        strange = np.flatnonzero(~is_sound(states))
         if strange.size:
             raise ChangelogUnreadable(
                 f"{self._changelog}-{partition} holds at offset {rows[int(strange[0])].offset} a row of another layout:"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.types import KINDS
+from stream.alerts.carry_over import is_sound
 from stream.alerts.state_machine import ALERT_STATE
 
 VERSION = 1
@@ -184,8 +185,10 @@ def _hand_over_content(ends: Sequence[int], told: HandOver) -> _HandOverContent:
 def _handed_over(packed: bytes) -> OrderRecord:
     content = msgspec.msgpack.decode(packed, type=_HandOverContent)
     alerts = np.frombuffer(content.alerts, dtype=ALERT_STATE)
-    if len(alerts) != len(content.keys):
-        raise UnreadableOrder(f"a hand-over with {len(alerts)} alerts of {len(content.keys)} users")
+    if not len(alerts) == len(content.keys) == len(set(content.keys)):
+        raise UnreadableOrder(f"a hand-over with {len(alerts)} alerts of {len(set(content.keys))} users")
+    if not is_sound(alerts).all():
+        raise UnreadableOrder("a hand-over with alerts that can be none")
     told = HandOver(content.giver, content.taker, tuple(content.keys), alerts, content.last)
     return OrderRecord.of_hand_over(content.starts, told)
 

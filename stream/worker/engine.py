@@ -191,7 +191,7 @@ class Engine:
             return
         if leads:
             await self._checkpoints.flush()
-        self._checkpoints.changed(take_alerts(self._slab, partition, told))
+        self._checkpoints.changed(take_alerts(self._slab, partition, self._following.alerts_of(told)))
         merge.go_on()
         if leads:
             self._lead(partition, merge, record.ends)

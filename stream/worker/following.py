@@ -7,13 +7,14 @@ So is one of another model, until the application that it follows hands over to 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stream.kafka.poll import Poll
 from stream.kafka.record import Record
 from stream.outputs import DeadLetter, RefusalCode
 from stream.scoring.forgetting import is_forgetting
 from stream.scoring.intake import Intake, Taken
+from stream.scoring.order_journal import HandOver
 from stream.scoring.scorer import Scored
 
 IN_THE_FUTURE: RefusalCode = "in_the_future"
@@ -50,6 +51,13 @@ class Following:
 
     def wants(self, key: bytes | None) -> bool:
         return self.users is None or key in self.users
+
+    def alerts_of(self, told: HandOver) -> HandOver:
+        """A hand-over with the alerts of those users alone that are of interest."""
+        kept = [number for number, key in enumerate(told.keys) if self.wants(key)]
+        if len(kept) == len(told.keys):
+            return told
+        return replace(told, keys=tuple(told.keys[number] for number in kept), alerts=told.alerts[kept])
 
     def follows(self, partition: int, offset: int) -> bool:
         """Whether a record of the journal is to be followed."""

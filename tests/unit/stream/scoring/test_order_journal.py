@@ -230,6 +230,20 @@ def test_a_hand_over_is_what_it_was_when_it_is_read() -> None:
         OrderRecord.decode(broken)
 
 
+@given(st.integers(0, 250), st.integers(0, 255), st.integers(0, 30))
+def test_a_damaged_hand_over_is_told_or_read(at: int, byte: int, cut: int) -> None:
+    packed = bytearray(zlib.decompress(hand_over([4, 3, 2, 1])[0][1:]))
+    packed[at % len(packed)] = byte
+    value = b"\x02" + zlib.compress(bytes(packed[: len(packed) - cut]))
+    try:
+        told = OrderRecord.decode(value).hand_over
+    except UnreadableOrder:
+        return
+    assert told is not None
+    assert len(told.keys) == len(told.alerts)
+    assert (told.alerts["level"] <= 2).all()
+
+
 def test_many_alerts_are_told_in_parts_and_taken_together() -> None:
     values = hand_over([0, 0, 0, 0], count=20_000)
     assert len(values) > 2

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from faust.types import TP
 
+from stream.alerts.state_machine import initial_state
 from stream.kafka.lineage import Committed, HandedOver
+from stream.scoring.order_journal import HandOver
 from stream.topics import OutputTopics, Topics
 from stream.worker.following import Following
 from stream.worker.roles import Role, Roles
@@ -46,6 +50,15 @@ def test_the_offsets_tell_the_role(following: Following | None, mark: str | None
 def test_whoever_was_handed_over_to_another_one_cannot_follow_this_one() -> None:
     with pytest.raises(HandedOver, match="handed over to x, and not to a"):
         Roles(LED, SHADOWING, SHADOW).begin({0}, committed("handed-over=x"), INPUTS)
+
+
+def test_of_a_replay_of_some_users_other_users_alerts_are_none_of_its_own() -> None:
+    alerts = initial_state(3)
+    alerts["opened_ms"] = [1, 2, 3]
+    told = HandOver("a", "b", (b"x", b"y", b"z"), alerts)
+    assert SHADOWING.alerts_of(told) is told
+    found = replace(REPLAYING, users={b"z", b"q"}).alerts_of(told)
+    assert (found.keys, found.alerts["opened_ms"].tolist()) == ((b"z",), [3])
 
 
 def test_outputs_and_marks_follow_from_the_role() -> None:
