@@ -13,6 +13,7 @@ from tests.integration.conftest import Outcome
 def test_broker_answers(kafka: KafkaConnection, topic_prefix: str) -> None:
     admin = open_admin(kafka)
     admin.create_topics({f"{topic_prefix}some": {"num_partitions": 3, "replication_factor": 1}})
+    admin.wait_for_topics([f"{topic_prefix}some"])  # a broker that is busy tells of its partitions late
     (described,) = admin.describe_topics([f"{topic_prefix}some"])
     admin.close()
     assert len(described["partitions"]) == 3

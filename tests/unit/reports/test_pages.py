@@ -37,7 +37,7 @@ def test_no_template_fetches_anything_or_turns_escaping_off(path: Path) -> None:
 
 def test_every_template_is_part_of_the_package() -> None:
     names = {path.name for path in TEMPLATES.iterdir()}
-    assert {"base.html.j2", "drift.html.j2", "explanation.html.j2", "style.css"} == names
+    assert {"base.html.j2", "drift.html.j2", "explanation.html.j2", "replay.html.j2", "style.css"} == names
 
 
 def test_figures_and_moments_in_words() -> None:

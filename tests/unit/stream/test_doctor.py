@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.doctor import judge_order, judge_places, judge_states
-from stream.scoring.order_journal import VERSION, OrderLog
+from stream.scoring.order_journal import HAND_OVER_VERSION, OrderLog
 
 TOPICS = st.sampled_from(["repayments", "transactions", "activity", "profiles"])
 PLACES = st.dictionaries(
@@ -71,7 +71,7 @@ def test_a_journal_of_another_release_is_named() -> None:
     assert judge_order([], are_states=False).level == "ok"
     old = judge_order([], are_states=True)
     assert (old.level, "by event time" in old.message) == ("warning", True)
-    newer = judge_order([good, bytes([VERSION + 1]) + good[1:]], are_states=True)
+    newer = judge_order([good, bytes([HAND_OVER_VERSION + 1]) + good[1:]], are_states=True)
     assert newer.level == "error"
-    assert f"version {VERSION + 1}" in newer.message
+    assert f"version {HAND_OVER_VERSION + 1}" in newer.message
     assert judge_order([None], are_states=True).level == "error"
