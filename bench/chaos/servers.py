@@ -163,14 +163,14 @@ class Servers:
     def fill_disk(self, database: DatabaseConnection, seconds: float) -> None:
         """Let every table answer as when there is no room, for so long."""
         with database.connect("chaos") as connection:
-            with connection.transaction():
-                connection.execute(_FULL)
-                for table in _TABLES:
-                    connection.execute(
-                        f"CREATE TRIGGER full_disk BEFORE INSERT ON {table} EXECUTE FUNCTION disk_is_full()"
-                    )
+            connection.execute(_FULL)
+            # Table by table: locks on several at once would be in a circle with those of a sink.
+            for table in _TABLES:
+                connection.execute(f"CREATE TRIGGER full_disk BEFORE INSERT ON {table} EXECUTE FUNCTION disk_is_full()")
             time.sleep(seconds)
-            connection.execute("DROP FUNCTION disk_is_full CASCADE")
+            for table in _TABLES:
+                connection.execute(f"DROP TRIGGER full_disk ON {table}")
+            connection.execute("DROP FUNCTION disk_is_full")
 
     def use_up_connections(self, database: DatabaseConnection, seconds: float) -> None:
         """Hold every connection that the server gives, for so long, and take those of the sinks away."""
