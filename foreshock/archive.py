@@ -13,7 +13,7 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import TIME, TIMES, AsJson, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.options import TIME, TIMES, AsJson, Yes, event_progress, kafka_failure, kafka_of, takes_settings
 from foreshock.people import AsIs, UserArgument, known_as, print_erased
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, errors, fail
@@ -208,7 +208,7 @@ def forget(
     without_kafka: Annotated[
         bool, typer.Option("--without-kafka", help="Do not export first: the topics are no more.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Erase a user's records in an archive.
 

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from events.pseudonyms import Pseudonyms
 from events.types import EVENT_TYPES, KINDS, Kind, encode_event
-from foreshock.options import database_of, event_progress, kafka_of, takes_settings
+from foreshock.options import Yes, database_of, event_progress, kafka_of, takes_settings
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, fail
 from stream.kafka.connection import KafkaConnection
@@ -44,7 +44,7 @@ def forget(
     without_database: WithoutDatabase = False,
     archive: ArchiveFolder = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the workers.")] = 60.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Forget a user: state, scores, alerts, rows of the database.
 

@@ -11,9 +11,9 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ from stream.comparison.scores import ScoreShifts
 from stream.database.products import stated_product
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
-from stream.outputs import AlertKind, Level, Moment, Offset, forgotten_by
+from stream.outputs import LEVELS, AlertKind, Level, Moment, Offset, forgotten_by
 from stream.replay.foreign import ForeignRecords, OutputValues
 from stream.topics import OutputTopics
 
@@ -110,6 +110,18 @@ class Comparison:
     users: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
+
+    def levels(self) -> dict[str, dict[str, int]]:
+        """How many scores have which level, by the live level and that of the other side."""
+        return {
+            was: dict(zip(LEVELS, counts, strict=True))
+            for was, counts in zip(LEVELS, self.scores.levels.tolist(), strict=True)
+        }
+
+    def products(self) -> list[dict[str, Any]]:
+        """Scores and alerts by product, the largest first."""
+        of_alerts = {name: dict(counts) for name, counts in self.alerts.by_segment.items()}
+        return [{**asdict(segment), "alerts": of_alerts.get(segment.segment, {})} for segment in self.scores.segments()]
 
     def alerts_per_1000(self, count: int) -> float | None:
         """Opened alerts per 1,000 borrowers and `BUDGET_DAYS` days, None where too little was seen."""

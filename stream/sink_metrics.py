@@ -14,9 +14,9 @@ from stream.logs import told
 from stream.sink import SinkApp
 from stream.sink_figures import TABLES
 from stream.telemetry import catalogue
-from stream.telemetry.common import scrape_common
 from stream.telemetry.health import Health, Standing
 from stream.telemetry.metric import Scrape
+from stream.telemetry.vitals import scrape_vitals
 
 
 class SinkCollector(Collector):
@@ -34,7 +34,7 @@ class SinkCollector(Collector):
     def collect(self) -> Iterable[Family]:
         """All metrics of a sink; a scrape that comes while it starts finds them, too."""
         scrape, sink, figures = Scrape(), self._sink, self._sink.figures
-        scrape_common(scrape, "sink", sink.settings.application_id, self._health, sink.unreachable_s)
+        scrape_vitals(scrape, "sink", sink.settings.application_id, self._health, sink.unreachable_s)
         scrape.declare(catalogue.SINK_LAG)
         for tp, records in sorted(sink.lag().items()):
             scrape.add(catalogue.SINK_LAG, records, tp.topic, str(tp.partition))

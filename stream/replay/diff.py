@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +15,6 @@ from stream.outputs import moment_of
 from stream.published_outputs import Comparison, Definition, OnProgress, Scope, compare_outputs
 from stream.replay.range import ReplayRange
 from stream.settings import Settings
-from stream.shadow.report import levels_of, products_of
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,9 @@ class ReplayDiff:
                 {"score_id": one.score_id, "user_id": one.user_id, "live": one.live, "replayed": one.other}
                 for one in found.most_moved
             ],
-            "levels": levels_of(found),
+            "levels": found.levels(),
             "deciles": [asdict(decile) for decile in scores.deciles()],
-            "products": products_of(found),
+            "products": found.products(),
             "live_alerts": self.live_alerts,
             "replayed_alerts": self.replayed_alerts,
             "changed_alert_records": found.changed_alert_records,
@@ -148,9 +146,3 @@ def diff_with_live(
     return ReplayDiff.of(
         compare_outputs(kafka, live, other, topics.of_kind("profiles"), scope, definition, on_progress)
     )
-
-
-def users_of(shifts: Iterable[AlertShift], most: int) -> str:
-    """The first users of shifts, in words."""
-    named = [shift.user_id for shift in shifts]
-    return ", ".join(named[:most]) + (", …" if len(named) > most else "")

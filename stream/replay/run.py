@@ -9,24 +9,18 @@ they were. Live topics, states and offsets are untouched.
 from __future__ import annotations
 
 import datetime as dt
-import time
-from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from kafka.errors import KafkaError
 
 from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import changelog_specification, create_topics, replay_specifications
-from stream.kafka.rights import Right, denial
+from stream.kafka.removal import delete_group, delete_topics
 from stream.replay.plan import ReplayPlan
 from stream.replay.range import ReplayError, ReplayRange
 from stream.settings import Settings
 from stream.topics import replay_application
 from stream.worker.following import Following
-
-DELETE_TIMEOUT_S = 30.0
 
 
 def replay_settings(settings: Settings, name: str, partitions: int) -> Settings:
@@ -111,14 +105,9 @@ def prepare_topics(
     try:
         present = [topic.name for topic in wanted if topic.name in set(admin.list_topics())]
         if present and overwrite:
-            if not _delete_group(admin, own.application_id):
+            if delete_group(admin, own.application_id) == "in use":
                 raise ReplayError(f"workers of replay {name} are running; stop them first")
-            _delete(kafka, admin, present)
-            deadline_s = time.monotonic() + DELETE_TIMEOUT_S
-            while set(present) & set(admin.list_topics()):
-                if time.monotonic() > deadline_s:
-                    raise ReplayError(f"{kafka} has not deleted {present} after {DELETE_TIMEOUT_S:.0f} s")
-                time.sleep(0.2)
+            delete_topics(kafka, admin, present)
         elif present and not go_on:
             raise ReplayError(
                 f"{' and '.join(present)} exist from an earlier run; choose another name or give --overwrite"
@@ -134,29 +123,9 @@ def remove_states(kafka: KafkaConnection, settings: Settings, plan: ReplayPlan) 
     own = replay_settings(settings, plan.replayed.name, plan.partitions)
     admin = open_admin(kafka)
     try:
-        if not _delete_group(admin, own.application_id):
+        if delete_group(admin, own.application_id) == "in use":
             return False
-        changelog = changelog_specification(own).name
-        if changelog in set(admin.list_topics()):
-            _delete(kafka, admin, [changelog])
+        delete_topics(kafka, admin, [changelog_specification(own).name])
         return True
     finally:
         admin.close()
-
-
-def _delete_group(admin: Any, group: str) -> bool:
-    """Delete a group, if nobody is in it; whether nobody is."""
-    answer = dict(admin.delete_groups([group]))[group]
-    if answer in ("OK", "GroupIdNotFoundError"):
-        return True
-    if answer == "NonEmptyGroupError":
-        return False
-    raise ReplayError(f"the broker does not delete group {group}: {answer}")
-
-
-def _delete(kafka: KafkaConnection, admin: Any, topics: Sequence[str]) -> None:
-    try:
-        admin.delete_topics(topics)
-    except KafkaError as error:
-        refused = denial(error, kafka, *(Right("topic", topic, "Delete") for topic in topics))
-        raise (error if refused is None else refused) from error

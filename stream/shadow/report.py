@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from stream.comparison.alerts import PAIR_DAYS
-from stream.outputs import LEVELS
 from stream.published_outputs import Comparison
 
 
@@ -27,7 +26,7 @@ def shadow_report(name: str, found: Comparison) -> dict[str, Any]:
             "largest_shift": scores.largest_shift,
             "population_stability": scores.population_stability(),
             "level_changed": scores.level_changed,
-            "levels": levels_of(found),
+            "levels": found.levels(),
             "deciles": [asdict(decile) for decile in scores.deciles()],
             "order_differs": found.order_differs,
         },
@@ -42,20 +41,6 @@ def shadow_report(name: str, found: Comparison) -> dict[str, Any]:
             "pair_days": PAIR_DAYS,
             "examples": [asdict(example) for example in alerts.examples],
         },
-        "products": products_of(found),
+        "products": found.products(),
         "not_compared": {what: count for what, count in found.not_compared.items() if count},
     }
-
-
-def levels_of(found: Comparison) -> dict[str, dict[str, int]]:
-    """How many scores have which level, by the live level and that of the other side."""
-    return {
-        was: dict(zip(LEVELS, counts, strict=True))
-        for was, counts in zip(LEVELS, found.scores.levels.tolist(), strict=True)
-    }
-
-
-def products_of(found: Comparison) -> list[dict[str, Any]]:
-    """Scores and alerts by product, the largest first."""
-    of_alerts = {name: dict(counts) for name, counts in found.alerts.by_segment.items()}
-    return [{**asdict(segment), "alerts": of_alerts.get(segment.segment, {})} for segment in found.scores.segments()]

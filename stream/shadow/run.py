@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import time
 
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.lineage import Standing, committed_by
 from stream.kafka.provisioning import answering_admin, create_topics, shadow_specifications
+from stream.kafka.removal import delete_group, delete_topics
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.plan import plan_replay
 from stream.replay.range import ReplayRange
 from stream.settings import Settings
 from stream.topics import shadow_application
 from stream.worker.following import Following
-
-DELETE_TIMEOUT_S = 30.0
 
 logger = logging.getLogger("foreshock.shadow")
 
@@ -94,18 +92,8 @@ def remove_shadow(kafka: KafkaConnection, settings: Settings, name: str) -> list
         if not all(found.follows or found.handed_to for found in standings):
             raise ShadowError(f"shadow {name} was promoted: {group} is what is live now, and is not removed")
         # The group first: what it has read means nothing without the states, and whoever has it may still write.
-        outcome = admin.delete_groups([group])[group]
-        if outcome == "NonEmptyGroupError":
+        outcome = delete_group(admin, group)
+        if outcome == "in use":
             raise ShadowError(f"workers of shadow {name} run (consumer group {group}); stop them first")
-        if outcome not in ("OK", "GroupIdNotFoundError"):
-            raise ShadowError(f"consumer group {group} could not be deleted: {outcome}; try again, or grant the right")
-        present = set(admin.list_topics())
-        topics = [topic for topic in wanted if topic in present]
-        if topics:
-            admin.delete_topics(topics)
-            deadline_s = time.monotonic() + DELETE_TIMEOUT_S
-            while left := set(topics) & set(admin.list_topics()):
-                if time.monotonic() > deadline_s:
-                    raise ShadowError(f"{kafka} has not deleted {', '.join(sorted(left))} yet; try again")
-                time.sleep(0.2)
-    return [*([f"group {group}"] if outcome == "OK" else []), *topics]
+        topics = delete_topics(kafka, admin, wanted)
+    return [*([f"group {group}"] if outcome == "deleted" else []), *topics]

@@ -313,14 +313,16 @@ class Checkpoints:
         groups = min(len(partitions), MOST_GROUPS)
         for group in (partitions[number::groups] for number in range(groups)):
             rows = work.touched[np.isin(partition_of_row, group)]
+            order = [self._publish_order(work, group)]  # with the first piece: each wait for the broker delays commits
             for start in range(0, len(rows), size):
                 with self._stages("changelog"):
-                    await self._publish_piece(work, rows[start : start + size])
+                    await asyncio.gather(self._publish_piece(work, rows[start : start + size]), *order)
+                order = []
                 if pause_s:
                     await asyncio.sleep(pause_s)
             offsets = {tp: offset for tp, offset in work.offsets.items() if tp.partition in group}
             with self._stages("commit"):
-                await self._publish_order(work, group)
+                await asyncio.gather(*order)
                 await work.cut.commit(offsets)
             self._committed.update(offsets)
 

@@ -8,9 +8,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from stream.telemetry import catalogue
-from stream.telemetry.common import scrape_common
 from stream.telemetry.health import Health
 from stream.telemetry.metric import Metric, Scrape
+from stream.telemetry.vitals import scrape_vitals
 from stream.worker.app import WorkerApp
 
 OUTCOMES = {
@@ -44,7 +44,7 @@ class WorkerCollector(Collector):
     def collect(self) -> Iterable[Family]:
         """All metrics of a worker; a scrape that comes while it starts finds them, too."""
         scrape, worker = Scrape(), self._worker
-        scrape_common(scrape, "worker", worker.settings.application_id, self._health, worker.unreachable_s)
+        scrape_vitals(scrape, "worker", worker.settings.application_id, self._health, worker.unreachable_s)
         scrape.add(catalogue.MODEL_INFO, 1, worker.bundle.fingerprint_hex, worker.policy.version)
         self._events(scrape, dict(worker.engine.counts))
         self._partitions(scrape)

@@ -1,4 +1,4 @@
-"""The metrics that a worker and a sink have in common."""
+"""The vital signs that a worker and a sink have in common, as metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def version() -> str:
         return "unknown"
 
 
-def scrape_common(scrape: Scrape, part: Source, application_id: str, health: Health, unreachable_s: float) -> None:
+def scrape_vitals(scrape: Scrape, part: Source, application_id: str, health: Health, unreachable_s: float) -> None:
     """Who answers, whether it is live and ready, and whether it reaches a broker."""
     scrape.add(catalogue.INFO, 1, part, application_id, version())
     scrape.add(catalogue.LIVE, health.liveness().ok)
