@@ -105,12 +105,16 @@ class Deployment:
         """Those that are not there."""
         create_topics(self.kafka, self.settings)
 
+    def owns(self, name: str) -> bool:
+        """Whether a topic or a consumer group of this name is of this deployment: tests beside it have theirs."""
+        application_id = self.settings.application_id
+        return name == application_id or name.startswith((self.topics.prefix, f"{application_id}-"))
+
     def delete_topics(self) -> None:
         """Or every client that asks for all topics would read of those of all tests before."""
-        own = self.topics.prefix, f"{self.settings.application_id}-"
         admin = open_admin(self.kafka)
         try:
-            admin.delete_topics([name for name in admin.list_topics() if name.startswith(own)])
+            admin.delete_topics([name for name in admin.list_topics() if self.owns(name)])
         finally:
             admin.close()
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from bench.arena import Arena
+from bench.options import Bench
 from bench.suite import MEASUREMENTS
 from foreshock import app
 from stream.kafka.clients import open_admin
@@ -76,14 +78,31 @@ def command(kafka: KafkaConnection, folder: Path, name: str, *arguments: str) ->
     return ["bench", name, *arguments, *servers]
 
 
-def all_are_deleted(kafka: KafkaConnection) -> bool:
-    """Whether no topic of a measurement is left: the broker tells so a moment after it has agreed to delete them."""
+@pytest.fixture
+def run_ids(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ids of the runs that this test makes, with which the names of their topics begin."""
+    found: set[str] = set()
+    arena = Bench.arena
+
+    def noted(bench: Bench, name: str) -> Arena:
+        found.add(bench.run_id)
+        return arena(bench, name)
+
+    monkeypatch.setattr(Bench, "arena", noted)
+    return found
+
+
+def all_are_deleted(kafka: KafkaConnection, run_ids: set[str]) -> bool:
+    """Whether no topic of these runs is left: the broker tells so a moment after it has agreed to delete them."""
+    assert run_ids
     admin = open_admin(kafka)
     try:
         deadline_s = time.monotonic() + 30
-        while any("bench-" in topic for topic in admin.list_topics()) and time.monotonic() < deadline_s:
+        while left := any(topic.startswith(tuple(run_ids)) for topic in admin.list_topics()):
+            if time.monotonic() > deadline_s:
+                break
             time.sleep(0.1)
-        return not any("bench-" in topic for topic in admin.list_topics())
+        return not left
     finally:
         admin.close()
 
@@ -94,7 +113,7 @@ def test_every_measurement_has_a_toy_size() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toy")
-def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
+def test_throughput(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> None:
     result = measured(kafka, tmp_path, "throughput")
     contenders = result["contenders"]
     for name in ("foreshock", "limit", "idiomatic_faust", "recompute"):
@@ -107,7 +126,7 @@ def test_throughput(kafka: KafkaConnection, tmp_path: Path) -> None:
     assert result["ratio_to_idiomatic_faust"] > 0
     assert result["ratio_to_quix_step"] is None
     assert "foreshock bench peers" in contenders["quix_step"]["skipped"]
-    assert all_are_deleted(kafka)
+    assert all_are_deleted(kafka, run_ids)
 
 
 @pytest.mark.slow
@@ -154,14 +173,14 @@ def test_recovery(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toy")
-def test_workers(kafka: KafkaConnection, tmp_path: Path) -> None:
+def test_workers(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> None:
     result = measured(kafka, tmp_path, "workers")
     assert result["rate_of_two_to_one"] > 0
     assert result["processor_time_of_two_to_one"] > 0
     assert set(result["events_per_second"]) == {"1", "2"}
     assert result["sink"]["scores"] >= 1_500
     assert result["sink"]["stored_after_the_last_score_s"] > 0
-    assert all_are_deleted(kafka)
+    assert all_are_deleted(kafka, run_ids)
 
 
 @pytest.mark.slow
