@@ -37,12 +37,12 @@ $(BIN)/python:
 # setuptools first and no build isolation: the build, too, uses the pinned version.
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e '.[embedded]'
+	$(PIP) --no-build-isolation -e '.[embedded,desk]'
 	@touch $@
 
 $(VENV)/installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e '.[train,dev,embedded]'
+	$(PIP) --no-build-isolation -e '.[train,dev,embedded,desk]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-for-bench: pyproject.toml constraints.txt | $(BIN)/python

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("events", "model", "stream", "reports", "bench", "foreshock", "migrations")
+PACKAGES = ("events", "model", "stream", "reports", "desk", "bench", "foreshock", "migrations")
 NAMES = {"bootstrap_servers", "brokers", "broker", "servers", "database_url", "db_url", "url"}
 ALLOWED = {"stream/kafka/connection.py", "stream/database/connection.py"}
 """Where text becomes a connection. Settings and command-line options are fields, not parameters."""

@@ -17,7 +17,19 @@ from stream.outputs import LETTER_HEADERS, SOURCE_HEADER, RefusalCode
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GLOSSARY = DOCS / "glossary.md"
-PACKAGES = ("bench", "deploy", "docs", "events", "foreshock", "migrations", "model", "reports", "stream", "tests")
+PACKAGES = (
+    "bench",
+    "deploy",
+    "desk",
+    "docs",
+    "events",
+    "foreshock",
+    "migrations",
+    "model",
+    "reports",
+    "stream",
+    "tests",
+)
 DOCUMENTS = sorted(
     path for pattern in ("*.md", *(f"{name}/**/*.md" for name in PACKAGES)) for path in ROOT.glob(pattern)
 )

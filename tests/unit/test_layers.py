@@ -17,8 +17,9 @@ BELOW: dict[str, tuple[str, ...]] = {
     "migrations": ("stream",),
     "stream": ("events", "model"),
     "reports": ("events", "model", "stream"),
-    "bench": ("events", "model", "stream"),
-    "foreshock": ("events", "model", "stream", "reports", "bench"),
+    "desk": ("events", "model", "stream", "reports"),
+    "bench": ("events", "model", "stream", "reports", "desk"),
+    "foreshock": ("events", "model", "stream", "reports", "desk", "bench"),
 }
 """What each package may import beside itself."""
 

@@ -30,7 +30,7 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
     assert lines == sorted(lines, key=lambda line: canonicalize_name(line.split("==")[0]))
 
 
-@pytest.mark.parametrize("extra", [None, "bench", "embedded", "files", "fuzz", "train", "dev"])
+@pytest.mark.parametrize("extra", [None, "bench", "desk", "embedded", "files", "fuzz", "train", "dev"])
 def test_every_dependency_is_pinned(extra: str | None) -> None:
     wanted = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
     assert names(wanted) - PINNED == set()
@@ -54,8 +54,8 @@ def test_a_deployment_needs_no_embedded_server() -> None:
     assert names(PROJECT["dependencies"]) & embedded == set()
     extras = re.findall(r"-e '\.\[(.*?)\]'", (ROOT / "Makefile").read_text())
     assert [set(extra.split(",")) for extra in extras] == [
-        {"embedded"},
-        {"train", "dev", "embedded"},
+        {"embedded", "desk"},
+        {"train", "dev", "embedded", "desk"},
         {"bench", "embedded"},
     ]
     assert "[" not in re.sub(r"^(ENTRYPOINT|CMD).*$", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)

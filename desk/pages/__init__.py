@@ -1,0 +1,1 @@
+"""The pages of the desk, rendered on the server. What they do is done by `desk.cases` and `desk.access`."""
