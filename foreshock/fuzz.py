@@ -23,9 +23,16 @@ class TargetName(StrEnum):
 
     ALL = "all"
     EVENTS = "events"
+    PRODUCTS = "products"
     OUTPUTS = "outputs"
+    PUBLISHED = "published"
+    BATCHES = "batches"
     CHANGELOG = "changelog"
     ROWS = "rows"
+    ORDER_JOURNAL = "order-journal"
+    OFFSETS = "offsets"
+    ARCHIVE_MANIFESTS = "archive-manifests"
+    ARCHIVE_FILES = "archive-files"
     MANIFESTS = "manifests"
     GRAPHS = "graphs"
     SIGNATURES = "signatures"
@@ -46,9 +53,9 @@ def fuzz(
 ) -> None:
     """Fuzz everything that reads what others may have written.
 
-    Events, outputs, changelogs, rows, bundles and settings: good inputs are mutated, and each must have one of the
-    documented outcomes. Another exception, a crash, a hang, more memory than a bound or a wrong value is a finding: its
-    input is kept, and the exit code is 1. Needs no servers.
+    Events, outputs, changelogs, journals, archives, bundles and settings: good inputs are mutated, and each must have
+    one of the documented outcomes. Another exception, a crash, a hang, more memory than a bound or a wrong value is a
+    finding: its input is kept, and the exit code is 1. Needs no servers.
 
         foreshock fuzz events --inputs 1000000
     """

@@ -23,7 +23,8 @@ from typing import Any
 import psutil
 
 from bench.fuzzing.mutation import mutate
-from bench.fuzzing.targets import TARGETS, Target
+from bench.fuzzing.target import Target
+from bench.fuzzing.targets import TARGETS
 
 LONGEST_INPUT_S = 10.0
 MOST_MEMORY_MIB = 1_024

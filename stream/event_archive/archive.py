@@ -53,20 +53,14 @@ class Archive:
         """One that is there. Raises `ArchiveError`."""
         place = folder / "_archive.json"
         try:
-            description = msgspec.json.decode(place.read_bytes(), type=Description)
+            content = place.read_bytes()
         except FileNotFoundError:
             raise ArchiveError(
                 f"{folder} is no archive: it has no _archive.json; `foreshock archive export {folder}` makes one"
             ) from None
         except OSError as error:
             raise ArchiveError(f"{place} cannot be read: {error.strerror}") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ArchiveError(f"{place} is no description of an archive: {error}; restore it from a backup") from None
-        if description.format != FORMAT:
-            raise ArchiveError(
-                f"{place} has format {description.format}, this release reads {FORMAT}; use a newer release"
-            )
-        return cls(folder, description)
+        return cls(folder, decode_description(content, str(place)))
 
     @classmethod
     def make(cls, folder: Path, description: Description) -> Archive:
@@ -171,6 +165,17 @@ class Archive:
         if self._place(found.topic, found.partition) != place:
             raise ArchiveError(f"{place} is the manifest of {found.topic}-{found.partition}; restore it from a backup")
         return found
+
+
+def decode_description(content: bytes, place: str) -> Description:
+    """A description. Raises `ArchiveError`, which names its `place`."""
+    try:
+        found = msgspec.json.decode(content, type=Description)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ArchiveError(f"{place} is no description of an archive: {error}; restore it from a backup") from None
+    if found.format != FORMAT:
+        raise ArchiveError(f"{place} has format {found.format}, this release reads {FORMAT}; use a newer release")
+    return found
 
 
 def write_file(path: Path, content: bytes) -> None:

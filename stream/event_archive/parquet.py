@@ -30,11 +30,7 @@ def require_pyarrow() -> tuple[Any, Any]:
 def encode(records: Sequence[Record]) -> bytes:
     """A Parquet file of records, in their order."""
     pa, pq = require_pyarrow()
-    header = pa.struct([pa.field("name", pa.string(), nullable=False), pa.field("value", pa.binary())])
-    types = (pa.int64(), pa.int64(), pa.binary(), pa.binary(), pa.list_(pa.field("element", header, nullable=False)))
-    schema = pa.schema(
-        [pa.field(name, kind, nullable=name in ("key", "value")) for name, kind in zip(COLUMNS, types, strict=True)]
-    )
+    schema = _schema(pa)
     names: list[str] = []
     values: list[bytes | None] = []
     ends = [0]
@@ -51,9 +47,10 @@ def encode(records: Sequence[Record]) -> bytes:
         pa.ListArray.from_arrays(
             pa.array(ends, pa.int32()),
             pa.StructArray.from_arrays(
-                [pa.array(names, pa.string()), pa.array(values, pa.binary())], fields=list(header)
+                [pa.array(names, pa.string()), pa.array(values, pa.binary())],
+                fields=list(schema.field("headers").type.value_type),
             ),
-            type=types[-1],
+            type=schema.field("headers").type,
         ),
     ]
     sink = pa.BufferOutputStream()
@@ -68,26 +65,37 @@ def encode(records: Sequence[Record]) -> bytes:
     return bytes(sink.getvalue())
 
 
+def _schema(pa: Any) -> Any:
+    header = pa.struct([pa.field("name", pa.string(), nullable=False), pa.field("value", pa.binary())])
+    types = (pa.int64(), pa.int64(), pa.binary(), pa.binary(), pa.list_(pa.field("element", header, nullable=False)))
+    return pa.schema(
+        [pa.field(name, kind, nullable=name in ("key", "value")) for name, kind in zip(COLUMNS, types, strict=True)]
+    )
+
+
 def decode(content: bytes, topic: str, partition: int, place: str) -> Iterator[RawRecord]:
     """The records of a file, in their order. Raises `ArchiveError`, which names its `place`."""
     pa, pq = require_pyarrow()
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
-            if tuple(file.schema_arrow.names) != COLUMNS:
-                raise ArchiveError(f"{place} has other columns than an archive's files: {file.schema_arrow.names}")
+            if tuple(file.schema_arrow.names) != COLUMNS or file.schema_arrow.types != _schema(pa).types:
+                found = ", ".join(f"{field.name} {field.type}" for field in file.schema_arrow)
+                raise ArchiveError(f"{place} has other columns than an archive's files: {found:.1000}")
             for batch in file.iter_batches(BATCH_RECORDS):
                 *plain, headers = batch.columns
+                if plain[0].null_count or plain[1].null_count:
+                    raise ArchiveError(f"{place} has records without offset or time; restore it from a backup")
                 told = [()] * len(headers) if not len(headers.flatten()) else map(_headers, headers.to_pylist())
                 for offset, timestamp, key, value, own in zip(
                     *(column.to_pylist() for column in plain), told, strict=True
                 ):
                     yield RawRecord(topic, partition, offset, timestamp, key, value, own)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise ArchiveError(f"{place} cannot be read as Parquet: {error}; restore it from a backup") from None
 
 
-def _headers(entries: list[dict[str, Any]]) -> tuple[tuple[str, bytes | None], ...]:
-    return tuple((entry["name"], entry["value"]) for entry in entries)
+def _headers(entries: list[dict[str, Any]] | None) -> tuple[tuple[str, bytes | None], ...]:
+    return tuple((entry["name"], entry["value"]) for entry in entries or ())
 
 
 def has_key(content: bytes, key: bytes) -> bool:

@@ -178,6 +178,14 @@ def require_fit(state: TopicState, manifests: Sequence[Manifest], now_ms: int) -
         )
 
 
+def decode_begun(content: bytes) -> Begun:
+    """Raises `ValueError` where it is none."""
+    try:
+        return msgspec.json.decode(content, type=Begun)
+    except (msgspec.MsgspecError, RecursionError) as error:  # that something is no UTF-8 is a ValueError already
+        raise ValueError(str(error)) from None
+
+
 def _begin(
     connection: KafkaConnection,
     archive: Archive,
@@ -192,8 +200,8 @@ def _begin(
     place = archive.folder / "_imports" / f"{topic}.{topic_id(connection, topic)}.json"
     if place.exists():
         try:
-            begun = msgspec.json.decode(place.read_bytes(), type=Begun)
-        except (OSError, msgspec.MsgspecError) as error:
+            begun = decode_begun(place.read_bytes())
+        except (OSError, ValueError) as error:
             raise ArchiveError(f"{place} cannot be read: {error}; delete it and the records in {topic}") from None
         if begun.source != source:
             raise ArchiveError(f"topic {topic} has records of {begun.source} from this archive; name another prefix")

@@ -58,9 +58,13 @@ TOO_LARGE_HEADER = "foreshock.batch-too-large"
 content. Whoever sends it has a record of their own refused."""
 
 
+COUNT_DIGITS = 10
+"""Most of a number of records in a batch, which is one of 32 bits. Python reads no number of some thousand digits."""
+
+
 def unread_records(record: Record) -> int | None:
     """For how many records that were not unpacked a record stands, None for an ordinary one."""
     if record.key is not None or record.value is not None:
         return None
     found = dict(record.headers or ()).get(TOO_LARGE_HEADER)
-    return int(found) if found is not None and found.isdigit() else None
+    return int(found) if found is not None and found.isdigit() and len(found) <= COUNT_DIGITS else None

@@ -125,6 +125,8 @@ class OrderRecord:
         kinds = len(KINDS)
         if not len(found.starts) == len(found.ends) == len(found.refused) == kinds:
             raise UnreadableOrder(f"a record of {len(found.starts)} kinds, not {kinds}")
+        if not all(0 <= offset < 1 << 63 for offset in (*found.starts, *found.ends)):
+            raise UnreadableOrder("a record with a number that is no offset")
         if len(found.kinds) != len(found.lasts) or (found.kinds >= kinds).any():
             raise UnreadableOrder("a record whose runs are malformed")
         return found
@@ -155,9 +157,11 @@ def hand_over_records(
 
 
 def joined(parts: Sequence[OrderRecord]) -> OrderRecord:
-    """One record for all those of a hand-over."""
+    """One record for all those of a hand-over. Raises `UnreadableOrder` where they tell of a user twice."""
     told = [part.hand_over for part in parts if part.hand_over is not None]
     keys = tuple(key for one in told for key in one.keys)
+    if len(set(keys)) < len(keys):
+        raise UnreadableOrder(f"a hand-over with {len(keys)} alerts of {len(set(keys))} users")
     alerts = np.concatenate([one.alerts for one in told])
     return OrderRecord.of_hand_over(parts[-1].ends, HandOver(told[-1].giver, told[-1].taker, keys, alerts))
 

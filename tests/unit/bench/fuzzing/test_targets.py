@@ -8,18 +8,21 @@ from random import Random
 import pytest
 
 import stream.kafka.changelog as changelog
-from bench.fuzzing import targets
 from bench.fuzzing.run import made_of
-from bench.fuzzing.targets import TARGETS, Target
+from bench.fuzzing.target import Target
+from bench.fuzzing.targets import TARGETS, events
 from foreshock.fuzz import TargetName
 from stream.outputs import ForeignRecord, OutputDecoder
 from stream.scoring.intake import Intake, Taken
 
-SHORT = {"events": 4_000, "outputs": 4_000, "changelog": 3_000, "rows": 3_000, "manifests": 1_000, "graphs": 60,
-         "signatures": 1_000, "settings": 60}  # fmt: skip
+SHORT = {"events": 4_000, "products": 2_000, "outputs": 4_000, "published": 2_000, "batches": 1_000,
+         "changelog": 3_000, "rows": 3_000, "order-journal": 3_000, "offsets": 2_000, "archive-manifests": 3_000,
+         "archive-files": 1_000, "manifests": 1_000, "graphs": 60, "signatures": 1_000, "settings": 60}  # fmt: skip
 """Inputs of each target here; docs/reliability.md says how many there were in long runs."""
 
-GOOD = {"events": "taken", "changelog": "records", "rows": "rows", "manifests": "manifest", "graphs": "graph",
+GOOD = {"events": "taken", "products": "product", "outputs": "Score", "published": "compared", "batches": "unpacked",
+        "changelog": "records", "rows": "rows", "order-journal": "record", "offsets": "leads",
+        "archive-manifests": "description", "archive-files": "records", "manifests": "manifest", "graphs": "graph",
         "settings": "settings"}  # fmt: skip
 """What becomes of good inputs, by target."""
 
@@ -48,13 +51,13 @@ def test_thousands_of_inputs_have_documented_outcomes(name: str) -> None:
 
 
 def test_a_refusal_without_a_code_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "get_args", lambda _: ())
+    monkeypatch.setattr(events, "get_args", lambda _: ())
     with pytest.raises(AssertionError, match="no refusal code"):
         outcomes(TARGETS["events"], 200)
 
 
 def test_an_event_that_is_changed_when_it_is_taken_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "encode_event", lambda _: targets.EVENTS["activity"])
+    monkeypatch.setattr(events, "encode_event", lambda _: events.EVENTS["activity"])
     with pytest.raises(AssertionError, match="what was taken"):
         outcomes(TARGETS["events"], 500)
 
@@ -73,7 +76,7 @@ def test_another_exception_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError):
         outcomes(TARGETS["outputs"], 10)
     assert issubclass(ForeignRecord, ValueError)
-    assert Taken is targets.Taken
+    assert Taken is events.Taken
 
 
 def test_records_that_the_ordinary_reader_gives_otherwise_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +53,40 @@ def test_a_file_of_another_kind_is_refused() -> None:
     for content in (b"", b"PAR1PAR1", encode([])[:-20] + b"\0" * 20):
         with pytest.raises(ArchiveError, match="here cannot be read as Parquet"):
             list(decode(content, "t", 0, "here"))
+
+
+def written(**columns: Any) -> bytes:
+    """A file with an archive's columns of one record, of which some are others."""
+    table = pq.read_table(pa.BufferReader(encode([RawRecord("t", 0, 7, 9, b"u", b"v", (("h", b"1"),))])))
+    for name, column in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def header(names: list[bytes], kind: pa.DataType) -> pa.Array:
+    fields = [pa.field("name", kind, nullable=False), pa.field("value", pa.binary())]
+    buffers = pa.array(names, pa.binary()).buffers()
+    told = pa.StructArray.from_arrays(
+        [pa.Array.from_buffers(kind, len(names), buffers), pa.array([b"1"] * len(names), pa.binary())], fields=fields
+    )
+    of = pa.list_(pa.field("element", pa.struct(fields), nullable=False))
+    return pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), told, type=of)
+
+
+def test_a_file_whose_columns_are_of_other_types_is_refused() -> None:
+    assert [record.offset for record in decode(written(), "t", 0, "here")] == [7]
+    assert [record.headers for record in decode(written(headers=header([b"x"], pa.string())), "t", 0, "here")] == [
+        (("x", b"1"),)
+    ]
+    for columns in ({"key": pa.array(["u"])}, {"offset": pa.array([7.0])}, {"headers": header([b"x"], pa.binary())}):
+        with pytest.raises(ArchiveError, match="here has other columns than"):
+            list(decode(written(**columns), "t", 0, "here"))
+    with pytest.raises(ArchiveError, match="without offset or time"):
+        list(decode(written(offset=pa.array([None], pa.int64())), "t", 0, "here"))
+    with pytest.raises(ArchiveError, match="here cannot be read as Parquet: 'utf-8'"):
+        list(decode(written(headers=header([b"\xff"], pa.string())), "t", 0, "here"))
 
 
 def test_the_columns_are_those_that_are_documented() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from stream.event_archive.archive import Archive, Description
 from stream.event_archive.manifest import ArchiveError
-from stream.event_archive.publishing import OrderFollower, require_fit, target_of
+from stream.event_archive.publishing import OrderFollower, decode_begun, require_fit, target_of
 from stream.kafka.provisioning import DAY_MS, TopicState
 from stream.kafka.record import RawRecord
 from stream.topics import Topics
@@ -61,6 +61,12 @@ def test_a_journal_of_offsets_is_valid_where_all_offsets_stay(make_archive: Make
     whole = make_archive([*some_records(range(5), "a"), *some_records(range(3), "b")]).manifests()
     assert OrderFollower("order", ("a", "b")).stays_valid(whole)
     assert not OrderFollower("order", ("a", "c")).stays_valid(whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"source":"\xff"}', b'{"source":1}'])
+def test_what_is_no_note_of_an_import_is_told(content: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # of msgspec or Python, as the content is
+        decode_begun(content)
 
 
 @pytest.mark.parametrize("offsets", [[1, 2, 3], [0, 1, 3]])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from stream.kafka import unpacking
 from stream.kafka.changelog import Block, Unreadable, cut
 from stream.kafka.header_names import FetchedRecords
-from stream.kafka.record import unread_records
+from stream.kafka.record import TOO_LARGE_HEADER, RawRecord, unread_records
 from stream.kafka.unpacking import BatchTooLarge
 from stream.kafka.varint import decode_varint, encode_varint
 from stream.scoring.intake import Intake
@@ -136,6 +136,14 @@ def test_an_ordinary_record_never_stands_for_others() -> None:
     for value, key in ((None, b"u"), (b"x", None)):
         (record,) = DefaultRecordBatch(batch("gzip", 0, [value], key))
         assert unread_records(record) is None
+
+
+@pytest.mark.parametrize("content", [b"1" * 5_000, b"-1", b"", b"3 ", "²".encode(), None])
+def test_a_header_that_a_producer_made_up_makes_a_dead_letter_and_no_error(content: bytes | None) -> None:
+    record = RawRecord("activity", 0, 5, 0, None, None, ((TOO_LARGE_HEADER, content),))
+    assert unread_records(record) is None
+    (letter,) = Intake("activity").take_all([record], 10**13)[1]
+    assert letter.reason == "null_key"
 
 
 @given(st.integers(-(1 << 63), (1 << 63) - 1))

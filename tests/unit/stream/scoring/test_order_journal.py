@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import zlib
 from collections.abc import Iterator, Sequence
@@ -209,10 +210,13 @@ def hand_over(ends: Sequence[int], giver: str = "a", taker: str = "b", count: in
     return [record.encode() for record in hand_over_records(ends, giver, taker, alerted(count))]
 
 
+NONE = (arrays([])[1],) * 4
+
+
 def run_of(start: int, end: int) -> bytes:
     """A record of one run of the first kind."""
     ends = (end, 0, 0, 0)
-    return OrderRecord((start, 0, 0, 0), ends, *arrays([(0, end - 1)]), (arrays([])[1],) * 4).encode()
+    return OrderRecord((start, 0, 0, 0), ends, *arrays([(0, end - 1)]), NONE).encode()
 
 
 def test_a_hand_over_is_what_it_was_when_it_is_read() -> None:
@@ -228,6 +232,26 @@ def test_a_hand_over_is_what_it_was_when_it_is_read() -> None:
     broken = b"\x02" + zlib.compress(msgspec.msgpack.encode([2, [0] * 4, "a", "b", [b"u"], b"", True]))
     with pytest.raises(UnreadableOrder, match="0 alerts of 1 users"):
         OrderRecord.decode(broken)
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 63])
+def test_what_is_no_offset_is_refused(offset: int) -> None:
+    taken = OrderRecord((0,) * 4, (offset, 0, 0, 0), *arrays([]), NONE).encode()
+    for value in (*hand_over([0, 0, 0, offset]), taken):
+        with pytest.raises(UnreadableOrder, match="no offset"):
+            OrderRecord.decode(value)
+
+
+def test_a_hand_over_whose_parts_tell_of_a_user_twice_is_refused() -> None:
+    (last,) = hand_over([0, 0, 0, 0])
+    told = OrderRecord.decode(last).hand_over
+    assert told is not None
+    first = OrderRecord.of_hand_over([0, 0, 0, 0], dataclasses.replace(told, last=False)).encode()
+    merge = OrderedMerge("b")
+    for offset, value in enumerate((first, last)):
+        merge.tell(offset, value)
+    with pytest.raises(UnreadableOrder, match="6 alerts of 3 users"):
+        merge.release()
 
 
 @given(st.integers(0, 250), st.integers(0, 255), st.integers(0, 30))
