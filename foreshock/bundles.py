@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,14 @@ import typer
 from foreshock.options import takes_settings
 from foreshock.terminal import console, fail
 from model.bundle import Bundle, BundleError
-from model.bundle_folder import MANIFEST_FILE, SIGNATURE_FILE, check_signature, read_manifest_file
+from model.bundle_documents import LIST_FILE, decode_list, forget_list, list_documents
+from model.bundle_folder import (
+    DOCUMENTS_SIGNATURE_FILE,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    check_signature,
+    read_manifest_file,
+)
 from model.signature import SignatureError, key_id, new_keys
 from model.signature import sign as signature_of
 from stream.settings import Settings
@@ -51,15 +59,21 @@ def sign(
 ) -> None:
     """Sign a bundle.
 
-    Checks the bundle and writes the signature of its manifest, which has the SHA-256 of all other files, into
-    `manifest.json.sig`. Whatever changes the manifest afterwards, as `reasons calibrate` does, makes it void.
+    Checks the bundle and writes the signature of its manifest, which has the SHA-256 of all that is run, into
+    `manifest.json.sig`. The documents in its folder, card and drift reference among them, are listed with theirs in
+    `documents.json`, which is signed, too. Whatever changes the manifest afterwards, as `reasons calibrate` does, makes
+    both void; `card` and `reference` the second one.
 
         foreshock bundle sign my-bundle --key signing.pem
     """
     try:
         loaded = Bundle.load(bundle)
         content = read_manifest_file(bundle)
-        signature = signature_of(content, key.read_bytes())
+        private, documents = key.read_bytes(), list_documents(bundle, content)
+        signature, of_documents = signature_of(content, private), signature_of(documents, private)
+        forget_list(bundle)
+        (bundle / LIST_FILE).write_bytes(documents)
+        (bundle / DOCUMENTS_SIGNATURE_FILE).write_bytes(of_documents)
         (bundle / SIGNATURE_FILE).write_bytes(signature)
     except BundleError as error:
         fail(str(error))
@@ -68,6 +82,7 @@ def sign(
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
     console.print(f"signed bundle {loaded.fingerprint_hex}: {bundle / SIGNATURE_FILE}")
+    console.print(f"signed documents: {_named(decode_list(bundle / LIST_FILE, documents).files)}")
 
 
 @takes_settings()
@@ -80,9 +95,10 @@ def verify(
     *,
     settings: Settings,
 ) -> None:
-    """Check a bundle's signature, files and graphs.
+    """Check a bundle's signatures, files and graphs.
 
-    What a worker checks when it starts. Without a key, the signature is left out. Exit code 1 when anything is wrong.
+    What a worker checks when it starts, signed documents included. Without a key, signatures are left out. Exit code 1
+    when anything is wrong.
 
         foreshock bundle verify my-bundle --public-key signing.pub
     """
@@ -94,6 +110,12 @@ def verify(
         fail(str(error))
     console.print(f"bundle {loaded.fingerprint_hex}: {len(loaded.manifest.files)} files as {MANIFEST_FILE} says")
     console.print(f"signature: {signed}")
+    if loaded.vouched_documents is not None:
+        console.print(f"signed documents: {_named(loaded.vouched_documents)}")
+
+
+def _named(documents: Iterable[str]) -> str:
+    return ", ".join(documents) or "none"
 
 
 def _signer(bundle: Path, key: Path) -> str:

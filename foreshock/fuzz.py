@@ -35,6 +35,7 @@ class TargetName(StrEnum):
     ARCHIVE_FILES = "archive-files"
     MANIFESTS = "manifests"
     GRAPHS = "graphs"
+    DOCUMENTS = "documents"
     SIGNATURES = "signatures"
     SETTINGS = "settings"
 

@@ -17,6 +17,7 @@ from foreshock.options import AsJson, database_of, takes_settings
 from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import SIGNATURE_FILE, Bundle, BundleError
+from model.bundle_documents import read_document
 from model.bundle_folder import check_signature, read_manifest_file
 from stream.database import registry
 from stream.database.errors import DatabaseError
@@ -197,7 +198,7 @@ def _found_in(bundle: Path, public_key: Path | None) -> NewModel:
         raise BundleError(f"{bundle} was changed while it was read; register it again")
     signed_by = None if public_key is None else check_signature(bundle, manifest, public_key)
     unchecked = (bundle / SIGNATURE_FILE).exists()
-    card, card_sha256 = bundle / CARD_FILE, _card_sha256(bundle / CARD_FILE, loaded.fingerprint_hex)
+    card, card_sha256 = bundle / CARD_FILE, _card_sha256(loaded)
     return NewModel(
         fingerprint=loaded.fingerprint_hex,
         name=loaded.manifest.name,
@@ -211,19 +212,15 @@ def _found_in(bundle: Path, public_key: Path | None) -> NewModel:
     )
 
 
-def _card_sha256(card: Path, fingerprint: str) -> str | None:
+def _card_sha256(bundle: Bundle) -> str | None:
     """Of a bundle's card; None where there is none of this model. Raises `BundleError`."""
-    try:
-        content = card.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BundleError(f"{card} cannot be read ({error.strerror}); check its permissions") from None
-    if fingerprint.encode() in content:
-        return hashlib.sha256(content).hexdigest()
+    content = read_document(bundle.path, CARD_FILE, bundle.vouched_documents)
+    if content is None or bundle.fingerprint_hex.encode() in content:
+        return None if content is None else hashlib.sha256(content).hexdigest()
     errors.print(
         styled("warning:", "bold yellow"),
-        f"{card} is the card of another model and is left out; `foreshock card` writes one, then register again",
+        f"{bundle.path / CARD_FILE} is the card of another model and is left out; `foreshock card` writes one, then "
+        "register again",
     )
     return None
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from events.calendar import Calendar, CalendarError
 from events.columns import COLUMNS, CONTRACT_COLUMNS, FIRST_CATEGORY_CODE, positions
 from events.types import KINDS, Kind
+from model.bundle_documents import forget_list, vouched_documents
 from model.bundle_folder import FILE_MAX_BYTES, read_file, read_files, read_manifest_file
 from model.bundle_folder import MANIFEST_FILE as MANIFEST_FILE  # these three are for those who import this module
 from model.bundle_folder import SIGNATURE_FILE as SIGNATURE_FILE
@@ -145,11 +146,20 @@ class Bundle:
     kind's readout, the part that the score graph reads.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, fingerprint: int, graphs: Mapping[str, bytes]) -> None:
-        """`graphs` are the graphs' bytes by the names of their files. Raises `BundleError` as `load`."""
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        fingerprint: int,
+        graphs: Mapping[str, bytes],
+        vouched: Mapping[str, str] | None = None,
+    ) -> None:
+        """`graphs` are the graphs' bytes by the names of their files, `vouched` the SHA-256 of the documents that are
+        signed, None where no signature was asked for. Raises `BundleError` as `load`."""
         self.path = path
         self.manifest = manifest
         self.fingerprint = fingerprint
+        self.vouched_documents = vouched
         self.horizons_days = tuple(manifest.horizons_days)
         self.headline = self.horizons_days.index(manifest.headline_horizon_days)
         self.readout_widths: dict[Kind, int] = {kind: manifest.readout_widths[kind] for kind in KINDS}
@@ -178,13 +188,13 @@ class Bundle:
     def load(cls, path: Path | str, public_key: Path | None = None) -> Bundle:
         """Read and check a bundle folder. With `public_key`, a PEM file, its manifest must be signed with that key.
 
-        Raises `BundleError` when the signature is missing or wrong, a file is missing, altered, too large or elsewhere,
-        the format is another version's, an input is none of `events.columns`, or a graph does not take and give what
-        the manifest says.
+        Raises `BundleError` when a signature is missing or wrong, a signed document was changed, a file is missing,
+        altered, too large or elsewhere, the format is another version's, an input is none of `events.columns`, or a
+        graph does not take and give what the manifest says.
         """
         folder = Path(path)
-        manifest, fingerprint, files = _read_bundle(folder, public_key)
-        return cls(folder, manifest, fingerprint, files)
+        manifest, fingerprint, files, vouched = _read_bundle(folder, public_key)
+        return cls(folder, manifest, fingerprint, files, vouched)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The weights for PyTorch by name, from the file whose SHA-256 the manifest has. Raises `BundleError`."""
@@ -304,25 +314,31 @@ def read_manifest(folder: Path, public_key: Path | None = None) -> tuple[Manifes
 
     Raises `BundleError` as `Bundle.load`.
     """
-    manifest, fingerprint, _ = _read_bundle(folder, public_key)
+    manifest, fingerprint, *_ = _read_bundle(folder, public_key)
     return manifest, fingerprint
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest of a bundle, which gets another fingerprint. A signature, now wrong, is removed."""
+    """Replace the manifest of a bundle, which gets another fingerprint. Signatures, now wrong, are
+    removed."""
     draft = folder / f".{MANIFEST_FILE}.new"
     draft.write_bytes(manifest_bytes(manifest))
     (folder / SIGNATURE_FILE).unlink(missing_ok=True)
+    forget_list(folder)
     draft.replace(folder / MANIFEST_FILE)
 
 
-def _read_bundle(folder: Path, public_key: Path | None) -> tuple[Manifest, int, dict[str, bytes]]:
-    """Manifest, fingerprint, and the bytes of the graphs by the names of their files, all of them checked."""
+def _read_bundle(
+    folder: Path, public_key: Path | None
+) -> tuple[Manifest, int, dict[str, bytes], Mapping[str, str] | None]:
+    """Manifest, fingerprint, the bytes of the graphs by the names of their files, and with a key the documents that are
+    signed; all of them checked."""
     content = read_manifest_file(folder, public_key)
     manifest = decode_manifest(folder / MANIFEST_FILE, content)
     files = read_files(folder, FILES, manifest.files)
     del files[WEIGHTS_FILE]
-    return manifest, int.from_bytes(hashlib.sha256(content).digest()[:8], "big"), files
+    vouched = None if public_key is None else vouched_documents(folder, content, public_key)
+    return manifest, int.from_bytes(hashlib.sha256(content).digest()[:8], "big"), files, vouched
 
 
 def _consecutive_slices(widths: Mapping[Kind, int]) -> dict[Kind, slice]:

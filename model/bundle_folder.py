@@ -16,6 +16,8 @@ from model.signature import SIGNATURE_BYTES, SignatureError, check_public_keys, 
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.json.sig"
+DOCUMENTS_SIGNATURE_FILE = "documents.json.sig"
+"""Of the list of documents (`model.bundle_documents`)."""
 
 MANIFEST_MAX_BYTES = 4 << 20
 FILE_MAX_BYTES = 256 << 20
@@ -39,27 +41,30 @@ def read_manifest_file(folder: Path, public_key: Path | None = None) -> bytes:
 
     Raises `BundleError` when it cannot be read, is too large, or, with a key, is not signed with it.
     """
-    content = _read(folder, MANIFEST_FILE, MANIFEST_MAX_BYTES, "name a folder that `foreshock train` has written")
+    content = read_part(folder, MANIFEST_FILE, MANIFEST_MAX_BYTES, "name a folder that `foreshock train` has written")
     if public_key is not None:
         check_signature(folder, content, public_key)
     return content
 
 
-def check_signature(folder: Path, manifest: bytes, public_key: Path) -> str:
-    """The id of the key that signed the manifest. Raises `BundleError` when it is none of those in `public_key`."""
-    path = folder / SIGNATURE_FILE
+def check_signature(folder: Path, content: bytes, public_key: Path, name: str = MANIFEST_FILE) -> str:
+    """The id of the key that signed a file, the manifest or another one of which these bytes are the content.
+
+    Raises `BundleError` when it is none of those in `public_key`.
+    """
+    path = folder / f"{name}.sig"
     if not os.path.lexists(path):
         raise BundleError(
             f"{path} is missing, and bundle_public_key asks for signed bundles; take a bundle that was signed with its "
             f"key (`foreshock bundle sign {folder}`)"
         )
-    signature = _read(folder, SIGNATURE_FILE, SIGNATURE_BYTES, "take the bundle from where it was signed")
+    signature = read_part(folder, path.name, SIGNATURE_BYTES, "take the bundle from where it was signed")
     keys = read_public_key(public_key)
     try:
-        return verify(manifest, signature, keys)
+        return verify(content, signature, keys)
     except SignatureError as error:
         raise BundleError(
-            f"{path} is no signature of {MANIFEST_FILE} by bundle_public_key {public_key}: {error}. Do not use this "
+            f"{path} is no signature of {name} by bundle_public_key {public_key}: {error}. Do not use this "
             "bundle; take it from where it was signed"
         ) from None
 
@@ -86,11 +91,11 @@ def read_files(folder: Path, expected: Collection[str], digests: Mapping[str, st
     nothing.
     """
     _check_names(folder, expected, digests)
-    _check_nothing_else(folder, {*expected, MANIFEST_FILE, SIGNATURE_FILE})
+    _check_nothing_else(folder, {*expected, MANIFEST_FILE, SIGNATURE_FILE, DOCUMENTS_SIGNATURE_FILE})
     found: dict[str, bytes] = {}
     left = TOTAL_MAX_BYTES
     for name in expected:
-        content = _read(folder, name, min(FILE_MAX_BYTES, left), _AGAIN)
+        content = read_part(folder, name, min(FILE_MAX_BYTES, left), _AGAIN)
         left -= len(content)
         if hashlib.sha256(content).hexdigest() != digests[name]:
             raise BundleError(
@@ -102,7 +107,7 @@ def read_files(folder: Path, expected: Collection[str], digests: Mapping[str, st
 
 def read_file(folder: Path, name: str, digest: str) -> bytes:
     """The bytes of one file. Raises `BundleError` as `read_files`."""
-    content = _read(folder, name, FILE_MAX_BYTES, _AGAIN)
+    content = read_part(folder, name, FILE_MAX_BYTES, _AGAIN)
     if hashlib.sha256(content).hexdigest() != digest:
         raise BundleError(f"{folder / name} was changed since the bundle was loaded (SHA-256 differs); {_AGAIN}")
     return content
@@ -141,8 +146,11 @@ def _check_nothing_else(folder: Path, own: Collection[str]) -> None:
             )
 
 
-def _read(folder: Path, name: str, limit: int, remedy: str) -> bytes:
-    """The bytes of one regular file of at most `limit` bytes, which lies in `folder`, if through symbolic links."""
+def read_part(folder: Path, name: str, limit: int, remedy: str) -> bytes:
+    """The bytes of one regular file of at most `limit` bytes, which lies in `folder`, if through symbolic links.
+
+    Raises `BundleError`, which ends with the `remedy`.
+    """
     path = folder / name
     try:
         real = path.resolve(strict=True)

@@ -16,6 +16,7 @@ from events.columns import COLUMNS, PROTECTED_FIELDS
 from events.text import printable
 from events.types import KINDS
 from model.bundle import Bundle
+from model.bundle_documents import forget_list
 from model.evaluation.drift import CalibrationDrift, calibration_drift
 from model.evaluation.panel import Panel
 from model.evaluation.scored_source import ScoredSource
@@ -68,8 +69,11 @@ def card_figures(source: ScoredSource, evaluated_on: str, from_ms: int = 0, resa
 
 
 def write_card(bundle: Bundle, figures: CardFigures | None, path: Path | None = None) -> Path:
-    """Write the card to `path`, by default into the bundle's folder; the bundle's fingerprint does not change."""
+    """Write the card to `path`, by default into the bundle's folder; the bundle's fingerprint does not change. A signed
+    list of the documents there, now wrong, is removed."""
     path = path or bundle.path / CARD_FILE
+    if path.parent.resolve() == bundle.path.resolve():
+        forget_list(bundle.path)
     path.write_text(card(bundle, figures), encoding="utf-8")
     return path
 

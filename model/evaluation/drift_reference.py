@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
 from model.bundle import Bundle, BundleError
+from model.bundle_documents import forget_list, read_document
 from model.evaluation.scored_source import ScoredSource, rows_of_part
 from model.histories.labels import Truth
 from model.histories.sequences import Sequences
@@ -41,6 +43,11 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     edges: list[float] | None
     categories: list[str]
     counts: list[int]
+
+    @property
+    def bins(self) -> int:
+        """How many counts there are to be."""
+        return len(self.categories) + FIRST_CATEGORY_CODE if self.edges is None else len(self.edges) + 2
 
     def count(self, values: NDArray[np.floating] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Values `[n]` (codes where categorical) counted in these bins, int64 `[bins]`."""
@@ -166,8 +173,10 @@ def take_drift_reference(source: ScoredSource, part: Part, taken_from: str) -> D
 
 
 def write_drift_reference(reference: DriftReference, folder: Path) -> Path:
-    """Write `reference.json` into a bundle's folder; the bundle's fingerprint does not change."""
+    """Write `reference.json` into a bundle's folder; the bundle's fingerprint does not change. A signed list of its
+    documents, now wrong, is removed."""
     path = folder / REFERENCE_FILE
+    forget_list(folder)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(reference), indent=1) + b"\n")
     return path
 
@@ -175,20 +184,38 @@ def write_drift_reference(reference: DriftReference, folder: Path) -> Path:
 def read_drift_reference(bundle: Bundle) -> DriftReference | None:
     """The bundle's reference; None if it has none.
 
-    Raises `BundleError` when the file is damaged or was taken with another bundle.
+    Raises `BundleError` when the file is damaged, was taken with another bundle, or is not covered by the signature of
+    a bundle that had to be signed.
     """
     path = bundle.path / REFERENCE_FILE
-    if not path.is_file():
+    content = read_document(bundle.path, REFERENCE_FILE, bundle.vouched_documents)
+    if content is None:
         return None
-    try:
-        reference = msgspec.json.decode(path.read_bytes(), type=DriftReference)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise BundleError(f"{path} is no reference ({error}); take it again with `foreshock reference`") from None
+    reference = decode_drift_reference(path, content)
     if reference.bundle != bundle.fingerprint_hex:
         raise BundleError(
             f"{path} was taken with bundle {reference.bundle}, this is {bundle.fingerprint_hex}; take it again with "
             "`foreshock reference`, or delete it"
         )
+    return reference
+
+
+def decode_drift_reference(path: Path, content: bytes) -> DriftReference:
+    """The reference in a file. Raises `BundleError` where it is none, or its counts are not those of its bins."""
+    try:
+        reference = msgspec.json.decode(content, type=DriftReference)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is no reference ({error}); take it again with `foreshock reference`") from None
+    for name, one in reference.distributions.items():
+        if len(one.counts) != one.bins or not all(0 <= count < 1 << 53 for count in one.counts):
+            raise BundleError(
+                f"{path} has {len(one.counts)} counts in {one.bins} bins of {name!r:.100}, or counts that can be none; "
+                "take it again with `foreshock reference`"
+            )
+        if one.edges is not None and any(low >= high for low, high in pairwise(one.edges)):
+            raise BundleError(
+                f"{path} has bins of {name!r:.100} that do not ascend; take it again with `foreshock reference`"
+            )
     return reference
 
 

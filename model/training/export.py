@@ -39,6 +39,7 @@ from model.bundle import (
     sha256_of,
     write_manifest,
 )
+from model.bundle_documents import forget_list
 from model.networks.features import CALENDAR_COLUMNS
 from model.networks.risk_model import RiskModel
 from model.networks.steps import ScoreStep, state_widths, step_of
@@ -91,6 +92,7 @@ def export_bundle(model: RiskModel, description: Description, out: Path) -> Bund
         # folder is incomplete.
         for name in (MANIFEST_FILE, SIGNATURE_FILE):
             (out / name).unlink(missing_ok=True)
+        forget_list(out)
         for name in (*files, MANIFEST_FILE):
             shutil.move(staging / name, out / name)
     return Bundle.load(out)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from bench.fuzzing.mutation import JSON
 from bench.fuzzing.target import Check, Target, require
 from events.types import KINDS
 from model.bundle import Bundle, BundleError, decode_manifest, graph_file, open_graph
+from model.bundle_documents import decode_list, list_documents
+from model.evaluation.drift_reference import REFERENCE_FILE, decode_drift_reference, reference_counts
 from model.signature import SignatureError, new_keys, sign, verify
 from stream.settings import PRETRAINED_BUNDLE
 
@@ -70,8 +74,38 @@ def _signatures() -> Check:
     return check
 
 
+def _document_seeds() -> list[bytes]:
+    listed = list_documents(PRETRAINED_BUNDLE, (PRETRAINED_BUNDLE / "manifest.json").read_bytes())
+    return [b"\0" + (PRETRAINED_BUNDLE / REFERENCE_FILE).read_bytes(), b"\1" + listed]
+
+
+def _documents() -> Check:
+    where = Path("document.json")
+
+    def check(content: bytes) -> str:
+        try:
+            if content[:1] == b"\1":
+                listed = decode_list(where, content[1:])
+                require(all(Path(name).name == name for name in listed.files), "a document in another folder")
+                return "list"
+            reference = decode_drift_reference(where, content[1:])
+        except BundleError as error:
+            require(
+                str(error).startswith("document.json") and len(str(error)) < 5_000, "a message without place or end"
+            )
+            return f"refused: {str(error)[:40]}"
+        for name, counts in reference_counts(reference).items():
+            one = reference.distributions[name]
+            values = np.array([0, 1, 1_000]) if one.edges is None else np.array([-1e12, 0.5, 1e300, np.nan])
+            require(one.count(values).shape == counts.shape, "values are counted in other bins")
+        return "reference"
+
+    return check
+
+
 TARGETS = (
     Target("manifests", "manifests of bundles", _manifest_seeds, _manifests, JSON, largest=32_768),
     Target("graphs", "ONNX graphs of bundles, opened", _graph_seeds, _graphs, largest=65_536),
+    Target("documents", "drift references and lists of documents", _document_seeds, _documents, JSON, largest=32_768),
     Target("signatures", "signatures and public keys of bundles", _signature_seeds, _signatures),
 )

@@ -179,7 +179,7 @@ _PLAINLY: tuple[Callable[[bytes], bytes], ...] = (
 
 def _batch_seeds() -> list[bytes]:
     pack = (gzip.compress, snappy_encode, lz4_encode, zstd_encode)
-    contents = (b"", b"row" * 100, bytes(range(256)) * 4, bytes(1 << 20))
+    contents = (b"", b"row" * 100, bytes(range(256)) * 4, bytes(1 << 17))
     made = [bytes([number]) + each(content) for number, each in enumerate(pack) for content in contents]
     return [
         *made,

@@ -42,7 +42,11 @@ def test_a_bundle_is_signed_and_verified(bundle: Path, keys: tuple[Path, Path]) 
     result = runner.invoke(app, ["bundle", "verify", str(bundle), "--public-key", str(public)])
     assert result.exit_code == 0, result.output
     assert "signature: by key" in result.stdout
+    assert "signed documents: MODEL_CARD.md, curves.svg, reference.json" in result.stdout
     assert Bundle.load(bundle, public).fingerprint == before
+    (bundle / "reference.json").write_text("{}")
+    result = runner.invoke(app, ["bundle", "verify", str(bundle), "--public-key", str(public)])
+    assert (result.exit_code, "reference.json was changed since" in result.stderr.replace("\n", " ")) == (1, True)
 
 
 def test_without_a_key_the_signature_is_not_checked_and_it_says_so(bundle: Path) -> None:

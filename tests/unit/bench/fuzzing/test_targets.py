@@ -17,13 +17,14 @@ from stream.scoring.intake import Intake, Taken
 
 SHORT = {"events": 4_000, "products": 2_000, "outputs": 4_000, "published": 2_000, "batches": 1_000,
          "changelog": 3_000, "rows": 3_000, "order-journal": 3_000, "offsets": 2_000, "archive-manifests": 3_000,
-         "archive-files": 1_000, "manifests": 1_000, "graphs": 60, "signatures": 1_000, "settings": 60}  # fmt: skip
+         "archive-files": 1_000, "manifests": 1_000, "graphs": 60, "documents": 500,
+         "signatures": 1_000, "settings": 60}  # fmt: skip
 """Inputs of each target here; docs/reliability.md says how many there were in long runs."""
 
 GOOD = {"events": "taken", "products": "product", "outputs": "Score", "published": "compared", "batches": "unpacked",
         "changelog": "records", "rows": "rows", "order-journal": "record", "offsets": "leads",
         "archive-manifests": "description", "archive-files": "records", "manifests": "manifest", "graphs": "graph",
-        "settings": "settings"}  # fmt: skip
+        "documents": "reference", "settings": "settings"}  # fmt: skip
 """What becomes of good inputs, by target."""
 
 
@@ -40,6 +41,11 @@ def test_the_command_names_every_target() -> None:
 def test_a_good_input_is_taken(name: str) -> None:
     first = TARGETS[name].seeds()[0]
     assert TARGETS[name].prepare()(first).partition(":")[0] == GOOD[name]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_good_inputs_are_as_large_as_an_engine_takes(name: str) -> None:
+    assert max(map(len, TARGETS[name].seeds())) <= 2 * TARGETS[name].largest
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from model.evaluation.drift_reference import (
     REFERENCE_FILE,
     Distribution,
     counts_of,
+    decode_drift_reference,
     draw_sample,
     drift_reference_of,
     quantile_edges,
@@ -122,3 +124,23 @@ def test_categories_beyond_the_reference_are_unseen_not_lost() -> None:
     bins = Distribution(edges=None, categories=["a"], counts=[0, 0, 0])
     assert bins.count(np.array([0, 1, 2, 2])).tolist() == [1, 1, 2]
     assert msgspec.json.decode(msgspec.json.encode(bins), type=Distribution) == bins
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": [1, 2]}, "has 2 counts in 4 bins of 'score'"),
+        ({"counts": [1, 2, 3, -4]}, "counts that can be none"),
+        ({"counts": [1, 2, 3, 1 << 60]}, "counts that can be none"),
+        ({"edges": [0.2, 0.2]}, "bins of 'score' that do not ascend"),
+        ({"edges": None, "categories": ["a"]}, "has 4 counts in 3 bins"),
+    ],
+)
+def test_counts_of_other_bins_are_refused(change: dict[str, object], message: str) -> None:
+    one = {"edges": [0.1, 0.2], "categories": [], "counts": [1, 2, 3, 4]}
+    about = {"bundle": "0" * 16, "taken_from": "", "users": 1, "from_ms": 0, "until_ms": 1}
+    place = Path(REFERENCE_FILE)
+    good = decode_drift_reference(place, json.dumps({**about, "distributions": {"score": one}}).encode())
+    assert good.distributions["score"].counts == [1, 2, 3, 4]
+    with pytest.raises(BundleError, match=message):
+        decode_drift_reference(place, json.dumps({**about, "distributions": {"score": {**one, **change}}}).encode())
