@@ -10,6 +10,8 @@ COPY . .
 RUN case "$(uname -m)" in \
       x86_64) pip install --require-hashes --only-binary :all: -r requirements-hashed.txt \
         && pip install --no-deps --no-build-isolation . ;; \
+      aarch64) pip install --require-hashes --only-binary :all: --no-binary faust-streaming -r requirements-hashed.txt \
+        && pip install --no-deps --no-build-isolation . ;; \
       *) pip install -c constraints.txt setuptools && pip install --no-build-isolation -c constraints.txt . ;; \
     esac
 

@@ -173,7 +173,8 @@ def _offsets() -> Check:
         require(Standing.of(marked(metadata, "")) == Standing(), "a mark that stays when it is taken off")
         handed = marked(metadata, HANDED_OVER + TAKER)
         require(Standing.of(handed) == Standing(handed_to=TAKER), "a mark that is another when it is read")
-        require(changelog_offset_in(handed) == offset, "another offset of the changelog behind a mark")
+        unmarked = changelog_offset_in(marked(metadata, ""))
+        require(changelog_offset_in(handed) == unmarked, "another offset of the changelog behind a mark")
         return "leads" if standing == Standing() else "marked"
 
     return check
