@@ -284,6 +284,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         found = await self._changelogs.read({tp: state.position for tp, state in states.items()})
         now = self._states(consumer, found)
         if any(tp not in now or now[tp].position != block.start for tp, block in found.items()):
+            for block in found.values():
+                block.release()
             return {}  # partitions were reassigned or sought meanwhile
         for tp, block in found.items():
             now[tp].consumed_to(block.next_offset)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.structs import TopicPartition
 from faust.types import TP, ConsumerMessage
 
+from stream.kafka.changelog import Block
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.demand import Demand
 from stream.kafka.faust_app import faust_app
@@ -290,3 +294,94 @@ async def test_the_end_says_when_a_password_is_no_longer_right(loop: Loop, monke
     await asyncio.wait_for(loop.consumer._give_up_in_time.fun(loop.consumer), 5)
     assert "for 60 s (broker_timeout_s)" in str(failed[0])
     assert str(failed[0]).endswith("; broker:9093: the broker refuses the user; check sasl_password")
+
+
+CHANGELOG = TopicPartition("app-users-changelog", 0)
+
+
+class Recovery:
+    """A consumer's thread that reads a changelog, with the broker's answer given by hand."""
+
+    def __init__(self) -> None:
+        consumer = consumer_of(faust_app(load_settings(), KafkaConnection.parse("nowhere:9092"), "test-transport"))
+        consumer.flow_active = True
+        self.thread: Any = consumer._thread
+        self.thread.thread_loop.close()  # of a thread that does not start
+        self.thread._changelogs = self
+        self.subscription = SubscriptionState()
+        self.paused: set[TopicPartition] = set()
+        self.consumer: Any = SimpleNamespace(
+            _client=SimpleNamespace(cluster=None),
+            _subscription=self.subscription,
+            pause=lambda *tps: self.paused.update(tps),
+        )
+        self.asked: asyncio.Queue[Mapping[TopicPartition, int]] = asyncio.Queue()
+        self.answer: asyncio.Queue[Mapping[TopicPartition, Block]] = asyncio.Queue()
+        self.released = 0
+
+    async def read(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, Block]:
+        await self.asked.put(positions)
+        return await self.answer.get()
+
+    def close(self) -> None:
+        pass
+
+    def begin(self, position: int) -> None:
+        """Get the changelog assigned, and be at an offset of it."""
+        self.subscription.assign_from_user([CHANGELOG])
+        self.subscription.seek(CHANGELOG, position)
+
+    @property
+    def position(self) -> int:
+        assignment = self.subscription.subscription.assignment
+        return int(assignment.state_value(CHANGELOG).position)
+
+    async def reading(self, meanwhile: Callable[[Recovery], None]) -> Mapping[TopicPartition, Block]:
+        """One read, of ten records, while something happens before they come."""
+        reading = asyncio.create_task(self.thread._read_changelogs(self.consumer, {CHANGELOG}))
+        begin = (await self.asked.get())[CHANGELOG]
+        meanwhile(self)
+        await self.answer.put({CHANGELOG: Block([], begin, begin + 10, self._release)})
+        return cast(Mapping[TopicPartition, Block], await reading)
+
+    def _release(self) -> None:
+        self.released += 1
+
+
+async def test_a_block_of_a_changelog_is_given_and_passed() -> None:
+    recovery = Recovery()
+    recovery.begin(40)
+    found = await recovery.reading(lambda _: None)
+    assert (found[CHANGELOG].start, recovery.position, recovery.released) == (40, 50, 0)
+    assert recovery.paused == {CHANGELOG}
+    found = await recovery.reading(lambda _: None)
+    assert (found[CHANGELOG].start, recovery.position) == (50, 60)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "position"),
+    [
+        (lambda recovery: recovery.subscription.seek(CHANGELOG, 0), 0),
+        (lambda recovery: recovery.begin(0), 0),
+        (lambda recovery: recovery.subscription.seek(CHANGELOG, 50), 50),
+    ],
+    ids=["sought", "assigned again", "sought to where the block ends"],
+)
+async def test_a_changelog_that_is_sought_while_it_is_read_is_read_from_there(
+    meanwhile: Callable[[Recovery], None], position: int
+) -> None:
+    """What is under way belongs to the place before: passed on, it would take the new place with it, and the records
+    between would never be read."""
+    recovery = Recovery()
+    recovery.begin(40)
+    assert await recovery.reading(meanwhile) == {}
+    assert (recovery.position, recovery.released) == (position, 1)
+    found = await recovery.reading(lambda _: None)
+    assert (found[CHANGELOG].start, recovery.position) == (position, position + 10)
+
+
+async def test_a_changelog_that_is_given_up_while_it_is_read_gives_nothing() -> None:
+    recovery = Recovery()
+    recovery.begin(40)
+    assert await recovery.reading(lambda one: one.subscription.unsubscribe()) == {}
+    assert recovery.released == 1
