@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +42,9 @@ from stream.worker.stages import Stages
 
 WATCHDOG_INTERVAL_S = 1.0
 WATCHDOG_SHARE = 0.02
+HEARTBEATS_TO_KNOW = 2
+"""After so many intervals of heartbeats, a worker that stood still knows whether it still belongs to its group."""
+
 REPORT_INTERVAL_S = 10.0
 BUSY_PATIENCE = 20
 
@@ -107,6 +111,7 @@ class Engine:
         self._announced: dict[int, set[str]] = {}
         self._told_of: dict[int, str] = {}
         self._watch_again_s = 0.0
+        self._watched_s = time.monotonic()
         self._reported_s = time.monotonic()
         self._turn = asyncio.Lock()
         self._epoch = 0
@@ -136,7 +141,7 @@ class Engine:
                 return frozenset()
             if self._torn:
                 raise TornPoll("a poll was not taken to its end; the process must end and its successor read it again")
-            self._require_states(poll)
+            poll = self._with_states(poll)
             self.figures.poll_begins(self._now_ms())
             if self._idle_since_s is not None:
                 self.stages.spent_s["poll"] += time.perf_counter() - self._idle_since_s
@@ -156,11 +161,19 @@ class Engine:
             self._idle_since_s = time.perf_counter()
             return self._ahead()
 
-    def _require_states(self, poll: Poll) -> None:
+    def _with_states(self, poll: Poll) -> Poll:
+        """The poll without positions of partitions whose states are not read. Raises `StatesMissing` where it has
+        records of such.
+
+        A recovery that another rebalance overtakes resumes polling at its end, while this worker takes the partitions
+        of the later one over: their positions are known then, but it must not commit them yet.
+        """
         if self._restored is None:
-            return
-        if early := {tp.partition for tp in poll.records} - self._restored():
+            return poll
+        restored = self._restored()
+        if early := {tp.partition for tp in poll.records} - restored:
             raise StatesMissing(f"events of partitions {sorted(early)} came before the states of their users")
+        return replace(poll, ends={tp: end for tp, end in poll.ends.items() if tp.partition in restored})
 
     async def _score_poll(self, poll: Poll) -> None:
         with self.stages("intake"):
@@ -417,7 +430,12 @@ class Engine:
 
     async def _watch(self, *, caught_up: bool) -> None:
         """Publish instalments that are missed by now. Each takes effect when its event is read back from the topic."""
-        now_s = time.monotonic()
+        now_s, before_s = time.monotonic(), self._watched_s
+        self._watched_s = now_s
+        if now_s - before_s > self._settings.session_timeout_s:
+            # This worker stood still, and others may own its partitions since. It will know when the next heartbeat is
+            # answered; until then it announces nothing that they announce, too.
+            self._watch_again_s = now_s + HEARTBEATS_TO_KNOW * self._settings.heartbeat_interval_s
         if not self._settings.watchdog or now_s < self._watch_again_s:
             return
         for partition, watermark in self._watermarks.items():

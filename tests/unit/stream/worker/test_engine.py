@@ -155,6 +155,20 @@ async def test_events_that_come_before_the_states_of_their_users_are_not_scored(
     assert broker.scored() == ["t1"]
 
 
+async def test_positions_of_partitions_whose_states_are_not_read_are_not_committed() -> None:
+    """An overtaken recovery lets polls through while the worker takes over the partitions of the next rebalance."""
+    broker, partitions = Broker(), frozenset[int]()
+    engine = engine_on(broker, restored=lambda: partitions)
+    begun = {TP(topic, partition): 7 for topic in ("activity", "profiles") for partition in (0, 1)}
+    await engine.take(Poll(ends=begun))
+    await engine.drain(1)
+    assert broker.committed == {}
+    partitions = frozenset({0})
+    await engine.take(Poll(ends=begun, epoch=1))
+    await engine.drain(2)
+    assert broker.committed == {TP("activity", 0): 7, TP("profiles", 0): 7}
+
+
 async def test_commits_no_further_than_what_is_scored() -> None:
     broker = Broker()
     engine = engine_on(broker)
@@ -274,20 +288,22 @@ async def test_dead_letters_fit_whether_the_intake_or_the_scorer_makes_them() ->
         assert "trace" not in found
 
 
+BILL = Repayment(
+    event_id="bill",
+    user_id="u",
+    occurred_at=START,
+    kind="due",
+    amount_due=9.0,
+    instalment_no=1,
+    due_date=START.date(),
+)
+
+
 async def test_the_watchdog_announces_an_absence_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.worker.engine.WATCHDOG_INTERVAL_S", 0.0)
     broker = Broker()
     engine = engine_on(broker)
-    bill = Repayment(
-        event_id="bill",
-        user_id="u",
-        occurred_at=START,
-        kind="due",
-        amount_due=9.0,
-        instalment_no=1,
-        due_date=START.date(),
-    )
-    await engine.take(poll([bill, *(movement(number) for number in range(24 * 8))]))
+    await engine.take(poll([BILL, *(movement(number) for number in range(24 * 8))]))
     await engine.take(poll([]))
     (missed,) = [msgspec.json.decode(value or b"", type=Repayment) for value in broker.records["missed"]]
     assert (missed.kind, missed.instalment_no) == ("missed", 1)
@@ -295,6 +311,29 @@ async def test_the_watchdog_announces_an_absence_once(monkeypatch: pytest.Monkey
     await engine.take(poll([]))
     assert len(broker.records["missed"]) == 1
     assert missed.event_id in broker.scored()
+
+
+@pytest.mark.parametrize("is_still_owned", [True, False])
+async def test_the_watchdog_of_a_worker_that_stood_still_waits_until_it_knows_what_it_owns(
+    monkeypatch: pytest.MonkeyPatch, is_still_owned: bool
+) -> None:
+    clock = [1_000.0]
+    monkeypatch.setattr("stream.worker.engine.time.monotonic", lambda: clock[0])
+    broker = Broker()
+    engine = engine_on(broker, session_timeout_s=45.0, heartbeat_interval_s=3.0)
+    await engine.take(poll([BILL]))
+    await engine.take(poll([movement(number) for number in range(24 * 8)]))
+    assert "missed" not in broker.records, "it has just looked"
+    clock[0] += 46.0  # frozen, for longer than its session
+    await engine.take(poll([]))
+    clock[0] += 4.0
+    await engine.take(poll([]))
+    assert "missed" not in broker.records
+    if not is_still_owned:
+        await engine.drain(1)  # as the rebalance does that follows the heartbeat
+    clock[0] += 3.0
+    await engine.take(poll([], epoch=1))
+    assert len(broker.records.get("missed", [])) == int(is_still_owned)
 
 
 async def test_records_that_a_consumer_brings_again_are_taken_once() -> None:
