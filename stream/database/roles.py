@@ -6,6 +6,7 @@
 | `…_sink` | the sink | add rows, change the latest ones, delete those of a forgotten user; make months |
 | `…_replay` | `foreshock replay` | add and change the list of replays |
 | `…_models` | `foreshock models` | add models and decide about them; decisions note themselves |
+| `…_desk` | `foreshock desk` | read; act on cases: change them, add actions, promises and views |
 | `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
 | `…_reader` | reports, monitoring, people | read |
 """
@@ -14,16 +15,26 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from stream.database.tables import Base
+from stream.database.schema import BY_MONTH, METADATA
 
-OWNER, SINK, REPLAY, MODELS, PEOPLE, READER = "owner", "sink", "replay", "models", "people", "reader"
-ROLES = (OWNER, SINK, REPLAY, MODELS, PEOPLE, READER)
+OWNER, SINK, REPLAY, MODELS, DESK, PEOPLE, READER = "owner", "sink", "replay", "models", "desk", "people", "reader"
+ROLES = (OWNER, SINK, REPLAY, MODELS, DESK, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
-MAKE_MONTH = "make_score_history_month(date, text)"
-TRIGGER_FUNCTIONS = ("keep_model_decisions()", "note_model_decision()")
-VIEWS = ("borrowers_by_status", "contracts_by_product", "contracts_by_status")
-TABLES = (*sorted(Base.metadata.tables), VERSIONS)
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    **{f"make_{table}_month(date, text)": (SINK,) for table in BY_MONTH},
+    "case_lead(jsonb)": (DESK,),
+    "case_product(text, jsonb)": (DESK,),
+    "keep_case()": (),
+    "keep_case_actions()": (),
+    "keep_model_decisions()": (),
+    "note_model_decision()": (),
+    "tell_case()": (),
+}
+"""Functions of the migrations, all the owner's, and who may call each. Those of triggers nobody needs to call."""
+
+VIEWS = ("borrowers_by_status", "contracts_by_product", "contracts_by_status", "taken_events")
+TABLES = (*sorted(METADATA.tables), VERSIONS)
 
 _ADDED = "SELECT, INSERT"
 _CHANGED = "SELECT, INSERT, UPDATE"
@@ -37,11 +48,34 @@ GRANTS: dict[str, dict[str, str]] = {
         "dead_letters": _ADDED,
         "model_versions": _CHANGED,
         "score_history": f"{_ADDED}, DELETE",
+        "user_events": f"{_ADDED}, DELETE",
         "user_scores": f"{_CHANGED}, DELETE",
         VERSIONS: "SELECT",
     },
     REPLAY: {"replay_runs": _CHANGED, VERSIONS: "SELECT"},
     MODELS: {"model_decisions": "SELECT", "registered_models": _CHANGED, VERSIONS: "SELECT"},
+    DESK: {
+        **dict.fromkeys(
+            (
+                "alert_events",
+                "alerts",
+                "contract_products",
+                "contracts",
+                "model_versions",
+                "registered_models",
+                "replay_runs",
+                "score_history",
+                "taken_events",
+                "user_scores",
+                VERSIONS,
+            ),
+            "SELECT",
+        ),
+        "case_actions": f"{_ADDED}, UPDATE (published_at)",
+        "cases": "SELECT, UPDATE",
+        "promises": _CHANGED,
+        "saved_views": f"{_CHANGED}, DELETE",
+    },
     PEOPLE: {
         **dict.fromkeys(TABLES, "SELECT"),
         **dict.fromkeys(
@@ -52,6 +86,7 @@ GRANTS: dict[str, dict[str, str]] = {
                 "contracts",
                 "dead_letters",
                 "score_history",
+                "user_events",
                 "user_scores",
             ),
             "SELECT, DELETE",
@@ -94,25 +129,25 @@ GRANT USAGE ON SCHEMA {schema} TO {others};
 DO $do$
 DECLARE
     found record;
-    function text;
 BEGIN
     FOR found IN
         SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = {schema_quoted}::regnamespace
             AND relkind IN ('r', 'p', 'v') AND relowner <> {owner_quoted}::regrole
-            AND (relname = ANY ({tables}) OR relname ~ '^score_history_(default|[0-9]+_[0-9]+)$')
+            AND (relname = ANY ({tables}) OR relname ~ {months})
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO %I', found.name, {owner_text});
     END LOOP;
     IF to_regtype({type_text}) IS NOT NULL THEN
         EXECUTE format('ALTER TYPE %s OWNER TO %I', to_regtype({type_text}), {owner_text});
     END IF;
-    IF to_regprocedure({function_text}) IS NOT NULL THEN
-        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', to_regprocedure({function_text}), {owner_text});
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', to_regprocedure({function_text}), {sink_text});
-    END IF;
-    FOREACH function IN ARRAY {trigger_functions}::text[] LOOP
-        IF to_regprocedure(function) IS NOT NULL THEN
-            EXECUTE format('ALTER FUNCTION %s OWNER TO %I', to_regprocedure(function), {owner_text});
+    FOR found IN
+        SELECT to_regprocedure(name) AS name, caller FROM (VALUES
+            {functions}
+        ) AS function(name, caller) WHERE to_regprocedure(name) IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', found.name, {owner_text});
+        IF found.caller IS NOT NULL THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', found.name, found.caller);
         END IF;
     END LOOP;
 END
@@ -154,6 +189,11 @@ def roles_script(schema: str = "public", prefix: str = "foreshock") -> str:
         for table, rights in sorted(tables.items())
     ]
     quoted = sql.Identifier(schema).as_string()
+    called = [
+        sql.SQL("({}, {})").format(f"{quoted}.{function}", None if caller is None else role_name(prefix, caller))
+        for function, callers in FUNCTIONS.items()
+        for caller in callers or (None,)
+    ]
     script = sql.SQL(_SCRIPT).format(
         roles=sql.Literal([role_name(prefix, role) for role in ROLES]),
         schema=sql.Identifier(schema),
@@ -165,9 +205,9 @@ def roles_script(schema: str = "public", prefix: str = "foreshock") -> str:
         sink_text=sql.Literal(role_name(prefix, SINK)),
         others=sql.SQL(", ").join(map(sql.Identifier, others)),
         tables=sql.Literal([*TABLES, *VIEWS]),
+        months=sql.Literal(f"^({'|'.join(BY_MONTH)})_(default|[0-9]+_[0-9]+)$"),
         type_text=sql.Literal(f"{quoted}.risk_level"),
-        function_text=sql.Literal(f"{quoted}.{MAKE_MONTH}"),
-        trigger_functions=sql.Literal([f"{quoted}.{function}" for function in TRIGGER_FUNCTIONS]),
+        functions=sql.SQL(",\n            ").join(called),
         grants=sql.SQL(",\n            ").join(granted),
     )
     return script.as_string()

@@ -1,4 +1,5 @@
-"""The tables as SQLAlchemy models. Migrations must match them, and queries use them. Executes nothing.
+"""The tables of what the stream says, as SQLAlchemy models. Migrations must match them, and queries use them; all
+tables together are `stream.database.schema`. Executes nothing.
 
 Ids are the strings of the topics, so a row and its Kafka record can be joined without a cast. A score's source topic,
 partition and offset are its `score_id`, so they are not stored a second time.
@@ -48,10 +49,11 @@ SIGNATURE_STATES: tuple[SignatureState, ...] = ("valid", "unchecked", "none")
 ModelDecision = Literal["registered", "updated", "approved", "named", "unnamed", "retired"]
 MODEL_DECISIONS: tuple[ModelDecision, ...] = ("registered", "updated", "approved", "named", "unnamed", "retired")
 
-_Moment = DateTime(timezone=True)
+MOMENT = DateTime(timezone=True)
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    """SQL of a check that a column holds one of these."""
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
@@ -91,8 +93,8 @@ class UserScore(ScoreColumns, Base):
 
     user_id: Mapped[str] = mapped_column(Text, primary_key=True)
     score_id: Mapped[str] = mapped_column(Text)
-    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
-    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    occurred_at: Mapped[dt.datetime] = mapped_column(MOMENT)
+    updated_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
@@ -108,7 +110,7 @@ class ScoreHistory(ScoreColumns, Base):
     __tablename__ = "score_history"
 
     score_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment, primary_key=True)
+    occurred_at: Mapped[dt.datetime] = mapped_column(MOMENT, primary_key=True)
     user_id: Mapped[str] = mapped_column(Text)
 
     __table_args__ = (
@@ -125,8 +127,8 @@ class AlertColumns:
     alert_id: Mapped[str] = mapped_column(Text)
     user_id: Mapped[str] = mapped_column(Text)
     kind: Mapped[AlertKind] = mapped_column(Text)
-    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
-    opened_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    occurred_at: Mapped[dt.datetime] = mapped_column(MOMENT)
+    opened_at: Mapped[dt.datetime] = mapped_column(MOMENT)
     score: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     baseline: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     delta: Mapped[float] = mapped_column(DOUBLE_PRECISION)
@@ -156,10 +158,10 @@ class AlertEvent(AlertColumns, Base):
     source_topic: Mapped[str] = mapped_column(Text)
     source_partition: Mapped[int] = mapped_column(Integer)
     source_offset: Mapped[int] = mapped_column(BigInteger)
-    received_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    received_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (
-        CheckConstraint(_one_of("kind", ALERT_KINDS), name="kind"),
+        CheckConstraint(one_of("kind", ALERT_KINDS), name="kind"),
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
         CheckConstraint("sequence >= 1", name="sequence"),
         Index(None, "alert_id", "sequence"),
@@ -181,12 +183,12 @@ class AlertState(AlertColumns, Base):
     transition_id: Mapped[str] = mapped_column(Text)
     level: Mapped[Level] = mapped_column(RISK_LEVEL)
     highest_level: Mapped[Level] = mapped_column(RISK_LEVEL)
-    escalated_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
-    cleared_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
-    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    escalated_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)
+    cleared_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)
+    updated_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (
-        CheckConstraint(_one_of("kind", ALERT_KINDS), name="kind"),
+        CheckConstraint(one_of("kind", ALERT_KINDS), name="kind"),
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
         CheckConstraint("sequence >= 1", name="sequence"),
         Index("alerts_open_idx", text("level DESC"), text("score DESC"), postgresql_where=text("cleared_at IS NULL")),
@@ -210,13 +212,13 @@ class ContractState(Base):
     exposure: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     credit_limit: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     currency: Mapped[str | None] = mapped_column(Text)
-    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    occurred_at: Mapped[dt.datetime] = mapped_column(MOMENT)
     sequence: Mapped[int] = mapped_column(BigInteger)
     source_partition: Mapped[int] = mapped_column(Integer)
-    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (
-        CheckConstraint(_one_of("status", STATUSES), name="status"),
+        CheckConstraint(one_of("status", STATUSES), name="status"),
         CheckConstraint("sequence >= 1", name="sequence"),
         {"postgresql_with": {"fillfactor": 80}},  # as user_scores
     )
@@ -233,10 +235,10 @@ class StatedProduct(Base):
     user_id: Mapped[str] = mapped_column(Text, primary_key=True)
     contract_id: Mapped[str] = mapped_column(Text, primary_key=True)
     product: Mapped[str | None] = mapped_column(Text)
-    occurred_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    occurred_at: Mapped[dt.datetime] = mapped_column(MOMENT)
     source_partition: Mapped[int] = mapped_column(Integer)
     source_offset: Mapped[int] = mapped_column(BigInteger)
-    updated_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
 
 class RefusedInput(Base):
@@ -250,11 +252,11 @@ class RefusedInput(Base):
     topic: Mapped[str] = mapped_column(Text)
     partition: Mapped[int] = mapped_column(Integer)
     offset: Mapped[int] = mapped_column(BigInteger)
-    recorded_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
+    recorded_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)
     """The Kafka record's own timestamp; null where it has none or one that no calendar holds."""
     key: Mapped[bytes | None] = mapped_column(BYTEA)
     value: Mapped[bytes | None] = mapped_column(BYTEA)
-    received_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    received_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (Index(None, "reason", "received_at"), Index(None, "topic", "partition", "offset"))
 
@@ -265,7 +267,7 @@ class ModelVersion(Base):
     __tablename__ = "model_versions"
 
     fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
-    first_seen: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    first_seen: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
     manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
@@ -291,18 +293,18 @@ class RegisteredModel(Base):
     status: Mapped[ModelStatus] = mapped_column(Text, server_default="registered")
     alias: Mapped[ModelAlias | None] = mapped_column(Text)
     registered_by: Mapped[str] = mapped_column(Text)
-    registered_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    registered_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (
         UniqueConstraint("alias", name="registered_models_alias_key"),
         CheckConstraint(
             "manifest_sha256 ~ '^[0-9a-f]{64}$' AND fingerprint = left(manifest_sha256, 16)", name="fingerprint"
         ),
-        CheckConstraint(_one_of("signature", SIGNATURE_STATES), name="signature"),
+        CheckConstraint(one_of("signature", SIGNATURE_STATES), name="signature"),
         CheckConstraint("(signed_by IS NOT NULL) = (signature = 'valid')", name="signed_by"),
         CheckConstraint("(card IS NULL) = (card_sha256 IS NULL)", name="card"),
-        CheckConstraint(_one_of("status", MODEL_STATUSES), name="status"),
-        CheckConstraint(f"alias IS NULL OR {_one_of('alias', MODEL_ALIASES)} AND status = 'approved'", name="alias"),
+        CheckConstraint(one_of("status", MODEL_STATUSES), name="status"),
+        CheckConstraint(f"alias IS NULL OR {one_of('alias', MODEL_ALIASES)} AND status = 'approved'", name="alias"),
     )
 
 
@@ -322,10 +324,10 @@ class NotedDecision(Base):
     database_user: Mapped[str] = mapped_column(Text)
     approval: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
-    decided_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
+    decided_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
 
     __table_args__ = (
-        CheckConstraint(_one_of("decision", MODEL_DECISIONS), name="decision"),
+        CheckConstraint(one_of("decision", MODEL_DECISIONS), name="decision"),
         Index(None, "fingerprint", "number"),
     )
 
@@ -337,24 +339,17 @@ class ReplayRun(Base):
     __tablename__ = "replay_runs"
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
-    from_at: Mapped[dt.datetime] = mapped_column(_Moment)
-    to_at: Mapped[dt.datetime] = mapped_column(_Moment)
+    from_at: Mapped[dt.datetime] = mapped_column(MOMENT)
+    to_at: Mapped[dt.datetime] = mapped_column(MOMENT)
     users: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     model: Mapped[str] = mapped_column(Text)
     status: Mapped[ReplayStatus] = mapped_column(Text)
-    started_at: Mapped[dt.datetime] = mapped_column(_Moment, server_default=func.now())
-    finished_at: Mapped[dt.datetime | None] = mapped_column(_Moment)
+    started_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
+    finished_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)
     counts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
 
     __table_args__ = (
-        CheckConstraint(_one_of("status", REPLAY_STATUSES), name="status"),
+        CheckConstraint(one_of("status", REPLAY_STATUSES), name="status"),
         CheckConstraint("from_at <= to_at", name="range"),
         CheckConstraint("(finished_at IS NULL) = (status = 'running')", name="finished"),
     )
-
-
-def is_managed(name: str | None, kind: str, _parents: Any) -> bool:
-    """Whether a table is made by a migration: all are but the month partitions of `score_history`, which sinks make.
-    In the form of Alembic's `include_name`.
-    """
-    return not (kind == "table" and name is not None and name.startswith("score_history_"))

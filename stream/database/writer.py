@@ -375,7 +375,7 @@ class DatabaseWriter:
         wanted = {month for month in months - self._months if self._months_blocked_until.get(month, now) <= now}
         if not wanted:
             return
-        ready = ensure_months(connection, wanted, lock_timeout_ms=self._partition_lock_timeout_ms)
+        ready = ensure_months(connection, "score_history", wanted, lock_timeout_ms=self._partition_lock_timeout_ms)
         self._months |= ready
         for month in wanted - ready:
             self._months_blocked_until[month] = now + PARTITION_RETRY_S

@@ -68,7 +68,7 @@ def test_a_batch_makes_the_months_it_needs(upgraded: DatabaseConnection) -> None
 
 def test_a_month_partition_has_every_index_and_check_of_its_parent(upgraded: DatabaseConnection) -> None:
     with upgraded.connect() as connection:
-        ensure_months(connection, [JANUARY])
+        ensure_months(connection, "score_history", [JANUARY])
         ours = {}
         for table in ("score_history_2023_01", "score_history_default"):
             ours[table] = connection.execute(
@@ -89,7 +89,7 @@ def test_many_sinks_at_once_make_each_month_once(upgraded: DatabaseConnection) -
     def one_sink(_: int) -> set[dt.date]:
         with upgraded.connect() as connection:
             together.wait(timeout=20)
-            return ensure_months(connection, months)
+            return ensure_months(connection, "score_history", months)
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(one_sink, range(4)))
@@ -106,7 +106,7 @@ def test_rows_that_wait_in_the_default_partition_move_into_their_month(upgraded:
         connection.execute("DROP TABLE score_history_2023_02")
         assert partitions(connection) == {"score_history_2023_01": 1, "score_history_default": 1}
 
-        assert ensure_months(connection, [FEBRUARY]) == {FEBRUARY}
+        assert ensure_months(connection, "score_history", [FEBRUARY]) == {FEBRUARY}
 
         assert partitions(connection) == {
             "score_history_2023_01": 1,
@@ -149,13 +149,13 @@ def test_a_long_reader_delays_a_partition_but_no_score(upgraded: DatabaseConnect
 def test_a_new_month_does_not_wait_for_a_batch_in_another(upgraded: DatabaseConnection) -> None:
     """A sink that is still inside its transaction on January must not keep another from making February."""
     with upgraded.connect() as busy, upgraded.connect() as connection:
-        ensure_months(connection, [JANUARY])
+        ensure_months(connection, "score_history", [JANUARY])
         with busy.transaction():
             busy.execute(
                 "INSERT INTO score_history "
                 "VALUES ('t:0:1', '2023-01-05', 'ann', 'e', 1, 0.5, '{}', 'LOW', 0.5, 0, NULL, 'm')"
             )
-            assert ensure_months(connection, [FEBRUARY], lock_timeout_ms=500) == {FEBRUARY}
+            assert ensure_months(connection, "score_history", [FEBRUARY], lock_timeout_ms=500) == {FEBRUARY}
 
 
 def test_a_row_on_its_way_into_the_default_partition_is_waited_for_and_moved(upgraded: DatabaseConnection) -> None:
@@ -165,7 +165,7 @@ def test_a_row_on_its_way_into_the_default_partition_is_waited_for_and_moved(upg
                 "INSERT INTO score_history "
                 "VALUES ('t:0:1', '2023-02-05', 'ann', 'e', 1, 0.5, '{}', 'LOW', 0.5, 0, NULL, 'm')"
             )
-            made = pool.submit(ensure_months, connection, [FEBRUARY], lock_timeout_ms=20_000)
+            made = pool.submit(ensure_months, connection, "score_history", [FEBRUARY], lock_timeout_ms=20_000)
             with upgraded.connect() as observer:
                 for _ in range(400):
                     if observer.execute(

