@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from stream.outputs import Moment
+from stream.outputs import Level, Moment
 
 CaseStatus: TypeAlias = Literal["open", "acknowledged", "in_progress", "promised", "snoozed", "closed"]
 CASE_STATUSES: tuple[CaseStatus, ...] = ("open", "acknowledged", "in_progress", "promised", "snoozed", "closed")
@@ -69,7 +69,8 @@ class AlertAction(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     """One action on the case of an alert, by whom, when and why.
 
     `action_id` is the same when a record is published again. `version` counts the actions on the case from 1, so that
-    a consumer can recognise repeats and gaps. `status_from` is None for the first. `reason` is what the actor wrote.
+    a consumer can recognise repeats and gaps. `status_from` is None for the first. `level` and `product` are
+    the case's. `reason` is what the actor wrote.
     `closed_as` is there where the case was closed, or a review of closing it so was asked for; `assignee` where it was
     given to somebody; `until` where it was snoozed; `promise` and `promise_id`, the action that noted it, where it is
     about a promise.
@@ -81,9 +82,11 @@ class AlertAction(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     action: CaseAction
     status_from: CaseStatus | None
     status_to: CaseStatus
+    level: Level
     actor: str
     at: Moment
     version: Annotated[int, Meta(ge=1)]
+    product: str | None = None
     reason: str = ""
     closed_as: Disposition | None = None
     assignee: str | None = None

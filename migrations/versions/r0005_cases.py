@@ -132,6 +132,8 @@ ACTION_ROWS = f"""
         action text NOT NULL,
         status_from text,
         status_to text NOT NULL,
+        level risk_level NOT NULL,
+        product text,
         actor text NOT NULL,
         at timestamptz NOT NULL,
         reason text NOT NULL DEFAULT '',
@@ -242,6 +244,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $functi
 DECLARE
     found cases;
     latest record;
+    of_product text;
     done text;
     until_now text;
     afterwards text;
@@ -265,15 +268,17 @@ BEGIN
         SELECT reason ->> 'code' FROM jsonb_array_elements(NEW.reasons) WITH ORDINALITY AS reasons (reason, place)
         WHERE reason ->> 'code' IS NOT NULL ORDER BY place
     );
+    of_product := coalesce(case_product(NEW.user_id, NEW.contracts), found.product);
     IF found.alert_id IS NULL THEN
         INSERT INTO cases (alert_id, user_id, status, level, highest_level, product, reason_codes, sequence, score,
             expected_loss, lead_days, priority, opened_at)
         VALUES (NEW.alert_id, NEW.user_id, 'open', greatest(NEW.level, NEW.highest_level), NEW.highest_level,
-            case_product(NEW.user_id, NEW.contracts), codes, latest.sequence, latest.score, latest.expected_loss,
+            of_product, codes, latest.sequence, latest.score, latest.expected_loss,
             latest.lead_days, latest.expected_loss * latest.lead_share, NEW.opened_at)
         RETURNING * INTO found;
-        INSERT INTO case_actions (action_id, alert_id, user_id, action, status_to, actor, at, version)
-        VALUES (gen_random_uuid(), NEW.alert_id, NEW.user_id, 'open', 'open', 'foreshock', now(), 1);
+        INSERT INTO case_actions (action_id, alert_id, user_id, action, status_to, level, product, actor, at, version)
+        VALUES (gen_random_uuid(), NEW.alert_id, NEW.user_id, 'open', 'open', found.level, of_product, 'foreshock',
+            now(), 1);
     END IF;
     IF NEW.cleared_at IS NOT NULL AND found.alert_cleared_at IS NULL THEN
         done := 'clear';
@@ -290,7 +295,7 @@ BEGIN
     END;
     UPDATE cases SET
         user_id = NEW.user_id, level = NEW.level, highest_level = NEW.highest_level, reason_codes = codes,
-        product = coalesce(case_product(NEW.user_id, NEW.contracts), product), sequence = latest.sequence,
+        product = of_product, sequence = latest.sequence,
         score = latest.score, expected_loss = latest.expected_loss, lead_days = latest.lead_days,
         priority = latest.expected_loss * latest.lead_share, opened_at = NEW.opened_at,
         alert_cleared_at = NEW.cleared_at, status = afterwards,
@@ -302,8 +307,9 @@ BEGIN
     WHERE alert_id = NEW.alert_id;
     IF done IS NOT NULL THEN
         INSERT INTO case_actions
-            (action_id, alert_id, user_id, action, status_from, status_to, actor, at, details, version)
-        VALUES (gen_random_uuid(), NEW.alert_id, NEW.user_id, done, until_now, afterwards, 'foreshock', now(),
+            (action_id, alert_id, user_id, action, status_from, status_to, level, product, actor, at, details, version)
+        VALUES (gen_random_uuid(), NEW.alert_id, NEW.user_id, done, until_now, afterwards, NEW.level, of_product,
+            'foreshock', now(),
             CASE WHEN afterwards = 'closed' AND until_now <> 'closed' THEN '{{"closed_as": "cured"}}'::jsonb
                 ELSE '{{}}'::jsonb END, found.version + 1);
     END IF;

@@ -153,8 +153,8 @@ class Case(Base):
 class CaseActionRow(Base):
     """Everything that was done about a case; only ever added, but for `published_at`.
 
-    Also the outbox of the topic `alert-actions`: what has no `published_at` is still to be published. `version` is the
-    case's after the action.
+    Also the outbox of the topic `alert-actions`: what has no `published_at` is still to be published. `level`,
+    `product` and `version` are the case's after the action.
     """
 
     __tablename__ = "case_actions"
@@ -166,6 +166,8 @@ class CaseActionRow(Base):
     action: Mapped[CaseAction] = mapped_column(Text)
     status_from: Mapped[CaseStatus | None] = mapped_column(Text)
     status_to: Mapped[CaseStatus] = mapped_column(Text)
+    level: Mapped[Level] = mapped_column(RISK_LEVEL)
+    product: Mapped[str | None] = mapped_column(Text)
     actor: Mapped[str] = mapped_column(Text)
     at: Mapped[dt.datetime] = mapped_column(MOMENT)
     reason: Mapped[str] = mapped_column(Text, server_default=text("''::text"))
