@@ -21,13 +21,18 @@ from stream.database.staging import without_nul
 from stream.database.writer import ALERT_TABLES, CONTRACT_TABLES, PRODUCT_TABLES, SCORE_TABLES
 
 FORGOTTEN = "forgotten"
-"""What stands in `replay_runs.users` in the place of a forgotten user: an empty list would mean all users."""
+"""What stands in `replay_runs.users` in the place of a forgotten user, where an empty list would mean all users, and in
+`personal_data_reads`."""
 
 _OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES, *PRODUCT_TABLES)
 
 
 _DELETE_LETTERS = "DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s)"
 _HIDE_IN_RUNS = "UPDATE replay_runs SET users = array_replace(users, %s, %s) WHERE %s = ANY(users)"
+_READS = "SELECT read_at, kind, what FROM personal_data_reads WHERE user_id = %s ORDER BY number"
+"""When what was read; by whom is the affair of the lender and of those people."""
+_HIDE_IN_READS = "UPDATE personal_data_reads SET user_id = %s WHERE user_id = %s"
+_DELETE_ANSWERS = "DELETE FROM idempotent_requests WHERE user_id = %s"
 
 
 class _OfUser(msgspec.Struct):
@@ -46,6 +51,9 @@ def rows_of(database: DatabaseConnection, user_id: str) -> Iterator[tuple[str, d
         letters = connection.cursor(row_factory=dict_row)
         letters.execute("SELECT * FROM dead_letters WHERE dead_letter_id = ANY(%s)", (ids,))
         yield from (("dead_letters", row) for row in letters)
+        reads = connection.cursor(row_factory=dict_row)
+        reads.execute(_READS, (without_nul(user_id),))
+        yield from (("personal_data_reads", row) for row in reads)
         runs = connection.cursor(row_factory=dict_row)
         runs.execute("SELECT name, from_at, to_at, model FROM replay_runs WHERE %s = ANY(users)", (user_id,))
         yield from (("replay_runs", row) for row in runs)
@@ -59,7 +67,8 @@ def count(database: DatabaseConnection, user_id: str) -> Counter[str]:
 def forget(database: DatabaseConnection, user_id: str) -> dict[str, int]:
     """Delete every row about a user in one transaction; returns how many, by table. Raises `DatabaseError`.
 
-    In `replay_runs` only the id is replaced: what was replayed stays on record.
+    In `replay_runs` and `personal_data_reads` only the id is replaced: what was replayed, and who read something when,
+    stays on record.
     """
     deleted: dict[str, int] = {}
     with _connected(database) as connection, connection.transaction():
@@ -68,6 +77,9 @@ def forget(database: DatabaseConnection, user_id: str) -> dict[str, int]:
             deleted[table] = connection.execute(query, (without_nul(user_id),)).rowcount
         ids = _letters_of(connection, user_id)
         deleted["dead_letters"] = connection.execute(_DELETE_LETTERS, (ids,)).rowcount
+        deleted["idempotent_requests"] = connection.execute(_DELETE_ANSWERS, (without_nul(user_id),)).rowcount
+        hidden = connection.execute(_HIDE_IN_READS, (FORGOTTEN, without_nul(user_id)))
+        deleted["personal_data_reads"] = hidden.rowcount
         deleted["replay_runs"] = connection.execute(_HIDE_IN_RUNS, (user_id, FORGOTTEN, user_id)).rowcount
     return deleted
 

@@ -6,9 +6,10 @@
 | `…_sink` | the sink | add rows, change the latest ones, delete those of a forgotten user; make months |
 | `…_replay` | `foreshock replay` | add and change the list of replays |
 | `…_models` | `foreshock models` | add models and decide about them; decisions note themselves |
-| `…_desk` | `foreshock desk` | read; act on cases: change them, add actions, promises and views |
+| `…_desk` | `foreshock desk` | read; act on cases: change them, add actions, promises and views; keep sessions, add to the audit |
 | `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
-| `…_reader` | reports, monitoring, people | read |
+| `…_reader` | reports, monitoring, people | read, but for accounts, tokens and sessions of the desk |
+| `…_access` | `foreshock account`, `foreshock token` | make and change accounts and tokens |
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from psycopg import sql
 from stream.database.schema import BY_MONTH, METADATA
 
 OWNER, SINK, REPLAY, MODELS, DESK, PEOPLE, READER = "owner", "sink", "replay", "models", "desk", "people", "reader"
-ROLES = (OWNER, SINK, REPLAY, MODELS, DESK, PEOPLE, READER)
+ACCESS = "access"
+ROLES = (OWNER, SINK, REPLAY, MODELS, DESK, ACCESS, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     **{f"make_{table}_month(date, text)": (SINK,) for table in BY_MONTH},
     "case_lead(jsonb)": (DESK,),
     "case_product(text, jsonb)": (DESK,),
+    "keep_all_personal_data_reads()": (),
     "keep_case()": (),
     "keep_case_actions()": (),
     "keep_model_decisions()": (),
+    "keep_personal_data_reads()": (),
     "note_model_decision()": (),
     "tell_case()": (),
 }
@@ -35,6 +39,11 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
 
 VIEWS = ("borrowers_by_status", "contracts_by_product", "contracts_by_status", "taken_events")
 TABLES = (*sorted(METADATA.tables), VERSIONS)
+
+HIDDEN = ("access_tokens", "accounts", "idempotent_requests", "oidc_sign_ins", "request_counts", "sessions")
+"""What is for the desk and for who manages access alone: hashes of secrets, and answers that were given."""
+
+SEEN = tuple(table for table in TABLES if table not in HIDDEN)
 
 _ADDED = "SELECT, INSERT"
 _CHANGED = "SELECT, INSERT, UPDATE"
@@ -65,19 +74,28 @@ GRANTS: dict[str, dict[str, str]] = {
                 "registered_models",
                 "replay_runs",
                 "score_history",
-                "taken_events",
                 "user_scores",
+                *VIEWS,
                 VERSIONS,
             ),
             "SELECT",
         ),
+        "access_tokens": "SELECT, UPDATE (last_used_at)",
+        # Who comes by the identity provider gets an account, and its role anew each time. A password nobody can set.
+        "accounts": "SELECT, INSERT, UPDATE (display_name, role, products, language, failed_sign_ins, locked_until)",
+        "idempotent_requests": f"{_ADDED}, DELETE",
+        "oidc_sign_ins": f"{_ADDED}, DELETE",
+        # The trigger lets only old ones be deleted.
+        "personal_data_reads": "SELECT (read_at), INSERT, DELETE",
+        "request_counts": f"{_CHANGED}, DELETE",
+        "sessions": "SELECT, INSERT, UPDATE (last_seen_at), DELETE",
         "case_actions": f"{_ADDED}, UPDATE (published_at)",
         "cases": "SELECT, UPDATE",
         "promises": _CHANGED,
         "saved_views": f"{_CHANGED}, DELETE",
     },
     PEOPLE: {
-        **dict.fromkeys(TABLES, "SELECT"),
+        **dict.fromkeys(SEEN, "SELECT"),
         **dict.fromkeys(
             (
                 "alert_events",
@@ -91,9 +109,17 @@ GRANTS: dict[str, dict[str, str]] = {
             ),
             "SELECT, DELETE",
         ),
+        "idempotent_requests": "SELECT (user_id), DELETE",
+        "personal_data_reads": "SELECT, UPDATE (user_id)",
         "replay_runs": "SELECT, UPDATE",
     },
-    READER: dict.fromkeys((*TABLES, *VIEWS), "SELECT"),
+    READER: dict.fromkeys((*SEEN, *VIEWS), "SELECT"),
+    ACCESS: {
+        "access_tokens": _CHANGED,
+        "accounts": _CHANGED,
+        "sessions": "SELECT, DELETE",
+        VERSIONS: "SELECT",
+    },
 }
 """Rights on tables by role and table. The owner needs none."""
 

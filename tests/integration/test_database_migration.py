@@ -17,6 +17,8 @@ from stream.database.writer import DatabaseWriter
 from tests.integration.test_database_writer import LIFE, a_dead_letter, a_product, a_score, some_contracts
 
 TABLES = {
+    "access_tokens",
+    "accounts",
     "alert_events",
     "alerts",
     "case_actions",
@@ -24,20 +26,35 @@ TABLES = {
     "contract_products",
     "contracts",
     "dead_letters",
+    "idempotent_requests",
     "model_decisions",
     "model_versions",
+    "oidc_sign_ins",
+    "personal_data_reads",
     "promises",
     "registered_models",
     "replay_runs",
+    "request_counts",
     "saved_views",
     "score_history",
     "score_history_default",
+    "sessions",
     "user_events",
     "user_events_default",
     "user_scores",
 }
 OF_CASES = {"case_actions", "cases", "promises", "saved_views", "user_events", "user_events_default"}
 """What revision 0005 adds."""
+OF_ACCESS = {
+    "access_tokens",
+    "accounts",
+    "idempotent_requests",
+    "oidc_sign_ins",
+    "personal_data_reads",
+    "request_counts",
+    "sessions",
+}
+"""What revision 0006 adds."""
 
 # What a catalogue knows of a schema: columns, constraints and indices, enums, storage.
 CATALOGUE = {
@@ -130,6 +147,7 @@ def test_contracts_are_added_to_rows_of_the_release_before_and_taken_away(databa
             "registered_models",
         }
         - OF_CASES
+        - OF_ACCESS
     )
     assert {table: rows(database, table) for table in HELD} == before
 
