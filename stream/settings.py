@@ -21,6 +21,7 @@ from events.calendar import Calendar
 from events.contracts import SERIOUS_DAYS
 from events.pseudonyms import KEY_ID_PATTERN, Pseudonyms
 from stream.alerts.policy import AlertPolicy, Thresholds
+from stream.desk_roles import DeskRole
 from stream.portfolio import PortfolioRules
 from stream.settings_file import SettingsFileError, line_of, read_settings_file
 from stream.topics import Topics
@@ -257,6 +258,65 @@ class Settings(BaseSettings):
     metrics_host: str = Field(
         "127.0.0.1", description="Address that they are served on, without authentication; `0.0.0.0` for all."
     )
+    desk_host: str = Field(
+        "127.0.0.1",
+        description="Address that the desk is served on; one that is not this machine's own needs "
+        "`desk_tls_certfile` or `desk_behind_proxy`.",
+    )
+    desk_port: int = Field(8400, ge=0, le=65_535, description="Port of the desk; 0 takes a free one.")
+    desk_workers: int = Field(1, ge=1, le=64, description="Processes of the desk, which share the port.")
+    desk_tls_certfile: Path | None = Field(
+        None, description="PEM file of the desk's certificate and its chain; the desk is served by HTTPS then."
+    )
+    desk_tls_keyfile: Path | None = Field(
+        None, description="PEM file of its private key; unset means that `desk_tls_certfile` holds it."
+    )
+    desk_behind_proxy: bool = Field(
+        False,
+        description="The desk stands behind a proxy that speaks HTTPS to browsers and sets `X-Forwarded-For` and "
+        "`X-Forwarded-Proto`.",
+    )
+    desk_trusted_proxies: list[str] = Field(
+        default_factory=lambda: ["127.0.0.1", "::1"],
+        description="Addresses or networks of those proxies, whose forwarded headers alone are believed.",
+    )
+    desk_public_url: str | None = Field(
+        None,
+        description="Address of the desk as browsers see it, `https://desk.example`; needed for sign-in by OIDC, and "
+        "behind a proxy.",
+    )
+    desk_session_hours: float = Field(
+        12.0, gt=0, le=720, description="A browser is signed out so long after it was signed in."
+    )
+    desk_session_idle_minutes: float = Field(
+        60.0, gt=0, le=43_200, description="And when nothing was asked of the desk for so long."
+    )
+    desk_requests_per_minute: int = Field(
+        20_000, ge=1, description="Most requests a minute that the desk takes from one account or token."
+    )
+    desk_oidc_issuer: str | None = Field(
+        None, description="OpenID Connect: the identity provider, `https://…`; unset means local accounts alone."
+    )
+    desk_oidc_client_id: str | None = Field(None, description="OpenID Connect: client id of the desk.")
+    desk_oidc_client_secret: SecretStr | None = Field(None, description="OpenID Connect: the client's secret.")
+    desk_oidc_cafile: Path | None = Field(
+        None,
+        description="OpenID Connect: PEM file of the authorities that sign the provider's certificate; unset means the "
+        "system's.",
+    )
+    desk_oidc_scope: str = Field("openid profile", description="OpenID Connect: scopes that are asked for.")
+    desk_oidc_name_claim: str = Field("preferred_username", description="Claim that names the account.")
+    desk_oidc_role_claim: str = Field(
+        "groups", description="Claim whose values decide the role: a path such as `realm_access.roles`."
+    )
+    desk_oidc_roles: dict[str, DeskRole] = Field(
+        default_factory=dict,
+        description='Role for each value of that claim, e.g. `{collections = "collector"}`; who has none of them is '
+        "not let in, who has several gets the role that may do most.",
+    )
+    desk_oidc_products_claim: str | None = Field(
+        None, description="Claim that lists the products whose cases the account sees; unset means all."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged. Only `debug` may show what events hold."
     )
@@ -264,7 +324,16 @@ class Settings(BaseSettings):
         "text", description="Lines of the log: `text`, or `json` for one object a line."
     )
 
-    @field_validator("state_dir", "secrets_dir", "database_url", "bundle_public_key", mode="before")
+    @field_validator(
+        "state_dir",
+        "secrets_dir",
+        "database_url",
+        "bundle_public_key",
+        "desk_tls_certfile",
+        "desk_tls_keyfile",
+        "desk_oidc_cafile",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """An empty path would be the current folder, an empty address a server on this machine."""

@@ -25,10 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stream.database.tables import MOMENT, Base, one_of
-
-DeskRole = Literal["reader", "collector", "lead", "operator"]
-DESK_ROLES: tuple[DeskRole, ...] = ("reader", "collector", "lead", "operator")
-"""What they may do is said in `desk.access.roles`."""
+from stream.desk_roles import DESK_ROLES, DeskRole
 
 PrincipalKind = Literal["account", "token"]
 PRINCIPAL_KINDS: tuple[PrincipalKind, ...] = ("account", "token")

@@ -148,16 +148,35 @@ class DatabaseConnection:
                 "make one that can: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
             )
 
-    def open_engine(self, application_name: str = "foreshock") -> Engine:
-        """SQLAlchemy engine on `connect`, raising what it raises; keeps no connection open between uses."""
-        from sqlalchemy import NullPool, create_engine
+    def open_engine(
+        self, application_name: str = "foreshock", *, kept: int = 0, statement_timeout_s: float | None = None
+    ) -> Engine:
+        """SQLAlchemy engine on `connect`, raising what it raises.
+
+        Keeps up to `kept` connections open between uses, which are then also the most at once; none where it is 0. A
+        statement that takes longer than `statement_timeout_s` ends.
+        """
+        from sqlalchemy import NullPool, QueuePool, create_engine
 
         def connect_for_engine() -> Connection:
             connection = self.connect(application_name)
+            if statement_timeout_s is not None:
+                connection.execute(f"SET statement_timeout = {round(statement_timeout_s * 1000)}".encode())
             connection.autocommit = False
             return connection
 
-        return create_engine("postgresql+psycopg://", creator=connect_for_engine, poolclass=NullPool)
+        url = "postgresql+psycopg://"
+        if not kept:
+            return create_engine(url, creator=connect_for_engine, poolclass=NullPool)
+        return create_engine(
+            url,
+            creator=connect_for_engine,
+            poolclass=QueuePool,
+            pool_size=kept,
+            max_overflow=0,
+            pool_timeout=CONNECT_TIMEOUT_S,
+            pool_pre_ping=True,  # a server that was started again is not found out by a request that fails
+        )
 
 
 def _host_without_tls(given: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@
 | `…_sink` | the sink | add rows, change the latest ones, delete those of a forgotten user; make months |
 | `…_replay` | `foreshock replay` | add and change the list of replays |
 | `…_models` | `foreshock models` | add models and decide about them; decisions note themselves |
-| `…_desk` | `foreshock desk` | read; act on cases: change them, add actions, promises and views; keep sessions, add to the audit |
+| `…_desk` | `foreshock desk` | read; act on cases, add actions, promises and views; keep sessions; audit |
 | `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
 | `…_reader` | reports, monitoring, people | read, but for accounts, tokens and sessions of the desk |
 | `…_access` | `foreshock account`, `foreshock token` | make and change accounts and tokens |

@@ -1,0 +1,79 @@
+"""How many requests a caller may make a minute, counted for all processes together in PostgreSQL.
+
+A process takes a share of the minute's requests at once and gives it out without asking again, so that most requests
+cost nothing. Shares count when they are taken: callers get at most the limit, and at least all but one share for each
+process.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, delete, func
+from sqlalchemy.dialects.postgresql import insert
+
+from desk.access.refusals import TooManyRequests
+from stream.database.access_tables import RequestCount
+
+WINDOW_S = 60
+SHARES = 100
+"""Into so many shares the limit is cut."""
+
+_KEPT_CALLERS = 10_000
+
+
+@dataclass
+class _Share:
+    """What this process may still give out to a caller in a window."""
+
+    window: dt.datetime
+    left: int
+
+
+class RequestLimits:
+    """Counts the requests of callers, whatever they are called."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._shares: dict[str, _Share] = {}
+        self._lock = threading.Lock()
+
+    def take(self, caller: str, limit: int, now: dt.datetime) -> None:
+        """Count a request. Raises `TooManyRequests`."""
+        window = now.replace(second=0, microsecond=0)
+        with self._lock:
+            share = self._shares.get(caller)
+            if share is not None and share.window == window and share.left > 0:
+                share.left -= 1
+                return
+        size = max(1, limit // SHARES)
+        with self._engine.begin() as connection:
+            taken = self._add(connection, caller, window, size)
+        granted = size - max(0, taken - limit)
+        with self._lock:
+            if len(self._shares) >= _KEPT_CALLERS:
+                self._shares.clear()
+            if granted <= 0:
+                self._shares.pop(caller, None)
+            else:
+                self._shares[caller] = _Share(window, granted - 1)
+        if granted <= 0:
+            raise TooManyRequests(limit, max(1, WINDOW_S - now.second))
+
+    @staticmethod
+    def _add(connection: Connection, caller: str, window: dt.datetime, size: int) -> int:
+        """Take `size` of a window; returns how many were taken then, at most a share above the limit by each try."""
+        add = insert(RequestCount).values(caller=caller, window_start=window, taken=size)
+        statement = add.on_conflict_do_update(
+            index_elements=[RequestCount.caller, RequestCount.window_start],
+            # Not beyond what an integer holds, however often somebody tries.
+            set_={"taken": func.least(RequestCount.taken + add.excluded.taken, 2**30)},
+        ).returning(RequestCount.taken)
+        return int(connection.execute(statement).scalar_one())
+
+
+def forget_windows(connection: Connection, before: dt.datetime) -> None:
+    """Delete what was counted in windows before a moment."""
+    connection.execute(delete(RequestCount).where(RequestCount.window_start < before))

@@ -1,0 +1,65 @@
+"""What every request of the desk needs: settings, the database, the clock. One per process, made by `desk.app`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, Engine
+from starlette.requests import HTTPConnection
+
+from desk.access.limits import RequestLimits
+from desk.access.sessions import Lifetime
+from desk.clock import Clock
+from stream.settings import Settings
+
+CONNECTIONS = 20
+"""Connections to the database that a process keeps at most, and requests that it works on at once."""
+
+STATEMENT_TIMEOUT_S = 20.0
+"""A statement that takes longer ends: whoever asked is gone by then."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One process of the desk. `stopping` is set when it ends: what waits for news must end, too."""
+
+    settings: Settings
+    engine: Engine
+    clock: Clock
+    limits: RequestLimits
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction, committed at its end: open it for as long as a request reads and writes, no longer."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach the desk by HTTPS."""
+        public = self.settings.desk_public_url
+        return (
+            self.settings.desk_tls_certfile is not None
+            or self.settings.desk_behind_proxy
+            or (public is not None and urlsplit(public).scheme == "https")
+        )
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long sessions last."""
+        return Lifetime(
+            dt.timedelta(hours=self.settings.desk_session_hours),
+            dt.timedelta(minutes=self.settings.desk_session_idle_minutes),
+        )
+
+
+def desk_of(connection: HTTPConnection) -> Desk:
+    """The desk that a request came to."""
+    return cast(Desk, connection.app.state.desk)
