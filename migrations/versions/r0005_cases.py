@@ -303,6 +303,8 @@ BEGIN
         snoozed_from = CASE WHEN afterwards = 'snoozed' THEN snoozed_from END,
         closed_at = CASE WHEN afterwards = 'closed' THEN coalesce(closed_at, now()) END,
         closed_as = CASE WHEN afterwards = 'closed' THEN coalesce(closed_as, 'cured') END,
+        review_of = CASE WHEN done IS DISTINCT FROM 'escalate' AND afterwards <> 'closed' THEN review_of END,
+        review_by = CASE WHEN done IS DISTINCT FROM 'escalate' AND afterwards <> 'closed' THEN review_by END,
         version = version + (done IS NOT NULL)::integer, updated_at = now()
     WHERE alert_id = NEW.alert_id;
     IF done IS NOT NULL THEN
