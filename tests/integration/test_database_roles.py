@@ -190,7 +190,7 @@ BEYOND: list[tuple[str, str]] = [
         "UPDATE access_tokens SET revoked_at = NULL", "DELETE FROM access_tokens", "SELECT * FROM personal_data_reads",
         "UPDATE personal_data_reads SET read_at = now()", "TRUNCATE personal_data_reads",
         "ALTER TABLE personal_data_reads DISABLE TRIGGER ALL", "UPDATE alerts SET score = 0",
-        "DELETE FROM user_scores", "SELECT value FROM dead_letters", "SELECT * FROM registered_models",
+        "DELETE FROM user_scores", "SELECT value FROM dead_letters", "SELECT * FROM model_decisions",
         "CREATE TABLE own (id int)",
     )),
     *((ACCESS, statement) for statement in (
