@@ -13,7 +13,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse, Response
 
 from desk import errors
+from desk.access import oidc_routes
 from desk.access.limits import RequestLimits
+from desk.access.oidc import IdentityProvider
 from desk.api import health
 from desk.clock import Clock, system_clock
 from desk.context import CONNECTIONS, STATEMENT_TIMEOUT_S, Desk
@@ -27,9 +29,10 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = system_clock) -> FastAPI:
-    """The desk over a database. Opens no connection before the first request."""
+    """The desk over a database. Opens no connection before the first request. Raises `SettingsError`."""
     engine = database.open_engine("foreshock-desk", kept=CONNECTIONS, statement_timeout_s=STATEMENT_TIMEOUT_S)
-    desk = Desk(settings, engine, clock, RequestLimits(engine))
+    identity = None if settings.desk_oidc_issuer is None else IdentityProvider(settings)
+    desk = Desk(settings, engine, clock, RequestLimits(engine), identity)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,7 +43,8 @@ def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = 
 
     app = FastAPI(title="Foreshock", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.desk = desk
-    app.include_router(health.router)
+    for router in (health.router, oidc_routes.router):
+        app.include_router(router)
     errors.install(app, _error_page)
     app.add_middleware(Shield, hosts=allowed_hosts(settings), secure=desk.secure)
     return app

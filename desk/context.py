@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from starlette.requests import HTTPConnection
 
 from desk.access.limits import RequestLimits
+from desk.access.oidc import IdentityProvider
 from desk.access.sessions import Lifetime
 from desk.clock import Clock
 from stream.settings import Settings
@@ -27,12 +28,17 @@ STATEMENT_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Desk:
-    """One process of the desk. `stopping` is set when it ends: what waits for news must end, too."""
+    """One process of the desk.
+
+    `identity` is where people may sign in, None for local accounts alone. `stopping` is set when it ends: what waits
+    for news must end, too.
+    """
 
     settings: Settings
     engine: Engine
     clock: Clock
     limits: RequestLimits
+    identity: IdentityProvider | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

@@ -83,8 +83,12 @@ def create(
     products: Collection[str] | None = None,
     daily_cap: int | None = None,
     language: str | None = None,
+    oidc: tuple[str, str] | None = None,
 ) -> ListedAccount:
-    """Make an account. Raises `AccountError` for a name that is taken or cannot be one."""
+    """Make an account; `oidc` is its issuer and subject at the identity provider.
+
+    Raises `AccountError` for a name that is taken or cannot be one.
+    """
     if _NAME.fullmatch(name) is None:
         raise AccountError(f"{name!r} cannot be a name: at most 128 characters, no blank, colon or slash")
     if find(connection, name) is not None:
@@ -96,6 +100,8 @@ def create(
             role=role,
             products=None if products is None else sorted(set(products)),
             password_hash=password_hash,
+            oidc_issuer=None if oidc is None else oidc[0],
+            oidc_subject=None if oidc is None else oidc[1],
             daily_cap=daily_cap,
             language=language,
             created_at=now,

@@ -28,6 +28,9 @@ from desk.context import Desk, desk_of
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
 
+SIGN_INS_A_MINUTE = 30
+"""From one address."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -130,6 +133,13 @@ def require_same_origin(request: Request) -> None:
         foreign = True
     if foreign:
         raise ForeignForm("the form came from another site; open the desk itself and try again")
+
+
+def count_sign_in(request: Request) -> None:
+    """Count a try to sign in from the request's address. Raises `TooManyRequests`."""
+    desk = desk_of(request)
+    address = request.client.host if request.client is not None else "unknown"
+    desk.limits.take(f"sign-in:{address}", SIGN_INS_A_MINUTE, desk.clock())
 
 
 def _let_in(desk: Desk, principal: Principal, permission: Permission | None) -> Principal:
