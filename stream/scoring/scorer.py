@@ -35,7 +35,7 @@ from model.bundle import Bundle, pieces
 from stream.alerts.facts import Marks, update_facts
 from stream.alerts.policy import AlertPolicy
 from stream.alerts.state_machine import CLEARED, Decision, advance
-from stream.outputs import LEVELS, AlertKind, ContractStanding, DeadLetter, Level
+from stream.outputs import LEVELS, AlertKind, ContractStanding, DeadLetter, Explanation, Level
 from stream.portfolio import PortfolioRules
 from stream.scoring.borrowers import Borrowers, contracts_at
 from stream.scoring.dead_letters import DeadLetters
@@ -237,6 +237,23 @@ class Scorer:
                 self._take(taken[end : end + 1], scored.touched[end : end + 1], scored, in_doubt=True)
             begin = end + 1
         return scored
+
+    def explanations(self, row: NDArray[np.int64]) -> list[Explanation]:
+        """What the latest scores of users come from, whether or not an alert is open; `row` int64 `[n]` in the slab.
+
+        Right after an event that raised an alert it is what the alert says.
+        """
+        rows = self._slab.rows
+        return self._explainer.explain(
+            self._readout(row),
+            ages_days(rows["latest_ms"][row]),
+            take_records(rows["facts"], row),
+            take_records(rows["standing"], row),
+            self._rules.calendar.days_of(rows["alert"]["watermark_ms"][row]),
+            rows["weighed"][row],
+            rows["sequence"][row],
+            self._slab.partitions_of(row).tolist(),
+        )
 
     def _take(
         self, taken: Sequence[Taken], touched: NDArray[np.int64], scored: Scored, *, in_doubt: bool = False
