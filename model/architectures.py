@@ -6,7 +6,7 @@ Plain values that are written into the manifest. Needs no torch; `model.networks
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from events.types import KINDS, Kind
@@ -19,6 +19,7 @@ Family: TypeAlias = Literal[
     "three-branch",
     "hybrid",
     "time-decay",
+    "boosted-readout",
 ]
 """Names of the families, as `--architecture` takes them."""
 
@@ -27,7 +28,7 @@ FIRST_FAMILY = "lstm-attention-hazard"
 """Name of the default family in manifests of the time when it was the only one."""
 ENCODERS = frozenset({"lstm-attention", "lstm", "gru-attention", "transformer", "time-decay", "profile", "ignored"})
 
-LATER_FIELDS = frozenset({"wide", "readout_dropout"})
+LATER_FIELDS = frozenset({"wide", "readout_dropout", "boosted", "tallies", "trees", "trees_read"})
 """Fields of `Architecture` that older bundles lack."""
 
 
@@ -40,6 +41,11 @@ class Architecture:
 
     `wide` adds straight lines from the fusion's inputs to the hazard logits, beside the hidden layer. `readout_dropout`
     is the share of readouts that a training step hides from the fusion; `dropout` is of its hidden layer.
+
+    `boosted`: trees are fitted beside the network once it is trained. What was fitted is described by the numbers of
+    each kind's tally (`model.networks.tallies`), in the order of `KINDS`, by how many `trees` there are, of how many
+    nodes and how deep, and by `trees_read`, whether they take the encoders' readouts, too. Without tallies there are
+    none yet.
     """
 
     family: str = DEFAULT
@@ -55,6 +61,10 @@ class Architecture:
     horizons_days: tuple[int, ...] = (30, 60, 90, 180)
     wide: bool = False
     readout_dropout: float = 0.0
+    boosted: bool = False
+    tallies: tuple[tuple[str, ...], ...] = ()
+    trees: tuple[int, int, int] = (0, 0, 0)
+    trees_read: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.encoders) - ENCODERS)
@@ -70,28 +80,35 @@ class Architecture:
         position = KINDS.index(kind)
         return self.layers[position], self.hidden[position]
 
+    def network_alone(self) -> Architecture:
+        """The same without the trees, as it is trained first."""
+        plain = Architecture()
+        return replace(self, tallies=plain.tallies, trees=plain.trees, trees_read=plain.trees_read)
+
     def as_manifest(self) -> dict[str, Any]:
         """Plain values for `manifest.json`; of `LATER_FIELDS` only those that are not the default, so that the
         description of older networks stays the same."""
         usual = {field.name: field.default for field in fields(self) if field.name in LATER_FIELDS}
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-            if key not in usual or value != usual[key]
-        }
+        return {key: _as_list(value) for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Architecture:
         """The inverse of `as_manifest`. Raises `ValueError` for a network that this version cannot build."""
-        known: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
+        known: dict[str, Any] = {key: _as_tuple(value) for key, value in values.items()}
         if known["family"] == FIRST_FAMILY:
             known["family"] = DEFAULT
         try:
             return cls(**known)
         except TypeError as error:
             raise ValueError(f"the manifest's architecture has a field that is not known ({error})") from None
+
+
+def _as_list(value: Any) -> Any:
+    return [_as_list(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(each) for each in value) if isinstance(value, list) else value
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -113,6 +130,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             encoders=("time-decay", "time-decay", "time-decay", "profile"),
             layers=(2, 2, 1),
         ),
+        Architecture(family="boosted-readout", boosted=True),
     )
 }
 """The families of `foreshock train --architecture`, by name."""

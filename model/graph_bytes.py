@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-STANDARD_DOMAINS = frozenset({b"", b"ai.onnx"})
-"""Domains of the operators that the ONNX standard defines; all others are extensions of some runtime."""
+STANDARD_DOMAINS = frozenset({b"", b"ai.onnx", b"ai.onnx.ml"})
+"""Domains of the operators that the ONNX standard defines, the last for trees and the like; all others are extensions
+of some runtime."""
 
 MOST_FIELDS = 500_000
 """Fields of all messages, so that a file of tiny ones takes seconds at most. Graphs of this project have thousands."""

@@ -106,6 +106,10 @@ class Served:
         started = time.monotonic()
         trainer = self.trainer(problem)
         history = trainer.fit(progress)
+        if self._architecture.boosted:
+            from model.training.boosting import boost
+
+            trainer.model = boost(trainer, problem.seed, progress)
         thresholds = trainer.calibrate()
         sequences = trainer.sequences
         training = Training(

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from events.types import KINDS, Kind
+from model.networks.boosted import BoostedFusion
 from model.networks.encoders.encoder import Step
-from model.networks.risk_model import LONGEST_LOGIT, Fusion, RiskModel, cumulative
+from model.networks.fusion import LONGEST_LOGIT, Fusion, cumulative
+from model.networks.risk_model import RiskModel
 
 
-class ScoreStep(nn.Module):
-    """From readouts `[n, R]` and ages in days `[n, kinds]` to probabilities within each horizon `[n, H]`, both float32.
+class HazardStep(nn.Module):
+    """From readouts `[n, R]` and ages in days `[n, kinds]` to the network's hazard logits, float64 `[n, intervals]`.
 
     The last layer, the linear terms beside it and all that follows run in float64. Most of a score's rounding error
     comes from summing 128 float32 products that cancel, and so few numbers cost almost no time.
@@ -39,8 +41,49 @@ class ScoreStep(nn.Module):
         raw = nn.functional.linear(hidden, self.weight, self.bias)
         if self.wide is not None:
             raw = raw + nn.functional.linear(inputs.double(), self.wide)
-        logits = raw * self.slope + self.intercept
-        return cumulative(torch.clamp(logits, -LONGEST_LOGIT, LONGEST_LOGIT)).float()
+        return torch.clamp(raw * self.slope + self.intercept, -LONGEST_LOGIT, LONGEST_LOGIT)
+
+
+class ScoreStep(nn.Module):
+    """From readouts and ages to probabilities within each horizon `[n, H]`, all float32."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__()
+        self.hazards = HazardStep(fusion)
+
+    def forward(self, readout: Tensor, ages: Tensor) -> Tensor:
+        return cumulative(self.hazards(readout, ages)).float()
+
+
+class BeforeTrees(nn.Module):
+    """From readouts and ages to the inputs of the trees, float32, and the network's hazard logits, float64."""
+
+    def __init__(self, fusion: BoostedFusion) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.hazards = HazardStep(fusion.network)
+
+    def forward(self, readout: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
+        read, inputs = self.fusion.parts(readout, ages)
+        return inputs, self.hazards(read, ages)
+
+
+class AfterTrees(nn.Module):
+    """From the network's hazard logits and the sum of the trees `[n, 1]`, float32, to probabilities."""
+
+    weights: Tensor
+    slope: Tensor
+    intercept: Tensor
+
+    def __init__(self, fusion: BoostedFusion) -> None:
+        super().__init__()
+        for name in ("weights", "slope", "intercept"):
+            self.register_buffer(name, getattr(fusion, name).double())
+
+    def forward(self, network: Tensor, trees: Tensor) -> Tensor:
+        raw = network * self.weights[0] + trees.double() * self.weights[1]
+        logits = torch.clamp(raw * self.slope + self.intercept, -LONGEST_LOGIT, LONGEST_LOGIT)
+        return cumulative(logits).float()
 
 
 def step_of(model: RiskModel, kind: Kind) -> Step:

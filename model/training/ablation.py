@@ -22,7 +22,7 @@ from model.datasets.recipe import recipe_of
 from model.evaluation.evaluate import progress_bars
 from model.histories.arrears import judged_events
 from model.histories.labels import within_horizons
-from model.networks.risk_model import cumulative
+from model.networks.fusion import cumulative
 from model.statistics.metrics import log_loss, summary
 from model.training.preparation import TrainingError, labels_of, prepare
 from model.training.train import Material, default_batch_users, read

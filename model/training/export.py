@@ -5,10 +5,8 @@ The graphs are checked before the bundle is complete: extreme and missing inputs
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
 import torch
-from torch import Tensor, nn
 
 from events.columns import COLUMNS, FIRST_CATEGORY_CODE, NEVER_DAYS
 from events.types import KINDS, Kind
@@ -40,11 +36,13 @@ from model.bundle import (
     write_manifest,
 )
 from model.bundle_documents import forget_list
+from model.networks.boosted import BoostedFusion
 from model.networks.features import CALENDAR_COLUMNS
 from model.networks.risk_model import RiskModel
 from model.networks.steps import ScoreStep, state_widths, step_of
+from model.training.graphs import write_graph
+from model.training.tree_graph import write_boosted_score
 
-OPSET = 20
 LARGEST_ATTENTION_LOGIT = 40.0
 """exp of twice this is still a normal float32, so no event's weight in the running softmax overflows or is lost."""
 
@@ -157,49 +155,13 @@ def _write_graphs(model: RiskModel, folder: Path) -> None:
             step_of(model, kind), example, ["numeric", "categorical", "state"], ["state_after", "attention"],
             folder / graph_file(kind),
         )  # fmt: skip
+    if isinstance(model.fusion, BoostedFusion):
+        write_boosted_score(model.fusion, folder / SCORE_FILE)
+        return
     scorer = ScoreStep(model.fusion).eval()
     width = sum(model.encoder(kind).readout_width for kind in KINDS)
     nothing = (torch.zeros(rows, width), torch.zeros(rows, len(KINDS)))
     write_graph(scorer, nothing, ["readout", "ages"], ["probabilities"], folder / SCORE_FILE)
-
-
-def write_graph(
-    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], path: Path
-) -> None:
-    """Export a module whose arguments all have the batch as their first dimension."""
-    with warnings.catch_warnings(), torch.no_grad():
-        # Warnings of the exporter about its own future and about torchvision, which this project does not use.
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module,
-            example,
-            input_names=inputs,
-            output_names=outputs,
-            opset_version=OPSET,
-            dynamo=True,
-            dynamic_shapes=tuple({0: torch.export.Dim("rows", min=2)} for _ in example),
-            verbose=False,
-        )
-    assert program is not None
-    proto = program.model_proto
-    _strip(proto)
-    onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
-
-
-def _strip(proto: onnx.ModelProto) -> None:
-    """Remove the exporter's notes on the source: file paths and stack traces differ between machines."""
-    proto.producer_version = ""
-    proto.doc_string = ""
-    del proto.metadata_props[:]
-    graph = proto.graph
-    graph.doc_string = ""
-    del graph.metadata_props[:]
-    del graph.value_info[:]
-    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
-        part.doc_string = ""
-        del part.metadata_props[:]
 
 
 def _drop_negligible_weights(model: RiskModel) -> None:

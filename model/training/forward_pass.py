@@ -14,7 +14,8 @@ from events.types import KINDS, Event, Kind
 from model.architectures import Architecture
 from model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Bundle, BundleError
 from model.histories.sequences import Sequences, Vocabularies, build_sequences
-from model.networks.risk_model import RiskModel, cumulative
+from model.networks.fusion import cumulative
+from model.networks.risk_model import RiskModel
 from model.training.batches import by_length, pad
 
 USERS_PER_PASS = 64

@@ -20,6 +20,9 @@ from model.bundle import Bundle
 from model.datasets.dataset import Outcome
 from model.histories.sequences import Sequences, learn_vocabularies
 from model.histories.splits import Split
+from model.networks.boosted import BoostedFusion
+from model.networks.encoders.tallied import TalliedEncoder
+from model.networks.fusion import Fusion
 from model.networks.risk_model import RiskModel, VocabularySizes
 from model.training.forward_pass import load_model, vocabulary_sizes
 from model.training.input_rules import InputRules
@@ -80,11 +83,13 @@ def from_bundle(bundle: Bundle | Path | str, provisional: Sequences) -> tuple[Ri
     """The model of a bundle, to be trained on, and the histories under its vocabularies.
 
     Vocabularies, winsor bounds and scales stay the bundle's. Its calibration moves into the last layer, so that the
-    model starts from the bundle's scores and can be calibrated anew.
+    model starts from the bundle's scores and can be calibrated anew. Trees beside the network are left out: they are
+    fitted anew.
     """
     loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-    model = load_model(loaded, torch.float32)
+    model = network_of(load_model(loaded, torch.float32))
     fusion = model.fusion
+    assert isinstance(fusion, Fusion)
     with torch.no_grad():
         fusion.logits_.weight.mul_(fusion.slope[:, None])
         if fusion.wide is not None:
@@ -93,6 +98,19 @@ def from_bundle(bundle: Bundle | Path | str, provisional: Sequences) -> tuple[Ri
         fusion.slope.fill_(1.0)
         fusion.intercept.fill_(0.0)
     return model, provisional.recoded(loaded.vocabularies)
+
+
+def network_of(model: RiskModel) -> RiskModel:
+    """The network of a model without the trees beside it."""
+    if not isinstance(model.fusion, BoostedFusion):
+        return model
+    alone = RiskModel(model.architecture.network_alone(), model.vocabulary_sizes, model.numeric_inputs)
+    for kind in KINDS:
+        encoder = model.encoder(kind)
+        assert isinstance(encoder, TalliedEncoder)
+        alone.encoder(kind).load_state_dict(encoder.encoder.state_dict())
+    alone.fusion.load_state_dict(model.fusion.network.state_dict())
+    return alone
 
 
 def labels_of(sequences: Sequences, outcomes: Mapping[str, Outcome]) -> NDArray[np.int8]:

@@ -36,6 +36,7 @@ from model.histories.sequences import Sequences
 from model.histories.splits import Part, Split, split
 from model.networks.risk_model import RiskModel
 from model.training.augmentation import Augmentation
+from model.training.boosting import boost
 from model.training.checkpoint import Checkpoints, folder_beside
 from model.training.curves import CURVES_FILE, curves
 from model.training.export import Description, export_bundle, record_metrics
@@ -143,7 +144,7 @@ def train(
             prepared = _prepare(material.sequences, material.parts, network, protected, rules)
         else:
             prepared = from_bundle(base, material.sequences)
-        model, sequences = prepared
+        sequences = prepared[1]
         asked = Schedule(
             epochs=epochs,
             batch_users=batch_users or default_batch_users(material.parts.train),
@@ -168,6 +169,8 @@ def train(
         if restart:
             checkpoints.clear()
         history = trainer.fit(bars, checkpoints, _told(checkpoints.folder / CURVES_FILE, tensorboard))
+        if trainer.model.architecture.boosted:
+            trainer.model = boost(trainer, seed, bars)
         thresholds = trainer.calibrate()
         seconds = round(time.monotonic() - started, 1)
         training = _provenance(dataset.name, command, seed, sequences, len(history), seconds)
@@ -180,7 +183,7 @@ def train(
             lender_time_zone=zone,
         )
         bars.add_task("exporting", total=None)
-        bundle = export_bundle(model.cpu(), description, out)
+        bundle = export_bundle(trainer.model.cpu(), description, out)
         metrics = _metrics(trainer, bundle, material, options, history)
         bundle = record_metrics(bundle, metrics)
         if finish is not None:

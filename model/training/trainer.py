@@ -23,8 +23,10 @@ from model.evaluation.thresholds import fit_thresholds
 from model.histories.labels import Targets, Truth, targets, within_horizons
 from model.histories.sequences import Sequences
 from model.histories.splits import Part, Split
+from model.networks.boosted import BoostedFusion
+from model.networks.fusion import cumulative
 from model.networks.likelihood import hazard_loss
-from model.networks.risk_model import RiskModel, cumulative
+from model.networks.risk_model import RiskModel
 from model.statistics.metrics import roc_auc
 from model.training.augmentation import Augmentation
 from model.training.batches import by_length, pad
@@ -245,8 +247,11 @@ class Trainer:
 
     def _open_at(self, rates: NDArray[np.float64]) -> None:
         """Set the last layer to the mean hazards; otherwise the first epochs only learn that defaults are rare."""
+        fusion = self.model.fusion
+        if isinstance(fusion, BoostedFusion):
+            raise TrainingError("a network is trained before trees are put beside it")
         with torch.no_grad():
-            self.model.fusion.logits_.bias.copy_(torch.from_numpy(np.log(rates / (1 - rates))))
+            fusion.logits_.bias.copy_(torch.from_numpy(np.log(rates / (1 - rates))))
 
     def _epoch(self, bars: Progress, task: Any, epoch: int) -> float:
         self.model.train()

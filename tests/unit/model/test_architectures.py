@@ -34,7 +34,14 @@ def test_the_first_manifests_are_of_the_default() -> None:
 
 def test_what_came_later_stands_in_a_manifest_only_where_it_is_used() -> None:
     assert not LATER_FIELDS & Architecture().as_manifest().keys()
-    wide = Architecture(wide=True, readout_dropout=0.2)
+    wide = Architecture(
+        wide=True,
+        readout_dropout=0.2,
+        boosted=True,
+        tallies=(("due/30d",), (), (), ()),
+        trees=(2, 3, 1),
+        trees_read=True,
+    )
     written = json.loads(json.dumps(wide.as_manifest()))
     assert written.keys() >= LATER_FIELDS
     assert Architecture.from_manifest(written) == wide
