@@ -23,6 +23,7 @@ ALERTS = (
     ("precision_at_budget", "precision", 3),
     ("median_lead_days", "lead, days", 1),
     ("caught_30_days_ahead", "30 days ahead", 3),
+    ("exposure_saved", "saved", 3),
     ("us_per_event", "µs", 2),
     ("state_bytes", "bytes", 0),
 )

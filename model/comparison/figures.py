@@ -19,6 +19,7 @@ from model.comparison.problem import Problem
 from model.comparison.resampling import Weights, calibration, draw_users, interval, ranking, weighted_quantile
 from model.comparison.segments import Segments, segments
 from model.comparison.trial import Trial
+from model.comparison.worth import days_ahead_of_rule, saved
 from model.statistics.metrics import calibration_error_by_chance, roc_auc
 
 BUDGETS = (5.0, 15.0, 40.0)
@@ -170,7 +171,7 @@ class _Alerts:
 def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
     """Thresholds from each problem's validation, counts over all test parts."""
     sums: dict[str, NDArray[np.float64]] = {}
-    leads, lead_weights, bounds, thresholds = [], [], [], []
+    leads, lead_weights, bounds, thresholds, ahead = [], [], [], [], []
     default_count = 0
     for number, (problem, trial) in enumerate(zip(court.problems, trials, strict=True)):
         sequences, owner = problem.sequences, problem.sequences.user_of_event
@@ -184,6 +185,10 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
         drawn, test = court.weights[number], problem.parts.test.users
         for name in ("months", "alerts", "answered", "true", "defaulted", "caught", "early"):
             sums[name] = sums.get(name, 0.0) + drawn @ getattr(found, name)[test]
+        worth = saved(problem, trial, budget)
+        for name in ("alerts", "at_default", "saved"):
+            sums[f"valued_{name}"] = sums.get(f"valued_{name}", 0.0) + drawn @ getattr(worth, name)[test]
+        ahead.append(days_ahead_of_rule(problem, found))
         leads.append(found.lead_days)
         lead_weights.append(drawn[:, court.places(number, found.lead_user)] * found.lead_weight)
         bounds.append(found)
@@ -196,7 +201,7 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
             }
         )
     return _Alerts(
-        _ratios(sums, np.concatenate(leads), np.concatenate(lead_weights, axis=1)),
+        _ratios(sums, np.concatenate(leads), np.concatenate(ahead), np.concatenate(lead_weights, axis=1)),
         _bound(bounds, budget),
         default_count,
         thresholds,
@@ -204,7 +209,10 @@ def _alerts(court: Court, trials: Sequence[Trial], budget: float) -> _Alerts:
 
 
 def _ratios(
-    sums: dict[str, NDArray[np.float64]], leads: NDArray[np.float64], lead_weights: NDArray[np.float64]
+    sums: dict[str, NDArray[np.float64]],
+    leads: NDArray[np.float64],
+    ahead: NDArray[np.float64],
+    lead_weights: NDArray[np.float64],
 ) -> Draws:
     def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
@@ -219,6 +227,9 @@ def _ratios(
         "upper_quartile_lead_days": weighted_quantile(leads, lead_weights, 0.75),
         "lead_days_per_onset": share(lead_weights @ leads, sums["defaulted"]),
         "caught_30_days_ahead": share(sums["early"], sums["defaulted"]),
+        "median_days_ahead_of_rule": weighted_quantile(ahead, lead_weights, 0.5),
+        "exposure_saved": share(sums["valued_saved"], sums["valued_at_default"]),
+        "exposure_saved_per_alert": share(sums["valued_saved"], sums["valued_alerts"]),
         "alerts_per_1000_user_months": rate,
         "false_alarms_per_1000_user_months": rate * (1.0 - precision),
     }

@@ -6,7 +6,7 @@ Everything in it is computed from the JSON files in docs/models; nothing is type
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,6 +37,9 @@ ALERTS: tuple[Column, ...] = (
     ("precision_at_budget", "precision", 2),
     ("median_lead_days", "median lead, days", 0),
     ("caught_30_days_ahead", "caught 30 days ahead", 2),
+    ("median_days_ahead_of_rule", "median days ahead of 30 days past due", 0),
+    ("exposure_saved", "exposure saved", 2),
+    ("exposure_saved_per_alert", "of it per alert", 0),
     ("alerts_per_1000_user_months", "alerts", 1),
     ("false_alarms_per_1000_user_months", "false alarms", 1),
 )
@@ -139,12 +142,19 @@ def _ranking(setting: dict[str, Any]) -> str:
     return _markdown(header, rows)
 
 
+def _told(columns: tuple[Column, ...], rows: Iterable[dict[str, Any]]) -> tuple[Column, ...]:
+    """The columns that a report has: an older one lacks the newest figures."""
+    named = [set(row) for row in rows]
+    return tuple(column for column in columns if all(column[0] in names for names in named))
+
+
 def _alerts(setting: dict[str, Any]) -> str:
-    header = ("", *(title for _, title, _ in ALERTS), "quartiles of the lead")
+    columns = _told(ALERTS, setting["rows"])
+    header = ("", *(title for _, title, _ in columns), "quartiles of the lead")
     rows = [
         (
             row["name"],
-            *(_with_interval(row, name, digits) for name, _, digits in ALERTS),
+            *(_with_interval(row, name, digits) for name, _, digits in columns),
             _quartiles(row),
         )
         for row in _ranked(setting["rows"])
@@ -206,11 +216,12 @@ def _details(setting: dict[str, Any], best: str) -> Iterator[str]:
             for name, found in segments.items()
         ]
     yield _markdown(header, rows)
-    header = ("alerts per 1,000 users and month", *(title for _, title, _ in ALERTS), "recall at most")
+    columns = _told(ALERTS, details["budgets"].values())
+    header = ("alerts per 1,000 users and month", *(title for _, title, _ in columns), "recall at most")
     rows = [
         (
             budget,
-            *(_with_interval(found, name, digits) for name, _, digits in ALERTS),
+            *(_with_interval(found, name, digits) for name, _, digits in columns),
             _plain(found["recall_bound"], 2),
         )
         for budget, found in details["budgets"].items()

@@ -22,7 +22,7 @@ BEGIN, END = marks(SECTION)
 
 INTERVALS = (
     "auc", "pr_auc", "ks", "brier", "ece", "recall_at_budget", "precision_at_budget", "median_lead_days",
-    "caught_30_days_ahead",
+    "caught_30_days_ahead", "median_days_ahead_of_rule", "exposure_saved",
 )  # fmt: skip
 
 
