@@ -38,6 +38,7 @@ _MEANINGS: dict[str, str] = {
     "profiles": "What is known of the borrower and the contract; a new profile replaces the one before.",
     "scores": "The score after each event.",
     "alerts": "Alerts that opened, escalated or cleared.",
+    "alert-actions": "What people, and Foreshock by itself, do about alerts.",
     "scores.latest": "Each borrower's latest score, the same bytes as in `scores`: what a service that starts reads.",
     "contracts": "Each borrower's contracts as they stand.",
     "dead-letters": "Inputs that were not used, as they came, and why in headers.",
@@ -115,6 +116,7 @@ def _messages() -> dict[str, tuple[Message, ...]]:
     return found | {
         topics.scores: (score, _FORGOTTEN),
         topics.alerts: (_message_of(topics.alerts), _FORGOTTEN),
+        topics.alert_actions: (_message_of(topics.alert_actions),),
         topics.latest_scores: (score, _FORGOTTEN),
         topics.contracts: (_message_of(topics.contracts), _FORGOTTEN),
         topics.dead_letters: (_DEAD_LETTER,),

@@ -19,8 +19,9 @@ import msgspec
 from events.calendar import DAY_MS
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
+from stream.case_records import AlertAction, PromisedPayment, encode_action
 from stream.kafka.record import RawRecord
-from stream.outputs import DeadLetter
+from stream.outputs import Alert, DeadLetter
 from stream.scoring.contract_records import contract_records
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.intake import Intake, Taken
@@ -112,7 +113,7 @@ def _input(title: str, event: Event) -> Sample:
 
 
 def published() -> Iterator[tuple[str, str, bytes]]:
-    """Topic, title and exact JSON of the published records: a score, an alert, contracts and a dead letter."""
+    """Topic, title and exact JSON of the published records: a score, an alert, an action, contracts, a dead letter."""
     bundle, settings = Bundle.load(PRETRAINED_BUNDLE), Settings.model_construct()
     slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
     scorer = Scorer(
@@ -133,8 +134,32 @@ def published() -> Iterator[tuple[str, str, bytes]]:
     cause = msgspec.json.decode(opened)["sequence"]
     yield "scores", "The score after the event that opened the alert below", scores[cause - 1]
     yield "alerts", "The alert that this score opened", opened
+    yield "alert-actions", "The borrower promised to pay", encode_action(_action(opened))
     yield "contracts", "The borrower's contracts at that moment", contracts[cause - 1]
     yield "dead-letters", "A record that is not JSON, as it came, with one header of its own", shown(letters[0])
+
+
+def _action(opened: bytes) -> AlertAction:
+    """An action on the case of an alert, two days after the alert opened."""
+    alert = msgspec.json.decode(opened, type=Alert)
+    at = alert.occurred_at + dt.timedelta(days=2, minutes=14)
+    return AlertAction(
+        action_id="0191f2b2-6d1c-7a43-9c5d-2f1de1a10c77",
+        alert_id=alert.alert_id,
+        user_id=alert.user_id,
+        action="promise",
+        status_from="in_progress",
+        status_to="promised",
+        level=alert.level_to,
+        product="card",
+        actor="ann",
+        at=at,
+        version=4,
+        reason="lost a client, is paid again at the end of the month",
+        promise=PromisedPayment(
+            amount=INSTALMENT, due_on=(at + dt.timedelta(days=7)).date(), contract_id=CONTRACT_ID, currency="EUR"
+        ),
+    )
 
 
 def shown(letter: DeadLetter) -> bytes:

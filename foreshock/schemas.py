@@ -8,12 +8,17 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from events.types import EVENT_TYPES, FORMATS_VERSION
+from stream.case_records import AlertAction
 from stream.outputs import LETTER_HEADERS, LETTER_VERSION, OUTPUT_TYPES, SENT_BACK, RefusalCode
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LETTER_HEADERS_NAME = "dead-letter-headers"
 
-RECORD_TYPES: dict[str, type[msgspec.Struct]] = {**dict(EVENT_TYPES.items()), **OUTPUT_TYPES}
+RECORD_TYPES: dict[str, type[msgspec.Struct]] = {
+    **dict(EVENT_TYPES.items()),
+    **OUTPUT_TYPES,
+    "alert-actions": AlertAction,
+}
 """What the values of each topic are in JSON. Those of `scores.latest` are those of `scores`."""
 
 Schema = dict[str, Any]

@@ -93,3 +93,11 @@ class AlertAction(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     until: Moment | None = None
     promise: PromisedPayment | None = None
     promise_id: str | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_action(action: AlertAction) -> bytes:
+    """JSON bytes as published; equal actions give equal bytes."""
+    return _ENCODER.encode(action)

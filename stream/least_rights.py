@@ -51,10 +51,15 @@ def sink_rights(settings: Settings) -> tuple[Right, ...]:
     """Of a sink. It writes to no topic, but Faust starts a producer in it, which asks for an id."""
     topics = settings.topics
     return (
-        *_on(topics.read_by_sink, "Read"),
+        *_on(topics.read_by_sink(settings.event_history), "Read"),
         Right("group", sink_group(settings.application_id), "Read"),
         Right("cluster", CLUSTER, "IdempotentWrite"),
     )
+
+
+def desk_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of the desk, which publishes what is done about alerts and reads nothing."""
+    return (*_on((settings.topics.alert_actions,), "Write"), Right("cluster", CLUSTER, "IdempotentWrite"))
 
 
 def publisher_rights(settings: Settings) -> tuple[Right, ...]:

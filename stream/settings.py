@@ -246,6 +246,9 @@ class Settings(BaseSettings):
     )
 
     score_history: bool = Field(True, description="Keep every score in PostgreSQL, not only each user's latest.")
+    event_history: bool = Field(
+        True, description="Keep every event in PostgreSQL, for the desk: it shows them, and sees promises kept by them."
+    )
     sink_retry_s: float = Field(
         1.0, gt=0, le=300, description="First pause before the sink tries a failed database again."
     )
@@ -316,6 +319,18 @@ class Settings(BaseSettings):
     )
     desk_oidc_products_claim: str | None = Field(
         None, description="Claim that lists the products whose cases the account sees; unset means all."
+    )
+    desk_four_eyes: bool = Field(
+        False, description="A second person has to confirm that a HIGH alert was a false alarm."
+    )
+    desk_daily_cap: int | None = Field(
+        None,
+        ge=0,
+        description="Most cases that an account is given in a day, by `next` and by `desk_auto_assign`; an account's "
+        "own cap goes before it, unset means without limit.",
+    )
+    desk_auto_assign: bool = Field(
+        False, description="Cases that nobody has are given to collectors, to those first who have fewest."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged. Only `debug` may show what events hold."

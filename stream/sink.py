@@ -4,12 +4,14 @@ It is a consumer group of its own, so a database outage delays the tables and no
 not written are not committed, and the topics keep the records until the sink catches up. A tombstone that tells of a
 forgotten user deletes that user's rows, in order with what else its topic holds. Records that others wrote into the
 topics, and that no table takes, are named in the log, counted and skipped. Of the input `profiles` it keeps the product
-of each contract. Loads no model.
+of each contract, and with `event_history` every event that workers may take, by the decoder that workers use. Loads no
+model.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +20,11 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from faust.types import TP
 
+from events.types import KINDS, Forgetting
 from model.bundle import BundleError, read_manifest
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
+from stream.database.kept_events import kept_event
 from stream.database.products import ContractProduct, stated_product
 from stream.database.refusals import Placed, reason_of, write_what_fits
 from stream.database.writer import DatabaseWriter, UserPlace
@@ -40,8 +44,10 @@ from stream.outputs import (
     Score,
     coordinate,
     forgotten_by,
+    moment_of,
     shortened,
 )
+from stream.scoring.intake import Intake
 from stream.settings import Settings
 from stream.sink_figures import SinkFigures
 from stream.topics import sink_group
@@ -53,12 +59,13 @@ logger = logging.getLogger("foreshock.sink")
 
 class Forgotten(NamedTuple):
     """Users, with their partition, of whom the topic of scores, of alerts, of contracts or of profiles says that they
-    are forgotten."""
+    are forgotten; and until when, by the tombstones in profiles, their events are."""
 
     of_scores: set[UserPlace]
     of_alerts: set[UserPlace]
     of_contracts: set[UserPlace]
     of_products: set[UserPlace]
+    events_until: dict[str, dt.datetime]
 
 
 def _stated_product(record: Record) -> ContractProduct | None:
@@ -75,6 +82,9 @@ class SinkApp:
         self._registered = False
         score, alert, contracts = OutputDecoder(Score), OutputDecoder(Alert), OutputDecoder(BorrowerContracts)
         self._profiles = settings.topics.of_kind("profiles")
+        self._intakes = (
+            {settings.topics.of_kind(kind): Intake(kind) for kind in KINDS} if settings.event_history else {}
+        )
         self._decoders: dict[str, Callable[[Record], Output | ContractProduct | None]] = {
             settings.topics.scores: lambda record: score(record.value),
             settings.topics.alerts: lambda record: alert(record.value),
@@ -90,9 +100,8 @@ class SinkApp:
             table_standby_replicas=0,
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        self.app.agent(self.app.topic(*self._decoders, schema=schema, maxsize=1), name="write", concurrency=1)(
-            self._write
-        )
+        topics = settings.topics.read_by_sink(settings.event_history)
+        self.app.agent(self.app.topic(*topics, schema=schema, maxsize=1), name="write", concurrency=1)(self._write)
         self._given_up = asyncio.Event()
         self._turn = asyncio.Lock()
         self._epoch = 0
@@ -197,15 +206,20 @@ class SinkApp:
         """
         batch: list[Placed] = []
         topics = self.settings.topics
-        forgotten = Forgotten(set(), set(), set(), set())
+        forgotten = Forgotten(set(), set(), set(), set(), {})
         tellers = (topics.scores, topics.alerts, topics.contracts, self._profiles)
-        told_by = dict(zip(tellers, forgotten, strict=True))
+        told_by = dict(zip(tellers, forgotten[:4], strict=True))
         for tp, records in poll.records.items():
-            decode = self._decoders[tp.topic]
+            batch += self._events_in(tp, records)
+            decode = self._decoders.get(tp.topic)
+            if decode is None:
+                continue
             asked = tp.topic == self._profiles
             until = self._forgotten_until(records, asked=asked) if tp.topic in told_by else {}
             if until:
                 told_by[tp.topic].update((key.decode(errors="replace"), tp.partition) for key in until)
+            if until and asked:
+                self._note_times(records, forgotten.events_until)
             for record in records:
                 if record.offset <= until.get(record.key or b"", -1):
                     continue
@@ -218,6 +232,31 @@ class SinkApp:
                 if output is not None:
                     batch.append(Placed(place, output))
         return batch, forgotten
+
+    def _events_in(self, tp: TP, records: Sequence[Record]) -> list[Placed]:
+        """The events of an input topic's records that workers may take, if events are kept."""
+        intake = self._intakes.get(tp.topic)
+        if intake is None:
+            return []
+        taken, _ = intake.take_all(records, time.time_ns() // 1_000_000)
+        return [
+            Placed(
+                coordinate(tp.topic, tp.partition, one.offset),
+                kept_event(one.event, tp.topic, tp.partition, one.offset),
+            )
+            for one in taken
+            if not isinstance(one.event, Forgetting)
+        ]
+
+    @staticmethod
+    def _note_times(records: Sequence[Record], until: dict[str, dt.datetime]) -> None:
+        """Note the latest time of each user's tombstones in `profiles`, which workers go by, too."""
+        now_ms = time.time_ns() // 1_000_000
+        for record in records:
+            if record.value is None and record.key is not None:
+                user_id = record.key.decode(errors="replace")
+                at = moment_of(min(max(record.timestamp, 0), now_ms))
+                until[user_id] = max(at, until.get(user_id, at))
 
     @staticmethod
     def _forgotten_until(records: Sequence[Record], *, asked: bool) -> dict[bytes, int]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from stream.database.kept_events import KeptEvent
 from stream.database.products import ContractProduct
 from stream.outputs import Alert, BorrowerContracts, DeadLetter, Output, Score
 from stream.telemetry.catalogue import SINK_BATCH
@@ -17,6 +18,7 @@ TABLES: dict[type, str] = {
     BorrowerContracts: "contracts",
     DeadLetter: "dead_letters",
     ContractProduct: "products",
+    KeptEvent: "events",
 }
 """What a record becomes in the database."""
 
@@ -47,7 +49,7 @@ class SinkFigures:
             self.is_writing = False
         self.batches.observe_one(self._clock_s() - started_s)
 
-    def note_written(self, outputs: Iterable[Output | ContractProduct]) -> None:
+    def note_written(self, outputs: Iterable[Output | ContractProduct | KeptEvent]) -> None:
         """A batch of these was written."""
         self.waits_for_database = False
         for kind, count in Counter(map(type, outputs)).items():

@@ -176,7 +176,7 @@ class Observer:
         self._workers, self._sink = application_id, sink_group(application_id)
         self._reads: dict[str, tuple[str, ...]] = {
             self._workers: settings.topics.inputs,
-            self._sink: settings.topics.read_by_sink,
+            self._sink: settings.topics.read_by_sink(settings.event_history),
         }
         self._before: Sample | None = None
 

@@ -68,6 +68,11 @@ class Topics:
         return f"{self.prefix}alerts"
 
     @property
+    def alert_actions(self) -> str:
+        """What is done about alerts, from the database's outbox."""
+        return f"{self.prefix}alert-actions"
+
+    @property
     def latest_scores(self) -> str:
         """Each borrower's latest score, the same bytes as in `scores`; compacted."""
         return f"{self.scores}.latest"
@@ -97,10 +102,10 @@ class Topics:
         """Outputs that the sink writes into the database."""
         return (self.scores, self.alerts, self.contracts, self.dead_letters)
 
-    @property
-    def read_by_sink(self) -> tuple[str, ...]:
-        """What the sink reads: the outputs that it stores, and `profiles` for the products of contracts."""
-        return (*self.stored, self.of_kind("profiles"))
+    def read_by_sink(self, event_history: bool = True) -> tuple[str, ...]:
+        """What the sink reads: the outputs that it stores, and of the inputs `profiles` for the products of contracts,
+        with `event_history` all."""
+        return (*self.stored, *(self.inputs if event_history else (self.of_kind("profiles"),)))
 
     def order(self, application_id: str) -> str:
         """The order journal of an application's workers, see `stream.scoring.order_journal`."""
@@ -139,7 +144,9 @@ class Topics:
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic that is created up front, without changelogs and replays."""
-        return (*self.inputs, self.scores, self.alerts, self.dead_letters, *self.compacted_by_user)
+        return (
+            *self.inputs, self.scores, self.alerts, self.alert_actions, self.dead_letters, *self.compacted_by_user,
+        )  # fmt: skip
 
 
 def is_order(topic: str) -> bool:

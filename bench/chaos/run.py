@@ -73,7 +73,7 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
         database = opened.enter_context(servers.database(name)) if plan.sinks else None
         followed = {"workers": Followed(arena.settings.application_id, arena.topics.inputs)}
         if database is not None:
-            outputs = arena.topics.read_by_sink
+            outputs = arena.topics.read_by_sink()
             followed["sinks"] = Followed(sink_group(arena.settings.application_id), outputs)
         with Progress(kafka, followed) as progress, Crew(arena, plan, database) as crew:
             pace = Pace()

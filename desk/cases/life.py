@@ -180,6 +180,8 @@ class Act:
     until: dt.datetime | None = None
     promise: PromisedPayment | None = None
     promise_id: str | None = None
+    promise_was_open: bool = True
+    """Of `promise_kept` and `promise_broken`: whether it was undecided until now."""
     level: Level | None = None
     """Of `escalate`: the alert's level from now on."""
 
@@ -203,7 +205,8 @@ def after(state: CaseState, act: Act, now: dt.datetime, *, four_eyes: bool, toda
     require_legal(state, act, four_eyes=four_eyes)
     _require_content(act, now, now.date() if today is None else today)
     rule = RULES[act.action]
-    changed = _EFFECTS.get(act.action, lambda state, _act, _now: state)(state, act, now)
+    effect = _EFFECTS.get(act.action)
+    changed = state if effect is None else effect(state, act, now)
     if rule.to is not None:
         changed = replace(changed, status="promised" if act.action == "contact" and state.open_promises else rule.to)
     if rule.touches and act.actor != FORESHOCK and changed.first_touched_at is None:
@@ -270,9 +273,11 @@ def _require_content(act: Act, now: dt.datetime, today: dt.date) -> None:
         raise IllegalAction("a reason cannot hold U+0000")
     if act.action == "snooze" and act.until is not None and not now < act.until <= now + LONGEST_SNOOZE:
         raise IllegalAction(f"a case rests until a time that is ahead, by at most {LONGEST_SNOOZE.days} days")
-    if act.promise is not None and not 0 < act.promise.amount <= AMOUNT_LIMIT:
+    if act.action != "promise" or act.promise is None:
+        return
+    if not 0 < act.promise.amount <= AMOUNT_LIMIT:
         raise IllegalAction(f"a promised amount is above 0 and at most {AMOUNT_LIMIT:.0e}")
-    if act.promise is not None and not today <= act.promise.due_on <= today + LONGEST_PROMISE:
+    if not today <= act.promise.due_on <= today + LONGEST_PROMISE:
         raise IllegalAction(f"a promise is due today or later, by at most {LONGEST_PROMISE.days} days")
 
 
@@ -291,8 +296,10 @@ def offered(state: CaseState, actor: str, *, leads: bool, four_eyes: bool) -> It
         yield action
 
 
-def _without_promise(state: CaseState) -> CaseState:
+def _without_promise(state: CaseState, act: Act, _now: dt.datetime) -> CaseState:
     """One promise is decided or withdrawn; with the last one the case is in progress again."""
+    if not act.promise_was_open:
+        return state
     left = max(state.open_promises - 1, 0)
     changed = replace(state, open_promises=left)
     if left == 0 and state.status == "promised":
@@ -302,8 +309,8 @@ def _without_promise(state: CaseState) -> CaseState:
     return changed
 
 
-def _broken(state: CaseState, _act: Act, _now: dt.datetime) -> CaseState:
-    changed = _without_promise(state)
+def _broken(state: CaseState, act: Act, now: dt.datetime) -> CaseState:
+    changed = _without_promise(state, act, now)
     if state.status == "snoozed":
         return replace(changed, status="in_progress")
     return replace(changed, status="open") if (state.status, state.closed_as) == ("closed", "paid") else changed
@@ -333,9 +340,9 @@ _EFFECTS: dict[CaseAction, Callable[[CaseState, Act, dt.datetime], CaseState]] =
     "promise": lambda state, _, now: replace(
         state, contacted_at=state.contacted_at or now, open_promises=state.open_promises + 1
     ),
-    "promise_kept": lambda state, _act, _now: _without_promise(state),
+    "promise_kept": _without_promise,
     "promise_broken": _broken,
-    "withdraw_promise": lambda state, _act, _now: _without_promise(state),
+    "withdraw_promise": _without_promise,
     "snooze": lambda state, act, _: replace(
         state, snoozed_until=act.until, snoozed_from=state.snoozed_from or state.status
     ),

@@ -38,6 +38,13 @@ EVENTS = (
     "CREATE INDEX user_events_user_id_occurred_at_idx ON user_events (user_id, occurred_at)",
     "CREATE TABLE user_events_default PARTITION OF user_events DEFAULT",
     """
+    CREATE TABLE forgotten_users (
+        user_sha256 bytea NOT NULL,
+        forgotten_at timestamptz NOT NULL,
+        CONSTRAINT forgotten_users_pkey PRIMARY KEY (user_sha256)
+    )
+    """,
+    """
     CREATE VIEW taken_events AS SELECT * FROM user_events WHERE NOT EXISTS (
         SELECT FROM dead_letters
         WHERE topic = source_topic AND "partition" = source_partition AND "offset" = source_offset
@@ -398,6 +405,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP TRIGGER keep_case ON alerts")
     op.execute("DROP VIEW taken_events")
-    op.execute("DROP TABLE user_events, cases, case_actions, promises, saved_views")
+    op.execute("DROP TABLE user_events, forgotten_users, cases, case_actions, promises, saved_views")
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")

@@ -23,7 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from events.types import KINDS, Kind
@@ -64,6 +64,16 @@ class UserEvent(Base):
         Index(None, "user_id", "occurred_at"),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
+
+
+class ForgottenUser(Base):
+    """A user who was forgotten, by the SHA-256 of the id: what happened up to `forgotten_at` is not kept again when the
+    sink comes to it."""
+
+    __tablename__ = "forgotten_users"
+
+    user_sha256: Mapped[bytes] = mapped_column(BYTEA, primary_key=True)
+    forgotten_at: Mapped[dt.datetime] = mapped_column(MOMENT)
 
 
 class Case(Base):

@@ -18,13 +18,16 @@ from psycopg.rows import dict_row, tuple_row
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
 from stream.database.staging import without_nul
-from stream.database.writer import ALERT_TABLES, CONTRACT_TABLES, PRODUCT_TABLES, SCORE_TABLES
+from stream.database.writer import ALERT_TABLES, CONTRACT_TABLES, EVENT_TABLES, PRODUCT_TABLES, SCORE_TABLES
 
 FORGOTTEN = "forgotten"
 """What stands in `replay_runs.users` in the place of a forgotten user, where an empty list would mean all users, and in
 `personal_data_reads`."""
 
-_OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES, *PRODUCT_TABLES)
+_OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES, *PRODUCT_TABLES, *EVENT_TABLES)
+
+_OF_ALERTS = ("cases", "case_actions", "promises")
+"""Tables whose rows go with the alert that they are about, by a trigger."""
 
 
 _DELETE_LETTERS = "DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s)"
@@ -42,7 +45,7 @@ class _OfUser(msgspec.Struct):
 def rows_of(database: DatabaseConnection, user_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row about a user, with its table. Raises `DatabaseError`."""
     with _connected(database) as connection, connection.transaction():
-        for table in _OWN:
+        for table in (*_OWN, *_OF_ALERTS):
             query = sql.SQL("SELECT * FROM {} WHERE user_id = %s").format(sql.Identifier(table))
             with connection.cursor(f"of_{table}", row_factory=dict_row) as cursor:
                 cursor.execute(query, (without_nul(user_id),))
@@ -72,6 +75,10 @@ def forget(database: DatabaseConnection, user_id: str) -> dict[str, int]:
     """
     deleted: dict[str, int] = {}
     with _connected(database) as connection, connection.transaction():
+        for table in _OF_ALERTS:
+            query = sql.SQL("SELECT count(*) FROM {} WHERE user_id = %s").format(sql.Identifier(table))
+            found = connection.execute(query, (without_nul(user_id),)).fetchone()
+            deleted[table] = 0 if found is None else int(str(found[0]))
         for table in _OWN:
             query = sql.SQL("DELETE FROM {} WHERE user_id = %s").format(sql.Identifier(table))
             deleted[table] = connection.execute(query, (without_nul(user_id),)).rowcount

@@ -7,12 +7,14 @@ error of another kind is passed on: an unavailable database, a missing table, a 
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 
 from stream.database import staging
+from stream.database.kept_events import KeptEvent
 from stream.database.partitions import month_of, next_month
 from stream.database.products import ContractProduct
 from stream.database.writer import DatabaseWriter
@@ -26,11 +28,11 @@ CONVERSION_ERRORS = (ValueError, OverflowError, RecursionError, struct.error)
 
 
 class Placed(NamedTuple):
-    """An output, or what a profile says, with the place of its record, `<topic>:<partition>:<offset>`. A tuple, since
-    each score needs one."""
+    """An output, what a profile says, or an event, with the place of its record, `<topic>:<partition>:<offset>`. A
+    tuple, since each score needs one."""
 
     place: str
-    output: Output | ContractProduct
+    output: Output | ContractProduct | KeptEvent
 
 
 OnRefused = Callable[[Placed, Exception], None]
@@ -92,14 +94,17 @@ def _write_in_halves(writer: DatabaseWriter, batch: Sequence[Placed], on_refused
 
 def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | None:
     """Write a batch; returns the error where its content was refused, after which nothing of it is written."""
-    outputs = [placed.output for placed in batch]
+    by_type: defaultdict[type, list[Any]] = defaultdict(list)
+    for placed in batch:
+        by_type[type(placed.output)].append(placed.output)
     try:
         writer.write(
-            [output for output in outputs if isinstance(output, Score)],
-            [output for output in outputs if isinstance(output, Alert)],
-            [output for output in outputs if isinstance(output, DeadLetter)],
-            [output for output in outputs if isinstance(output, BorrowerContracts)],
-            [output for output in outputs if isinstance(output, ContractProduct)],
+            by_type[Score],
+            by_type[Alert],
+            by_type[DeadLetter],
+            by_type[BorrowerContracts],
+            by_type[ContractProduct],
+            by_type[KeptEvent],
         )
     except Exception as error:
         if not is_refusal(error):
@@ -108,10 +113,10 @@ def _refusal_of(writer: DatabaseWriter, batch: Sequence[Placed]) -> Exception | 
     return None
 
 
-def _fault_of(output: Output | ContractProduct) -> Exception | None:
+def _fault_of(output: Output | ContractProduct | KeptEvent) -> Exception | None:
     """Why an output cannot become a row. Cheap, where asking the database would take many transactions."""
     try:
-        if isinstance(output, Score):
+        if isinstance(output, (Score, KeptEvent)):
             next_month(month_of(output.occurred_at))
         rows = _rows_of(output)
     except CONVERSION_ERRORS as error:
@@ -121,11 +126,13 @@ def _fault_of(output: Output | ContractProduct) -> Exception | None:
     return None
 
 
-def _rows_of(output: Output | ContractProduct) -> Sequence[staging.Row]:
+def _rows_of(output: Output | ContractProduct | KeptEvent) -> Sequence[staging.Row]:
     if isinstance(output, Score):
         return staging.score_rows([output])
     if isinstance(output, BorrowerContracts):
         return staging.contract_rows([output])
     if isinstance(output, ContractProduct):
         return staging.product_rows([output])
+    if isinstance(output, KeptEvent):
+        return [staging.event_row(output)]
     return [staging.alert_row(output) if isinstance(output, Alert) else staging.dead_letter_row(output)]

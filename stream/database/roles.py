@@ -55,6 +55,7 @@ GRANTS: dict[str, dict[str, str]] = {
         "contract_products": f"{_CHANGED}, DELETE",
         "contracts": f"{_CHANGED}, DELETE",
         "dead_letters": _ADDED,
+        "forgotten_users": _CHANGED,
         "model_versions": _CHANGED,
         "score_history": f"{_ADDED}, DELETE",
         "user_events": f"{_ADDED}, DELETE",

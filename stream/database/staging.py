@@ -14,6 +14,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from stream.database.connection import Connection
+from stream.database.kept_events import KeptEvent
 from stream.database.products import ContractProduct
 from stream.outputs import Alert, BorrowerContracts, DeadLetter, Score
 
@@ -151,7 +152,21 @@ DEAD_LETTERS = Staging(
     ),
 )
 
-ALL: tuple[Staging, ...] = (SCORES, ALERTS, CONTRACTS, PRODUCTS, DEAD_LETTERS)
+EVENTS = Staging(
+    "staged_user_events",
+    (
+        ("source_topic", "text"),
+        ("source_partition", "int4"),
+        ("source_offset", "int8"),
+        ("occurred_at", "timestamptz"),
+        ("user_id", "text"),
+        ("event_id", "text"),
+        ("kind", "text"),
+        ("payload", "jsonb"),
+    ),
+)
+
+ALL: tuple[Staging, ...] = (SCORES, ALERTS, CONTRACTS, PRODUCTS, DEAD_LETTERS, EVENTS)
 
 
 def without_nul(text: str) -> str:
@@ -271,6 +286,20 @@ def product_rows(products: Sequence[ContractProduct]) -> list[Row]:
     return list(rows.values())
 
 
+def event_row(event: KeptEvent) -> Row:
+    """Row of `EVENTS`."""
+    return (
+        event.source_topic,
+        event.source_partition,
+        event.source_offset,
+        event.occurred_at,
+        without_nul(event.user_id),
+        without_nul(event.event_id),
+        event.kind,
+        Jsonb(event.payload, dumps=_as_it_is),
+    )
+
+
 def dead_letter_row(letter: DeadLetter) -> Row:
     """Row of `DEAD_LETTERS`. Whatever the refused record held, this must not fail on it."""
     return (
@@ -294,6 +323,10 @@ def record_time(timestamp_ms: int) -> dt.datetime | None:
         return _EPOCH + dt.timedelta(milliseconds=timestamp_ms)
     except OverflowError:
         return None
+
+
+def _as_it_is(payload: bytes) -> bytes:
+    return payload
 
 
 def _encode_without_nul(reasons: Any) -> bytes:

@@ -1,5 +1,5 @@
-"""Writes batches of scores, alerts, contracts, their products and dead letters into PostgreSQL; writing a batch again
-changes nothing.
+"""Writes batches of scores, alerts, contracts, their products, events and dead letters into PostgreSQL; writing a batch
+again changes nothing.
 
 A batch is one transaction and rows have primary keys, so a caller that commits its Kafka offsets after `write` returns
 loses no row and duplicates none:
@@ -32,7 +32,8 @@ from psycopg.types.json import Jsonb
 from stream.database import staging
 from stream.database.connection import Connection, DatabaseConnection
 from stream.database.errors import translated
-from stream.database.partitions import LOCK_TIMEOUT_MS, ensure_months, month_of
+from stream.database.kept_events import KeptEvent
+from stream.database.partitions import LOCK_TIMEOUT_MS, ByMonth, ensure_months, month_of
 from stream.database.products import ContractProduct
 from stream.outputs import Alert, BorrowerContracts, DeadLetter, Score
 
@@ -134,6 +135,29 @@ INSERT INTO dead_letters ({_LETTER_LIST}) SELECT {_LETTER_LIST} FROM {staging.DE
 ON CONFLICT (dead_letter_id) DO NOTHING
 """
 
+# What came before a user was forgotten is not kept, in whatever order the sink reads topics: an event by its own time.
+_EVENT_LIST = ", ".join(staging.EVENTS.names)
+_INSERT_EVENTS = f"""
+INSERT INTO user_events ({_EVENT_LIST}) SELECT {_EVENT_LIST} FROM {staging.EVENTS.name} AS staged
+WHERE NOT EXISTS (
+    SELECT FROM forgotten_users AS forgotten
+    WHERE forgotten.user_sha256 = sha256(convert_to(staged.user_id, 'UTF8')) AND staged.occurred_at <= forgotten_at
+)
+ON CONFLICT (source_topic, source_partition, source_offset, occurred_at) DO NOTHING
+"""
+_FORGET_EVENTS = (
+    """
+    INSERT INTO forgotten_users (user_sha256, forgotten_at)
+    SELECT sha256(convert_to(id, 'UTF8')), max(until) FROM unnest(%s::text[], %s::timestamptz[]) AS told (id, until)
+    GROUP BY id ORDER BY 1
+    ON CONFLICT (user_sha256) DO UPDATE SET forgotten_at = greatest(forgotten_users.forgotten_at, EXCLUDED.forgotten_at)
+    """,
+    """
+    DELETE FROM user_events USING unnest(%s::text[], %s::timestamptz[]) AS told (id, until)
+    WHERE user_id = id AND occurred_at <= until
+    """,
+)
+
 # With `off` a commit is answered before it is on disk, and a crash of the server then loses rows whose offsets are
 # committed. Other settings, such as waiting for a standby, are the operator's.
 _DURABLE = """
@@ -166,7 +190,7 @@ ON CONFLICT (fingerprint) DO UPDATE SET manifest = EXCLUDED.manifest WHERE model
 
 
 SCORE_TABLES, ALERT_TABLES = ("user_scores", "score_history"), ("alerts", "alert_events")
-CONTRACT_TABLES, PRODUCT_TABLES = ("contracts",), ("contract_products",)
+CONTRACT_TABLES, PRODUCT_TABLES, EVENT_TABLES = ("contracts",), ("contract_products",), ("user_events",)
 """The tables with a `user_id`, by the topic that they are a copy of."""
 
 
@@ -174,7 +198,9 @@ UserPlace = tuple[str, int]
 """A user and the partition that their events are on."""
 
 
-def _forget(connection: Connection, places_told: Sequence[Collection[UserPlace]]) -> None:
+def _forget(
+    connection: Connection, places_told: Sequence[Collection[UserPlace]], events_until: Mapping[str, dt.datetime]
+) -> None:
     with connection.transaction():
         deletions = (_DELETE_SCORES, _DELETE_ALERTS, _DELETE_CONTRACTS, _DELETE_PRODUCTS)
         for statements, places in zip(deletions, places_told, strict=True):
@@ -183,6 +209,10 @@ def _forget(connection: Connection, places_told: Sequence[Collection[UserPlace]]
             asked = ([user_id for user_id, _ in users], [partition for _, partition in users])
             for statement in statements if users else ():
                 connection.execute(statement, asked)
+        if events_until:
+            until = ([staging.without_nul(user_id) for user_id in events_until], list(events_until.values()))
+            for statement in _FORGET_EVENTS:
+                connection.execute(statement, until)
 
 
 @dataclass(frozen=True)
@@ -190,7 +220,8 @@ class Written:
     """How many rows a batch added or changed; all zero when it had been written before.
 
     `users` are rows of `user_scores` that moved on, `scores` those added to `score_history` (always 0 without history),
-    `contracts` and `products` rows of `contracts` and `contract_products` that are new or moved on.
+    `contracts` and `products` rows of `contracts` and `contract_products` that are new or moved on, `events` those
+    added to `user_events`.
     """
 
     scores: int = 0
@@ -199,6 +230,7 @@ class Written:
     dead_letters: int = 0
     contracts: int = 0
     products: int = 0
+    events: int = 0
 
 
 class DatabaseWriter:
@@ -223,8 +255,8 @@ class DatabaseWriter:
         self._partition_lock_timeout_ms = partition_lock_timeout_ms
         self._clock = clock
         self._connection: Connection | None = None
-        self._months: set[dt.date] = set()
-        self._months_blocked_until: dict[dt.date, float] = {}
+        self._months: set[tuple[ByMonth, dt.date]] = set()
+        self._months_blocked_until: dict[tuple[ByMonth, dt.date], float] = {}
         self._models: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -268,11 +300,14 @@ class DatabaseWriter:
         dead_letters: Sequence[DeadLetter] = (),
         contracts: Sequence[BorrowerContracts] = (),
         products: Sequence[ContractProduct] = (),
+        events: Sequence[KeptEvent] = (),
     ) -> Written:
         """Write a whole batch in one transaction. Repeats and any order of batches leave the tables the same."""
-        if not (scores or alerts or dead_letters or contracts or products):
+        if not (scores or alerts or dead_letters or contracts or products or events):
             return Written()
-        return self._run(lambda connection: self._write(connection, scores, alerts, dead_letters, contracts, products))
+        return self._run(
+            lambda connection: self._write(connection, scores, alerts, dead_letters, contracts, products, events)
+        )
 
     def forget(
         self,
@@ -280,15 +315,18 @@ class DatabaseWriter:
         of_alerts: Collection[UserPlace],
         of_contracts: Collection[UserPlace] = (),
         of_products: Collection[UserPlace] = (),
+        events_until: Mapping[str, dt.datetime] | None = None,
     ) -> None:
-        """Delete the scores, the alerts, the contracts and the contracts' products of some users each, in one
-        transaction; what is not there is no error.
+        """Delete the scores, the alerts, the contracts and the contracts' products of some users each, and the events
+        of others up to some time, in one transaction; what is not there is no error.
 
         The topics of scores, of alerts, of contracts and of profiles each tell of it, and each partition in order with
-        its own records. So the rows that came of another partition stay.
+        its own records. So the rows that came of another partition stay. Events go by their time, whatever their topic:
+        those that are written later are left out by `forgotten_users`.
         """
-        if of_scores or of_alerts or of_contracts or of_products:
-            self._run(lambda connection: _forget(connection, (of_scores, of_alerts, of_contracts, of_products)))
+        told = (of_scores, of_alerts, of_contracts, of_products)
+        if any(told) or events_until:
+            self._run(lambda connection: _forget(connection, told, events_until or {}))
 
     def register_model(self, fingerprint: str, manifest: Mapping[str, Any]) -> None:
         """Keep a model's manifest. A fingerprint is the hash of its manifest, so one that is there stays as it is."""
@@ -325,20 +363,25 @@ class DatabaseWriter:
         dead_letters: Sequence[DeadLetter],
         contracts: Sequence[BorrowerContracts],
         products: Sequence[ContractProduct],
+        events: Sequence[KeptEvent],
     ) -> Written:
         if scores and self._score_history:
-            self._make_partitions(connection, {month_of(score.occurred_at) for score in scores})
+            self._make_partitions(connection, "score_history", {month_of(score.occurred_at) for score in scores})
+        if events:
+            self._make_partitions(connection, "user_events", {month_of(event.occurred_at) for event in events})
         models = ({score.model for score in scores} | {alert.model for alert in alerts}) - self._models
         with connection.transaction():
             if models:
                 connection.execute(_INSERT_MODELS, (sorted(models),))
             added_scores, moved_users = self._merge_scores(connection, scores) if scores else (0, 0)
+            # Before the alerts, whose cases say the product.
+            moved_products = self._merge_products(connection, products) if products else 0
             transitions = self._merge_alerts(connection, alerts) if alerts else 0
             letters = self._merge_dead_letters(connection, dead_letters) if dead_letters else 0
             moved_contracts = self._merge_contracts(connection, contracts) if contracts else 0
-            moved_products = self._merge_products(connection, products) if products else 0
+            added_events = self._merge_events(connection, events) if events else 0
         self._models |= models
-        return Written(added_scores, moved_users, transitions, letters, moved_contracts, moved_products)
+        return Written(added_scores, moved_users, transitions, letters, moved_contracts, moved_products, added_events)
 
     def _merge_scores(self, connection: Connection, scores: Sequence[Score]) -> tuple[int, int]:
         staging.SCORES.fill(connection, staging.score_rows(scores))
@@ -366,16 +409,25 @@ class DatabaseWriter:
         return connection.execute(_UPSERT_PRODUCTS).rowcount
 
     @staticmethod
+    def _merge_events(connection: Connection, events: Sequence[KeptEvent]) -> int:
+        staging.EVENTS.fill(connection, map(staging.event_row, events))
+        return connection.execute(_INSERT_EVENTS).rowcount
+
+    @staticmethod
     def _merge_dead_letters(connection: Connection, dead_letters: Sequence[DeadLetter]) -> int:
         staging.DEAD_LETTERS.fill(connection, map(staging.dead_letter_row, dead_letters))
         return connection.execute(_INSERT_LETTERS).rowcount
 
-    def _make_partitions(self, connection: Connection, months: set[dt.date]) -> None:
+    def _make_partitions(self, connection: Connection, table: ByMonth, months: set[dt.date]) -> None:
         now = self._clock()
-        wanted = {month for month in months - self._months if self._months_blocked_until.get(month, now) <= now}
+        wanted = {
+            month
+            for month in months
+            if (table, month) not in self._months and self._months_blocked_until.get((table, month), now) <= now
+        }
         if not wanted:
             return
-        ready = ensure_months(connection, "score_history", wanted, lock_timeout_ms=self._partition_lock_timeout_ms)
-        self._months |= ready
+        ready = ensure_months(connection, table, wanted, lock_timeout_ms=self._partition_lock_timeout_ms)
+        self._months |= {(table, month) for month in ready}
         for month in wanted - ready:
-            self._months_blocked_until[month] = now + PARTITION_RETRY_S
+            self._months_blocked_until[table, month] = now + PARTITION_RETRY_S

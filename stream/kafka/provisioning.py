@@ -87,7 +87,9 @@ def specifications(settings: Settings) -> tuple[TopicSpecification, ...]:
     events_ms = configs[topics.of_kind("repayments")]["retention.ms"]
     tombstones_ms = str(LONGEST_MS) if events_ms == UNLIMITED else events_ms
     configs[topics.of_kind("profiles")] = _COMPACT | {"delete.retention.ms": tombstones_ms}
-    configs |= dict.fromkeys((topics.scores, topics.alerts), _kept(settings.output_retention_days))
+    configs |= dict.fromkeys(
+        (topics.scores, topics.alerts, topics.alert_actions), _kept(settings.output_retention_days)
+    )
     configs[topics.order(settings.application_id)] = _kept(settings.input_retention_days)
     configs[topics.dead_letters] = _kept(settings.dead_letter_retention_days) | {
         "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),

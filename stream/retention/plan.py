@@ -74,7 +74,7 @@ def find_facts(connection: KafkaConnection, settings: Settings, now_ms: int) -> 
     topics, application_id = settings.topics, settings.application_id
     own = {*(topic.name for topic in specifications(settings)), topics.sent_back}
     states = topic_states(connection, lambda name: name in own or is_beside(name, settings))
-    readers = {application_id: topics.inputs, sink_group(application_id): topics.read_by_sink}
+    readers = {application_id: topics.inputs, sink_group(application_id): topics.read_by_sink(settings.event_history)}
     held = holdings(connection, states.keys(), now_ms)
     return Facts(
         now_ms,

@@ -22,8 +22,9 @@ LABELS: dict[str, str] = {
     "policy": "version of the alert policy; one value per process",
     "reason": "[refusal code](topics.md#why-an-input-was-refused); a fixed list",
     "stage": "a stage of the worker's loop; a fixed list",
-    "table": "what a record becomes in the database: `scores`, `alerts`, `contracts`, `dead_letters`, `products`",
-    "topic": "a topic that the part reads: four of a worker, five of the sink",
+    "table": "what a record becomes in the database: `scores`, `alerts`, `contracts`, `dead_letters`, `products`, "
+    "`events`",
+    "topic": "a topic that the part reads: four of a worker, eight of the sink",
     "transition": "`opened`, `escalated`, `cleared`",
     "variable": "an input of the model or the score; as many as the bundle has",
     "version": "of Foreshock; one value per process",

@@ -26,6 +26,7 @@ TABLES = {
     "contract_products",
     "contracts",
     "dead_letters",
+    "forgotten_users",
     "idempotent_requests",
     "model_decisions",
     "model_versions",
@@ -43,7 +44,7 @@ TABLES = {
     "user_events_default",
     "user_scores",
 }
-OF_CASES = {"case_actions", "cases", "promises", "saved_views", "user_events", "user_events_default"}
+OF_CASES = {"case_actions", "cases", "forgotten_users", "promises", "saved_views", "user_events", "user_events_default"}
 """What revision 0005 adds."""
 OF_ACCESS = {
     "access_tokens",

@@ -16,6 +16,7 @@ from foreshock import app
 from stream.database import migration, person, registry, replay_runs
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseForbidden
+from stream.database.kept_events import KeptEvent
 from stream.database.products import ContractProduct
 from stream.database.registry import Decider
 from stream.database.roles import (
@@ -64,6 +65,7 @@ CONTRACTS = BorrowerContracts(
 PRODUCT = ContractProduct(
     user_id="ann", contract_id=None, product="card", occurred_at=JANUARY, source_partition=0, source_offset=1
 )
+EVENT = KeptEvent("profiles", 0, 1, JANUARY, "ann", "e", "profiles", b"{}")
 
 
 class Risk:
@@ -112,11 +114,11 @@ def risk(database: DatabaseConnection) -> Iterator[Risk]:
 def write_all(database: DatabaseConnection) -> Written:
     with DatabaseWriter(database) as writer:
         writer.register_model("m", {"name": "m"})
-        return writer.write([SCORE], [ALERT], [LETTER], [CONTRACTS], [PRODUCT])
+        return writer.write([SCORE], [ALERT], [LETTER], [CONTRACTS], [PRODUCT], [EVENT])
 
 
 def test_each_component_can_do_its_work(risk: Risk) -> None:
-    assert write_all(risk.as_role(SINK)) == Written(1, 1, 1, 1, 1, 1)
+    assert write_all(risk.as_role(SINK)) == Written(1, 1, 1, 1, 1, 1, 1)
     assert write_all(risk.as_role(SINK)) == Written()
     with risk.as_role(OWNER).connect() as connection:
         found = connection.execute("SELECT count(*) FROM score_history_2023_01").fetchone()
@@ -134,10 +136,12 @@ def test_each_component_can_do_its_work(risk: Risk) -> None:
     summary = summarise(risk.as_role(READER))
     assert (summary.scores, summary.alerts, summary.dead_letters) == (1, 1, 1)
     with DatabaseWriter(risk.as_role(SINK)) as writer:
-        writer.forget([("ann", 0)], [("ann", 0)], [("ann", 0)], [("ann", 0)])
+        writer.forget([("ann", 0)], [("ann", 0)], [("ann", 0)], [("ann", 0)], {"ann": JANUARY - dt.timedelta(days=1)})
+        assert person.count(risk.as_role(PEOPLE), "ann") == {"user_events": 1}, "what came later is kept"
+        writer.forget((), (), events_until={"ann": JANUARY})
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
-    write_all(risk.as_role(SINK))
-    assert person.count(risk.as_role(PEOPLE), "ann").total() == 6
+    assert write_all(risk.as_role(SINK)).events == 0, "what came before is not kept again"
+    assert person.count(risk.as_role(PEOPLE), "ann").total() == 8
     person.forget(risk.as_role(PEOPLE), "ann")
     assert person.count(risk.as_role(PEOPLE), "ann").total() == 0
 
@@ -190,8 +194,10 @@ BEYOND: list[tuple[str, str]] = [
         "UPDATE access_tokens SET revoked_at = NULL", "DELETE FROM access_tokens", "SELECT * FROM personal_data_reads",
         "UPDATE personal_data_reads SET read_at = now()", "TRUNCATE personal_data_reads",
         "ALTER TABLE personal_data_reads DISABLE TRIGGER ALL", "UPDATE alerts SET score = 0",
-        "DELETE FROM user_scores", "SELECT value FROM dead_letters", "SELECT * FROM model_decisions",
-        "CREATE TABLE own (id int)",
+        "DELETE FROM user_scores", "SELECT value FROM dead_letters", "DELETE FROM cases",
+        "INSERT INTO cases (alert_id) VALUES ('x')", "UPDATE case_actions SET reason = 'x'", "DELETE FROM case_actions",
+        "TRUNCATE case_actions", "DELETE FROM promises", "INSERT INTO user_events (kind) VALUES ('x')",
+        "SELECT keep_case()", "UPDATE registered_models SET status = 'x'", "CREATE TABLE own (id int)",
     )),
     *((ACCESS, statement) for statement in (
         "SELECT * FROM user_scores", "SELECT * FROM personal_data_reads", "DELETE FROM accounts",

@@ -44,7 +44,7 @@ def rows_by_user(database: DatabaseConnection) -> dict[str, dict[str, int]]:
 
 
 def stored(deployment: Any) -> bool:
-    outputs = deployment.topics.read_by_sink
+    outputs = deployment.topics.read_by_sink()
     return bool(
         deployment.committed(sink_group(deployment.settings.application_id), outputs) == deployment.size(*outputs)
     )

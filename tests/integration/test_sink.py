@@ -22,7 +22,7 @@ Deploy = Callable[..., Any]
 
 
 def stored(deployment: Any) -> bool:
-    outputs = deployment.topics.read_by_sink
+    outputs = deployment.topics.read_by_sink()
     group = sink_group(deployment.settings.application_id)
     return bool(deployment.committed(group, outputs) == deployment.size(*outputs))
 

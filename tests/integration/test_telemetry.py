@@ -98,7 +98,7 @@ def worker_tells(worker: ServerProcess, deployment: Any, events: int) -> None:
 
 
 def sink_tells(sink: ServerProcess, deployment: Any, events: int) -> None:
-    outputs = deployment.topics.read_by_sink
+    outputs = deployment.topics.read_by_sink()
     found = figures(sink)
     assert found["foreshock_sink_records_total scores"] == events
     assert found["foreshock_sink_records_total dead_letters"] == 1
@@ -125,7 +125,7 @@ def test_worker_and_sink_tell_of_their_work(
         assert ask(sink, "/livez").status == 200, "to start it again would not help"
     with deployment.running("sink", "sink-2") as sink:
         deployment.wait(lambda: ask(sink, "/readyz").status == 200, "readiness", sink)
-        group, outputs = sink_group(deployment.settings.application_id), deployment.topics.read_by_sink
+        group, outputs = sink_group(deployment.settings.application_id), deployment.topics.read_by_sink()
         deployment.wait(lambda: deployment.committed(group, outputs) == deployment.size(*outputs), "storing", sink)
         sink_tells(sink, deployment, events)
 

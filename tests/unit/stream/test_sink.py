@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 from faust.types import TP
 
-from events.types import Profile, encode_event
+from events.types import Profile, Repayment, encode_event
 from stream.database.connection import DatabaseConnection
+from stream.database.kept_events import KeptEvent
 from stream.database.products import ContractProduct
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.poll import Poll
@@ -97,12 +99,12 @@ def test_what_stands_before_a_tombstone_is_left_out_and_its_user_forgotten_first
     batch, forgotten = sink._decode(poll)
     kept = [placed.output for placed in batch]
     assert [(output.user_id, output.sequence) for output in kept if isinstance(output, Score)] == [("v", 8), ("u", 1)]
-    assert forgotten == ({("u", 3)}, {("w", 3)}, {("x", 3)}, set())
+    assert forgotten == ({("u", 3)}, {("w", 3)}, {("x", 3)}, set(), {})
     assert sink.figures.skipped == 1, "a tombstone that tells of nobody is none of ours"
 
 
 def test_of_profiles_the_products_are_kept_up_to_a_tombstone_and_what_workers_refuse_is_left_out() -> None:
-    settings = load_settings()
+    settings = load_settings(event_history=False)
     sink = SinkApp(
         settings,
         KafkaConnection.parse("127.0.0.1:1"),
@@ -115,7 +117,7 @@ def test_of_profiles_the_products_are_kept_up_to_a_tombstone_and_what_workers_re
         event = Profile(event_id=f"p-{offset}", user_id=user, occurred_at=moment, product=product, contract_id="c")
         return RawRecord(at.topic, 3, offset, 0, user.encode(), encode_event(event))
 
-    given = [profile(0, "u", "card"), profile(1, "v", "loan"), RawRecord(at.topic, 3, 2, 0, b"u", None),
+    given = [profile(0, "u", "card"), profile(1, "v", "loan"), RawRecord(at.topic, 3, 2, 5_000, b"u", None),
              profile(3, "u", "loan"), RawRecord(at.topic, 3, 4, 0, b"v", b"{")]  # fmt: skip
     batch, forgotten = sink._decode(Poll({at: given}))
     assert [
@@ -124,5 +126,33 @@ def test_of_profiles_the_products_are_kept_up_to_a_tombstone_and_what_workers_re
         if isinstance(placed.output, ContractProduct)
     ] == [("profiles:3:1", "v", "loan"), ("profiles:3:3", "u", "loan")]
     assert len(batch) == 2
-    assert forgotten == (set(), set(), set(), {("u", 3)})
+    assert forgotten == (set(), set(), set(), {("u", 3)}, {"u": dt.datetime(1970, 1, 1, 0, 0, 5, tzinfo=dt.UTC)})
     assert sink.figures.skipped == 0, "workers tell of what they refuse"
+
+
+def test_every_event_that_workers_may_take_is_kept() -> None:
+    settings = load_settings()
+    sink = SinkApp(
+        settings,
+        KafkaConnection.parse("127.0.0.1:1"),
+        DatabaseConnection("postgresql://nobody@127.0.0.1:1/nothing"),
+    )
+    moment = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    paid = Repayment(event_id="r", user_id="u", occurred_at=moment, kind="paid", amount_paid=5.0, contract_id="c")
+    told = Profile(event_id="p", user_id="u", occurred_at=moment, product="a\x00b", contract_id="c")
+    repayments, profiles = (TP(settings.topics.of_kind(kind), 3) for kind in ("repayments", "profiles"))
+
+    def record(at: TP, offset: int, value: bytes | None, key: bytes = b"u") -> RawRecord:
+        return RawRecord(at.topic, 3, offset, 0, key, value)
+
+    poll = Poll({
+        repayments: [record(repayments, 4, encode_event(paid)), record(repayments, 5, b"{"),
+                     record(repayments, 6, encode_event(paid), b"v")],
+        profiles: [record(profiles, 7, encode_event(told)), record(profiles, 8, None)],
+    })  # fmt: skip
+    batch, _ = sink._decode(poll)
+    kept = [placed for placed in batch if isinstance(placed.output, KeptEvent)]
+    assert [(one.place, one.output.event_id, one.output.kind, json.loads(one.output.payload)) for one in kept] == [
+        ("repayments:3:4", "r", "repayments", {"kind": "paid", "amount_paid": 5.0, "contract_id": "c"}),
+        ("profiles:3:7", "p", "profiles", {"product": "a\u2400b", "contract_id": "c"}),
+    ]

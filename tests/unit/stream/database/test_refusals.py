@@ -43,11 +43,13 @@ class FakeWriter:
         letters: Sequence[DeadLetter],
         contracts: Sequence[Any],
         products: Sequence[Any],
+        events: Sequence[Any],
     ) -> None:
         assert not scores
         assert not alerts
         assert not contracts
         assert not products
+        assert not events
         self.calls += 1
         error = self.fails(self.calls)
         if error is not None:
@@ -93,10 +95,11 @@ def test_what_cannot_be_converted_is_found_without_the_database() -> None:
             letters: Sequence[DeadLetter],
             contracts: Sequence[Any],
             products: Sequence[Any],
+            events: Sequence[Any],
         ) -> None:
             if any("\x00" in letter.dead_letter_id + letter.topic for letter in letters):
                 raise psycopg.DataError("refused")
-            super().write(scores, alerts, letters, contracts, products)
+            super().write(scores, alerts, letters, contracts, products, events)
 
     writer = Converting(set())
     batch = [letter(n, **{1: {"dead_letter_id": "a\x00"}, 2: {"topic": "a\x00"}}.get(n % 3, {})) for n in range(3_000)]

@@ -25,6 +25,7 @@ def test_every_table_and_column_is_documented(table: str) -> None:
         ("alert_events", staging.ALERTS, {"received_at"}),
         ("contracts", staging.CONTRACTS, {"updated_at"}),
         ("contract_products", staging.PRODUCTS, {"updated_at"}),
+        ("user_events", staging.EVENTS, set()),
         ("dead_letters", staging.DEAD_LETTERS, {"received_at"}),
     ],
 )
