@@ -16,9 +16,11 @@ from desk import errors
 from desk.access import oidc_routes
 from desk.access.limits import RequestLimits
 from desk.access.oidc import IdentityProvider
-from desk.api import health
+from desk.api import health, portfolio, reference, scoring, users
+from desk.api.portfolio import Forecasts
 from desk.clock import Clock, system_clock
 from desk.context import CONNECTIONS, STATEMENT_TIMEOUT_S, Desk
+from desk.model_in_use import ModelInUse
 from desk.shield import Shield
 from stream.database.connection import DatabaseConnection
 from stream.settings import Settings
@@ -32,7 +34,7 @@ def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = 
     """The desk over a database. Opens no connection before the first request. Raises `SettingsError`."""
     engine = database.open_engine("foreshock-desk", kept=CONNECTIONS, statement_timeout_s=STATEMENT_TIMEOUT_S)
     identity = None if settings.desk_oidc_issuer is None else IdentityProvider(settings)
-    desk = Desk(settings, engine, clock, RequestLimits(engine), identity)
+    desk = Desk(settings, database, engine, clock, RequestLimits(engine), ModelInUse(settings), identity)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -41,10 +43,18 @@ def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = 
         desk.stopping.set()
         engine.dispose()
 
-    app = FastAPI(title="Foreshock", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Foreshock",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # an address that is not there is an error, also for who forgot what it is called
+        lifespan=lifespan,
+    )
     app.state.desk = desk
-    for router in (health.router, oidc_routes.router):
-        app.include_router(router)
+    app.state.forecasts = Forecasts()
+    for module in (users, scoring, portfolio, health, reference, oidc_routes):
+        app.include_router(module.router)
     errors.install(app, _error_page)
     app.add_middleware(Shield, hosts=allowed_hosts(settings), secure=desk.secure)
     return app

@@ -17,6 +17,8 @@ from desk.access.limits import RequestLimits
 from desk.access.oidc import IdentityProvider
 from desk.access.sessions import Lifetime
 from desk.clock import Clock
+from desk.model_in_use import ModelInUse
+from stream.database.connection import DatabaseConnection
 from stream.settings import Settings
 
 CONNECTIONS = 20
@@ -35,9 +37,11 @@ class Desk:
     """
 
     settings: Settings
+    database: DatabaseConnection
     engine: Engine
     clock: Clock
     limits: RequestLimits
+    model: ModelInUse
     identity: IdentityProvider | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 

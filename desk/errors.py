@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from desk.access.refusals import Forbidden, ForeignForm, NotSignedIn, Refusal, SignInRefused, TooManyRequests
-from desk.problems import problem
+from desk.problems import Problem, encodable, problem
 from stream.database.errors import DatabaseError, DatabaseUnavailable
 
 logger = logging.getLogger("foreshock.desk")
@@ -95,6 +95,8 @@ def install(app: FastAPI, page: ErrorPage) -> None:
         return answer(request, 503, _AWAY, {"Retry-After": "5"})
 
     def on_database(request: Request, error: Exception) -> Response:
+        if isinstance(error, sqlalchemy.exc.DataError):
+            return answer(request, 422, "a value is none that the database can hold, for instance U+0000 in a text")
         away = isinstance(
             error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError | sqlalchemy.exc.TimeoutError
         )
@@ -104,6 +106,12 @@ def install(app: FastAPI, page: ErrorPage) -> None:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return answer(request, 500, "the desk has failed; its log says why")
 
+    def on_problem(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        assert isinstance(error, Problem)
+        headers = {"Retry-After": "5"} if error.status == 503 else None
+        return problem(error.status, error.kind, str(error), headers, **error.more)
+
+    app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(Refusal, on_refusal)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
@@ -123,4 +131,6 @@ def to_sign_in(request: Request) -> Response:
 def faults_of(errors: Iterable[Any]) -> Iterable[dict[str, str]]:
     """Where a request is wrong and how, without what it held: that may be personal, or a secret."""
     for error in errors:
-        yield {"at": ".".join(str(part) for part in error["loc"]), "message": str(error["msg"])}
+        # The name of a member that should not be there may be no text that JSON can hold.
+        at = ".".join(str(part) for part in error["loc"])[:200]
+        yield {"at": encodable(at), "message": encodable(str(error["msg"])[:500])}

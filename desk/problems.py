@@ -24,6 +24,8 @@ TITLES: dict[str, str] = {
     "misdirected": "Another host was asked for",
     "invalid": "The request does not hold what is needed",
     "illegal": "This is not possible as things stand",
+    "cap_reached": "The daily cap of cases is reached",
+    "busy": "Too many histories are being scored",
     "too_many_requests": "The limit of requests is used up",
     "failed": "The desk has failed",
     "unavailable": "The desk cannot reach what it needs",
@@ -31,7 +33,26 @@ TITLES: dict[str, str] = {
 """Every `type` of a problem, which is its name, and its `title`. `docs/api.md` explains each."""
 
 
+class Problem(Exception):
+    """Something that the API answers with a problem of `TITLES`; `more` are members of its own."""
+
+    def __init__(self, status: int, kind: str, detail: str, **more: Any) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.more = status, kind, more
+
+
 def problem(status: int, kind: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
     """The response of a problem of `TITLES`; `more` are members of its own."""
-    body = {"type": f"urn:foreshock:problem:{kind}", "title": TITLES[kind], "status": status, "detail": detail, **more}
+    body = {
+        "type": f"urn:foreshock:problem:{kind}",
+        "title": TITLES[kind],
+        "status": status,
+        "detail": encodable(detail),
+        **more,
+    }
     return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
+
+
+def encodable(text: str) -> str:
+    """A text without what UTF-8 cannot hold: half a surrogate pair, which JSON can name."""
+    return text.encode(errors="backslashreplace").decode()

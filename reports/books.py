@@ -25,17 +25,21 @@ from stream.database.errors import DatabaseError
 MOST_ORIGINS = 12
 _DAY = dt.timedelta(days=1)
 
+_OF_PRODUCTS: LiteralString = """
+(%(products)s::text[] IS NULL
+    OR user_id IN (SELECT user_id FROM contract_products WHERE product = ANY (%(products)s::text[])))
+"""
 _NOW: LiteralString = f"""
 SELECT user_id, occurred_at, horizons, level, coalesce({IN_DEFAULT}, false)
-FROM user_scores WHERE model = %(model)s ORDER BY user_id
+FROM user_scores WHERE model = %(model)s AND {_OF_PRODUCTS} ORDER BY user_id
 """
 _DEFAULT_DATES: LiteralString = f"""
-SELECT user_id, min(occurred_at) FROM score_history WHERE {IN_DEFAULT} GROUP BY user_id
+SELECT user_id, min(occurred_at) FROM score_history WHERE {IN_DEFAULT} AND {_OF_PRODUCTS} GROUP BY user_id
 """
 _FIRST = "SELECT min(occurred_at) FROM score_history WHERE model = %(model)s"
-_THEN: LiteralString = """
+_THEN: LiteralString = f"""
 SELECT DISTINCT ON (user_id) user_id, occurred_at, horizons FROM score_history
-WHERE model = %(model)s AND occurred_at < %(at)s AND occurred_at >= %(since)s
+WHERE model = %(model)s AND occurred_at < %(at)s AND occurred_at >= %(since)s AND {_OF_PRODUCTS}
 ORDER BY user_id, sequence DESC
 """
 
@@ -51,20 +55,27 @@ class Books:
 
 
 def read_books(
-    database: DatabaseConnection, model: str, horizons_days: Sequence[int], delinquency_days: int, stale_days: float
+    database: DatabaseConnection,
+    model: str,
+    horizons_days: Sequence[int],
+    delinquency_days: int,
+    stale_days: float,
+    products: Sequence[str] | None = None,
 ) -> Books:
-    """Books of a model (fingerprint) whose scores have `horizons_days`.
+    """Books of a model (fingerprint) whose scores have `horizons_days`; with `products`, of the users with contracts of
+    those.
 
     The book is that just after the latest score (event time). Past outlooks are judged at the starts of the last
     `MOST_ORIGINS` months whose horizon has passed; there are none where the sink keeps no history. Raises
     `DatabaseError` when the model has no score, and as `summarise` does.
     """
     with snapshot(database) as connection:
-        shared = {"model": model, "delinquency_days": delinquency_days}
+        shared = {"model": model, "delinquency_days": delinquency_days, "products": products}
         rows = connection.execute(_NOW, shared).fetchall()
         if not rows:
+            of = "" if products is None else f" of users with {', '.join(products)}"
             raise DatabaseError(
-                f"{database.address} holds no score of model {model}; name the bundle of its workers with --bundle"
+                f"{database.address} holds no score of model {model}{of}; name the bundle of its workers with --bundle"
             )
         default_dates_ms = {str(row[0]): _ms(row[1]) for row in connection.execute(_DEFAULT_DATES, shared)}
         at_ms = max(_ms(row[1]) for row in rows) + 1

@@ -69,11 +69,19 @@ def outlook_of_source(source: ScoredSource, stale_days: float, segment: str | No
 
 
 def outlook_of_database(
-    database: DatabaseConnection, bundle: Bundle, stale_days: float, *, by_level: bool
+    database: DatabaseConnection,
+    bundle: Bundle,
+    stale_days: float,
+    *,
+    by_level: bool,
+    products: Sequence[str] | None = None,
 ) -> Portfolio:
-    """The outlook after the latest score in PostgreSQL. Raises `OutlookError`, `DatabaseError`."""
+    """The outlook after the latest score in PostgreSQL, of all users or of those with contracts of `products`.
+
+    Raises `OutlookError`, `DatabaseError`.
+    """
     books = read_books(
-        database, bundle.fingerprint_hex, bundle.horizons_days, bundle.manifest.delinquency_days, stale_days
+        database, bundle.fingerprint_hex, bundle.horizons_days, bundle.manifest.delinquency_days, stale_days, products
     )
     return _portfolio(
         bundle,
