@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "down": "stack:down",
         "worker": "services:worker",
         "sink": "services:sink",
+        "desk": "desk:desk",
         "doctor": "doctor:doctor",
         "status": "status:status",
     },
@@ -30,6 +31,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "retention": "retention:retention_app",
         "simulate": "simulation:simulate",
     },
+    "Access to the desk": {"account": "access:account_app", "token": "access:token_app"},
     "People's data": {
         "forget": "people:forget",
         "export": "people:export",

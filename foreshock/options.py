@@ -72,6 +72,22 @@ OPTIONS: dict[str, Any] = {
     "metrics_port": Annotated[
         int | None, _setting("Port for /metrics, /livez and /readyz; 0 takes a free one.", default="none")
     ],
+    "desk_host": Annotated[str | None, _setting("Address to serve on.", "--host", default="127.0.0.1")],
+    "desk_port": Annotated[int | None, _setting("Port to serve on; 0 takes a free one.", "--port", default="8400")],
+    "desk_workers": Annotated[int | None, _setting("Processes, which share the port.", "--workers", default="1")],
+    "desk_public_url": Annotated[
+        str | None, _setting("Address as browsers see it, https://….", "--public-url", default="host and port")
+    ],
+    "desk_tls_certfile": Annotated[
+        Path | None, _setting("PEM file of the certificate and its chain.", "--tls-certfile", default="no TLS")
+    ],
+    "desk_tls_keyfile": Annotated[
+        Path | None, _setting("PEM file of its private key.", "--tls-keyfile", default="in the certificate's file")
+    ],
+    "desk_behind_proxy": Annotated[
+        bool | None,
+        _setting("A proxy in front speaks HTTPS, and sets X-Forwarded-….", "--behind-proxy", default=False),
+    ],
     "log_format": Annotated[str | None, _setting("Lines of the log: text or json.", metavar="FORMAT", default="text")],
 }
 """Options that set a setting, by the setting's name."""
