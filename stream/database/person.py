@@ -24,7 +24,7 @@ FORGOTTEN = "forgotten"
 """What stands in `replay_runs.users` in the place of a forgotten user, where an empty list would mean all users, and in
 `personal_data_reads`."""
 
-_OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES, *PRODUCT_TABLES, *EVENT_TABLES)
+_OWN = (*SCORE_TABLES, *ALERT_TABLES, *CONTRACT_TABLES, *PRODUCT_TABLES, *EVENT_TABLES, "webhook_deliveries")
 
 _OF_ALERTS = ("cases", "case_actions", "promises")
 """Tables whose rows go with the alert that they are about, by a trigger."""

@@ -7,6 +7,7 @@
 | `…_replay` | `foreshock replay` | add and change the list of replays |
 | `…_models` | `foreshock models` | add models and decide about them; decisions note themselves |
 | `…_desk` | `foreshock desk` | read; act on cases, add actions, promises and views; keep sessions; audit |
+| `…_webhooks` | `foreshock webhooks` | keep the list of receivers and what each is to be told |
 | `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
 | `…_reader` | reports, monitoring, people | read, but for accounts, tokens and sessions of the desk |
 | `…_access` | `foreshock account`, `foreshock token` | make and change accounts and tokens |
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from stream.database import webhook_tables
 from stream.database.schema import BY_MONTH, METADATA
 
 OWNER, SINK, REPLAY, MODELS, DESK, PEOPLE, READER = "owner", "sink", "replay", "models", "desk", "people", "reader"
-ACCESS = "access"
-ROLES = (OWNER, SINK, REPLAY, MODELS, DESK, ACCESS, PEOPLE, READER)
+ACCESS, WEBHOOKS = "access", "webhooks"
+ROLES = (OWNER, SINK, REPLAY, MODELS, DESK, ACCESS, WEBHOOKS, PEOPLE, READER)
 
 VERSIONS = "alembic_version"
 FUNCTIONS: dict[str, tuple[str, ...]] = {
@@ -47,6 +49,12 @@ SEEN = tuple(table for table in TABLES if table not in HIDDEN)
 
 _ADDED = "SELECT, INSERT"
 _CHANGED = "SELECT, INSERT, UPDATE"
+
+_OPEN_COLUMNS = ", ".join(
+    column.name for column in webhook_tables.Webhook.__table__.columns if column.name not in webhook_tables.HIDDEN
+)
+_READ = {**dict.fromkeys(SEEN, "SELECT"), "webhooks": f"SELECT ({_OPEN_COLUMNS})"}
+"""Who may read all may not read secrets, nor addresses of receivers, which may hold one."""
 
 GRANTS: dict[str, dict[str, str]] = {
     SINK: {
@@ -95,8 +103,14 @@ GRANTS: dict[str, dict[str, str]] = {
         "promises": _CHANGED,
         "saved_views": f"{_CHANGED}, DELETE",
     },
+    WEBHOOKS: {
+        "contract_products": "SELECT",
+        "webhook_deliveries": f"{_CHANGED}, DELETE",
+        "webhooks": f"{_CHANGED}, DELETE",
+        VERSIONS: "SELECT",
+    },
     PEOPLE: {
-        **dict.fromkeys(SEEN, "SELECT"),
+        **_READ,
         **dict.fromkeys(
             (
                 "alert_events",
@@ -107,6 +121,7 @@ GRANTS: dict[str, dict[str, str]] = {
                 "score_history",
                 "user_events",
                 "user_scores",
+                "webhook_deliveries",
             ),
             "SELECT, DELETE",
         ),
@@ -114,13 +129,13 @@ GRANTS: dict[str, dict[str, str]] = {
         "personal_data_reads": "SELECT, UPDATE (user_id)",
         "replay_runs": "SELECT, UPDATE",
     },
-    READER: dict.fromkeys((*SEEN, *VIEWS), "SELECT"),
     ACCESS: {
         "access_tokens": _CHANGED,
         "accounts": _CHANGED,
         "sessions": "SELECT, DELETE",
         VERSIONS: "SELECT",
     },
+    READER: {**_READ, **dict.fromkeys(VIEWS, "SELECT")},
 }
 """Rights on tables by role and table. The owner needs none."""
 

@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from sqlalchemy import MetaData
 
-from stream.database import access_tables, case_tables, tables
+from stream.database import access_tables, case_tables, tables, webhook_tables
 from stream.database.partitions import ByMonth
 
 METADATA: MetaData = tables.Base.metadata
 
 # The modules are imported for what they add to the metadata.
-TABLE_MODULES = (tables, case_tables, access_tables)
+TABLE_MODULES = (tables, case_tables, access_tables, webhook_tables)
 
 BY_MONTH: tuple[ByMonth, ...] = get_args(ByMonth)
 

@@ -43,6 +43,8 @@ TABLES = {
     "user_events",
     "user_events_default",
     "user_scores",
+    "webhook_deliveries",
+    "webhooks",
 }
 OF_CASES = {"case_actions", "cases", "forgotten_users", "promises", "saved_views", "user_events", "user_events_default"}
 """What revision 0005 adds."""
@@ -56,6 +58,8 @@ OF_ACCESS = {
     "sessions",
 }
 """What revision 0006 adds."""
+OF_WEBHOOKS = {"webhook_deliveries", "webhooks"}
+"""What revision 0007 adds."""
 
 # What a catalogue knows of a schema: columns, constraints and indices, enums, storage.
 CATALOGUE = {
@@ -149,6 +153,7 @@ def test_contracts_are_added_to_rows_of_the_release_before_and_taken_away(databa
         }
         - OF_CASES
         - OF_ACCESS
+        - OF_WEBHOOKS
     )
     assert {table: rows(database, table) for table in HELD} == before
 

@@ -30,6 +30,7 @@ from stream.database.roles import (
     ROLES,
     SINK,
     VIEWS,
+    WEBHOOKS,
     role_name,
     roles_script,
 )
@@ -172,8 +173,12 @@ BEYOND: list[tuple[str, str]] = [
         "TRUNCATE model_decisions CASCADE", "ALTER TABLE model_decisions DISABLE TRIGGER ALL",
         "SELECT note_model_decision()", "CREATE TABLE own (id int)",
     )),
+    *((WEBHOOKS, statement) for statement in (
+        "SELECT * FROM user_scores", "SELECT * FROM alerts", "UPDATE contract_products SET product = 'x'",
+        "DROP TABLE webhooks", "CREATE TABLE own (id int)",
+    )),
     *((PEOPLE, statement) for statement in (
-        "DELETE FROM model_decisions",
+        "DELETE FROM model_decisions", "SELECT secret FROM webhooks", "SELECT url FROM webhooks",
         "INSERT INTO model_versions (fingerprint) VALUES ('x')", "UPDATE alerts SET score = 0", "TRUNCATE alerts",
         "DELETE FROM replay_runs", "DELETE FROM model_versions", "CREATE TABLE own (id int)",
     )),
@@ -181,7 +186,8 @@ BEYOND: list[tuple[str, str]] = [
         "INSERT INTO model_versions (fingerprint) VALUES ('x')", "UPDATE alerts SET score = 0",
         "DELETE FROM dead_letters", "CREATE TABLE own (id int)",
         "SELECT make_score_history_month('2023-02-01', '1s')", "DROP TABLE alerts",
-        "TRUNCATE alerts",
+        "TRUNCATE alerts", "SELECT secret FROM webhooks", "SELECT former_secret FROM webhooks",
+        "SELECT * FROM webhooks", "DELETE FROM webhook_deliveries",
     )),
     *((role, statement) for role in (READER, PEOPLE) for statement in (
         "SELECT password_hash FROM accounts", "SELECT secret_sha256 FROM access_tokens", "SELECT * FROM sessions",
