@@ -21,6 +21,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "worker": "services:worker",
         "sink": "services:sink",
         "desk": "desk:desk",
+        "webhooks": "webhooks:webhooks_app",
         "doctor": "doctor:doctor",
         "status": "status:status",
     },

@@ -114,8 +114,8 @@ def run_worker(
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives, following=following, outputs=outputs)
-            health = _health(settings, lambda: standing_of(started))
-            _tell(settings, health, lambda: _collector(started, health))
+            health = health_of(settings, lambda: standing_of(started))
+            tell(settings, health, lambda: _collector(started, health))
             code = serve(
                 started.app,
                 lambda: started.failure.error,
@@ -172,7 +172,7 @@ def _collector(worker: WorkerApp, health: Health) -> Collector:
     return WorkerCollector(worker, health)
 
 
-def _health(settings: Settings, standing: Callable[[], Standing]) -> Health:
+def health_of(settings: Settings, standing: Callable[[], Standing]) -> Health:
     from stream.kafka.stall import CHECK_S
     from stream.telemetry.health import Health
 
@@ -185,7 +185,7 @@ def _health(settings: Settings, standing: Callable[[], Standing]) -> Health:
     )
 
 
-def _tell(settings: Settings, health: Health, collector: Callable[[], Collector]) -> None:
+def tell(settings: Settings, health: Health, collector: Callable[[], Collector]) -> None:
     """Serve health and metrics, if that is asked for."""
     if settings.metrics_port is None:
         return
@@ -255,10 +255,10 @@ def sink(*, settings: Settings) -> None:
     kafka = admitting(settings, sink_rights(settings), sink_group(settings.application_id))
     database = _holding_text(database_of(settings))
     started, probe = SinkApp(settings, kafka, database), DatabaseProbe(database)
-    health = _health(settings, lambda: standing_of(started, probe))
+    health = health_of(settings, lambda: standing_of(started, probe))
     if settings.metrics_port is not None:
         probe.start()
-    _tell(settings, health, lambda: SinkCollector(started, health, probe))
+    tell(settings, health, lambda: SinkCollector(started, health, probe))
     code = serve(
         started.app,
         lambda: started.failure.error,

@@ -9,7 +9,14 @@ from collections.abc import Iterable
 
 from stream.kafka.rights import CLUSTER, Operation, Right
 from stream.settings import Settings
-from stream.topics import OutputTopics, replay_application, shadow_application, sink_group, transactional_id
+from stream.topics import (
+    OutputTopics,
+    replay_application,
+    shadow_application,
+    sink_group,
+    transactional_id,
+    webhook_group,
+)
 
 
 def worker_rights(settings: Settings) -> tuple[Right, ...]:
@@ -60,6 +67,12 @@ def sink_rights(settings: Settings) -> tuple[Right, ...]:
 def desk_rights(settings: Settings) -> tuple[Right, ...]:
     """Of the desk, which publishes what is done about alerts and reads nothing."""
     return (*_on((settings.topics.alert_actions,), "Write"), Right("cluster", CLUSTER, "IdempotentWrite"))
+
+
+def webhook_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of who delivers webhooks. Who adds one needs the first."""
+    topics = (settings.topics.alerts, settings.topics.alert_actions)
+    return (*_on(topics, "Read"), Right("group", webhook_group(settings.application_id), "Read"))
 
 
 def publisher_rights(settings: Settings) -> tuple[Right, ...]:

@@ -252,11 +252,36 @@ class Settings(BaseSettings):
     sink_retry_s: float = Field(
         1.0, gt=0, le=300, description="First pause before the sink tries a failed database again."
     )
+    webhook_key: SecretStr | None = Field(
+        None,
+        description="Key that encrypts the secrets of webhooks in the database: 64 hexadecimal digits; more, with "
+        "commas between them, are former keys that still open what they have encrypted.",
+    )
+    webhook_networks: str | None = Field(
+        None,
+        description="Networks that webhooks may reach although they are not public, e.g. `10.1.0.0/16,127.0.0.0/8`.",
+    )
+    webhook_cafile: Path | None = Field(
+        None, description="PEM file of the authorities that sign receivers' certificates; unset means the system's."
+    )
+    webhook_timeout_s: float = Field(
+        15.0, ge=1, le=120, description="Longest time for a try to deliver a message to a webhook, answer included."
+    )
+    webhook_attempts: int = Field(
+        10, ge=1, le=100, description="Tries after which a message to a webhook is dead; ten take about a day."
+    )
+    webhook_concurrency: int = Field(
+        8, ge=1, le=256, description="Messages that one process has under way to one webhook, of different users."
+    )
+    webhook_keep_days: float = Field(
+        30.0, gt=0, le=3_650, description="Days that delivered and dead messages are kept, to be told again."
+    )
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=65_535,
-        description="Port at which a worker or sink serves `/metrics`, `/livez` and `/readyz`; 0 takes a free one.",
+        description="Port at which a worker, a sink or `webhooks run` serves `/metrics`, `/livez` and `/readyz`; 0 "
+        "takes a free one.",
     )
     metrics_host: str = Field(
         "127.0.0.1", description="Address that they are served on, without authentication; `0.0.0.0` for all."
@@ -347,6 +372,7 @@ class Settings(BaseSettings):
         "desk_tls_certfile",
         "desk_tls_keyfile",
         "desk_oidc_cafile",
+        "webhook_cafile",
         mode="before",
     )
     @classmethod
@@ -359,6 +385,17 @@ class Settings(BaseSettings):
     def _names_a_folder(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
             raise ValueError("is empty; name a folder, or leave the setting out for its default")
+        return value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, value: str | None) -> str | None:
+        for part in (value or "").split(","):
+            if part.strip():
+                try:
+                    ipaddress.ip_network(part.strip())
+                except ValueError as error:
+                    raise ValueError(f"{part.strip()!r} is no network ({error}); expected e.g. 10.1.0.0/16") from None
         return value
 
     @field_validator("lender_time_zone")

@@ -159,6 +159,11 @@ def sink_group(application_id: str) -> str:
     return f"{application_id}-sink"
 
 
+def webhook_group(application_id: str) -> str:
+    """The consumer group of those who deliver webhooks."""
+    return f"{application_id}-webhooks"
+
+
 def replay_application(application_id: str, replay: str) -> str:
     """The application, and so the consumer group, of a replay's workers."""
     return f"{application_id}-replay-{replay}"

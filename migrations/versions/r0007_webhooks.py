@@ -64,6 +64,7 @@ INDICES = (
     "WHERE state = 'pending'",
     "CREATE INDEX webhook_deliveries_user_id_idx ON webhook_deliveries (user_id)",
     "CREATE INDEX webhook_deliveries_settled_idx ON webhook_deliveries (settled_at) WHERE state <> 'pending'",
+    "CREATE INDEX webhook_deliveries_dead_idx ON webhook_deliveries (webhook) WHERE state = 'dead'",
 )
 
 

@@ -100,4 +100,5 @@ class WebhookDelivery(Base):
         Index("webhook_deliveries_order_idx", "webhook", "user_id", "number", postgresql_where=_PENDING),
         Index(None, "user_id"),
         Index("webhook_deliveries_settled_idx", "settled_at", postgresql_where=text("state <> 'pending'")),
+        Index("webhook_deliveries_dead_idx", "webhook", postgresql_where=text("state = 'dead'")),
     )

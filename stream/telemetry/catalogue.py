@@ -16,22 +16,25 @@ LABELS: dict[str, str] = {
     "level": "of an alert: `LOW`, `MEDIUM`, `HIGH`",
     "model": "fingerprint of the bundle; one value per process",
     "month": "`YYYY-MM` of scores whose horizon has passed; as many as the report covers",
-    "outcome": "`scored`, `already_scored`, `refused`, `forgotten`",
-    "part": "`worker` or `sink`",
+    "outcome": "of an event: `scored`, `already_scored`, `refused`, `forgotten`; of a try to deliver a message: "
+    "`delivered`, `refused`, `unavailable`, `gone`, `dead`",
+    "part": "`worker`, `sink` or `webhooks`",
     "partition": "number of a partition; at most `partitions` values",
     "policy": "version of the alert policy; one value per process",
     "reason": "[refusal code](topics.md#why-an-input-was-refused); a fixed list",
     "stage": "a stage of the worker's loop; a fixed list",
     "table": "what a record becomes in the database: `scores`, `alerts`, `contracts`, `dead_letters`, `products`, "
     "`events`",
-    "topic": "a topic that the part reads: four of a worker, eight of the sink",
+    "topic": "a topic that the part reads: four of a worker, eight of the sink, two of who delivers webhooks",
     "transition": "`opened`, `escalated`, `cleared`",
     "variable": "an input of the model or the score; as many as the bundle has",
+    "webhook": "name of a webhook; as many as were added",
     "version": "of Foreshock; one value per process",
 }
 """What each label holds, and how many values it may have. None holds a user, a contract or an event."""
 
-BOTH: tuple[Source, ...] = ("worker", "sink")
+ALL: tuple[Source, ...] = ("worker", "sink", "webhooks")
+WITH_DATABASE: tuple[Source, ...] = ("sink", "webhooks")
 
 # One metric is a few lines of text, not one line for each argument.
 # fmt: off
@@ -43,7 +46,7 @@ INFO = Metric(
     "The part that answers, its application and its version.",
     "two versions for longer than an update takes: some processes were not restarted.",
     "Restart those that are behind.",
-    labels=("part", "application", "version"), sources=BOTH,
+    labels=("part", "application", "version"), sources=ALL,
 )
 MODEL_INFO = Metric(
     "foreshock_model_info", "gauge", "always 1",
@@ -58,14 +61,14 @@ LIVE = Metric(
     "What `/livez` answers.",
     "0: it has work and commits nothing, its event loop hangs, or it is about to end.",
     "Where nothing restarts it, restart it; read its log, and the reason at `/livez`.",
-    sources=BOTH,
+    sources=ALL,
 )
 READY = Metric(
     "foreshock_ready", "gauge", "0 or 1",
     "What `/readyz` answers.",
     "0 for minutes: no partitions, states that are not read yet, or a database that is away or not upgraded.",
     "Read the reason at `/readyz`.",
-    sources=BOTH,
+    sources=ALL,
 )
 CHECKPOINT_AGE = Metric(
     "foreshock_checkpoint_age_seconds", "gauge", "seconds",
@@ -74,7 +77,7 @@ CHECKPOINT_AGE = Metric(
     "and while brokers or the database are away. `/livez` fails at `liveness_timeout_s` and a commit interval.",
     "more than a few `commit_interval_s`: commits are slow or stuck.",
     "Look at `foreshock_commit_seconds` (sink: `foreshock_sink_batch_seconds`) and at the brokers' health.",
-    sources=BOTH,
+    sources=ALL,
 )
 LOOP_STALLED = Metric(
     "foreshock_loop_stalled_seconds", "gauge", "seconds",
@@ -83,14 +86,14 @@ LOOP_STALLED = Metric(
     "half of "
     "`stall_timeout_s`; at all of it the process ends and logs where it was.",
     "Give it a core of its own; look for swapping; read the log.",
-    sources=BOTH,
+    sources=ALL,
 )
 BROKER_UNREACHABLE = Metric(
     "foreshock_broker_unreachable_seconds", "gauge", "seconds",
     "How long no broker has answered; 0 while one does.",
     "above 0: brokers or the network are away. At `broker_timeout_s` the process ends.",
     "Look at the brokers; nothing is lost meanwhile.",
-    sources=BOTH,
+    sources=ALL,
 )
 
 # What comes in
@@ -297,14 +300,66 @@ DATABASE_UNREACHABLE = Metric(
     "How long the database has not answered; 0 while it does. Asked every ten seconds.",
     "above 30: the database or the network is away, or a password is wrong.",
     "Read the reason at `/readyz`.",
-    sources=("sink",),
+    sources=WITH_DATABASE,
 )
 SCHEMA_CURRENT = Metric(
     "foreshock_database_schema_current", "gauge", "0 or 1",
     "Whether the database is at the revision that this release needs.",
     "0: it was not upgraded, or a newer release has upgraded it.",
-    "Run `foreshock db upgrade`, or update the sink.",
-    sources=("sink",),
+    "Run `foreshock db upgrade`, or update this part.",
+    sources=WITH_DATABASE,
+)
+
+# Webhooks
+
+WEBHOOK_LAG = Metric(
+    "foreshock_webhook_lag_records", "gauge", "records",
+    "Records of the topics that are still to be taken into the table of deliveries.",
+    "growth for minutes: the database is away or slow, or no process runs.",
+    "Read the reason at `/readyz`; nothing is lost while the topics keep the records.",
+    labels=("topic", "partition"), sources=("webhooks",),
+)
+WEBHOOK_SKIPPED = Metric(
+    "foreshock_webhook_skipped_records_total", "counter", "records",
+    "Records of these topics that are none of ours; each is named in the log.",
+    "any growth: somebody else writes into the output topics.",
+    "Read the log for topic, partition and offset; take the right to write away.",
+    sources=("webhooks",),
+)
+WEBHOOK_TRIES = Metric(
+    "foreshock_webhook_tries_total", "counter", "tries",
+    "Tries to deliver a message, by what came of them. `dead` is the last try of a message that is given up.",
+    "more than one in ten not `delivered`: the receiver is down, cannot be reached, or refuses messages.",
+    "`foreshock webhooks list` shows each receiver's last error.",
+    labels=("webhook", "outcome"), sources=("webhooks",),
+)
+WEBHOOK_SECONDS = Metric(
+    "foreshock_webhook_try_seconds", "histogram", "seconds",
+    "Duration of a try, from the look-up of the receiver's name to the end of its answer.",
+    "a median above a second: a receiver works before it answers.",
+    "Have it answer first and work afterwards; raise `webhook_concurrency` meanwhile.",
+    sources=("webhooks",), bounds=BATCH_SECONDS,
+)
+WEBHOOK_PENDING = Metric(
+    "foreshock_webhook_pending_messages", "gauge", "messages",
+    "Messages that are to be delivered; of all processes, as each of them sees the table.",
+    "growth for minutes: the receiver does not keep up, or is down.",
+    "See `foreshock_webhook_tries_total` by outcome.",
+    labels=("webhook",), sources=("webhooks",),
+)
+WEBHOOK_OLDEST = Metric(
+    "foreshock_webhook_oldest_pending_seconds", "gauge", "seconds",
+    "Age of the oldest message that is to be delivered; 0 where there is none.",
+    "above an hour: the receiver is down, or refuses this message.",
+    "`foreshock webhooks deliveries NAME --state pending`.",
+    labels=("webhook",), sources=("webhooks",),
+)
+WEBHOOK_DEAD = Metric(
+    "foreshock_webhook_dead_messages", "gauge", "messages",
+    "Messages that were given up, and are kept for `webhook_keep_days`.",
+    "above 0: a receiver does not know of them.",
+    "Mend the receiver, then `foreshock webhooks replay NAME --dead`.",
+    labels=("webhook",), sources=("webhooks",),
 )
 
 
@@ -383,6 +438,9 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     "What goes out": (SCORE, TRANSITIONS, MISSED),
     "The sink": (
         SINK_LAG, SINK_RECORDS, SINK_BATCH, SINK_RETRIES, SINK_SKIPPED, DATABASE_UNREACHABLE, SCHEMA_CURRENT,
+    ),
+    "Webhooks": (
+        WEBHOOK_LAG, WEBHOOK_SKIPPED, WEBHOOK_TRIES, WEBHOOK_SECONDS, WEBHOOK_PENDING, WEBHOOK_OLDEST, WEBHOOK_DEAD,
     ),
     "Drift": (
         DRIFT_PSI, DRIFT_CRITICAL, DRIFT_P_VALUE, DRIFT_SHIFTED, MATURED_SCORES, CALIBRATION_RATIO,

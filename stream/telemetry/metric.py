@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric as Family
 from stream.telemetry.histogram import Histogram
 
 Kind = Literal["counter", "gauge", "histogram"]
-Source = Literal["worker", "sink", "drift"]
+Source = Literal["worker", "sink", "webhooks", "drift"]
 
 
 @dataclass(frozen=True)

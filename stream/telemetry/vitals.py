@@ -1,4 +1,4 @@
-"""The vital signs that a worker and a sink have in common, as metrics."""
+"""The vital signs that a worker, a sink and who delivers webhooks have in common, as metrics."""
 
 from __future__ import annotations
 

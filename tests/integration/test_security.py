@@ -47,6 +47,7 @@ from stream.least_rights import (
     shadow_rights,
     sink_rights,
     status_rights,
+    webhook_rights,
     worker_rights,
 )
 from stream.settings import load_settings
@@ -425,6 +426,7 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
     settings = load_settings()
     parts = {
         "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
+        "webhooks": webhook_rights(settings),
         "shadow": shadow_rights(settings, "s"),
         "status": status_rights(settings), "send-back": send_back_rights(settings),
         "promote": hand_over_rights(settings, "foreshock", "foreshock-shadow-s"),

@@ -122,9 +122,7 @@ def test_sigterm_ends_it_after_what_it_has_begun(desk_database: DatabaseConnecti
             connection.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
             thread = threading.Thread(target=lambda: answers.append(ask(port, "/readyz")[0]))
             thread.start()
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%alembic%'"
-            )
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%alembic%'"
             with desk_database.connect() as looking:
                 deadline_s = time.monotonic() + 20
                 while looking.execute(waiting.encode()).fetchone() == (0,):

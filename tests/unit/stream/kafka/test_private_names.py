@@ -17,7 +17,7 @@ from typing import Any
 
 import kafka.record.default_records
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
@@ -42,6 +42,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
     TransactionManager: {"maybe_add_partition_to_txn": "self tp"},
     Assignment: {"state_value": "self tp"},
     TopicPartitionState: {"consumed_to": "self position", "reset_to": "self position"},
+    ConsumerRebalanceListener: {"on_partitions_assigned": "self assigned", "on_partitions_revoked": "self revoked"},
     driver.AIOKafkaConsumerThread: {
         "_create_worker_consumer": "self transport",
         "_ensure_consumer": "self",
