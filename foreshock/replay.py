@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 from kafka.errors import KafkaError
+from rich.console import Console
 
 from foreshock.comparison_tables import deciles_table, facts_of, products_table
 from foreshock.options import (
@@ -27,6 +28,7 @@ from foreshock.options import (
     utc,
 )
 from foreshock.promotion import promote, rollback
+from foreshock.replay_plan import plan_report, plan_rows, plan_warnings
 from foreshock.replay_run import follow_in_processes
 from foreshock.tables import facts_table
 from foreshock.terminal import console, errors, fail, print_json, styled
@@ -37,6 +39,7 @@ from stream.comparison.pairing import TooFarApart
 from stream.database import replay_runs
 from stream.database.errors import DatabaseError
 from stream.embedded.server import EmbeddedError
+from stream.event_archive.manifest import ArchiveError
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError
 from stream.kafka.rights import require_rights
@@ -44,14 +47,12 @@ from stream.kafka.topic_reader import TopicUnreadable
 from stream.least_rights import replay_rights
 from stream.published_outputs import Definition
 from stream.replay.diff import ReplayDiff, diff_with_live
-from stream.replay.plan import ReplayPlan, plan_replay
+from stream.replay.estimate import calibrate, expected_bytes
+from stream.replay.plan import ReplayPlan, open_source, plan_replay
 from stream.replay.range import ReplayError, ReplayRange
 from stream.replay.run import prepare_topics, remove_states
 from stream.scoring.order_journal import UnreadableOrder
 from stream.settings import Settings
-
-EVENTS_PER_S = 20_000
-"""What a worker is taken to score in a second, where a plan says how long it takes."""
 
 replay_app = typer.Typer(help="Score the past again and compare it with what was published.", no_args_is_help=True)
 
@@ -75,13 +76,20 @@ To = Annotated[
     dt.datetime, typer.Option("--to", formats=TIMES, metavar=TIME, help="End in event time, UTC, itself left out.")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, up to one for each partition.")]
+ArchiveFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive", metavar="FOLDER", help="Read an archive of the topics first, and from the topics what follows.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Users = Annotated[
     str | None, typer.Option(help="Only these users: ids separated by commas, or @FILE with one id a line.")
 ]
 
 
 @replay_app.command("plan")
-@takes_settings("bootstrap_servers", "topic_prefix", "application_id", "stack_dir", "log_format")
+@takes_settings("bundle", "bootstrap_servers", "topic_prefix", "application_id", "stack_dir", "log_format")
 def plan(
     *,
     settings: Settings,
@@ -89,24 +97,30 @@ def plan(
     from_: From,
     to: To,
     users: Users = None,
+    archive: ArchiveFolder = None,
     workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a replay would read, how long it would take, and what is missing.
+    """Say what a replay would read, what time and disk it would take, and what is missing.
 
-    Changes nothing. Needs Kafka with the input topics.
+    The time is by scoring the first events here with the bundle, the disk by what live topics hold. Changes nothing.
+    Needs Kafka with the input topics.
 
         foreshock replay plan march --from 2023-03-01 --to 2023-04-01
     """
     kafka = kafka_of(settings)
     with _failures(kafka):
         replayed = _range(_one_name(name, None), from_, to, users)
-        found = plan_replay(kafka, settings, replayed) if as_json else _plan(kafka, settings, replayed)
+        loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
+        found = _plan(kafka, settings, replayed, archive, errors if as_json else console)
+        with open_source(kafka, archive) as reader:
+            calibration = calibrate(reader, settings, loaded, found.partitions)
+        expected = expected_bytes(kafka, settings, found)
     if as_json:
-        print_json(_plan_report(found, workers))
+        print_json(plan_report(found, workers, calibration, expected))
         return
-    console.print(facts_table(_plan_rows(found, workers)))
-    for warning in _plan_warnings(found, settings):
+    console.print(facts_table(plan_rows(found, workers, calibration, expected)))
+    for warning in plan_warnings(found, settings, expected):
         console.print(styled(warning, "yellow"))
 
 
@@ -122,6 +136,7 @@ def run(
     from_: From,
     to: To,
     users: Users = None,
+    archive: ArchiveFolder = None,
     workers: Workers = 1,
     rate: Annotated[
         float | None,
@@ -144,8 +159,8 @@ def run(
         loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         settings.alert_policy(loaded.thresholds)
         require_rights(kafka, replay_rights(settings, name))
-        planned = _plan(kafka, settings, replayed)
-        for warning in _plan_warnings(planned, settings):
+        planned = _plan(kafka, settings, replayed, archive)
+        for warning in plan_warnings(planned, settings):
             errors.print(styled(warning, "yellow"))
         recorded = replay_runs.find(database, name)
         asked = (replayed.from_at, replayed.to_at, replayed.users or (), loaded.fingerprint_hex)
@@ -196,62 +211,25 @@ def _failures(kafka: KafkaConnection) -> Iterator[None]:
         yield
     except (
         ReplayError, TopicUnreadable, BundleError, PolicyError, ProvisioningError, DatabaseError, UnreadableOrder,
-        EmbeddedError, TooFarApart,
+        ArchiveError, EmbeddedError, TooFarApart,
     ) as error:  # fmt: skip
         fail(str(error))
     except KafkaError as error:
         fail(kafka_failure(error, kafka))
 
 
-def _plan(kafka: KafkaConnection, settings: Settings, replayed: ReplayRange) -> ReplayPlan:
-    with event_progress() as progress:
+def _plan(
+    kafka: KafkaConnection,
+    settings: Settings,
+    replayed: ReplayRange,
+    archive: Path | None,
+    shown_on: Console = console,
+) -> ReplayPlan:
+    with event_progress(shown_on) as progress:
         task = progress.add_task("looking at partitions", total=None)
         return plan_replay(
-            kafka, settings, replayed, lambda done, total: progress.update(task, completed=done, total=total)
+            kafka, settings, replayed, lambda done, total: progress.update(task, completed=done, total=total), archive
         )
-
-
-def _plan_report(found: ReplayPlan, workers: int) -> dict[str, Any]:
-    return {
-        "partitions": found.partitions,
-        "offsets": found.offsets,
-        "inputs": {topic: [msgspec.to_builtins(span) for span in spans] for topic, spans in found.inputs.items()},
-        "order_journal": found.order_topic,
-        "taken_to": [dict(zip(found.inputs, ends, strict=True)) for ends in found.taken_to],
-        "lost": found.lost,
-        "forgotten_users": sum(map(len, found.forgotten.values())),
-        "expected_s": found.offsets / EVENTS_PER_S / workers,
-    }
-
-
-def _plan_rows(found: ReplayPlan, workers: int) -> list[tuple[str, str]]:
-    seconds = found.offsets / EVENTS_PER_S / workers
-    return [
-        ("partitions", f"{found.partitions:,}"),
-        ("offsets to be read", f"{found.offsets:,}"),
-        *(
-            (topic, ", ".join(f"{span.begin:,}–{span.end:,}" for span in spans))
-            for topic, spans in found.inputs.items()
-        ),
-        ("order", found.order_topic or "event time: there is no order journal"),
-        ("users who were forgotten", f"{sum(map(len, found.forgotten.values())):,}"),
-        ("expected time", f"{dt.timedelta(seconds=round(seconds))} at {EVENTS_PER_S:,} events per second and worker"),
-    ]  # fmt: skip
-
-
-def _plan_warnings(found: ReplayPlan, settings: Settings) -> Iterator[str]:
-    for topic, begins in found.lost.items():
-        yield (
-            f"{topic} begins at offsets {', '.join(f'{begin:,}' for begin in begins)}: retention has taken what stood "
-            "before, so states differ from the live ones, and scores with them"
-        )
-    if found.order_topic is None:
-        yield (
-            f"there is no order journal {settings.topics.order(settings.application_id)}: events are taken in the "
-            "order of event time, which live workers may not have done"
-        )
-    elif any(span.begin for span in found.journal):
-        yield f"retention has taken the beginning of {found.order_topic}: events of that time are taken by event time"
 
 
 @replay_app.command("diff")

@@ -17,6 +17,7 @@ from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailable
 
 from foreshock.terminal import fail
 from stream.embedded.server import ServerProcess
+from stream.event_archive.manifest import ArchiveError
 from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.replay.range import ReplayError
@@ -85,9 +86,12 @@ def work(settings: Settings, kafka: KafkaConnection, assignment: Path, counts: P
     own = replay_settings(settings, told.name, told.partitions)
     try:
         bundle = Bundle.load(own.bundle, own.bundle_public_key)
-        app = WorkerApp(own, kafka, bundle, following=told.following(), outputs=own.topics.replay_outputs(told.name))
+        app = WorkerApp(
+            own, kafka, bundle, following=told.following(), outputs=own.topics.replay_outputs(told.name),
+            earlier_records=told.feed(),
+        )  # fmt: skip
         code = serve(app.app, lambda: app.failure.error, "replay", stall_timeout_s=own.stall_timeout_s)
-    except (BundleError, PolicyError) as error:
+    except (ArchiveError, BundleError, PolicyError) as error:
         fail(str(error))
     (counts / str(os.getpid())).write_bytes(msgspec.json.encode(app.engine.counts))
     return code

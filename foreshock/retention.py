@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from foreshock.doctor import print_finding
 from foreshock.options import AsJson, Yes, confirmed, kafka_failure, kafka_of, takes_settings
-from foreshock.tables import Column, Table
+from foreshock.tables import Column, Table, bytes_text
 from foreshock.terminal import console, fail, print_json, styled
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import DAY_MS, UNLIMITED, ConfigChange, ProvisioningError, change_configs
@@ -89,8 +89,8 @@ def _show(found: RetentionPlan) -> None:
             topic.name,
             _kept(topic.kept),
             f"{size.records:,}",
-            _bytes(size.size_bytes),
-            _bytes(size.bytes_per_day),
+            bytes_text(size.size_bytes),
+            bytes_text(size.bytes_per_day),
             "" if topic.first_goes_days is None else f"{topic.first_goes_days:,.1f} days",
         )
     console.print(table)
@@ -101,7 +101,7 @@ def _show(found: RetentionPlan) -> None:
         )
     if found.free_bytes is not None:
         full = "" if found.full_days is None else f", full in {found.full_days:,.0f} days at today's rate"
-        console.print(f"free on the brokers' disks: {_bytes(found.free_bytes)}{full}")
+        console.print(f"free on the brokers' disks: {bytes_text(found.free_bytes)}{full}")
     for finding in found.findings:
         print_finding(finding)
     for advice in found.advice:
@@ -138,18 +138,8 @@ def _kept(kept: Kept | None) -> str:
     elif not kept.compacted:
         parts.append("without limit")
     if kept.bytes_per_partition is not None:
-        parts.append(f"{_bytes(kept.bytes_per_partition)} per partition")
+        parts.append(f"{bytes_text(kept.bytes_per_partition)} per partition")
     return ", at most ".join(parts)
-
-
-def _bytes(count: float | None) -> str:
-    if count is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1_000 or unit == "TB":
-            break
-        count /= 1_000
-    return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
 
 
 def _as_json(found: RetentionPlan) -> dict[str, Any]:

@@ -169,3 +169,14 @@ def _fitted(text: Text, width: int, console: Console) -> Iterator[Text]:
     for line in text.wrap(console, width, overflow="fold"):
         line.rstrip()
         yield line
+
+
+def bytes_text(count: float | None) -> str:
+    """A number of bytes, to three digits or so; empty where it is not known."""
+    if count is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1_000 or unit == "TB":
+            break
+        count /= 1_000
+    return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"

@@ -27,8 +27,9 @@ class ArchiveReader:
     """Records of an archive, with `connection` followed by those that the topics hold beyond it.
 
     What the archive has nothing of is read from its topic. A topic must be the one that was archived, by the broker's
-    id, and must go on where the archive ends. Where records were lost to retention before an export came to them, in
-    the archive or behind it, reading is an error; with `accepts_loss` they are passed over.
+    id, and must go on where the archive ends; with `alone_where_empty` it may also be another one to which nothing was
+    ever written: then the archive is all there is. Where records were lost to retention before an export came to them,
+    in the archive or behind it, reading is an error; with `accepts_loss` they are passed over.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class ArchiveReader:
         group_id: str | None = None,
         *,
         accepts_loss: bool = False,
+        alone_where_empty: bool = False,
     ) -> None:
         self.archive = Archive.open(folder)
         self._manifests = {(found.topic, found.partition): found for found in self.archive.manifests()}
         self._connection = connection
         self._group_id = group_id
         self._accepts_loss = accepts_loss
+        self._alone_where_empty = alone_where_empty
         self._reader = None if connection is None else self._open(connection)
         self._ids: dict[str, str] = {}
 
@@ -64,7 +67,7 @@ class ArchiveReader:
         if self._reader is not None:
             return self._reader.partitions(topic)
         self._require_held(topic, None)
-        return 1 + max(partition for name, partition in self._manifests if name == topic)
+        return self.archived_partitions(topic)
 
     def each(self, topic: str, partition: int, since: int | None = None) -> Iterator[RawRecord]:
         """Records of one partition in order, from offset `since` on.
@@ -72,18 +75,63 @@ class ArchiveReader:
         Several may be read in turn: each has a consumer of its own once it comes to its topic. Raises `ArchiveError`,
         and as `TopicReader.records`.
         """
-        manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition)
+        manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition) or range(0)
         first = since or 0
         if manifest is None:
             self._require_held(topic, partition)
             yield from self._of_topic(topic, partition, max(first, held.start), held.stop)
             return
-        self._require_whole(manifest, first, held)
+        self.require_whole(topic, partition, first)
         yield from self._of_topic(topic, partition, max(first, held.start), min(manifest.start_offset, held.stop))
-        for segment in manifest.segments:
-            if segment.next_offset > first:
-                yield from self._of_segment(manifest, segment, first)
+        yield from self.archived(topic, partition, first)
         yield from self._of_topic(topic, partition, max(first, manifest.next_offset, held.start), held.stop)
+
+    def archived(self, topic: str, partition: int, since: int) -> Iterator[RawRecord]:
+        """Those records of a partition from offset `since` on that the archive itself holds, in order. Raises
+        `ArchiveError`."""
+        manifest = self._manifests.get((topic, partition))
+        for segment in () if manifest is None else manifest.segments:
+            if segment.next_offset > since:
+                assert manifest is not None
+                yield from self._of_segment(manifest, segment, since)
+
+    def archived_span(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that the archive itself holds, and the one after its last; 0 and 0 where it has nothing."""
+        manifest = self._manifests.get((topic, partition))
+        return (0, 0) if manifest is None else (manifest.start_offset, manifest.next_offset)
+
+    def archived_partitions(self, topic: str) -> int:
+        """Number of partitions that the archive itself holds of a topic, 0 where it has nothing of it."""
+        return 1 + max((partition for name, partition in self._manifests if name == topic), default=-1)
+
+    def exists(self, topic: str) -> bool:
+        """Whether the archive holds such a topic, or there is one that this client may see."""
+        return topic in self.topics or (self._reader is not None and self._reader.exists(topic))
+
+    def span(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that is there, in the archive or in the topic, and the one after the last. Raises
+        `ArchiveError`."""
+        begin, end = self.archived_span(topic, partition)
+        held = self._held(topic, partition)
+        if held is None:
+            return begin, end
+        if not end:
+            return held.start, held.stop
+        return (min(begin, held.start) if held else begin), max(end, held.stop)
+
+    def last(self, topic: str, partition: int) -> RawRecord | None:
+        """The last record of a partition, None where it has none. Raises as `each`."""
+        manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition)
+        _, end = self.archived_span(topic, partition)
+        found: RawRecord | None = None
+        if held is not None and held.stop > end and self._reader is not None:
+            found = self._reader.last(topic, partition)
+        if found is not None or manifest is None:
+            return found
+        segments = [segment for segment in manifest.segments if segment.records]
+        for segment in segments[-1:]:
+            *_, found = self._of_segment(manifest, segment, max(file.last_offset for file in segment.files))
+        return found
 
     def records(
         self, topics: Sequence[str], partition: int, since: Mapping[str, int] | None = None
@@ -105,28 +153,27 @@ class ArchiveReader:
         total = 0
         for topic in topics:
             for partition in range(self.partitions(topic)):
-                manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition)
-                begin, end = (held.start, held.stop)
-                if manifest is not None:
-                    begin, end = manifest.start_offset, manifest.next_offset
-                    if held:
-                        begin, end = min(begin, held.start), max(end, held.stop)
+                begin, end = self.span(topic, partition)
                 total += end - begin
         return total
 
     def _open(self, connection: KafkaConnection) -> TopicReader:
         return TopicReader(connection, self._group_id, skips_deleted=self._accepts_loss)
 
-    def _held(self, topic: str, partition: int) -> range:
-        """Offsets that the topic holds, none without a connection. Raises `ArchiveError` where it is another topic."""
+    def _held(self, topic: str, partition: int) -> range | None:
+        """Offsets that the topic holds; None where it is not read: without a connection, or where it is another one and
+        empty. Raises `ArchiveError` where it is another topic."""
         if self._reader is None or self._connection is None:
-            return range(0)
+            return None
         manifest = self._manifests.get((topic, partition))
+        held = range(*self._reader.span(topic, partition))
         if manifest is not None:
             if topic not in self._ids:
                 self._ids[topic] = topic_id(self._connection, topic)
+            if self._alone_where_empty and self._ids[topic] != manifest.topic_id and not held.stop:
+                return None
             require_same_topic(manifest, self._ids[topic], str(self.archive.folder))
-        return range(*self._reader.span(topic, partition))
+        return held
 
     def _require_held(self, topic: str, partition: int | None) -> None:
         """Raises `ArchiveError` where neither a topic can be asked nor the archive has anything of it."""
@@ -135,16 +182,19 @@ class ArchiveReader:
             what = topic if partition is None else f"{topic}-{partition}"
             raise ArchiveError(f"{self.archive.folder} holds nothing of {what}; export it, or name another folder")
 
-    def _require_whole(self, manifest: Manifest, first: int, held: range) -> None:
+    def require_whole(self, topic: str, partition: int, first: int = 0) -> None:
         """Raises `ArchiveError` where records from offset `first` on are neither in the archive nor in the topic."""
-        where, next_offset = f"{manifest.topic}-{manifest.partition}", manifest.next_offset
-        if self._reader is not None and held.stop < next_offset:
+        manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition)
+        if manifest is None:
+            return
+        where, next_offset = f"{topic}-{partition}", manifest.next_offset
+        if held is not None and held.stop < next_offset:
             raise ArchiveError(
                 f"{where} ends before offset {held.stop}, and {self.archive.folder} goes on at {next_offset}: the "
                 "topic has lost records that the archive has; read the archive alone, or import it into new topics"
             )
         lost = [offsets for offsets in manifest.lost if offsets.stop > first]
-        if held.start > next_offset and held.start > first:
+        if held is not None and held.start > next_offset and held.start > first:
             lost.append(range(next_offset, held.start))
         if lost and not self._accepts_loss:
             raise ArchiveError(

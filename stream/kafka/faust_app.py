@@ -9,6 +9,7 @@ from typing import Any
 import faust
 
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.earlier_records import EarlierRecords
 from stream.kafka.record_batches import BATCH_BYTES
 from stream.settings import Settings
 
@@ -16,7 +17,10 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 
 
 class App(faust.App):
-    """A Faust app that keeps its `connection` for the changelog reader, which opens sockets of its own."""
+    """A Faust app that keeps its `connection` for the changelog reader, which opens sockets of its own, and what its
+    consumer reads in the place of its topics, if anything."""
+
+    earlier_records: EarlierRecords | None = None
 
     def __init__(self, application_id: str, connection: KafkaConnection, **options: Any) -> None:
         self.connection = connection

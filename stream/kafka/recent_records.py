@@ -65,18 +65,16 @@ class RecentRecords:
         found: dict[TopicPartition, Any] = {}
         missing = dict(offsets)
         ends = self.ends(list(offsets))
-        self._consumer.assign(list(missing))
-        for tp, offset in missing.items():
-            self._consumer.seek(tp, offset)
+        self._go_to(missing)
         deadline_s = self._monotonic() + READ_TIMEOUT_S
         while missing and self._monotonic() < deadline_s:
-            for tp, records in self._consumer.poll(timeout_ms=_POLL_MS, max_records=len(offsets)).items():
-                if records and tp in missing:
-                    found[tp] = records[0]
-                    del missing[tp]
-                    self._consumer.pause(tp)
-            for tp in [tp for tp in missing if self._consumer.position(tp) >= ends[tp]]:
-                del missing[tp]
+            polled = self._consumer.poll(timeout_ms=_POLL_MS, max_records=len(offsets))
+            found |= {tp: records[0] for tp, records in polled.items() if records and tp in missing}
+            left = {tp: at for tp, at in missing.items() if tp not in found and self._consumer.position(tp) < ends[tp]}
+            if left.keys() != missing.keys():
+                # Not paused: kafka-python gives what it has fetched of a paused partition out again, later.
+                missing = left
+                self._go_to(missing)
         return found
 
     def last(self, topic: str, count: int) -> list[Any]:
@@ -111,11 +109,14 @@ class RecentRecords:
         # Of what is too much, the newest.
         return list(self._from({tp: max(start, ends[tp] - quota) for tp, start in starts.items()}, ends)), whole
 
+    def _go_to(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._consumer.assign(list(offsets))
+        for tp, offset in offsets.items():
+            self._consumer.seek(tp, offset)
+
     def _from(self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Iterable[Any]:
         """Records from `starts` to `ends`; ends early, with what there is, when nothing comes for too long."""
-        self._consumer.assign(list(starts))
-        for tp, offset in starts.items():
-            self._consumer.seek(tp, offset)
+        self._go_to(starts)
         deadline_s = self._monotonic() + READ_TIMEOUT_S
         while self._monotonic() < deadline_s and any(self._consumer.position(tp) < ends[tp] for tp in starts):
             for tp, records in self._consumer.poll(timeout_ms=_POLL_MS).items():

@@ -27,6 +27,7 @@ from stream.kafka.changelog import Block, ChangelogReader, Unreadable
 from stream.kafka.clients import require_access
 from stream.kafka.connection import BrokerAddress, KafkaConnection
 from stream.kafka.demand import Demand
+from stream.kafka.earlier_records import EarlierRecords, holds, joined
 from stream.kafka.faust_app import App
 from stream.kafka.lineage import Committed
 from stream.kafka.poll import Fetched, Poll
@@ -146,6 +147,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._polls = Demand()
+        self._left_alone: set[TP] = set()
+        """Partitions of which only what `earlier_records` has is read."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -174,9 +177,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
             return None
         state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
-        if state is None or not state.has_valid_position or state.lso is None:
+        if state is None or not state.has_valid_position:
             return None
-        return max(int(state.lso) - int(state.position), 0)
+        if self._earlier is not None and (tp in self._left_alone or holds(self._earlier, tp, state.position)):
+            return max(self._earlier.span(tp)[1] - int(state.position), 0)
+        return None if state.lso is None else max(int(state.lso) - int(state.position), 0)
+
+    @property
+    def _earlier(self) -> EarlierRecords | None:
+        return cast(App, self.app).earlier_records
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Go to where the group's next offsets are, in each assigned input partition, or to its beginning.
@@ -190,13 +199,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         inputs = [tp for tp in consumer.assignment() if not self.consumer._is_changelog_tp(tp)]
         if not inputs:
             return {}
-        begins, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
+        spans = await self._spans(inputs)
         positions = {}
         for tp in inputs:
             committed = await consumer.committed(tp)
-            positions[TP(tp.topic, tp.partition)] = start_of(tp, committed, begins[tp], ends[tp])
+            positions[TP(tp.topic, tp.partition)] = start_of(tp, committed, *spans[tp])
         self._go_to(positions)
         return positions
+
+    async def _spans(self, tps: Collection[Any]) -> dict[Any, tuple[int, int]]:
+        """The first offset of each partition, and the one after its last."""
+        consumer = self._ensure_consumer()
+        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        found = {}
+        for each in tps:
+            tp = TP(each.topic, each.partition)
+            begin, end, is_left_alone = joined(self._earlier, tp, begins[each], ends[each])
+            found[each] = begin, end
+            (self._left_alone.add if is_left_alone else self._left_alone.discard)(tp)
+        return found
 
     async def committed_offsets(self, partitions: Collection[TP]) -> Mapping[TP, Committed]:
         """The group's offsets, and what was kept with them; to be called in this thread."""
@@ -216,9 +237,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return cast(int, await self.call_thread(self._start_again, tp, expected))
 
     async def _start_again(self, tp: TP, expected: int) -> int:
-        consumer, at = self._ensure_consumer(), driver.ensure_aiokafka_TP(tp)
-        begins, ends = await consumer.beginning_offsets([at]), await consumer.end_offsets([at])
-        return start_of(at, expected, begins[at], ends[at])
+        at = driver.ensure_aiokafka_TP(tp)
+        return start_of(at, expected, *(await self._spans([at]))[at])
 
     async def seek_back(self, positions: Mapping[TP, int]) -> None:
         """Go to `positions`, in those of the partitions that are still assigned."""
@@ -249,7 +269,55 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 self._reads_changelogs = False
                 logger.warning("recovery goes on record by record: %s: %s", type(error).__name__, error)
         self._stop_reading()
+        if self._earlier is None:
+            return await self._fetch_from_topics(consumer, wanted, timeout, max_records)
+        elsewhere = self._held_elsewhere(consumer, self._earlier)
+        consumer.pause(*elsewhere)  # or the consumer would fetch them as well
+        found = {}
+        if self.consumer.flow_active:
+            found = await self._read_earlier(consumer, {tp: elsewhere[tp] for tp in wanted & elsewhere.keys()})
+        if wanted - elsewhere.keys():
+            wait_s = 0 if found else timeout
+            found |= await self._fetch_from_topics(consumer, wanted - elsewhere.keys(), wait_s, max_records)
+        elif not found:
+            await asyncio.sleep(IDLE_POLL_S)
+        return found
+
+    def _held_elsewhere(self, consumer: aiokafka.AIOKafkaConsumer, earlier: EarlierRecords) -> dict[Any, int]:
+        """Positions of those assigned partitions that are not to be read from their topics now."""
+        found = {}
+        for each, state in self._states(consumer, consumer.assignment()).items():
+            tp = TP(each.topic, each.partition)
+            if tp in self._left_alone or holds(earlier, tp, state.position):
+                found[each] = state.position
+        return found
+
+    async def _read_earlier(self, consumer: aiokafka.AIOKafkaConsumer, positions: Mapping[Any, int]) -> dict[Any, Any]:
+        """Read the next of `earlier_records` at these positions."""
+        earlier = self._earlier
+        assert earlier is not None
+        asked = {TP(tp.topic, tp.partition): at for tp, at in positions.items()}
+        held = {tp: at for tp, at in asked.items() if holds(earlier, tp, at)}
+        if not held:
+            return {}
+        read = await asyncio.to_thread(earlier.read, held)
+        found = {driver.ensure_aiokafka_TP(tp): fetched for tp, fetched in read.items()}
+        now = self._states(consumer, found)
+        if any(tp not in now or now[tp].position != fetched.start for tp, fetched in found.items()):
+            return {}  # partitions were reassigned or sought meanwhile
+        for tp, fetched in found.items():
+            now[tp].consumed_to(fetched.end)
+        return found
+
+    async def _fetch_from_topics(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        wanted: set[Any],
+        timeout: float | None,
+        max_records: int | None,
+    ) -> dict[Any, Any]:
         consumer.resume(*(wanted & consumer.paused()))
+        active_partitions = {TP(tp.topic, tp.partition) for tp in wanted}
         before = {tp: (state, state.position, _resets(state)) for tp, state in self._states(consumer, wanted).items()}
         self._polls.begin()
         try:

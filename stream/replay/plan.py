@@ -1,5 +1,5 @@
 """What a replay reads, before it begins: how far the topics and the order journal go, what retention has taken, and who
-was forgotten. Reads topics; changes nothing.
+was forgotten. Reads topics and archives; changes nothing.
 """
 
 from __future__ import annotations
@@ -7,10 +7,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
 from events.types import KINDS
+from stream.event_archive.manifest import ArchiveError
+from stream.event_archive.parquet import require_pyarrow
+from stream.event_archive.reader import ArchiveReader
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
 from stream.replay.range import ReplayRange
@@ -40,7 +44,8 @@ class ReplayPlan:
     `inputs` are the spans of the input topics by topic and partition. `order_topic` is the journal that is followed,
     None where there is none, and `journal` its spans by partition. `taken_to` has, by partition and in the order of
     `KINDS`, the offsets before which the live workers have taken everything: what follows them is left for a later
-    replay. `forgotten` has, by partition and key, the offset of the last request to forget a user.
+    replay. `forgotten` has, by partition and key, the offset of the last request to forget a user. `archive` is the
+    folder of an archive that is read in the place of the topics, as far as it goes: `archived` of the `offsets`.
     """
 
     replayed: ReplayRange
@@ -49,6 +54,8 @@ class ReplayPlan:
     journal: tuple[Span, ...]
     taken_to: tuple[tuple[int, ...], ...]
     forgotten: Mapping[int, Mapping[bytes, int]] = field(default_factory=dict)
+    archive: Path | None = None
+    archived: int = 0
 
     @property
     def partitions(self) -> int:
@@ -98,11 +105,19 @@ def plan_replay(
     settings: Settings,
     replayed: ReplayRange,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    archive: Path | None = None,
 ) -> ReplayPlan:
-    """Look at what is there. Raises `TopicUnreadable` when an input topic is missing or the broker stays silent."""
+    """Look at what is there, in the topics and in an archive of them.
+
+    Raises `TopicUnreadable` when an input topic is missing or the broker stays silent, and `ArchiveError` where the
+    archive is of other topics, or something is missing between them.
+    """
     topics = settings.topics
-    with TopicReader(kafka) as reader:
+    with open_source(kafka, archive) as reader:
         partitions = reader.partitions(topics.inputs[0])
+        archived = 0
+        if isinstance(reader, ArchiveReader):
+            archived = _looked_over(reader, settings, partitions)
         inputs = {topic: _spans(reader, topic, partitions) for topic in topics.inputs}
         order_topic: str | None = topics.order(settings.application_id)
         journal: tuple[Span, ...] = ()
@@ -117,20 +132,55 @@ def plan_replay(
             taken_to.append(ends if order_topic is None else _taken_to(reader, order_topic, partition))
             forgotten[partition] = _forgotten(reader, topics.inputs[PROFILES], partition, taken_to[-1][PROFILES])
             on_progress(partition + 1, partitions)
-    return ReplayPlan(replayed, inputs, order_topic, journal, tuple(taken_to), forgotten)
+    return ReplayPlan(replayed, inputs, order_topic, journal, tuple(taken_to), forgotten, archive, archived)
 
 
-def _spans(reader: TopicReader, topic: str, partitions: int) -> tuple[Span, ...]:
+def open_source(kafka: KafkaConnection, archive: Path | None) -> TopicReader | ArchiveReader:
+    """What a replay's events are read from. Raises `ArchiveError`."""
+    if archive is None:
+        return TopicReader(kafka)
+    require_pyarrow()
+    return ArchiveReader(archive, kafka, alone_where_empty=True)
+
+
+def _looked_over(archived: ArchiveReader, settings: Settings, partitions: int) -> int:
+    """How many offsets of the inputs an archive holds, which is one of these topics and goes on in them without a hole.
+
+    Raises `ArchiveError`.
+    """
+    topics, folder = settings.topics, archived.archive.folder
+    prefix = archived.archive.description.topic_prefix
+    if prefix != topics.prefix:
+        raise ArchiveError(
+            f"{folder} is of topic_prefix = {prefix!r}, and this command of {topics.prefix!r}: ids of scores name the "
+            f"topics; give --topic-prefix {prefix!r}, or import the archive: `foreshock archive import --keep-offsets`"
+        )
+    total = 0
+    for topic in (*topics.inputs, topics.order(settings.application_id)):
+        held = archived.archived_partitions(topic)
+        if held > partitions:
+            raise ArchiveError(
+                f"{folder} has {held} partitions of {topic}, and {topics.inputs[0]} has {partitions}: make the topics "
+                f"with {held} (`foreshock topics create --partitions {held}`)"
+            )
+        for partition in range(held):
+            archived.require_whole(topic, partition)
+            begin, end = archived.archived_span(topic, partition)
+            total += end - begin if topic in topics.inputs else 0
+    return total
+
+
+def _spans(reader: TopicReader | ArchiveReader, topic: str, partitions: int) -> tuple[Span, ...]:
     return tuple(Span(*reader.span(topic, partition)) for partition in range(partitions))
 
 
-def _taken_to(reader: TopicReader, order_topic: str, partition: int) -> tuple[int, ...]:
+def _taken_to(reader: TopicReader | ArchiveReader, order_topic: str, partition: int) -> tuple[int, ...]:
     """Where the journal's last record says that reading went on; the beginning where the partition has none."""
     last = reader.last(order_topic, partition)
     return (0,) * len(KINDS) if last is None else OrderRecord.decode(last.value).ends
 
 
-def _forgotten(reader: TopicReader, profiles: str, partition: int, end: int) -> dict[bytes, int]:
+def _forgotten(reader: TopicReader | ArchiveReader, profiles: str, partition: int, end: int) -> dict[bytes, int]:
     """By key, the last request before `end` to forget a user."""
     intake, now_ms = Intake("profiles"), int(dt.datetime.now(dt.UTC).timestamp() * 1000)
     found: dict[bytes, int] = {}

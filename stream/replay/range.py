@@ -22,6 +22,11 @@ class _Dated(msgspec.Struct, gc=False):
 _decode_date = msgspec.json.Decoder(_Dated).decode
 
 
+def occurred_at(value: bytes) -> dt.datetime:
+    """The event time of an event, a score or an alert. Raises `msgspec.MsgspecError`."""
+    return _decode_date(value).occurred_at
+
+
 @dataclass(frozen=True)
 class ReplayRange:
     """Event time from `from_at` up to but not including `to_at`; only some `users`, or all if None."""
@@ -54,7 +59,7 @@ class ReplayRange:
 
     def _within(self, by_partition: dict[int, KeyedValues]) -> dict[int, KeyedValues]:
         kept = {
-            partition: [(key, value) for key, value in values if self.covers(_decode_date(value).occurred_at)]
+            partition: [(key, value) for key, value in values if self.covers(occurred_at(value))]
             for partition, values in by_partition.items()
         }
         return {partition: values for partition, values in kept.items() if values}

@@ -9,9 +9,12 @@ they were. Live topics, states and offsets are untouched.
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import msgspec
 
+from stream.event_archive.feed import ArchiveFeed
+from stream.event_archive.reader import ArchiveReader
 from stream.kafka.clients import open_admin
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import changelog_specification, create_topics, replay_specifications
@@ -49,6 +52,7 @@ class Assignment(msgspec.Struct, frozen=True):
     forgotten: dict[int, dict[str, int]]
     events_per_s: float | None
     application_id: str
+    archive: str | None = None
 
     @classmethod
     def of(cls, plan: ReplayPlan, events_per_s: float | None, application_id: str) -> Assignment:
@@ -69,7 +73,12 @@ class Assignment(msgspec.Struct, frozen=True):
             },
             events_per_s,
             application_id,
+            None if plan.archive is None else str(plan.archive.resolve()),
         )
+
+    def feed(self) -> ArchiveFeed | None:
+        """What its worker reads in the place of the topics. Raises `ArchiveError`."""
+        return None if self.archive is None else ArchiveFeed(ArchiveReader(Path(self.archive)))
 
     def following(self) -> Following:
         """How its worker follows the journal."""

@@ -16,6 +16,7 @@ from faust.types import TP
 
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.earlier_records import EarlierRecords
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.lineage import HandedOver, Standing, changelog_offset_in, committed_by, examine
@@ -74,8 +75,10 @@ class WorkerApp:
         *,
         following: Following | None = None,
         outputs: OutputTopics | None = None,
+        earlier_records: EarlierRecords | None = None,
     ) -> None:
-        """`outputs` are those of partitions where this worker is `following`; else they are those of live workers."""
+        """`outputs` are those of partitions where this worker is `following`; else they are those of live workers.
+        `earlier_records` are read in the place of the topics."""
         self.settings = settings
         self.roles = Roles(settings.topics.live_outputs(settings.application_id), following, outputs)
         self._order_topic = None if following is None else following.order_topic
@@ -85,6 +88,7 @@ class WorkerApp:
         self.bundle = bundle
         self.slab = worker_slab(bundle, archives, settings.resident_users)
         self.app = faust_app(settings, kafka, settings.application_id)
+        self.app.earlier_records = earlier_records
         self.failure = Failure(self.app, "worker")
         if warning := bundle.other_days(settings.portfolio_rules().calendar):
             logger.warning("%s", warning)

@@ -82,6 +82,12 @@ def test_a_running_deployment_on_one_screen(deploy: Deploy, database: DatabaseCo
         assert records.at(scores, partition, offset).offset == offset
         assert records.at(scores, partition, 1_000_000) is None
         assert records.at("no-such-topic", 0, 0) is None
+        firsts = dict.fromkeys(records.partitions(scores), 0)
+        begun_s = time.monotonic()
+        for _ in range(3):
+            assert {(tp.partition, each.offset) for tp, each in records.first(firsts).items()} <= everything
+            assert records.first(firsts).keys() == {tp for tp in firsts if tp.partition in {p for p, _ in everything}}
+        assert time.monotonic() - begun_s < 10, "the same place may be looked at again"
 
 
 def things_on_the_broker(deployment: Any) -> set[tuple[str, str]]:

@@ -1,0 +1,181 @@
+"""A replay that reads an archive gives what one of the topics does, also where those have lost what it holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from model.datasets.sources import open_dataset
+from stream.database import migration
+from stream.database.connection import DatabaseConnection
+from stream.event_archive.reader import ArchiveReader
+from stream.outputs import Score
+from tests import forked
+
+Deploy = Callable[..., Any]
+WHOLE = ("--from", "2000-01-01", "--to", "2100-01-01")
+
+
+class Archived(NamedTuple):
+    """A deployment whose topics begin behind much of what its archive holds, and go on behind its end."""
+
+    live: Any
+    archive: Path
+    database: DatabaseConnection | None = None
+
+
+def arguments(found: Archived, *given: str) -> list[str]:
+    return [
+        *given,
+        "--bootstrap-servers", str(found.live.kafka),
+        "--topic-prefix", found.live.topics.prefix,
+        "--application-id", found.live.settings.application_id,
+        *(("--database-url", found.database.url) if found.database is not None and given[1] != "plan" else ()),
+    ]  # fmt: skip
+
+
+def foreshock(found: Archived, *given: str) -> subprocess.CompletedProcess[str]:
+    return forked.run(arguments(found, *given))
+
+
+def planned(found: Archived, *given: str) -> dict[str, Any]:
+    done = foreshock(found, "replay", "plan", "kept", *WHOLE, *given, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.fixture(scope="module")
+def live(deploy_shared: Deploy) -> Any:
+    return deploy_shared(batch_max_records=200)
+
+
+@pytest.fixture(scope="module")
+def archive(live: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported in the middle of what a worker has scored; then retention takes what stood before."""
+    folder = tmp_path_factory.mktemp("kept") / "archive"
+    events = list(open_dataset("simulator", users=40, months=6, seed=23).events())
+    half = len(events) // 2
+    found = Archived(live, folder)
+    with live.running("worker") as worker:
+        for start in range(0, len(events), 500):
+            live.publish(events[start : start + 500])
+            if start < half <= start + 500:
+                live.wait_until_scored(worker)
+                live.wait_until_scored(worker)
+                done = foreshock(found, "archive", "export", str(folder))
+                assert done.returncode == 0, done.stdout + done.stderr
+        live.wait_until_scored(worker)
+        live.wait_until_scored(worker)
+    with ArchiveReader(folder) as reader:
+        for topic in (*live.topics.inputs, live.topics.order(live.settings.application_id)):
+            least = min(reader.archived_span(topic, number)[1] for number in range(live.settings.partitions))
+            if "profiles" not in topic:
+                live.delete_records(topic, least - 3)
+    return folder
+
+
+@pytest.fixture
+def found(live: Any, archive: Path, database: DatabaseConnection) -> Archived:
+    migration.upgrade(database)
+    return Archived(live, archive, database)
+
+
+def values(live: Any, topic: str) -> Counter[bytes]:
+    return Counter(record.value for record in live.records(topic))
+
+
+def test_what_the_topics_have_lost_comes_from_the_archive(found: Archived, tmp_path: Path) -> None:
+    """The replay is killed on the way, and goes on where it was."""
+    live = found.live
+    told = planned(found)
+    assert set(told["lost"]) == set(live.topics.inputs) - {live.topics.of_kind("profiles")}
+    with_archive = ("--archive", str(found.archive))
+    told = planned(found, *with_archive)
+    assert told["lost"] == {}
+    assert 0 < told["archived_offsets"] < told["offsets"]
+
+    asked = ("replay", "run", "kept", *WHOLE, *with_archive)
+    topic = live.topics.replay_scores("kept")
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "foreshock", *arguments(found, *asked, "--rate", "400")], stderr=subprocess.DEVNULL
+    )
+    try:
+        live.wait(lambda: live.exists(topic) and live.size(topic) > 200, "some scores")
+    finally:
+        slow.kill()
+        slow.wait()
+    run = foreshock(found, *asked)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "going on with replay kept" in run.stdout
+    report = tmp_path / "kept.json"
+    diff = foreshock(found, "replay", "diff", "kept", "--report", str(report))
+    assert diff.returncode == 0, diff.stdout + diff.stderr
+    assert json.loads(report.read_text())["compared_scores"] == len(live.records(live.topics.scores))
+    assert values(live, topic) == values(live, live.topics.scores)
+    assert values(live, live.topics.replay_alerts("kept")) == values(live, live.topics.alerts)
+
+
+def test_without_a_journal_the_archive_is_taken_by_event_time(found: Archived) -> None:
+    """So all of the events are: their scores in another order, but as many."""
+    nobody = found._replace(live=_Under(found.live, "nobody"))
+    run = foreshock(nobody, "replay", "run", "timed", *WHOLE, "--archive", str(found.archive))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "there is no order journal nobody-order" in run.stderr
+    live = found.live
+    at = [_source(value) for value in values(live, live.topics.replay_scores("timed"))]
+    assert sorted(at) == sorted(map(_source, values(live, live.topics.scores)))
+
+
+def test_an_archive_that_does_not_fit_is_refused(found: Archived, tmp_path: Path) -> None:
+    other = foreshock(found, "replay", "plan", "other", *WHOLE, "--archive", str(tmp_path))
+    assert other.returncode == 1
+    assert "is no archive" in other.stderr
+    given = arguments(found, "replay", "plan", "other", *WHOLE, "--archive", str(found.archive))
+    given[given.index("--topic-prefix") + 1] = "other."
+    prefixed = forked.run(given)
+    assert prefixed.returncode == 1
+
+
+def test_topics_made_anew_are_left_alone_and_the_archive_is_all_there_is(
+    found: Archived, delete_topic: Callable[[str], None]
+) -> None:
+    """The last test of this deployment: as on another cluster, whose topics are empty."""
+    live = found.live
+    scores, alerts = values(live, live.topics.scores), values(live, live.topics.alerts)
+    with ArchiveReader(found.archive) as reader:
+        ends = {
+            (topic, number): reader.archived_span(topic, number)[1]
+            for topic in live.topics.inputs
+            for number in range(live.settings.partitions)
+        }
+    for topic in (*live.topics.inputs, live.topics.order(live.settings.application_id)):
+        delete_topic(topic)
+    live.create_topics()
+    run = foreshock(found, "replay", "run", "alone", *WHOLE, "--archive", str(found.archive))
+    assert run.returncode == 0, run.stdout + run.stderr
+    again = values(live, live.topics.replay_scores("alone"))
+    held = Counter({value: n for value, n in scores.items() if _source(value)[2] < ends[_source(value)[:2]]})
+    assert again == held != scores
+    assert not values(live, live.topics.replay_alerts("alone")) - alerts
+
+
+def _source(value: bytes) -> tuple[str, int, int]:
+    score = msgspec.json.decode(value, type=Score)
+    return score.source_topic, score.source_partition, score.source_offset
+
+
+class _Under:
+    """A deployment under another application."""
+
+    def __init__(self, live: Any, application_id: str) -> None:
+        self.kafka, self.topics = live.kafka, live.topics
+        self.settings = live.settings.model_copy(update={"application_id": application_id})
