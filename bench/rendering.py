@@ -265,6 +265,42 @@ def _overload_table(result: Result) -> tuple[Row, list[Row]]:
     return ("what", "measured"), rows
 
 
+def _replay_table(result: Result) -> tuple[Row, list[Row]]:
+    rates = {
+        "live worker, events": "live_events",
+        "replay of the topics, events": "replayed_events",
+        "replay of an archive, events": "events_replayed_from_archive",
+        "archive export, records": "exported_records",
+        "archive check, records": "checked_records",
+        "records read from an archive": "records_read_from_archive",
+        "records read from topics": "records_read_from_topics",
+        "archive import, records": "imported_records",
+        "archive import of what is there already": "compared_records",
+    }
+    rows: list[Row] = [
+        *((f"{title}, per second", _count(result[name])) for title, name in rates.items()),
+        ("replay to live", _ratio(result["replay_to_live"])),
+        ("scoring, as a share of a replay worker's time", f"{result['scoring_share']:.0%}"),
+        ("order journal, bytes per event", f"{result['journal_bytes_per_event']:.1f}"),
+        ("archive, bytes per record", _count(result["archive_bytes_per_record"])),
+        ("topics, bytes per record", _count(result["topic_bytes_per_record"])),
+    ]
+    return ("what", "measured"), rows
+
+
+def _hand_over_table(result: Result) -> tuple[Row, list[Row]]:
+    titles = {
+        "longest pause between committed scores, s": "longest_pause_s",
+        "median pause, s": "median_pause_s",
+        "`replay promote` takes, s": "command_s",
+        "processor seconds per million events, live workers": "live_cpu_seconds_per_million_events",
+        "processor seconds per million events, shadow": "shadow_cpu_seconds_per_million_events",
+    }
+    rates = list(result["longest_pause_s"])
+    rows = [(title, *(f"{result[name][rate]:.1f}" for rate in rates)) for title, name in titles.items()]
+    return ("what", *(f"{_count(float(rate))} events/s" for rate in rates)), rows
+
+
 def _throughput_picture(result: Result) -> str:
     taken = {name: each for name, each in result["contenders"].items() if "skipped" not in each}
     rows = [
@@ -309,6 +345,8 @@ TITLES = {
     "recovery": "Start, recovery, failure",
     "workers": "Two workers, and the sink",
     "overload": "Service under overload",
+    "replay": "Replay, order journal and archive",
+    "hand-over": "Hand-over, and the cost of a shadow",
 }
 TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
     "throughput": _throughput_table,
@@ -318,6 +356,8 @@ TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
     "recovery": _recovery_table,
     "workers": _workers_table,
     "overload": _overload_table,
+    "replay": _replay_table,
+    "hand-over": _hand_over_table,
 }
 PICTURES: dict[str, Callable[[Result], str]] = {
     "throughput": _throughput_picture,

@@ -36,6 +36,8 @@ class BenchName(StrEnum):
     RECOVERY = "recovery"
     WORKERS = "workers"
     OVERLOAD = "overload"
+    REPLAY = "replay"
+    HAND_OVER = "hand-over"
     ALL = "all"
     PEERS = "peers"
     REPORT = "report"
@@ -64,7 +66,7 @@ def bench(
         float | None,
         typer.Option(
             min=0.5,
-            help="Longest time for a slow contender; for `latency`, time of each rate.",
+            help="Longest time for a slow contender; for `latency` and `hand-over`, time of each rate.",
             show_default="per bench",
         ),
     ] = None,

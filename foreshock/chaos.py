@@ -160,6 +160,8 @@ class _Broken(NamedTuple):
 def _kinds(only: str) -> tuple[str, ...]:
     kinds = tuple(kind.strip() for kind in only.split(",") if kind.strip())
     unknown = [kind for kind in kinds if kind not in FAULTS]
+    if {"hand_over", "forgetting"} <= set(kinds):
+        fail("--faults: hand_over and forgetting cannot be judged together; give them to two runs", code=2)
     if unknown:
         fail(f"--faults: {', '.join(unknown)} is none of {', '.join(FAULTS)}", code=2)
     return kinds

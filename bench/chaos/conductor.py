@@ -13,8 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from bench.arena import BenchError
 from bench.chaos.crew import Crew
-from bench.chaos.fault_points import LOST, NOT_SENT, STEPS, Orders
+from bench.chaos.fault_points import HAND_OVER_STEPS, LOST, NOT_SENT, STEPS, Orders
 from bench.chaos.plan import ALWAYS, COSTLY, FAULTS, SHORT_TRANSACTION_S, Plan
 from bench.chaos.progress import Progress
 from bench.chaos.servers import Servers
@@ -35,6 +36,7 @@ TIMES = {"fencing": 2, "recovery": 2, "archive": 4, "drain": 1}
 
 USUAL_TIMES = 6
 WAIT_FOR_STEP_S = 12.0
+HAND_OVER_LIMIT_S = 180.0
 AT_WORK, WAIT_FOR_WORK_S = "rows were read from the changelog", 20.0
 """What a worker says when it has its partitions, and how long that may take."""
 
@@ -63,13 +65,15 @@ class Conductor:
     def begin(self) -> None:
         """Start everybody, and wait until the workers are at work: what comes before says little."""
         self._crew.revive()
-        for name in self._crew.workers:
+        for name in self._crew.scorers:
             self._crew.await_words(name, AT_WORK, WAIT_FOR_WORK_S)
 
     def disturb(self, done: threading.Event, through: threading.Event) -> None:
         """Let one fault come after the other until `done` is set, and each kind once at least, and some of the usual;
         then set `through`."""
         waiting = [*self._plan.disturbances, *(self._usual() for _ in range(LEAST_USUAL if self._are_usual else 0))]
+        if "hand_over" in self._kinds:
+            waiting.append("hand_over")  # and back
         self._chance.shuffle(waiting)
         while waiting or not done.is_set():
             pause_s = self._chance.uniform(*self._plan.pause_s)
@@ -125,7 +129,7 @@ class Conductor:
         return kind not in COSTLY or self._costly < MOST_COSTLY
 
     def _some_worker(self) -> str:
-        return self._chance.choice(self._crew.workers)
+        return self._chance.choice(self._crew.scorers)
 
     def _killed(self, name: str) -> None:
         self.counts["kills"] += self._crew.kill(name)
@@ -200,6 +204,31 @@ class Conductor:
             (self._chance.uniform(0.0, 10.0), self._chance.choice(JUMPS_S)) for _ in range(self._chance.randint(1, 3))
         )
         self._crew.start(name, Orders(jumps=jumps))
+
+    def _hand_over(self) -> None:
+        """The shadows take over, or the workers again. The command ends at a step, or it or somebody is killed
+        meanwhile; then it is started again, until it is done."""
+        back, deadline_s = self._crew.shadow_leads, time.monotonic() + HAND_OVER_LIMIT_S
+        disturbs = self._chance.choice([0, 1, 1, 2])
+        while time.monotonic() < deadline_s:
+            self._crew.revive()
+            at_step = disturbs > 0 and self._chance.random() < 0.5
+            step = (self._chance.choice(list(HAND_OVER_STEPS)), self._chance.randint(1, 3)) if at_step else None
+            command = self._crew.hand_over(Orders(dies_at=step), back=back)
+            if disturbs > 0 and not at_step:
+                time.sleep(self._chance.uniform(0.0, 4.0))
+                if self._chance.random() < 0.5:
+                    self.counts["kills"] += self._crew.kill_command(command)
+                else:
+                    self._killed(self._some_worker())
+            disturbs -= 1
+            while command.alive and time.monotonic() < deadline_s:
+                self._crew.revive()
+                time.sleep(0.3)
+            if "lead in all" in command.log_text() or "leads in all" in command.log_text():
+                self._crew.shadow_leads = not back
+                return
+        raise BenchError(f"no hand-over within {HAND_OVER_LIMIT_S:.0f} s; its last words:\n{command.log_tail(25)}")
 
     # Their disks.
 

@@ -22,17 +22,26 @@ from bench.chaos.fault_points import ANNOUNCEMENT, Orders, command
 from bench.chaos.plan import Plan
 from stream.database.connection import DatabaseConnection
 from stream.embedded.server import EmbeddedError, ServerProcess
+from stream.topics import shadow_application
 
-SAID_WHY = ("state_dir:", "no Kafka broker answers", "the Kafka broker")
+SAID_WHY = ("state_dir:", "no Kafka broker answers", "the Kafka broker", "was handed over to")
 OWN_REASONS = ("Fenced", "BrokersUnreachable", "ArchiveError", "ProvisioningError")
 """A process that ended by itself has one of these in its log, or an error of Kafka's by name: any other end is a fault
 of the program."""
 
 
-class Crew:
-    """The processes of a run, by name: `worker-0`, …, `sink-0`, …. A context: leaving it stops them all."""
+SHADOW = "challenger"
 
-    def __init__(self, arena: Arena, plan: Plan, database: DatabaseConnection | None) -> None:
+
+class Crew:
+    """The processes of a run, by name: `worker-0`, …, `shadow-0`, …, `sink-0`, …. A context: leaving it stops them all.
+
+    `challenger` is the bundle of the shadows.
+    """
+
+    def __init__(
+        self, arena: Arena, plan: Plan, database: DatabaseConnection | None, challenger: Path | None = None
+    ) -> None:
         self._arena = arena
         self._plan = plan
         self._database = database
@@ -41,6 +50,10 @@ class Crew:
         self._ended_by_us: set[str] = set()
         self._started = 0
         self.workers = [f"worker-{number}" for number in range(plan.workers)]
+        self.shadows = [f"shadow-{number}" for number in range(plan.shadows)]
+        self._challenger = challenger
+        self.shadow_leads = False
+        """Whether the shadows have taken over, so that the workers are to follow them."""
         self.sinks = [f"sink-{number}" for number in range(plan.sinks)] if database is not None else []
         self.held: set[str] = set()
         """Who is not to be started again for now."""
@@ -63,16 +76,49 @@ class Crew:
         self._started += 1
         orders = orders or Orders()
         orders = structs.replace(orders, settings=self._settings(name) | orders.settings)
-        kind = name.partition("-")[0]
         log = self._arena.folder / f"{self._started:03}-{name}.log"
-        process = ServerProcess(name, command(orders, kind), log)
+        process = ServerProcess(name, command(orders, *self._words(name)), log)
         process.start()
         self._running.callback(process.stop)
         self._members[name] = process
 
+    def _words(self, name: str) -> list[str]:
+        """The command of a member."""
+        kind = name.partition("-")[0]
+        if kind == "shadow":
+            return ["shadow", "run", SHADOW]
+        if kind == "worker" and self.shadow_leads:
+            return ["worker", "--follow", shadow_application(self._arena.settings.application_id, SHADOW)]
+        return [kind]
+
+    def hand_over(self, orders: Orders, *, back: bool) -> ServerProcess:
+        """Start the command that lets the shadows take over, or the workers again."""
+        self._started += 1
+        name = "rollback" if back else "promote"
+        orders = structs.replace(orders, settings=self._settings("worker-0"))
+        log = self._arena.folder / f"{self._started:03}-{name}.log"
+        process = ServerProcess(name, command(orders, "replay", name, SHADOW), log)
+        process.start()
+        self._running.callback(process.stop)
+        return process
+
+    @staticmethod
+    def kill_command(process: ServerProcess) -> bool:
+        """SIGKILL, and wait for the end. Whether it was still running."""
+        with suppress(ProcessLookupError, EmbeddedError):
+            os.kill(process.identity.pid, signal.SIGKILL)
+            process.stop()
+            return True
+        return False
+
+    @property
+    def scorers(self) -> list[str]:
+        """Workers of either model."""
+        return [*self.workers, *self.shadows]
+
     def revive(self) -> None:
         """Start every member that is not running and not held."""
-        for name in (*self.workers, *self.sinks):
+        for name in (*self.scorers, *self.sinks):
             self.note_end(name)
             if name not in self._members and name not in self.held:
                 self.start(name)
@@ -162,13 +208,15 @@ class Crew:
         }
         if name in self.sinks and self._database is not None:
             given["database_url"] = self._database.url
-        elif self._plan.on_disk:
+        if name in self.shadows and self._challenger is not None:
+            given["bundle"] = self._challenger.resolve()
+        if name in self.scorers and self._plan.on_disk:
             given |= {"state_dir": self.state_folder(name), "resident_users": self._plan.resident_users}
         return {setting: str(value) for setting, value in given.items()}
 
     def _sample_memory(self) -> None:
         for name, process in self._members.items():
-            if name in self.workers:
+            if name in self.scorers:
                 with suppress(psutil.NoSuchProcess, EmbeddedError):
                     rss_mib = psutil.Process(process.identity.pid).memory_info().rss / 2**20
                     self.largest_rss_mib = max(self.largest_rss_mib, rss_mib)

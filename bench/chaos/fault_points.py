@@ -50,6 +50,12 @@ STEPS: dict[str, Step] = {
 """Where a worker can be made to end, in the order of their coming: `fencing` takes partitions over from their former
 owner, `recovery` reads states back, and `drain` comes before partitions are given away."""
 
+HAND_OVER_STEPS: dict[str, Step] = {
+    "before a hand-over": Step("stream.hand_over.fence:Fence.hand_over", "before"),
+    "after a hand-over": Step("stream.hand_over.fence:Fence.hand_over", "after"),
+}
+"""Where `replay promote` and `rollback` can be made to end, once for each partition."""
+
 NOT_SENT, LOST = "a record batch is not sent", "an acknowledgement is lost"
 SENDING = Step("aiokafka:AIOKafkaProducer.send_batch", "before")
 
@@ -71,7 +77,7 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def arm(step: str, times: int) -> None:
-    """Let this process end by SIGKILL when it has come to a step of `STEPS` so often."""
+    """Let this process end by SIGKILL when it has come to a step of `STEPS` or `HAND_OVER_STEPS` so often."""
     at = _countdown(times)
 
     def fault() -> None:
@@ -79,7 +85,7 @@ def arm(step: str, times: int) -> None:
             announce(f"ends at {step!r}")
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _around(STEPS[step], fault)
+    _around((STEPS | HAND_OVER_STEPS)[step], fault)
 
 
 def fail_sending(times: int) -> None:

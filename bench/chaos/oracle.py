@@ -69,6 +69,8 @@ class Verdict:
     `wrong_order` are partitions whose order journal tells another order than that of the scores, or of other refusals.
     `broken_sequences` are users whose scores are not numbered 1, 2, 3, ….
     `wrong_table_rows` are rows of the database that are missing, in excess, or other than the topics have them.
+    `wrong_openings` are alerts that were opened more than once, or changed without being open, where another model took
+    over: see `bench.chaos.succession`, which judges such a run, and by the journals instead of the scores.
     """
 
     inputs: int
@@ -86,6 +88,7 @@ class Verdict:
     wrong_order: int = 0
     wrong_refusals: int = 0
     wrong_table_rows: int = 0
+    wrong_openings: int = 0
 
     @property
     def is_right(self) -> bool:
@@ -149,15 +152,13 @@ def judge(published: Published, settings: Settings) -> Verdict:
         lost=len(inputs.keys() - accounted.keys()),
         twice=sum(count > 1 for count in accounted.values()),
         strange=len(accounted.keys() - inputs.keys()),
-        wrong_scores=_differing(by_user, expected.scores),
-        wrong_alerts=_differing(_by_user(published.alerts), expected.alerts),
-        wrong_rows=_differing(*(expected.comparable(found) for found in (latest_of(published.changelog), rows))),
-        wrong_latest=_differing(
+        wrong_scores=differing(by_user, expected.scores),
+        wrong_alerts=differing(_by_user(published.alerts), expected.alerts),
+        wrong_rows=differing(*(expected.comparable(found) for found in (latest_of(published.changelog), rows))),
+        wrong_latest=differing(
             latest_of(published.latest_scores), _without_tombstones({user: own[-1] for user, own in by_user.items()})
         ),
-        wrong_contracts=_differing(
-            contracts_in(latest_of(published.contracts)), contracts_in(expected.contracts(rows))
-        ),
+        wrong_contracts=differing(contracts_in(latest_of(published.contracts)), contracts_in(expected.contracts(rows))),
         broken_sequences=sum(found != list(range(1, len(found) + 1)) for found in sequences),
         wrong_order=_wrong_orders(published, settings, list(dict.fromkeys(sources)), {letter.at for letter in letters}),
         wrong_refusals=wrong_refusals,
@@ -373,6 +374,6 @@ def _add(mine: _ByUser, by_partition: Mapping[int, Sequence[tuple[bytes, bytes |
             mine.setdefault((partition, key), []).append(value)
 
 
-def _differing(found: dict[Any, Any], expected: dict[Any, Any]) -> int:
+def differing(found: dict[Any, Any], expected: dict[Any, Any]) -> int:
     """How many keys have another value, or are on one side only."""
     return sum(found.get(key) != expected.get(key) for key in found.keys() | expected.keys())

@@ -13,17 +13,23 @@ SESSION_S = 3.0
 SHORT_TRANSACTION_S, LONG_SESSION_S = 4.0, 12.0
 """Where a transaction's timeout is to pass before the session of its worker."""
 
+HAND_OVER_SHARE = 1 / 6
+"""Share of the runs in which models hand over, where nobody is forgotten: what is left of their states then, the oracle
+of hand-overs cannot tell."""
+
+MOST_SHADOWS = 2
+
 MOMENT_EVENTS = 10_000
 """Events that come at one moment, where they do."""
 
-Needs = Literal["worker", "disk", "broker", "database", "arrival"]
+Needs = Literal["worker", "disk", "broker", "database", "arrival", "shadow"]
 
 
 class Fault(NamedTuple):
     """What goes wrong, in the words of reliability.md, and what of a run it is about.
 
     `broker` needs one that the run owns, `disk` workers with `state_dir`, `database` a sink. Of `arrival` are those
-    that are in how events come, for the whole run.
+    that are in how events come, for the whole run. `shadow` are workers of another model beside the live ones.
     """
 
     what: str
@@ -41,6 +47,10 @@ FAULTS: dict[str, Fault] = {
     "state_damaged": Fault("bytes of a killed worker's state on disk are changed", "disk"),
     "state_full": Fault("the disk of a worker's state is full", "disk"),
     "state_unwritable": Fault("a killed worker's state folder cannot be written", "disk"),
+    "hand_over": Fault(
+        "another model takes the live outputs over, or gives them back, while workers and the command are killed",
+        "shadow",
+    ),
     "broker_killed": Fault("the broker is killed, and started again on its unclean log", "broker"),
     "broker_torn_log": Fault("as above, and its logs end in the middle of a write", "broker"),
     "broker_frozen": Fault("the broker is frozen, for up to 30 s", "broker"),
@@ -61,7 +71,9 @@ FAULTS: dict[str, Fault] = {
 ALWAYS = ("kill", "freeze", "stop")
 """What every seed has; which others it has, it draws."""
 
-COSTLY = frozenset(kind for kind, fault in FAULTS.items() if fault.needs == "broker") | {"transaction_timeout"}
+COSTLY = frozenset(kind for kind, fault in FAULTS.items() if fault.needs in ("broker", "shadow")) | {
+    "transaction_timeout"
+}
 """Faults that take long: few of them in a run."""
 
 
@@ -146,6 +158,11 @@ class Plan:
         return tuple(kind for kind in self.faults if FAULTS[kind].needs != "arrival")
 
     @property
+    def shadows(self) -> int:
+        """Workers of another model."""
+        return min(self.workers, MOST_SHADOWS) if "hand_over" in self.faults else 0
+
+    @property
     def session_timeout_s(self) -> float:
         return LONG_SESSION_S if "transaction_timeout" in self.faults else SESSION_S
 
@@ -165,10 +182,12 @@ class Plan:
 
 def _drawn(chance: random.Random) -> tuple[str, ...]:
     """One to three kinds of fault beside `ALWAYS`, and in one of three runs one of the arrival of events."""
-    others = [kind for kind, fault in FAULTS.items() if fault.needs != "arrival" and kind not in ALWAYS]
+    others = [kind for kind, fault in FAULTS.items() if fault.needs not in ("arrival", "shadow") and kind not in ALWAYS]
     arrivals = [kind for kind, fault in FAULTS.items() if fault.needs == "arrival"]
     chosen = chance.sample(others, chance.choice([1, 2, 2, 3]))
     if "transaction_timeout" in chosen:
         # Its session is long, and what else needs a short one would take as long.
         chosen = [kind for kind in chosen if kind not in COSTLY or kind == "transaction_timeout"]
-    return (*ALWAYS, *chosen, *(chance.sample(arrivals, 1) if chance.random() < 1 / 3 else ()))
+    arrival = chance.sample(arrivals, 1) if chance.random() < 1 / 3 else []
+    hands_over = chance.random() < HAND_OVER_SHARE and "forgetting" not in arrival
+    return (*ALWAYS, *chosen, *arrival, *(["hand_over"] if hands_over else []))

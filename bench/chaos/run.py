@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.arena import Arena
+from bench.challenger import challenger_of
 from bench.chaos.conductor import Conductor
-from bench.chaos.crew import Crew
+from bench.chaos.crew import SHADOW, Crew
 from bench.chaos.feed import Pace, feeding
 from bench.chaos.oracle import Published, Verdict, judge, outputs_of
 from bench.chaos.plan import Plan
 from bench.chaos.progress import Followed, Progress
 from bench.chaos.servers import Servers
+from bench.chaos.succession import judge_succession
 from bench.chaos.tables import wrong_rows
 from stream.settings import Settings
-from stream.topics import sink_group
+from stream.topics import shadow_application, sink_group
 
 SETTLE_LIMIT_S = 180.0
 
@@ -72,10 +74,14 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
         )
         database = opened.enter_context(servers.database(name)) if plan.sinks else None
         followed = {"workers": Followed(arena.settings.application_id, arena.topics.inputs)}
+        applications = [arena.settings]
+        if plan.shadows:
+            applications.append(_shadow(arena))
+            followed["shadows"] = Followed(applications[1].application_id, arena.topics.inputs)
         if database is not None:
             outputs = arena.topics.read_by_sink()
             followed["sinks"] = Followed(sink_group(arena.settings.application_id), outputs)
-        with Progress(kafka, followed) as progress, Crew(arena, plan, database) as crew:
+        with Progress(kafka, followed) as progress, Crew(arena, plan, database, applications[-1].bundle) as crew:
             pace = Pace()
             with feeding(kafka, arena.settings, plan, pace) as done:
                 conductor = Conductor(plan, crew, servers, database, progress)
@@ -88,7 +94,10 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
             lag, logs = progress.lag(), crew.log_tails()
             crew.revive()
         published = Published.read(kafka, arena.settings)
-        verdict = judge(published, arena.settings)
+        if plan.shadows:
+            verdict = judge_succession(kafka, applications).as_verdict()
+        else:
+            verdict = judge(published, arena.settings)
         if database is not None:
             wrong = wrong_rows(database, outputs_of(published, arena.topics))
             verdict = replace(verdict, wrong_table_rows=sum(wrong.values()))
@@ -110,6 +119,13 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
     if outcome.is_right:
         shutil.rmtree(folder / name, ignore_errors=True)
     return outcome
+
+
+def _shadow(arena: Arena) -> Settings:
+    """Settings of the shadows: the same network under other thresholds, which makes it another model."""
+    folder = challenger_of(arena.settings.bundle, arena.folder / "challenger")
+    application_id = shadow_application(arena.settings.application_id, SHADOW)
+    return arena.settings.model_copy(update={"application_id": application_id, "bundle": folder})
 
 
 def _of_settings(plan: Plan, settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,17 @@ from typing import Any
 
 import msgspec
 
-from bench.chaos.oracle import latest_of, refusal_in, sequences_in, source_of
+from bench.chaos.oracle import (
+    User,
+    Verdict,
+    contract_values,
+    contracts_in,
+    differing,
+    latest_of,
+    refusal_in,
+    sequences_in,
+    source_of,
+)
 from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
@@ -43,7 +53,8 @@ class SuccessionVerdict:
     `lost`, `twice`, `strange` and `broken_sequences` are as in `Verdict`. `wrong_scores` and `wrong_alerts` are records
     that none of the applications had to publish, or that are missing. `wrong_rows` are users with another state in one
     of the changelogs, `wrong_latest` those whose record in `scores.latest` is not their last score. `wrong_openings`
-    are alerts that were opened more than once, or changed without being open.
+    are alerts that were opened more than once, or changed without being open. `wrong_contracts` are users whose record
+    in `contracts` is not what the state of the first application comes to, which of contracts is that of all.
     """
 
     inputs: int
@@ -58,12 +69,19 @@ class SuccessionVerdict:
     wrong_alerts: int
     wrong_rows: int
     wrong_latest: int
+    wrong_contracts: int
     wrong_openings: int
 
     @property
     def is_right(self) -> bool:
         figures = asdict(self)
         return not any(figures[name] for name in figures if name not in ("inputs", "scores", "alerts", "by_model"))
+
+    def as_verdict(self) -> Verdict:
+        """In the form that the verdict on any other run has."""
+        figures = asdict(self)
+        del figures["by_model"]
+        return Verdict(**figures)
 
 
 def judge_succession(kafka: KafkaConnection, applications: Sequence[Settings]) -> SuccessionVerdict:
@@ -77,7 +95,7 @@ def judge_succession(kafka: KafkaConnection, applications: Sequence[Settings]) -
 
         inputs = {topic: records(topic) for topic in topics.inputs}
         scores, alerts, letters = records(topics.scores), records(topics.alerts), records(topics.dead_letters)
-        latest = records(topics.latest_scores)
+        latest, contracts = records(topics.latest_scores), records(topics.contracts)
         journals = [records(topics.order(settings.application_id)) for settings in applications]
         changelogs = [records(topics.changelog(settings.application_id)) for settings in applications]
     places = {(record.topic, record.partition, record.offset) for found in inputs.values() for record in found}
@@ -85,12 +103,15 @@ def judge_succession(kafka: KafkaConnection, applications: Sequence[Settings]) -
     expected_scores: Counter[Output] = Counter()
     expected_alerts: Counter[Output] = Counter()
     wrong_rows = 0
+    standings: dict[User, bytes] = {}
     for number, (settings, journal, changelog) in enumerate(zip(applications, journals, changelogs, strict=True)):
         of_one = _Application(settings, leads=number == 0)
         for partition in range(partitions):
             of_one.follow(partition, inputs, [record for record in journal if record.partition == partition])
         expected_scores += of_one.scores
         expected_alerts += of_one.alerts
+        if number == 0:
+            standings = of_one.contracts()
         found, wanted = latest_of(changelog), of_one.rows()
         wrong_rows += sum(found.get(user) != wanted.get(user) for user in found.keys() | wanted.keys())
     decoded = [msgspec.json.decode(record.value, type=Score) for record in scores if record.value is not None]
@@ -109,6 +130,7 @@ def judge_succession(kafka: KafkaConnection, applications: Sequence[Settings]) -
         wrong_alerts=_differing(alerts, expected_alerts),
         wrong_rows=wrong_rows,
         wrong_latest=sum(last.get(user) != kept.get(user) for user in last.keys() | kept.keys()),
+        wrong_contracts=differing(contracts_in(latest_of(contracts)), contracts_in(standings)),
         wrong_openings=_wrong_openings(alerts),
     )
 
@@ -122,14 +144,17 @@ class _Application:
         self._leads_first = leads
         self._topics = settings.topics.inputs
         self._slab = Slab(blank_row(row_dtype(bundle.state_width), bundle.fingerprint))
-        policy = settings.alert_policy(bundle.thresholds)
-        self._scorer = Scorer(bundle, policy, self._slab, settings.topics, rules=settings.portfolio_rules())
+        policy, self._rules = settings.alert_policy(bundle.thresholds), settings.portfolio_rules()
+        self._scorer = Scorer(bundle, policy, self._slab, settings.topics, rules=self._rules)
         self.scores: Counter[Output] = Counter()
         self.alerts: Counter[Output] = Counter()
         """What the application had to publish."""
 
     def rows(self) -> dict[tuple[int, bytes], bytes]:
         return {(partition, key): row for partition, key, row in self._slab.items()}
+
+    def contracts(self) -> dict[User, bytes]:
+        return contract_values(self.rows(), self._slab.dtype, self._rules)
 
     def follow(self, partition: int, inputs: dict[str, list[Any]], journal: Sequence[Any]) -> None:
         merge, leads = OrderedMerge(self._id), self._leads_first

@@ -30,11 +30,14 @@ SIZES = {
     "recovery": ["--users", "400", "--events", "6000", "--rounds", "1"],
     "workers": ["--events", "1500", "--users", "60", "--rounds", "1"],
     "overload": ["--events", "1500", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
+    "replay": ["--events", "1500", "--users", "60", "--rounds", "1"],
+    "hand-over": ["--users", "60", "--seconds", "12", "--rounds", "1"],
 }
 
 TOY: dict[str, Any] = {
     "bench.latency.RATES_PER_S": (200, 500),
     "bench.latency.FETCH_MAX_WAIT_MS": 100,
+    "bench.hand_over.RATES_PER_S": (100,),
     "bench.users.BATCH_EVENTS": 200,
     "bench.resident.BATCH_EVENTS": 200,
     "bench.resident.WARM_UP_BATCHES": 2,
@@ -55,7 +58,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small sizes, and workers and sinks that need not import first; contenders know nothing of their modules."""
     for name, value in TOY.items():
         monkeypatch.setattr(name, value)
-    monkeypatch.setattr("bench.arena.ServerProcess", ForkedProcess)
+    for module in ("arena", "replay", "hand_over"):
+        monkeypatch.setattr(f"bench.{module}.ServerProcess", ForkedProcess)
     # A worker so slow that it is at work for long enough to be killed, and that twice its speed is little.
     monkeypatch.setenv("FORESHOCK_BATCH_MAX_RECORDS", "100")
 
@@ -193,6 +197,27 @@ def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
     published, scored = result["samples"][-1][1:3]
     assert published > result["events"]
     assert scored > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toy")
+def test_replay(kafka: KafkaConnection, tmp_path: Path) -> None:
+    result = measured(kafka, tmp_path, "replay")
+    (figures,) = result["rounds"]
+    assert all(value > 0 for value in figures.values()), figures
+    assert result["archive_bytes_per_record"] < result["topic_bytes_per_record"]
+    assert all_are_deleted(kafka)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toy")
+def test_hand_over(kafka: KafkaConnection, tmp_path: Path) -> None:
+    result = measured(kafka, tmp_path, "hand-over")
+    assert set(result["longest_pause_s"]) == {"100"}
+    assert 0 <= result["median_pause_s"]["100"] <= result["longest_pause_s"]["100"] < 30
+    assert result["live_cpu_seconds_per_million_events"]["100"] > 0
+    assert result["shadow_cpu_seconds_per_million_events"]["100"] > 0
+    assert all_are_deleted(kafka)
 
 
 def test_a_failure_says_what_to_do(kafka: KafkaConnection, tmp_path: Path) -> None:

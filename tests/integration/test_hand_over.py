@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.challenger import challenger_of
 from bench.chaos.succession import judge_succession
 from events.types import KeyedEvent, keyed
-from model.bundle import read_manifest, write_manifest
 from model.datasets.sources import open_dataset
 from stream.kafka.clients import open_admin
 from stream.outputs import Score
@@ -34,13 +33,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def challenger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network under other thresholds: another model, which opens more alerts."""
-    folder = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path_factory.mktemp("bundles") / "challenger"))
-    manifest, _ = read_manifest(folder)
-    thresholds = msgspec.structs.replace(
-        manifest.thresholds, medium=manifest.thresholds.medium / 2, high=manifest.thresholds.high / 2
-    )
-    write_manifest(folder, msgspec.structs.replace(manifest, thresholds=thresholds))
-    return folder
+    return challenger_of(PRETRAINED_BUNDLE, tmp_path_factory.mktemp("bundles") / "challenger")
 
 
 class Feed:

@@ -99,6 +99,32 @@ def results() -> dict[str, dict[str, Any]]:
             "rss_mib_greatest": 300.0,
             "samples": [[0.0, 0, 0, 150.0], [1.0, 120_000, 50_000, 300.0]],
         },
+        "replay": {
+            "live_events": 22_000.0,
+            "replayed_events": 21_000.0,
+            "events_replayed_from_archive": 24_000.0,
+            "exported_records": 23_000.0,
+            "checked_records": 250_000.0,
+            "records_read_from_archive": 480_000.0,
+            "records_read_from_topics": 22_000.0,
+            "imported_records": 99_000.0,
+            "compared_records": 27_000.0,
+            "replay_to_live": 0.95,
+            "scoring_share": 0.6,
+            "journal_bytes_per_event": 1.2,
+            "archive_bytes_per_record": 32.0,
+            "topic_bytes_per_record": 229.0,
+        },
+        "hand-over": {
+            name: {"800": 0.8, "5000": 1.4}
+            for name in (
+                "longest_pause_s",
+                "median_pause_s",
+                "command_s",
+                "live_cpu_seconds_per_million_events",
+                "shadow_cpu_seconds_per_million_events",
+            )
+        },
     }
     return {
         name: {"bench": name, **each, "stolen_share": 0.0321, "environment": environment}
