@@ -15,7 +15,8 @@ reader may see an event of the last interval a second time, and with other value
 differently then.
 
 Scoring goes on while a transaction is completed: its rows are frozen at the cut and sent in pieces, while what is
-scored meanwhile goes into the next transaction. One is completed at a time.
+scored meanwhile goes into the partition's next transaction. Partitions are cut in turn, spread over the interval: all
+at once would keep broker and worker busy with rows for a good part of it, while scores and commits wait.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -49,16 +50,20 @@ TURNS_TO_SEND = 6
 """Turns of the event loop that the producer needs to send a request. Without them it would wait until the next batch is
 computed, since nothing is sent meanwhile."""
 
-PIECES = 16
-LEAST_PIECE_ROWS, MOST_PIECE_ROWS = 64, 1_024
-"""Rows are sent in about so many pieces of about so many rows: one clump a second would delay the scores."""
+PIECE_ROWS = 128
+"""Rows are sent in pieces of so many: each takes the event loop for some milliseconds, in which nothing is scored, and
+most fit into one record batch, of which a producer sends one at a time."""
 
 MOST_GROUPS = 8
-"""Into so many groups partitions are put at most, each of which is committed at once."""
+"""Into so many groups partitions are put at most, each of which is cut at once."""
 
-CUT_SHARE, SPREAD_SHARE = 0.75, 0.2
-"""Shares of the interval after which a transaction is cut, and over which its pieces are spread then. The rest is for
-the commit itself: what was scored right after a cut is to be committed an interval later."""
+GROUPS_UNDER_WAY = 2
+"""How many groups may be completed at once. With more, a worker that is behind would send the same users' rows again
+more often than it needs to."""
+
+CUT_SHARE = 0.8
+"""Share of the interval after which a transaction is cut. The rest is for completing it: what was scored right after a
+cut is to be committed an interval later."""
 
 KeyedValue = tuple[bytes | None, bytes | None]
 
@@ -68,16 +73,19 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 class Cut(Protocol):
     """The transactions of one interval, closed for outputs."""
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
-        """Send rows by partition to the changelog, None for a forgotten user; returns when they are acknowledged."""
+    async def publish_rows(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Queue rows of one partition for the changelog, None for a forgotten user; waits while too much is queued."""
 
     async def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
-        """Send records of one partition, in order, to another topic; returns when they are acknowledged."""
+        """Queue records of one partition, in order, for another topic; waits while too much is queued."""
 
-    async def commit(self, offsets: Mapping[TP, int]) -> None:
-        """Commit outputs, rows and these next offsets to read, of the partitions that they are about."""
+    async def acknowledged(self, partition: int) -> None:
+        """Returns when all is acknowledged that was queued of a partition."""
+
+    async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
+        """Commit outputs, rows and these next offsets to read, of one partition. All must be acknowledged."""
 
 
 class Durable(Protocol):
@@ -97,20 +105,38 @@ class Durable(Protocol):
         """Close the open transactions of partitions: what is sent from here on belongs to the next ones."""
 
 
+@dataclass
+class _Interval:
+    """What belongs into the open transaction of one partition, beside rows."""
+
+    latest: dict[bytes, bytes] = field(default_factory=dict)
+    """Each user's last score."""
+    forgotten: dict[bytes, str] = field(default_factory=dict)
+    """What asked to forget a user."""
+    order: OrderLog = field(default_factory=OrderLog)
+    copied: list[bytes] = field(default_factory=list)
+    """Records of another application's order journal."""
+    offsets: dict[TP, int] = field(default_factory=dict)
+    """Next offsets to read."""
+    sent: list[asyncio.Future[None]] = field(default_factory=list)
+    """Outputs on their way."""
+
+    def send(self, published: asyncio.Future[None]) -> None:
+        self.sent = [future for future in self.sent if not _succeeded(future)]
+        self.sent.append(published)
+
+
 @dataclass(frozen=True)
 class _Work:
-    """All that one cut is about: row numbers int64 `[n]` without repeats, those of them of whose contracts events have
-    told, each user's last score, and what asked to forget a user, both by partition and key, by partition the records
-    of the order journal, next offsets, and outputs on their way."""
+    """What the cut of one partition is about: row numbers int64 `[n]` without repeats, those of them of whose contracts
+    events have told, and the records of the order journal."""
 
     cut: Cut
+    partition: int
     touched: NDArray[np.int64]
     told: NDArray[np.int64]
-    latest: Mapping[int, dict[bytes, bytes]]
-    forgotten: Mapping[int, dict[bytes, str]]
-    order: Mapping[int, Sequence[bytes]]
-    offsets: Mapping[TP, int]
-    sent: Sequence[asyncio.Future[None]]
+    interval: _Interval
+    order: Sequence[bytes]
 
 
 class Checkpoints:
@@ -141,19 +167,19 @@ class Checkpoints:
         self._stages = stages or Stages()
         self._rules = rules
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
-        self._sent: list[asyncio.Future[None]] = []
-        self._before_cut: list[asyncio.Future[None]] = []
         self._touched: list[NDArray[np.int64]] = []
         self._told: list[NDArray[np.int64]] = []
-        self._latest: dict[int, dict[bytes, bytes]] = {}
-        self._forgotten: dict[int, dict[bytes, str]] = {}
-        self._order: dict[int, OrderLog] = {}
-        self._copied: dict[int, list[bytes]] = {}
-        self._offsets: dict[TP, int] = {}
+        self._open: dict[int, _Interval] = {}
+        self._before_cut: dict[int, list[asyncio.Future[None]]] = {}
+        """By partition, outputs of the transaction before the open one."""
         self._read: dict[TP, int] = {}
-        self._committed: dict[TP, int] = {}
-        self._running: asyncio.Task[None] | None = None
-        self._last_s = monotonic()
+        self._cut_offsets: dict[TP, int] = {}
+        """Next offsets to read that are committed or with a cut that is being completed."""
+        self._cut_s: dict[int, float] = {}
+        """By partition, when it was cut last."""
+        self._begun_s = self._last_s = monotonic()
+        self._running: dict[asyncio.Task[None], frozenset[int]] = {}
+        """What completes cuts, with the partitions that they are of."""
 
     async def publish(self, scored: Scored, dead_letters: Sequence[DeadLetter] = ()) -> asyncio.Future[None] | None:
         """Queue the outputs of a batch and remember its rows.
@@ -173,7 +199,7 @@ class Checkpoints:
         for letter in (*scored.dead_letters, *dead_letters):
             refused.setdefault(letter.partition, []).append(letter)
         for letter in dead_letters:
-            self._order_of(letter.partition).refused(self._inputs.index(letter.topic), [letter.offset])
+            self._interval(letter.partition).order.refused(self._inputs.index(letter.topic), [letter.offset])
         for partition, letters in refused.items():
             topic = self._outputs(partition).dead_letters
             if topic is not None:
@@ -183,20 +209,24 @@ class Checkpoints:
         self._touched.append(scored.touched)
         self._told += scored.told
         for partition, scores in scored.scores.items():
-            self._latest.setdefault(partition, {}).update(scores)
+            self._interval(partition).latest.update(scores)
         for partition, forgotten in scored.forgotten.items():
-            self._forgotten.setdefault(partition, {}).update(forgotten)
+            interval = self._interval(partition)
+            interval.forgotten.update(forgotten)
             for key, _ in forgotten:
-                self._latest.get(partition, {}).pop(key, None)
+                interval.latest.pop(key, None)
         if not outputs:
             return None
         # Before anything is awaited: from here on the rows hold what has not been published yet.
         published: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sent.append(published)
+        partitions = sorted({partition for _, partition, _, _ in outputs})
+        for partition in partitions:
+            self._interval(partition).send(published)
         try:
             # What goes into the next transaction goes by another connection, and must not overtake.
-            while self._before_cut:
-                await self._before_cut.pop()
+            for partition in partitions:
+                for before in self._before_cut.pop(partition, ()):
+                    await before
             while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
                 await self._unacknowledged.popleft()
             queued = [await self._durable.send(*output) for output in outputs]
@@ -212,159 +242,171 @@ class Checkpoints:
 
     def took(self, partition: int, kind_no: NDArray[np.int64], offset: NDArray[np.int64]) -> None:
         """Events of a partition were taken in this order, int64 `[n]`; they are scored and published next."""
-        self._order_of(partition).took(kind_no, offset)
+        self._interval(partition).order.took(kind_no, offset)
 
     def told(self, partition: int, records: Sequence[bytes]) -> None:
         """Records of another application's order journal were followed to their end: they go into this one's, too."""
         if records and self._outputs(partition).order is not None:
-            self._copied.setdefault(partition, []).extend(records)
+            self._interval(partition).copied.extend(records)
 
     def changed(self, rows: NDArray[np.int64]) -> None:
         """Rows, int64 `[n]`, were changed by something else than an event."""
         self._touched.append(rows)
 
-    def _order_of(self, partition: int) -> OrderLog:
-        return self._order.setdefault(partition, OrderLog())
+    def _interval(self, partition: int) -> _Interval:
+        found = self._open.get(partition)
+        if found is None:
+            found = self._open[partition] = _Interval()
+        return found
 
     def reached(self, offsets: Mapping[TP, int]) -> None:
         """All records before these next offsets have been scored or refused, and published."""
         self._read.update(offsets)
-        self._offsets.update((tp, offset) for tp, offset in offsets.items() if self._committed.get(tp) != offset)
+        for tp, offset in offsets.items():
+            if self._cut_offsets.get(tp) != offset:
+                self._interval(tp.partition).offsets[tp] = offset
 
     def renew(self, partition: int) -> None:
         """What is kept with the offsets of a partition is another one now: commit all of them with the next cut, also
         those that stay as they are."""
-        self._committed = {tp: offset for tp, offset in self._committed.items() if tp.partition != partition}
+        self._cut_offsets = {tp: offset for tp, offset in self._cut_offsets.items() if tp.partition != partition}
 
     async def tick(self) -> None:
-        """Begin to complete what was scored since the last cut, if it is time and that one's transaction is committed.
+        """Begin to complete what was scored since its last cut of those partitions whose turn it is.
 
-        The cut is made before this returns; what follows it runs beside the caller.
+        Partitions take turns, so that each is cut about once in `CUT_SHARE` of an interval. The cut is made before this
+        returns; what follows it runs beside the caller.
         """
-        due = self._monotonic() - self._last_s >= self._interval_s * CUT_SHARE
-        if self._running is None and due and self._offsets:
-            self._last_s = self._monotonic()
-            work = await self._cut()
-            pause_s = self._interval_s * SPREAD_SHARE / PIECES
-            self._running = asyncio.create_task(self._complete(work, pause_s), name="checkpoint")
-            self._running.add_done_callback(self._done)
+        if len(self._running) >= GROUPS_UNDER_WAY:
+            return
+        busy = frozenset().union(*self._running.values())
+        waiting = sorted((self._cut_s.get(one, self._begun_s), one) for one in self._pending() if one not in busy)
+        if not waiting:
+            return
+        count = len(waiting) + len(busy)
+        groups = min(count, MOST_GROUPS)
+        now_s, period_s = self._monotonic(), self._interval_s * CUT_SHARE
+        if now_s - waiting[0][0] < period_s and now_s - self._last_s < period_s / groups:
+            return
+        self._last_s = now_s
+        partitions = [partition for _, partition in waiting[: -(-count // groups)]]
+        self._cut_s.update(dict.fromkeys(partitions, now_s))
+        works = await self._cut(partitions)
+        running = asyncio.create_task(self._complete(works), name="checkpoint")
+        self._running[running] = frozenset(partitions)
+        running.add_done_callback(self._done)
+
+    def _pending(self) -> list[int]:
+        """Partitions of which something was scored or refused since their last cut."""
+        return [partition for partition, interval in self._open.items() if interval.offsets]
 
     @property
     def running(self) -> bool:
         """Whether a transaction is being completed."""
-        return self._running is not None
+        return bool(self._running)
 
     @property
     def pending(self) -> bool:
         """Whether something was scored or refused that is not committed."""
-        return self._running is not None or bool(self._offsets)
+        return bool(self._running) or bool(self._pending())
 
     async def flush(self) -> None:
         """Make everything so far durable; returns when it is committed."""
-        if self._running is not None:
-            await asyncio.shield(self._running)
-        if self._offsets:
-            await self._complete(await self._cut())
+        if self._running:
+            await asyncio.shield(asyncio.gather(*self._running))
+        if partitions := self._pending():
+            await self._complete(await self._cut(partitions))
 
     def forget(self) -> None:
         """Drop what is not durable: its offsets will be read again."""
-        if self._running is not None:
-            self._running.cancel()
+        for running in self._running:
+            running.cancel()
         self._unacknowledged.clear()
-        self._sent, self._before_cut, self._touched, self._told = [], [], [], []
-        self._latest, self._forgotten, self._order, self._copied = {}, {}, {}, {}
-        self._offsets, self._read, self._committed = {}, {}, {}
+        self._touched, self._told = [], []
+        self._open, self._before_cut = {}, {}
+        self._read, self._cut_offsets, self._cut_s = {}, {}, {}
         self._slab.thaw()
 
-    async def _cut(self) -> _Work:
-        """What was scored since the last cut; its rows are frozen as they are now."""
-        touched, told = (
-            np.unique(np.concatenate(parts)) if parts else _NO_ROWS for parts in (self._touched, self._told)
-        )
-        self._slab.freeze(touched)
-        latest, forgotten, offsets, sent = self._latest, self._forgotten, self._offsets, self._sent
-        order = self._order_records()
-        self._touched, self._told, self._sent = [], [], []
-        self._latest, self._forgotten, self._offsets, self._order, self._copied = {}, {}, {}, {}, {}
-        self._before_cut = list(sent)
-        cut = await self._durable.cut({tp.partition for tp in offsets})
-        return _Work(cut, touched, told, latest, forgotten, order, offsets, sent)
+    async def _cut(self, partitions: Sequence[int]) -> list[_Work]:
+        """What was scored of these partitions since they were cut; its rows are frozen as they are now."""
+        touched, self._touched = self._of_partitions(self._touched, partitions)
+        told, self._told = self._of_partitions(self._told, partitions)
+        intervals = {partition: self._open.pop(partition) for partition in partitions}
+        order = {partition: self._order_records(partition, interval) for partition, interval in intervals.items()}
+        for partition, interval in intervals.items():
+            self._slab.freeze(touched[partition])
+            self._before_cut[partition] = list(interval.sent)
+            self._cut_offsets.update(interval.offsets)
+        cut = await self._durable.cut(partitions)
+        return [
+            _Work(cut, partition, touched[partition], told[partition], interval, order[partition])
+            for partition, interval in intervals.items()
+        ]
 
-    def _order_records(self) -> dict[int, list[bytes]]:
-        """By partition, what the order journal is to hold of what was taken since the last cut."""
-        found = self._copied
-        for partition, log in self._order.items():
-            if self._outputs(partition).order is not None:
-                record = log.record([self._read.get(TP(topic, partition), 0) for topic in self._inputs])
-                if record is not None:
-                    found.setdefault(partition, []).append(record.encode())
+    def _of_partitions(
+        self, parts: Sequence[NDArray[np.int64]], partitions: Sequence[int]
+    ) -> tuple[dict[int, NDArray[np.int64]], list[NDArray[np.int64]]]:
+        """The rows of each of `partitions`, int64 `[n]` without repeats, and those of others."""
+        rows = np.unique(np.concatenate(parts)) if parts else _NO_ROWS
+        partition_of_row = self._slab.partitions_of(rows)
+        others = rows[~np.isin(partition_of_row, partitions)]
+        found = {partition: rows[partition_of_row == partition] for partition in partitions}
+        return found, [others] if others.size else []
+
+    def _order_records(self, partition: int, interval: _Interval) -> list[bytes]:
+        """What the order journal is to hold of what was taken since the last cut."""
+        found = interval.copied
+        if self._outputs(partition).order is not None:
+            record = interval.order.record([self._read.get(TP(topic, partition), 0) for topic in self._inputs])
+            if record is not None:
+                found.append(record.encode())
         return found
 
-    async def _complete(self, work: _Work, pause_s: float = 0.0) -> None:
-        """Send the rows of a cut in pieces, `pause_s` apart, and commit, one group of partitions after the other.
+    async def _complete(self, works: Sequence[_Work]) -> None:
+        """Send the rows of cuts and commit, each partition by itself."""
+        await asyncio.gather(*(self._complete_one(work) for work in works))
 
-        All at once would keep the broker busy for as long as it takes, while scores wait.
-        """
-        for published in work.sent:
-            await published
-        size = min(max(-(-len(work.touched) // PIECES), LEAST_PIECE_ROWS), MOST_PIECE_ROWS)
-        partition_of_row = self._slab.partitions_of(work.touched)
-        partitions = sorted({tp.partition for tp in work.offsets})
-        groups = min(len(partitions), MOST_GROUPS)
-        for group in (partitions[number::groups] for number in range(groups)):
-            rows = work.touched[np.isin(partition_of_row, group)]
-            order = [self._publish_order(work, group)]  # with the first piece: each wait for the broker delays commits
-            for start in range(0, len(rows), size):
-                with self._stages("changelog"):
-                    await asyncio.gather(self._publish_piece(work, rows[start : start + size]), *order)
-                order = []
-                if pause_s:
-                    await asyncio.sleep(pause_s)
-            offsets = {tp: offset for tp, offset in work.offsets.items() if tp.partition in group}
-            with self._stages("commit"):
-                await asyncio.gather(*order)
-                await work.cut.commit(offsets)
-            self._committed.update(offsets)
-
-    async def _publish_order(self, work: _Work, partitions: Collection[int]) -> None:
-        sending = []
-        for partition in partitions:
-            topic = self._outputs(partition).order
-            if topic is not None and partition in work.order:
-                records = [(None, value) for value in work.order[partition]]
-                sending.append(work.cut.publish(topic, partition, records))
-        await asyncio.gather(*sending)
+    async def _complete_one(self, work: _Work) -> None:
+        with self._stages("changelog"):
+            topic = self._outputs(work.partition).order
+            if topic is not None and work.order:
+                await work.cut.publish(topic, work.partition, [(None, value) for value in work.order])
+            for start in range(0, len(work.touched), PIECE_ROWS):
+                await self._publish_piece(work, work.touched[start : start + PIECE_ROWS])
+                await asyncio.sleep(0)  # let events be scored between two pieces, also where nothing has to be awaited
+            await work.cut.acknowledged(work.partition)
+            for published in work.interval.sent:
+                await published
+        with self._stages("commit"):
+            await work.cut.commit(work.partition, work.interval.offsets)
 
     async def _publish_piece(self, work: _Work, rows: NDArray[np.int64]) -> None:
         """Send some rows, and the last scores and the contracts of their users.
 
-        Here and not as they come, since cuts are completed one after the other: of a compacted topic, what stands last
-        counts.
+        Here and not as they come, since the cuts of a partition are completed one after the other: of a compacted
+        topic, what stands last counts.
         """
-        frozen: dict[int, list[tuple[bytes, bytes | None]]] = {}
-        contracts: dict[int, list[tuple[bytes, bytes]]] = {}
+        frozen: list[tuple[bytes, bytes | None]] = []
+        contracts: list[tuple[bytes, bytes]] = []
         are_told = np.isin(rows, work.told)
         for told, part in ((True, rows[are_told]), (False, rows[~are_told])):
-            for partition, pairs in self._slab.frozen(part).items():
+            if part.size:
+                pairs = self._slab.frozen(part)[work.partition]
                 held = {key: row for key, row in pairs if row is not None}
                 content = np.frombuffer(b"".join(held.values()), dtype=self._slab.dtype)
-                frozen.setdefault(partition, []).extend(pairs)
-                found = contract_records(partition, list(held), content, self._rules, told=told)
-                contracts.setdefault(partition, []).extend(found)
-        sending = [work.cut.publish_rows(frozen)]
-        for partition, pairs in frozen.items():
-            latest, asked = work.latest.get(partition, {}), work.forgotten.get(partition, {})
-            scores = [(key, latest[key]) for key, _ in pairs if key in latest]
-            gone = [(key, asked[key]) for key, _ in pairs if key in asked] if asked else []
-            outputs = self._outputs(partition)
-            of_topics = ((outputs.latest_scores, scores), (outputs.contracts, contracts[partition]))
-            for topic, records in of_topics:
-                if topic is not None and (records or gone):
-                    sending.append(work.cut.publish(topic, partition, *_after_tombstones(gone, records)))
-        await asyncio.gather(*sending)
+                frozen += pairs
+                contracts += contract_records(work.partition, list(held), content, self._rules, told=told)
+        await work.cut.publish_rows(work.partition, frozen)
+        latest, asked = work.interval.latest, work.interval.forgotten
+        scores = [(key, latest[key]) for key, _ in frozen if key in latest]
+        gone = [(key, asked[key]) for key, _ in frozen if key in asked] if asked else []
+        outputs = self._outputs(work.partition)
+        for topic, records in ((outputs.latest_scores, scores), (outputs.contracts, contracts)):
+            if topic is not None and (records or gone):
+                await work.cut.publish(topic, work.partition, *_after_tombstones(gone, records))
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._running = None
+        del self._running[task]
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_failure(error)
@@ -392,6 +434,10 @@ def _settle(published: asyncio.Future[None], acknowledged: asyncio.Future[Any]) 
         _fail(published, error)
     elif not published.done():
         published.set_result(None)
+
+
+def _succeeded(published: asyncio.Future[None]) -> bool:
+    return published.done() and not published.cancelled() and published.exception() is None
 
 
 def _fail(published: asyncio.Future[None], error: BaseException) -> None:

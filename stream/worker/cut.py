@@ -7,7 +7,8 @@ What goes into which transaction, and when one is cut, is `stream.worker.checkpo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from faust.types import TP
 
@@ -38,20 +39,17 @@ class IntervalCut:
         self._on_committed = on_committed
         self._kept_offset = kept_offset
         self._keeps_rows = keeps_rows
-        self._sent: list[tuple[TP, Pairs, int]] = []
+        self._sent: dict[int, list[tuple[Pairs, Sequence[Awaitable[Any]]]]] = {}
+        """By partition, rows in the order in which they were queued, and what is done when they are acknowledged."""
+        self._others: dict[int, list[Awaitable[Any]]] = {}
+        self._reached: dict[int, list[tuple[Pairs, int]]] = {}
+        """By partition, rows that are acknowledged and their offset in the changelog."""
 
-    async def publish_rows(self, rows: Mapping[int, Pairs]) -> None:
-        """Send pairs of key and row (None for a forgotten user) by partition; returns when all replicas have them."""
-        pending = [
-            (partition, pairs, await self._transactions[partition].send(self._changelog, pairs))
-            for partition, pairs in rows.items()
-            if pairs
-        ]
-        for partition, pairs, acks in pending:
-            metadata = await asyncio.gather(*acks)
-            # The offset of a batch is that of its first record.
-            tp = TP(self._changelog, partition)
-            self._sent.append((tp, pairs if self._keeps_rows else (), metadata[-1].offset))
+    async def publish_rows(self, partition: int, rows: Pairs) -> None:
+        """Queue pairs of key and row (None for a forgotten user); waits while too much is queued."""
+        if rows:
+            acks = await self._transactions[partition].send(self._changelog, rows)
+            self._sent.setdefault(partition, []).append((rows if self._keeps_rows else (), acks))
 
     async def publish(
         self,
@@ -60,27 +58,24 @@ class IntervalCut:
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[list[Header]] | None = None,
     ) -> None:
-        """Send records of one partition to another topic; returns when all replicas have them."""
-        await asyncio.gather(*await self._transactions[partition].send(topic, records, headers))
+        """Queue records of one partition for another topic; waits while too much is queued."""
+        acks = await self._transactions[partition].send(topic, records, headers)
+        self._others.setdefault(partition, []).extend(acks)
 
-    async def commit(self, offsets: Mapping[TP, int]) -> None:
-        """Commit the transactions of the partitions that `offsets` are about. Raises what `Transaction.commit` does."""
-        by_partition: dict[int, dict[TP, int]] = {}
-        for tp, offset in offsets.items():
-            by_partition.setdefault(tp.partition, {})[tp] = offset
-        await asyncio.gather(
-            *(
-                self._transactions[partition].commit(own, self._group, self._changelog_offset(partition))
-                for partition, own in by_partition.items()
-            )
-        )
-        committed = [sent for sent in self._sent if sent[0].partition in by_partition]
-        self._sent = [sent for sent in self._sent if sent[0].partition not in by_partition]
-        for tp, pairs, offset in committed:
-            self._on_committed(tp, pairs, offset)
+    async def acknowledged(self, partition: int) -> None:
+        """Returns when all replicas have what was queued of a partition. Raises what a delivery failed with."""
+        reached = self._reached.setdefault(partition, [])
+        for rows, acks in self._sent.pop(partition, ()):
+            metadata = await asyncio.gather(*acks)
+            reached.append((rows, metadata[-1].offset))  # the offset of a batch is that of its first record
+        await asyncio.gather(*self._others.pop(partition, ()))
 
-    def _changelog_offset(self, partition: int) -> int:
-        """How far the partition's changelog is with this cut."""
+    async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
+        """Commit the transaction of a partition, all of which must be acknowledged. Raises what `Transaction.commit`
+        does."""
         changelog = TP(self._changelog, partition)
-        sent = [offset for tp, _, offset in self._sent if tp == changelog]
-        return max(sent, default=self._kept_offset(changelog))
+        reached = self._reached.pop(partition, [])
+        last = max((offset for _, offset in reached), default=self._kept_offset(changelog))
+        await self._transactions[partition].commit(offsets, self._group, last)
+        for rows, offset in reached:
+            self._on_committed(changelog, rows, offset)

@@ -28,22 +28,24 @@ ARMED = """
 import asyncio
 from stream.worker.cut import IntervalCut
 
-async def done(self, rows):
+async def done(self, partition):
     print("done", flush=True)
-IntervalCut.publish_rows = done
+IntervalCut.publish_rows = IntervalCut.acknowledged = done
 from bench.chaos.fault_points import arm
 arm({step!r}, 2)
 
 async def main():
     for number in range(3):
-        await IntervalCut.publish_rows(None, [])
+        await IntervalCut.{name}(None, 0)
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(("step", "times"), [("rows", 1), ("rows acknowledged", 2)])
-def test_a_process_ends_at_its_step_before_or_after_the_work(step: str, times: int) -> None:
-    ended = ends(ARMED.format(step=step))
+@pytest.mark.parametrize(
+    ("step", "name", "times"), [("rows", "publish_rows", 1), ("rows acknowledged", "acknowledged", 2)]
+)
+def test_a_process_ends_at_its_step_before_or_after_the_work(step: str, name: str, times: int) -> None:
+    ended = ends(ARMED.format(step=step, name=name))
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert ended.stdout == "done\n" * times
     assert ended.stderr == f"fault point: ends at {step!r}\n"

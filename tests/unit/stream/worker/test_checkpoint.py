@@ -24,7 +24,7 @@ from stream.scoring.scorer import Scored
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import Topics
-from stream.worker.checkpoint import CUT_SHARE, Checkpoints, KeyedValue
+from stream.worker.checkpoint import CUT_SHARE, GROUPS_UNDER_WAY, PIECE_ROWS, Checkpoints, KeyedValue
 
 INPUT = TP("transactions", 0)
 
@@ -37,12 +37,17 @@ class Broker:
         self.rows: dict[tuple[int, bytes], int] = {}
         self.committed: dict[TP, int] = {}
         self.scores: list[bytes] = []
+        self.begun: list[int] = []
+        """Partitions in the order in which they were cut."""
         self.kept: dict[tuple[str, int, bytes], bytes | None] = {}
         """What readers of the compacted topics see, by topic, partition and key."""
         self.order: list[int] = []
         """Numbers of the events whose place in the order is committed."""
-        self.open: list[tuple[str, bytes | None]] = []
+        self.open: dict[int, list[tuple[str, bytes | None]]] = {}
         self.headers: dict[str, Sequence[list[Header]]] = {}
+        self.commits = asyncio.Event()
+        """Transactions are committed only while this is set."""
+        self.commits.set()
         self._operations = 0
         self._fails_at = fails_at
 
@@ -53,9 +58,9 @@ class Broker:
             raise ConnectionError("the broker is gone")
 
     async def send(
-        self, topic: str, _: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
+        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> Sequence[Awaitable[Any]]:
-        transaction = self.open
+        transaction = self.open.setdefault(partition, [])
         if headers is not None:
             assert len(headers) == len(records)
             self.headers[topic] = headers
@@ -67,30 +72,33 @@ class Broker:
 
         return [asyncio.ensure_future(acknowledge())]
 
-    async def cut(self, partitions: Collection[int]) -> Transaction:
+    async def cut(self, partitions: Collection[int]) -> Transactions:
         assert partitions
-        transaction, self.open = Transaction(self, self.open), []
-        return transaction
+        self.begun += partitions
+        return Transactions(self, {partition: self.open.pop(partition, []) for partition in partitions})
 
 
-class Transaction:
-    def __init__(self, broker: Broker, sent: list[tuple[str, bytes | None]]) -> None:
+class Transactions:
+    """Of the partitions of a cut."""
+
+    def __init__(self, broker: Broker, sent: dict[int, list[tuple[str, bytes | None]]]) -> None:
         self._broker = broker
         self._sent = sent
+        self._queued: dict[int, list[asyncio.Future[None]]] = {partition: [] for partition in sent}
         self._rows: dict[tuple[int, bytes], int] = {}
         self._kept: dict[tuple[str, int, bytes], bytes | None] = {}
-        self._order: list[int] = []
+        self._order: dict[int, list[int]] = {}
 
     async def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
-        await self._broker.operate()
+        self._queue(partition)
         if topic == "app-order":
             ((_, value),) = records
             found = OrderRecord.decode(value)
             assert found.kinds.tolist() == [KINDS.index("transactions")]
-            self._order = list(range(found.starts[found.kinds[0]], int(found.lasts[0]) + 1))
-            assert found.ends[found.kinds[0]] == self._order[-1] + 1
+            self._order[partition] = list(range(found.starts[found.kinds[0]], int(found.lasts[0]) + 1))
+            assert found.ends[found.kinds[0]] == self._order[partition][-1] + 1
             return
         self._broker.log.append(("kept", topic))
         for number, (key, value) in enumerate(records):
@@ -99,20 +107,28 @@ class Transaction:
             assert (value is None) == bool(headers and headers[number]), "a tombstone says what asked for it"
             self._kept[topic, partition, key] = value
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
-        await self._broker.operate()
+    async def publish_rows(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        self._queue(partition)
         self._broker.log.append(("rows", None))
-        for partition, pairs in rows.items():
-            for key, value in pairs:
-                self._rows[partition, key] = -1 if value is None else int.from_bytes(value[8:16], "little")
+        for key, value in rows:
+            assert (partition, key) not in self._rows, "a row twice in a transaction"
+            self._rows[partition, key] = -1 if value is None else int.from_bytes(value[8:16], "little")
 
-    async def commit(self, offsets: Mapping[TP, int]) -> None:
+    def _queue(self, partition: int) -> None:
+        self._queued[partition].append(asyncio.ensure_future(self._broker.operate()))
+
+    async def acknowledged(self, partition: int) -> None:
+        await asyncio.gather(*self._queued.pop(partition))
+
+    async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
+        assert partition not in self._queued, "not all is acknowledged"
+        await self._broker.commits.wait()
         await self._broker.operate()
         self._broker.log.append(("committed", dict(offsets)))
-        self._broker.scores += [value or b"" for topic, value in self._sent if topic == "scores"]
-        self._broker.rows |= self._rows
-        self._broker.kept |= self._kept
-        self._broker.order += self._order
+        self._broker.scores += [value or b"" for topic, value in self._sent[partition] if topic == "scores"]
+        self._broker.rows |= {at: row for at, row in self._rows.items() if at[0] == partition}
+        self._broker.kept |= {at: value for at, value in self._kept.items() if at[1] == partition}
+        self._broker.order += self._order.get(partition, [])
         self._broker.committed |= offsets
 
 
@@ -135,8 +151,8 @@ class Run:
             on_failure=self.failures.append,
         )
 
-    async def score(self, number: int) -> None:
-        located = self.slab.locate(0, [b"u"])
+    async def score(self, number: int, partition: int = 0) -> None:
+        located = self.slab.locate(partition, [b"u"])
         rows = self.slab.gather(located)
         rows["sequence"] = number
         told = [] if self.balance is None else [located]
@@ -146,10 +162,14 @@ class Run:
             rows["standing"]["balance"][:, 0] = self.balance
             rows["standing"]["status"] = PERFORMING
         self.slab.scatter(located, rows)
-        scored = Scored(scores={0: [(b"u", b"%d" % number)]}, touched=located, told=told)
-        self.checkpoints.took(0, np.array([KINDS.index("transactions")]), np.array([number]))
+        scored = Scored(scores={partition: [(b"u", b"%d" % number)]}, touched=located, told=told)
+        self.checkpoints.took(partition, np.array([KINDS.index("transactions")]), np.array([number]))
         await self.checkpoints.publish(scored)
-        self.checkpoints.reached({INPUT: number + 1})
+        self.checkpoints.reached({TP("transactions", partition): number + 1})
+
+    async def completed(self) -> None:
+        while self.checkpoints.running:
+            await asyncio.sleep(0)
 
 
 async def test_outputs_rows_and_offsets_are_committed_together() -> None:
@@ -189,8 +209,7 @@ async def test_contracts_are_kept_as_they_were_at_the_cut() -> None:
     await run.checkpoints.tick()
     run.balance = 400.0
     await run.score(3)
-    while run.checkpoints.running:
-        await asyncio.sleep(0)
+    await run.completed()
     found = kept_contracts(broker)
     assert found is not None
     assert (found.user_id, found.sequence, found.occurred_at) == ("u", 2, moment_of(2 * DAY_MS))
@@ -268,8 +287,7 @@ async def test_rows_are_committed_as_they_were_at_the_cut() -> None:
     await run.score(0)
     await run.checkpoints.tick()
     await run.score(1)
-    while run.checkpoints.running:
-        await asyncio.sleep(0)
+    await run.completed()
     assert (broker.scores, broker.rows, broker.committed) == ([b"0"], {(0, b"u"): 0}, {INPUT: 1})
     await run.checkpoints.flush()
     assert (broker.scores, broker.rows, broker.committed) == ([b"0", b"1"], {(0, b"u"): 1}, {INPUT: 2})
@@ -283,7 +301,7 @@ async def test_rows_go_in_pieces() -> None:
     await run.checkpoints.publish(Scored(scores={0: [(b"u", b"all")]}, touched=located))
     run.checkpoints.reached({INPUT: 1_000})
     await run.checkpoints.flush()
-    assert sorted(what for what, _ in broker.log) == ["committed", *["rows"] * 16, "sent"]
+    assert sorted(what for what, _ in broker.log) == ["committed", *["rows"] * -(-1_000 // PIECE_ROWS), "sent"]
     assert broker.rows == {(0, b"%d" % number): number for number in range(1_000)}
     assert broker.kept == {}, "none of these users was scored"
 
@@ -308,18 +326,87 @@ async def test_a_failed_background_checkpoint_is_reported() -> None:
     assert [type(failure) for failure in run.failures] == [ConnectionError]
 
 
-@given(st.integers(1, 30), st.lists(st.booleans(), min_size=8, max_size=8))
-def test_whatever_fails_what_counts_is_one_moment(fails_at: int, ticks: list[bool]) -> None:
-    """Committed scores, state and offsets are those of the same events, none missing and none twice."""
+async def test_partitions_are_cut_in_turn_each_once_in_an_interval() -> None:
+    broker = Broker()
+    run = Run(broker, interval_s=1.0 / CUT_SHARE)
+    cut_s: dict[int, list[float]] = {partition: [] for partition in range(4)}
+    steps = 400
+    for step in range(steps):
+        run.clock_s = step / 100
+        await run.score(step, step % 4)
+        known = len(broker.begun)
+        await run.checkpoints.tick()
+        assert len(broker.begun) - known <= 1, "one partition at a time"
+        for partition in broker.begun[known:]:
+            cut_s[partition].append(run.clock_s)
+        await run.completed()
+    for times_s in cut_s.values():
+        assert len(times_s) == pytest.approx(4, abs=1)
+        assert max(np.diff(times_s)) <= 1.05
+    assert broker.begun[4:8] == broker.begun[:4]
+
+
+async def test_a_partition_that_was_idle_does_not_wait_for_its_turn_and_delays_no_other() -> None:
+    broker = Broker()
+    run = Run(broker, interval_s=1.0 / CUT_SHARE)
+    for step in range(300):
+        run.clock_s = step / 100
+        await run.score(step, 0)
+        if step == 250:
+            await run.score(7, 1)
+        known = len(broker.begun)
+        await run.checkpoints.tick()
+        await run.completed()
+        if step == 250:
+            assert broker.begun[known:] == [1]
+    assert broker.begun == [0, 0, 1]
+    run.clock_s = 3.0
+    await run.checkpoints.tick()
+    assert broker.begun == [0, 0, 1, 0]
+
+
+async def test_only_so_many_groups_are_completed_at_once_and_no_partition_twice() -> None:
+    broker = Broker()
+    broker.commits.clear()
+    run = Run(broker)
+    for number in range(3):
+        for partition in range(4):
+            await run.score(number, partition)
+            await run.checkpoints.tick()
+    assert len(broker.begun) == len(set(broker.begun)) == GROUPS_UNDER_WAY
+    broker.commits.set()
+    await run.completed()
+    await run.checkpoints.flush()
+    assert broker.committed == {TP("transactions", partition): 3 for partition in range(4)}
+
+
+async def test_many_partitions_are_cut_in_groups() -> None:
+    broker = Broker()
+    run = Run(broker)
+    for partition in range(20):
+        await run.score(0, partition)
+    await run.checkpoints.tick()
+    assert broker.begun == [0, 1, 2]
+
+
+@given(
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 3)), min_size=8, max_size=14),
+)
+def test_whatever_fails_what_counts_is_one_moment(fails_at: int, steps: list[tuple[int, bool, int]]) -> None:
+    """Committed scores, state and offsets of a partition are those of the same events, none missing and none twice."""
     broker = Broker(fails_at)
+    counts = [0, 0, 0]
 
     async def work() -> None:
         run = Run(broker)
-        for number, tick in enumerate(ticks):
-            await run.score(number)
+        for partition, tick, turns in steps:
+            await run.score(counts[partition], partition)
+            counts[partition] += 1
             if tick:
                 await run.checkpoints.tick()
-            await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
         await run.checkpoints.flush()
 
     try:
@@ -327,12 +414,15 @@ def test_whatever_fails_what_counts_is_one_moment(fails_at: int, ticks: list[boo
     except ConnectionError:
         pass
     else:
-        assert broker.committed == {INPUT: len(ticks)}
-    reached = broker.committed.get(INPUT, 0)
-    assert broker.scores == [b"%d" % number for number in range(reached)]
-    assert broker.order == list(range(reached))
-    assert broker.rows == ({(0, b"u"): reached - 1} if reached else {})
-    assert broker.kept == ({("scores.latest", 0, b"u"): b"%d" % (reached - 1)} if reached else {})
+        assert broker.committed == {TP("transactions", at): count for at, count in enumerate(counts) if count}
+    reached = {tp.partition: offset for tp, offset in broker.committed.items()}
+    every = [number for offset in reached.values() for number in range(offset)]
+    assert sorted(broker.scores) == sorted(b"%d" % number for number in every)
+    assert sorted(broker.order) == sorted(every)
+    assert broker.rows == {(partition, b"u"): offset - 1 for partition, offset in reached.items()}
+    assert broker.kept == {
+        ("scores.latest", partition, b"u"): b"%d" % (offset - 1) for partition, offset in reached.items()
+    }
 
 
 async def test_dead_letters_and_alerts_go_to_their_topics() -> None:

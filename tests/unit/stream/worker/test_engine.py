@@ -55,16 +55,21 @@ class Broker:
         self.headers.setdefault(topic, []).extend(headers or ())
         return []
 
-    async def publish_rows(self, rows: Mapping[int, Sequence[tuple[bytes, bytes | None]]]) -> None:
-        self.rows += [key for pairs in rows.values() for key, value in pairs if value is not None]
-        self.deleted += [key for pairs in rows.values() for key, value in pairs if value is None]
+    async def publish_rows(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        assert partition == 0
+        self.rows += [key for key, value in rows if value is not None]
+        self.deleted += [key for key, value in rows if value is None]
 
     async def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
         await self.send(topic, partition, records, headers)
 
-    async def commit(self, offsets: Mapping[TP, int]) -> None:
+    async def acknowledged(self, partition: int) -> None:
+        assert partition == 0
+
+    async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
+        assert partition == 0
         self.committed |= offsets
 
     async def cut(self, partitions: Collection[int]) -> Broker:  # noqa: ARG002
