@@ -9,9 +9,8 @@ what records mean, and not when a transaction is to end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -19,11 +18,16 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
 from stream.kafka.lineage import marked, with_changelog_offset
+from stream.kafka.loop_thread import Submit, on_this_loop
 from stream.kafka.record import Header
 from stream.kafka.record_batches import send_records
 from stream.topics import transactional_id
 
 PRODUCERS_PER_PARTITION = 2
+
+NO_OFFSET = -1
+
+Pairs = Sequence[tuple[bytes | None, bytes | None]]
 
 
 class Fenced(RuntimeError):
@@ -51,17 +55,25 @@ class Transaction:
 
     partition: int
     producer: AIOKafkaProducer
+    submit: Submit
     lineage: str = ""
     """Kept with each offset, see `stream.kafka.lineage`."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Keeps records in order: the producer lets one overtake another that waits for room."""
 
-    async def send(
-        self,
-        topic: str,
-        records: Iterable[tuple[bytes | None, bytes | None]],
-        headers: Sequence[list[Header]] | None = None,
-    ) -> list[Awaitable[Any]]:
-        """Queue pairs of key and value for this partition of `topic`; see `stream.kafka.record_batches`."""
-        return await send_records(self.producer, topic, self.partition, records, headers)
+    def send(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None = None) -> asyncio.Future[int]:
+        """Queue pairs of key and value for this partition of `topic`, after what was queued before.
+
+        What is returned is done when all replicas have them; its result is the offset of the last record batch, which
+        is that of the batch's first record.
+        """
+        return self.submit(self.deliver(topic, records, headers))
+
+    async def deliver(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
+        async with self.turn:
+            acks = await send_records(self.producer, topic, self.partition, records, headers)
+        metadata = await asyncio.gather(*acks)
+        return metadata[-1].offset if metadata else NO_OFFSET
 
     async def commit(self, offsets: Mapping[TP, int], group: str, changelog_offset: int = -1) -> None:
         """Commit everything sent, together with the consumer group's next offsets to read.
@@ -70,17 +82,19 @@ class Transaction:
         Raises `Fenced`, or what aiokafka raises; then nothing of the transaction counts, and its producer is of no more
         use.
         """
+        told = with_changelog_offset(self.lineage, changelog_offset)
+        by_aiokafka = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, told) for tp, offset in offsets.items()
+        }
         try:
-            if offsets:
-                told = with_changelog_offset(self.lineage, changelog_offset)
-                by_aiokafka = {
-                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, told)
-                    for tp, offset in offsets.items()
-                }
-                await self.producer.send_offsets_to_transaction(by_aiokafka, group)
-            await self.producer.commit_transaction()
+            await self.submit(self._commit(by_aiokafka, group))
         except ProducerFenced as error:
             raise Fenced(f"partition {self.partition} {FENCED}") from error
+
+    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: str) -> None:
+        if offsets:
+            await self.producer.send_offsets_to_transaction(offsets, group)
+        await self.producer.commit_transaction()
 
 
 @dataclass
@@ -94,10 +108,17 @@ class _Pair:
 class Transactions:
     """The producers and open transactions of the partitions that this worker owns."""
 
-    def __init__(self, application_id: str, new_producer: Callable[[str], AIOKafkaProducer]) -> None:
-        """`new_producer` makes an unstarted producer with the transactional id given."""
+    def __init__(
+        self,
+        application_id: str,
+        new_producer: Callable[[str], AIOKafkaProducer],
+        submit: Submit = on_this_loop,
+    ) -> None:
+        """`new_producer` makes an unstarted producer with the transactional id given. `submit` runs everything that has
+        to do with producers, on the loop of another thread or on the caller's."""
         self._application_id = application_id
         self._new_producer = new_producer
+        self._submit = submit
         self._pairs: dict[int, _Pair] = {}
         self.lineage = ""
         """Kept with committed offsets, see `stream.kafka.lineage`."""
@@ -118,41 +139,47 @@ class Transactions:
         """
         await self.stop()
         new = sorted(set(partitions))
-        self._pairs |= zip(new, await asyncio.gather(*(self._start(partition) for partition in new)), strict=True)
+        started = await asyncio.gather(*(self._submit(self._start(partition)) for partition in new))
+        self._pairs |= zip(new, started, strict=True)
 
-    async def send(
-        self,
-        topic: str,
-        partition: int,
-        records: Iterable[tuple[bytes | None, bytes | None]],
-        headers: Sequence[list[Header]] | None = None,
-    ) -> list[Awaitable[Any]]:
-        """Queue records of one partition into its open transaction. Raises `KeyError` for one that is not owned."""
-        pair = self._pairs[partition]
+    def send(
+        self, topic: str, partition: int, records: Pairs, headers: Sequence[list[Header]] | None = None
+    ) -> asyncio.Future[int]:
+        """Queue records of one partition into its open transaction, as `Transaction.send`. Raises `KeyError` for one
+        that is not owned."""
+        return self._submit(self._deliver(partition, self._pairs[partition], topic, records, headers))
+
+    async def _deliver(
+        self, partition: int, pair: _Pair, topic: str, records: Pairs, headers: Sequence[list[Header]] | None
+    ) -> int:
         async with pair.lock:
             if pair.open is None:
                 pair.open = await self._begin(partition, pair)
             transaction = pair.open
-        return await transaction.send(topic, records, headers)
+        return await transaction.deliver(topic, records, headers)
 
     async def cut(self, partitions: Collection[int]) -> dict[int, Transaction]:
         """The open transactions of these partitions; what is sent from here on belongs to the next ones.
 
         The transactions of the cut before must have been committed.
         """
+        found = await self._submit(self._cut({partition: self._pairs[partition] for partition in partitions}))
+        for partition, transaction in found.items():
+            transaction.lineage = marked(self.lineage, self.mark(partition))
+        return found
+
+    async def _cut(self, pairs: Mapping[int, _Pair]) -> dict[int, Transaction]:
         found: dict[int, Transaction] = {}
-        for partition in partitions:
-            pair = self._pairs[partition]
+        for partition, pair in pairs.items():
             async with pair.lock:
                 found[partition] = pair.open or await self._begin(partition, pair)
-                found[partition].lineage = marked(self.lineage, self.mark(partition))
                 pair.open, pair.turn = None, (pair.turn + 1) % PRODUCERS_PER_PARTITION
         return found
 
     async def stop(self) -> None:
         """Stop all producers; what is open is aborted by whoever owns the partitions next, or by the broker."""
         pairs, self._pairs = list(self._pairs.values()), {}
-        await asyncio.gather(*(_stop(pair) for pair in pairs))
+        await asyncio.gather(*(self._submit(_stop(pair)) for pair in pairs))
 
     async def _start(self, partition: int) -> _Pair:
         ids = [transactional_id(self._application_id, partition, number) for number in range(PRODUCERS_PER_PARTITION)]
@@ -167,7 +194,7 @@ class Transactions:
     async def _begin(self, partition: int, pair: _Pair) -> Transaction:
         producer = pair.producers[pair.turn]
         await producer.begin_transaction()
-        return Transaction(partition, producer)
+        return Transaction(partition, producer, self._submit)
 
 
 async def _stop(pair: _Pair) -> None:

@@ -30,6 +30,7 @@ from stream.kafka.demand import Demand
 from stream.kafka.earlier_records import EarlierRecords, holds, joined
 from stream.kafka.faust_app import App
 from stream.kafka.lineage import Committed
+from stream.kafka.loop_thread import LoopThread
 from stream.kafka.poll import Fetched, Poll
 from stream.kafka.reconnection import BrokersUnreachable, Reconnection
 from stream.kafka.record import RawRecord, Record
@@ -620,7 +621,8 @@ class Producer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.transactions = Transactions(self.app.conf.id, self._new_producer)
+        self._sending = LoopThread("sending")
+        self.transactions = Transactions(self.app.conf.id, self._new_producer, self._sending.submit)
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"enable_idempotence": True, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
@@ -632,6 +634,7 @@ class Producer(driver.Producer):
 
     async def on_stop(self) -> None:
         await self.transactions.stop()
+        await self._sending.stop()
         await super().on_stop()
 
     async def send_records(

@@ -278,14 +278,14 @@ class WorkerApp:
     def _store(self) -> SlabStore:
         return cast(SlabStore, self.table.data)
 
-    async def send(
+    def send(
         self,
         topic: str,
         partition: int,
         records: Sequence[KeyedValue],
         headers: Sequence[list[Header]] | None = None,
-    ) -> Sequence[Awaitable[Any]]:
-        return await producer_of(self.app).transactions.send(topic, partition, records, headers)
+    ) -> Awaitable[Any]:
+        return producer_of(self.app).transactions.send(topic, partition, records, headers)
 
     async def cut(self, partitions: Collection[int]) -> Cut:
         return IntervalCut(

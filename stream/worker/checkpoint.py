@@ -61,7 +61,7 @@ GROUPS_UNDER_WAY = 2
 """How many groups may be completed at once. With more, a worker that is behind would send the same users' rows again
 more often than it needs to."""
 
-CUT_SHARE = 0.8
+CUT_SHARE = 0.7
 """Share of the interval after which a transaction is cut. The rest is for completing it: what was scored right after a
 cut is to be committed an interval later."""
 
@@ -91,15 +91,15 @@ class Cut(Protocol):
 class Durable(Protocol):
     """What a checkpoint needs of Kafka."""
 
-    async def send(
+    def send(
         self,
         topic: str,
         partition: int,
         records: Sequence[KeyedValue],
         headers: Sequence[list[Header]] | None = None,
-    ) -> Sequence[Awaitable[Any]]:
-        """Queue records of one partition in order, with the headers of each if there are any; each awaitable returned
-        is done when a part is acknowledged."""
+    ) -> Awaitable[Any]:
+        """Queue records of one partition in order, with the headers of each if there are any; what is returned is done
+        when they are acknowledged."""
 
     async def cut(self, partitions: Collection[int]) -> Cut:
         """Close the open transactions of partitions: what is sent from here on belongs to the next ones."""
@@ -229,11 +229,11 @@ class Checkpoints:
                     await before
             while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
                 await self._unacknowledged.popleft()
-            queued = [await self._durable.send(*output) for output in outputs]
+            acks = [self._durable.send(*output) for output in outputs]
         except BaseException as error:
             _fail(published, error)
             raise
-        acknowledged = asyncio.gather(*(ack for acks in queued for ack in acks))
+        acknowledged = asyncio.gather(*acks)
         acknowledged.add_done_callback(functools.partial(_settle, published))
         self._unacknowledged.append(published)
         for _ in range(TURNS_TO_SEND):

@@ -7,8 +7,7 @@ What goes into which transaction, and when one is cut, is `stream.worker.checkpo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from faust.types import TP
 
@@ -16,6 +15,9 @@ from stream.kafka.record import Header
 from stream.kafka.transactions import Transaction
 
 Pairs = Sequence[tuple[bytes, bytes | None]]
+
+PIECES_UNDER_WAY = 3
+"""So many pieces of rows of a partition may wait for their acknowledgement: they are held in memory twice."""
 
 
 class IntervalCut:
@@ -39,17 +41,20 @@ class IntervalCut:
         self._on_committed = on_committed
         self._kept_offset = kept_offset
         self._keeps_rows = keeps_rows
-        self._sent: dict[int, list[tuple[Pairs, Sequence[Awaitable[Any]]]]] = {}
+        self._sent: dict[int, list[tuple[Pairs, asyncio.Future[int]]]] = {}
         """By partition, rows in the order in which they were queued, and what is done when they are acknowledged."""
-        self._others: dict[int, list[Awaitable[Any]]] = {}
+        self._others: dict[int, list[asyncio.Future[int]]] = {}
         self._reached: dict[int, list[tuple[Pairs, int]]] = {}
         """By partition, rows that are acknowledged and their offset in the changelog."""
 
     async def publish_rows(self, partition: int, rows: Pairs) -> None:
         """Queue pairs of key and row (None for a forgotten user); waits while too much is queued."""
         if rows:
-            acks = await self._transactions[partition].send(self._changelog, rows)
-            self._sent.setdefault(partition, []).append((rows if self._keeps_rows else (), acks))
+            sent = self._sent.setdefault(partition, [])
+            if len(sent) >= PIECES_UNDER_WAY:
+                await asyncio.wait([sent[-PIECES_UNDER_WAY][1]])  # what it failed with, `acknowledged` raises
+            ack = self._transactions[partition].send(self._changelog, rows)
+            sent.append((rows if self._keeps_rows else (), ack))
 
     async def publish(
         self,
@@ -59,15 +64,13 @@ class IntervalCut:
         headers: Sequence[list[Header]] | None = None,
     ) -> None:
         """Queue records of one partition for another topic; waits while too much is queued."""
-        acks = await self._transactions[partition].send(topic, records, headers)
-        self._others.setdefault(partition, []).extend(acks)
+        self._others.setdefault(partition, []).append(self._transactions[partition].send(topic, records, headers))
 
     async def acknowledged(self, partition: int) -> None:
         """Returns when all replicas have what was queued of a partition. Raises what a delivery failed with."""
         reached = self._reached.setdefault(partition, [])
-        for rows, acks in self._sent.pop(partition, ()):
-            metadata = await asyncio.gather(*acks)
-            reached.append((rows, metadata[-1].offset))  # the offset of a batch is that of its first record
+        for rows, ack in self._sent.pop(partition, ()):
+            reached.append((rows, await ack))
         await asyncio.gather(*self._others.pop(partition, ()))
 
     async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 
 from stream.kafka import transactions as module
+from stream.kafka.loop_thread import LoopThread
 from stream.kafka.transactions import Fenced, Transactions, in_words
 
 
@@ -53,10 +56,17 @@ class Worker:
         self.producers: dict[str, Producer] = {}
         self.refuses = False
 
+        self.may_queue = asyncio.Event()
+        """While this is not set, records wait to be queued."""
+        self.may_queue.set()
+
         async def send(producer: Producer, topic: str, partition: int, records: Any, headers: Any = None) -> list[Any]:
+            await self.may_queue.wait()
             with_headers = "" if headers is None else f" with {headers}"
             self.log.append(f"send {producer.name} {topic} {partition} {list(records)}{with_headers}")
-            return []
+            acknowledged = asyncio.get_running_loop().create_future()
+            acknowledged.set_result(SimpleNamespace(offset=10 * len(records)))
+            return [acknowledged]
 
         monkeypatch.setattr(module, "send_records", send)
         self.transactions = Transactions("app", self._make)
@@ -75,10 +85,10 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 async def test_two_producers_take_turns(worker: Worker) -> None:
     await worker.transactions.own({0})
     del worker.log[:]
-    await worker.transactions.send("scores", 0, [(b"u", b"1")])
+    assert await worker.transactions.send("scores", 0, [(b"u", b"1")]) == 10
     (first,) = (await worker.transactions.cut({0})).values()
     await worker.transactions.send("scores", 0, [(b"u", b"2")])
-    await first.send("changelog", [(b"u", b"row")])
+    assert await first.send("changelog", [(b"u", b"row"), (b"v", b"row")]) == 20
     await first.commit({}, "app")
     (second,) = (await worker.transactions.cut({0})).values()
     await second.commit({}, "app")
@@ -88,12 +98,61 @@ async def test_two_producers_take_turns(worker: Worker) -> None:
         "send app-0-0 scores 0 [(b'u', b'1')]",
         "begin app-0-1",
         "send app-0-1 scores 0 [(b'u', b'2')]",
-        "send app-0-0 changelog 0 [(b'u', b'row')]",
+        "send app-0-0 changelog 0 [(b'u', b'row'), (b'v', b'row')]",
         "commit app-0-0",
         "commit app-0-1",
         "begin app-0-0",
         "send app-0-0 scores 0 [(b'u', b'3')]",
     ]
+
+
+async def test_records_keep_their_order_and_belong_to_the_transaction_that_was_open(worker: Worker) -> None:
+    await worker.transactions.own({0})
+    del worker.log[:]
+    worker.may_queue.clear()
+    sent = [worker.transactions.send("scores", 0, [(b"u", b"%d" % number)]) for number in range(2)]
+    (first,) = (await worker.transactions.cut({0})).values()
+    sent.append(worker.transactions.send("scores", 0, [(b"u", b"next")]))
+    sent += [first.send("changelog", [(b"u", b"%d" % number)]) for number in range(2)]
+    await asyncio.sleep(0)
+    worker.may_queue.set()
+    await asyncio.gather(*sent)
+    of_first = [line for line in worker.log if line.startswith("send app-0-0")]
+    assert of_first == [
+        "send app-0-0 scores 0 [(b'u', b'0')]",
+        "send app-0-0 scores 0 [(b'u', b'1')]",
+        "send app-0-0 changelog 0 [(b'u', b'0')]",
+        "send app-0-0 changelog 0 [(b'u', b'1')]",
+    ]
+    assert [line for line in worker.log if line.startswith("send app-0-1")] == [
+        "send app-0-1 scores 0 [(b'u', b'next')]"
+    ]
+
+
+async def test_producers_live_in_the_thread_that_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(monkeypatch)
+    thread, loops = LoopThread("sending"), set()
+
+    def make(transactional_id: str) -> Any:
+        loops.add(asyncio.get_running_loop())
+        return worker._make(transactional_id)
+
+    worker.may_queue = asyncio.Event()
+    worker.may_queue.set()
+    transactions = Transactions("app", make, thread.submit)
+    await transactions.own({0, 1})
+    sent = [transactions.send("scores", 0, [(b"u", b"%d" % number)]) for number in range(20)]
+    assert await asyncio.gather(*sent) == [10] * 20
+    numbers = [line[-4] for line in worker.log if line.startswith("send app-0-0")]
+    assert numbers == [str(number)[-1] for number in range(20)]
+    cut = await transactions.cut({0})
+    worker.producers["app-0-0"].fenced = True
+    with pytest.raises(Fenced, match="partition 0 belongs to another worker by now"):
+        await cut[0].commit({TP("activity", 0): 7}, "app")
+    await transactions.stop()
+    await thread.stop()
+    assert len(loops) == 1
+    assert asyncio.get_running_loop() not in loops
 
 
 async def test_offsets_alone_make_a_transaction_and_carry_the_topic(worker: Worker) -> None:
@@ -122,7 +181,7 @@ async def test_partitions_that_stay_get_new_producers_as_well(worker: Worker) ->
     assert sorted(started) == ["start app-1-0", "start app-1-1", "start app-2-0", "start app-2-1"]
     assert worker.transactions.partitions == {1, 2}
     with pytest.raises(KeyError):
-        await worker.transactions.send("scores", 0, [])
+        worker.transactions.send("scores", 0, [])
 
 
 async def test_a_partition_that_cannot_be_owned_is_an_error_and_leaves_nothing_behind(worker: Worker) -> None:

@@ -57,9 +57,9 @@ class Broker:
         if self._fails_at is not None and self._operations >= self._fails_at:
             raise ConnectionError("the broker is gone")
 
-    async def send(
+    def send(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
-    ) -> Sequence[Awaitable[Any]]:
+    ) -> Awaitable[Any]:
         transaction = self.open.setdefault(partition, [])
         if headers is not None:
             assert len(headers) == len(records)
@@ -70,7 +70,7 @@ class Broker:
             self.log.append(("sent", topic))
             transaction.extend((topic, value) for _, value in records)
 
-        return [asyncio.ensure_future(acknowledge())]
+        return asyncio.ensure_future(acknowledge())
 
     async def cut(self, partitions: Collection[int]) -> Transactions:
         assert partitions

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from faust.types import TP
 
-from stream.worker.cut import IntervalCut, Pairs
+from stream.worker.cut import PIECES_UNDER_WAY, IntervalCut, Pairs
 
 CHANGELOG = "app-user_state-changelog"
 
@@ -23,17 +22,20 @@ class Transaction:
         self.fails = fails
         self.lost: str | None = None
         """Topic of which what is sent is not acknowledged."""
+        self.silent = False
+        self.acks: list[asyncio.Future[int]] = []
         self.log: list[Any] = []
 
-    async def send(self, topic: str, records: Pairs, headers: object = None) -> list[Awaitable[Any]]:
+    def send(self, topic: str, records: Pairs, headers: object = None) -> asyncio.Future[int]:
         assert headers is None
         self.log.append((topic, list(records)))
-        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if topic == self.lost:
             acknowledged.set_exception(ConnectionError("lost"))
-        else:
-            acknowledged.set_result(SimpleNamespace(offset=10 * len(self.log)))
-        return [acknowledged]
+        elif not self.silent:
+            acknowledged.set_result(10 * len(self.log))
+        self.acks.append(acknowledged)
+        return acknowledged
 
     async def commit(self, offsets: Mapping[TP, int], group: str, changelog_offset: int) -> None:
         if self.fails:
@@ -110,3 +112,16 @@ async def test_what_is_not_acknowledged_is_an_error_also_where_more_was_queued_s
     await cut.publish_rows(0, [(b"c", b"1")])
     with pytest.raises(ConnectionError, match="lost"):
         await cut.acknowledged(0)
+
+
+async def test_only_so_many_pieces_are_under_way() -> None:
+    transaction = Transaction(0)
+    transaction.silent = True
+    cut, _ = cut_of(transaction)
+    queueing = [asyncio.create_task(cut.publish_rows(0, [(b"%d" % number, b"1")])) for number in range(4)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in queueing] == [True] * PIECES_UNDER_WAY + [False]
+    transaction.acks[0].set_result(10)
+    await queueing[3]
+    assert [records for _, records in transaction.log] == [[(b"%d" % number, b"1")] for number in range(4)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from stream.scoring.scorer import Scorer
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
-from stream.worker.checkpoint import Checkpoints, KeyedValue
+from stream.worker.checkpoint import UNACKNOWLEDGED_BATCHES, Checkpoints, KeyedValue
 from stream.worker.engine import Engine, StatesMissing, TornPoll
 from stream.worker.following import Following
 from stream.worker.roles import Roles
@@ -45,15 +45,16 @@ class Broker:
         self.committed: dict[TP, int] = {}
         self.stuck = False
 
-    async def send(
+    def send(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
-    ) -> Sequence[Awaitable[Any]]:
+    ) -> asyncio.Future[None]:
         assert partition == 0
-        if self.stuck:
-            await asyncio.sleep(3600)
-        self.records.setdefault(topic, []).extend(value for _, value in records)
-        self.headers.setdefault(topic, []).extend(headers or ())
-        return []
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self.stuck:
+            self.records.setdefault(topic, []).extend(value for _, value in records)
+            self.headers.setdefault(topic, []).extend(headers or ())
+            acknowledged.set_result(None)
+        return acknowledged
 
     async def publish_rows(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
         assert partition == 0
@@ -223,7 +224,9 @@ async def test_a_stop_in_the_middle_makes_nothing_durable() -> None:
     broker = Broker()
     engine = engine_on(broker)
     broker.stuck = True
-    taking = asyncio.create_task(engine.take(poll([activity(1)])))
+    for number in range(UNACKNOWLEDGED_BATCHES):
+        await engine.take(poll([activity(number)], first_offset=number))
+    taking = asyncio.create_task(engine.take(poll([activity(7)], first_offset=UNACKNOWLEDGED_BATCHES)))
     await asyncio.sleep(0.05)
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -232,7 +235,7 @@ async def test_a_stop_in_the_middle_makes_nothing_durable() -> None:
     await engine.drain(1)
     assert (broker.records, broker.rows, broker.committed) == ({}, [], {})
     with pytest.raises(TornPoll, match="its successor"):
-        await engine.take(poll([activity(2)], first_offset=1, epoch=1))
+        await engine.take(poll([activity(8)], first_offset=UNACKNOWLEDGED_BATCHES + 1, epoch=1))
     assert broker.records == {}
 
 
