@@ -40,7 +40,7 @@ STEPS: dict[str, Step] = {
     "outputs": Step("stream.kafka.transactions:Transactions.send", "before"),
     "cut": Step("stream.kafka.transactions:Transactions.cut", "after"),
     "rows": Step("stream.worker.cut:IntervalCut.publish_rows", "before"),
-    "rows acknowledged": Step("stream.worker.cut:IntervalCut.acknowledged", "after"),
+    "rows acknowledged": Step("stream.kafka.transactions:Transaction.delivered", "after"),
     "offsets": Step("stream.kafka.transactions:Transaction.commit", "before"),
     "commit": Step("aiokafka:AIOKafkaProducer.commit_transaction", "before"),
     "committed": Step("stream.kafka.transactions:Transaction.commit", "after"),

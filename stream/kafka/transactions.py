@@ -49,6 +49,10 @@ def in_words(error: BaseException) -> BaseException:
     return fenced
 
 
+class NotSent(RuntimeError):
+    """Records of a transaction were given up before they were sent, so that it cannot be committed."""
+
+
 @dataclass(eq=False)
 class Transaction:
     """One open transaction of one partition."""
@@ -58,6 +62,9 @@ class Transaction:
     submit: Submit
     lineage: str = ""
     """Kept with each offset, see `stream.kafka.lineage`."""
+    deliveries: list[asyncio.Task[int]] = field(default_factory=list)
+    last_offsets: dict[str, int] = field(default_factory=dict)
+    """By topic, where the last record batch is that is acknowledged."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Keeps records in order: the producer lets one overtake another that waits for room."""
 
@@ -70,31 +77,48 @@ class Transaction:
         return self.submit(self.deliver(topic, records, headers))
 
     async def deliver(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
+        """As `send`, in the loop of the producer."""
+        self.deliveries.append(asyncio.create_task(self._deliver(topic, records, headers)))
+        return await self.deliveries[-1]
+
+    async def _deliver(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
         async with self.turn:
             acks = await send_records(self.producer, topic, self.partition, records, headers)
         metadata = await asyncio.gather(*acks)
-        return metadata[-1].offset if metadata else NO_OFFSET
+        last = max((found.offset for found in metadata), default=NO_OFFSET)
+        self.last_offsets[topic] = max(last, self.last_offsets.get(topic, NO_OFFSET))
+        return last
 
-    async def commit(self, offsets: Mapping[TP, int], group: str, changelog_offset: int = -1) -> None:
-        """Commit everything sent, together with the consumer group's next offsets to read.
+    async def commit(self, offsets: Mapping[TP, int], group: str, changelog: str, kept_offset: int = NO_OFFSET) -> None:
+        """Commit everything sent, once it is acknowledged, together with the consumer group's next offsets to read.
 
-        `changelog_offset` is kept with them: that of the last row that stands in the changelog by then, -1 for none.
-        Raises `Fenced`, or what aiokafka raises; then nothing of the transaction counts, and its producer is of no more
-        use.
+        Kept with them is where the last row stands in the topic `changelog` by then: `kept_offset` if none was sent.
+        Raises `Fenced`, what a delivery failed with, or what aiokafka raises; then nothing of the transaction counts,
+        and its producer is of no more use.
         """
-        told = with_changelog_offset(self.lineage, changelog_offset)
-        by_aiokafka = {
-            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, told) for tp, offset in offsets.items()
-        }
         try:
-            await self.submit(self._commit(by_aiokafka, group))
+            await self.submit(self._commit(offsets, group, changelog, kept_offset))
         except ProducerFenced as error:
             raise Fenced(f"partition {self.partition} {FENCED}") from error
 
-    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: str) -> None:
+    async def _commit(self, offsets: Mapping[TP, int], group: str, changelog: str, kept_offset: int) -> None:
+        await self.delivered()
         if offsets:
-            await self.producer.send_offsets_to_transaction(offsets, group)
+            told = with_changelog_offset(self.lineage, self.last_offsets.get(changelog, kept_offset))
+            by_aiokafka = {
+                TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, told)
+                for tp, offset in offsets.items()
+            }
+            await self.producer.send_offsets_to_transaction(by_aiokafka, group)
         await self.producer.commit_transaction()
+
+    async def delivered(self) -> None:
+        """Returns when all replicas have what was sent. Raises what a delivery failed with."""
+        for found in await asyncio.gather(*self.deliveries, return_exceptions=True):
+            if isinstance(found, asyncio.CancelledError):
+                raise NotSent(f"records for partition {self.partition} were given up while they were sent")
+            if isinstance(found, BaseException):
+                raise found
 
 
 @dataclass

@@ -175,7 +175,7 @@ STAGE = Metric(
 )
 COMMIT = Metric(
     "foreshock_commit_seconds", "histogram", "seconds",
-    "Duration of the commit of one group of partitions, of up to eight groups of a checkpoint.",
+    "Duration of the commit of one partition, from when its last rows were sent.",
     "a median above 0.5: brokers are slow to write or to replicate; checkpoints fall behind `commit_interval_s`.",
     "Look at the brokers' disks and at under-replicated partitions.",
     bounds=BATCH_SECONDS,

@@ -46,10 +46,6 @@ from stream.worker.stages import Stages
 UNACKNOWLEDGED_BATCHES = 2
 """How many scored batches may wait for the broker before scoring waits too."""
 
-TURNS_TO_SEND = 6
-"""Turns of the event loop that the producer needs to send a request. Without them it would wait until the next batch is
-computed, since nothing is sent meanwhile."""
-
 PIECE_ROWS = 128
 """Rows are sent in pieces of so many: each takes the event loop for some milliseconds, in which nothing is scored, and
 most fit into one record batch, of which a producer sends one at a time."""
@@ -76,16 +72,13 @@ class Cut(Protocol):
     async def publish_rows(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Queue rows of one partition for the changelog, None for a forgotten user; waits while too much is queued."""
 
-    async def publish(
+    def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
-        """Queue records of one partition, in order, for another topic; waits while too much is queued."""
-
-    async def acknowledged(self, partition: int) -> None:
-        """Returns when all is acknowledged that was queued of a partition."""
+        """Queue records of one partition, in order, for another topic."""
 
     async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
-        """Commit outputs, rows and these next offsets to read, of one partition. All must be acknowledged."""
+        """Commit outputs, rows and these next offsets to read, of one partition, once all is acknowledged."""
 
 
 class Durable(Protocol):
@@ -236,8 +229,7 @@ class Checkpoints:
         acknowledged = asyncio.gather(*acks)
         acknowledged.add_done_callback(functools.partial(_settle, published))
         self._unacknowledged.append(published)
-        for _ in range(TURNS_TO_SEND):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # let it be sent before the next batch is computed
         return published
 
     def took(self, partition: int, kind_no: NDArray[np.int64], offset: NDArray[np.int64]) -> None:
@@ -370,11 +362,10 @@ class Checkpoints:
         with self._stages("changelog"):
             topic = self._outputs(work.partition).order
             if topic is not None and work.order:
-                await work.cut.publish(topic, work.partition, [(None, value) for value in work.order])
+                work.cut.publish(topic, work.partition, [(None, value) for value in work.order])
             for start in range(0, len(work.touched), PIECE_ROWS):
                 await self._publish_piece(work, work.touched[start : start + PIECE_ROWS])
                 await asyncio.sleep(0)  # let events be scored between two pieces, also where nothing has to be awaited
-            await work.cut.acknowledged(work.partition)
             for published in work.interval.sent:
                 await published
         with self._stages("commit"):
@@ -403,7 +394,7 @@ class Checkpoints:
         outputs = self._outputs(work.partition)
         for topic, records in ((outputs.latest_scores, scores), (outputs.contracts, contracts)):
             if topic is not None and (records or gone):
-                await work.cut.publish(topic, work.partition, *_after_tombstones(gone, records))
+                work.cut.publish(topic, work.partition, *_after_tombstones(gone, records))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

@@ -43,42 +43,46 @@ class IntervalCut:
         self._keeps_rows = keeps_rows
         self._sent: dict[int, list[tuple[Pairs, asyncio.Future[int]]]] = {}
         """By partition, rows in the order in which they were queued, and what is done when they are acknowledged."""
-        self._others: dict[int, list[asyncio.Future[int]]] = {}
-        self._reached: dict[int, list[tuple[Pairs, int]]] = {}
-        """By partition, rows that are acknowledged and their offset in the changelog."""
 
     async def publish_rows(self, partition: int, rows: Pairs) -> None:
         """Queue pairs of key and row (None for a forgotten user); waits while too much is queued."""
         if rows:
             sent = self._sent.setdefault(partition, [])
             if len(sent) >= PIECES_UNDER_WAY:
-                await asyncio.wait([sent[-PIECES_UNDER_WAY][1]])  # what it failed with, `acknowledged` raises
-            ack = self._transactions[partition].send(self._changelog, rows)
-            sent.append((rows if self._keeps_rows else (), ack))
+                await asyncio.wait([sent[-PIECES_UNDER_WAY][1]])  # what it failed with, `commit` raises
+            sent.append((rows if self._keeps_rows else (), self._queue(self._changelog, partition, rows)))
 
-    async def publish(
+    def publish(
         self,
         topic: str,
         partition: int,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[list[Header]] | None = None,
     ) -> None:
-        """Queue records of one partition for another topic; waits while too much is queued."""
-        self._others.setdefault(partition, []).append(self._transactions[partition].send(topic, records, headers))
+        """Queue records of one partition for another topic."""
+        self._queue(topic, partition, records, headers)
 
-    async def acknowledged(self, partition: int) -> None:
-        """Returns when all replicas have what was queued of a partition. Raises what a delivery failed with."""
-        reached = self._reached.setdefault(partition, [])
-        for rows, ack in self._sent.pop(partition, ()):
-            reached.append((rows, await ack))
-        await asyncio.gather(*self._others.pop(partition, ()))
+    def _queue(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[list[Header]] | None = None,
+    ) -> asyncio.Future[int]:
+        ack = self._transactions[partition].send(topic, records, headers)
+        ack.add_done_callback(_seen)
+        return ack
 
     async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
-        """Commit the transaction of a partition, all of which must be acknowledged. Raises what `Transaction.commit`
-        does."""
+        """Commit the transaction of a partition, once all is acknowledged. Raises what `Transaction.commit` does."""
         changelog = TP(self._changelog, partition)
-        reached = self._reached.pop(partition, [])
-        last = max((offset for _, offset in reached), default=self._kept_offset(changelog))
-        await self._transactions[partition].commit(offsets, self._group, last)
-        for rows, offset in reached:
-            self._on_committed(changelog, rows, offset)
+        sent = self._sent.pop(partition, [])
+        await self._transactions[partition].commit(offsets, self._group, self._changelog, self._kept_offset(changelog))
+        for rows, ack in sent:
+            self._on_committed(changelog, rows, await ack)
+
+
+def _seen(ack: asyncio.Future[int]) -> None:
+    """`Transaction.commit` raises what a delivery failed with: asyncio need not tell that nobody has asked for it."""
+    if not ack.cancelled():
+        ack.exception()

@@ -15,8 +15,8 @@ STAGES = {
     "merge": "putting topics into the order of event time",
     "score": "states, model, alert policy, and scores as JSON",
     "publish": "building record batches of scores and alerts, and waiting where the broker is behind",
-    "changelog": "taking out changed rows, building their record batches, and waiting for their acknowledgement",
-    "commit": "committing offsets",
+    "changelog": "taking out changed rows, and waiting where the broker is behind",
+    "commit": "waiting for the acknowledgement of the last rows, and committing",
     "watchdog": "looking for missed instalments",
 }
 """What each stage is. `changelog` and `commit` run beside the others; the rest follow one another and make up the time

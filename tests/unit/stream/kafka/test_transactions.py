@@ -14,7 +14,7 @@ from faust.types import TP
 
 from stream.kafka import transactions as module
 from stream.kafka.loop_thread import LoopThread
-from stream.kafka.transactions import Fenced, Transactions, in_words
+from stream.kafka.transactions import Fenced, NotSent, Transactions, in_words
 
 
 class Producer:
@@ -59,13 +59,17 @@ class Worker:
         self.may_queue = asyncio.Event()
         """While this is not set, records wait to be queued."""
         self.may_queue.set()
+        self.lost: BaseException | None = None
 
         async def send(producer: Producer, topic: str, partition: int, records: Any, headers: Any = None) -> list[Any]:
             await self.may_queue.wait()
             with_headers = "" if headers is None else f" with {headers}"
             self.log.append(f"send {producer.name} {topic} {partition} {list(records)}{with_headers}")
             acknowledged = asyncio.get_running_loop().create_future()
-            acknowledged.set_result(SimpleNamespace(offset=10 * len(records)))
+            if self.lost is None:
+                acknowledged.set_result(SimpleNamespace(offset=10 * len(records)))
+            else:
+                acknowledged.set_exception(self.lost)
             return [acknowledged]
 
         monkeypatch.setattr(module, "send_records", send)
@@ -89,9 +93,9 @@ async def test_two_producers_take_turns(worker: Worker) -> None:
     (first,) = (await worker.transactions.cut({0})).values()
     await worker.transactions.send("scores", 0, [(b"u", b"2")])
     assert await first.send("changelog", [(b"u", b"row"), (b"v", b"row")]) == 20
-    await first.commit({}, "app")
+    await first.commit({}, "app", "changelog")
     (second,) = (await worker.transactions.cut({0})).values()
-    await second.commit({}, "app")
+    await second.commit({}, "app", "changelog")
     await worker.transactions.send("scores", 0, [(b"u", b"3")])
     assert worker.log == [
         "begin app-0-0",
@@ -148,7 +152,7 @@ async def test_producers_live_in_the_thread_that_they_are_given(monkeypatch: pyt
     cut = await transactions.cut({0})
     worker.producers["app-0-0"].fenced = True
     with pytest.raises(Fenced, match="partition 0 belongs to another worker by now"):
-        await cut[0].commit({TP("activity", 0): 7}, "app")
+        await cut[0].commit({TP("activity", 0): 7}, "app", "changelog")
     await transactions.stop()
     await thread.stop()
     assert len(loops) == 1
@@ -159,15 +163,54 @@ async def test_offsets_alone_make_a_transaction_and_carry_the_topic(worker: Work
     worker.transactions.lineage = "id-1,id-2"
     await worker.transactions.own({3})
     (cut,) = (await worker.transactions.cut({3})).values()
-    await cut.commit({TP("activity", 3): 7, TP("profiles", 3): 2}, "app")
+    await cut.commit({TP("activity", 3): 7, TP("profiles", 3): 2}, "app", "changelog")
     assert worker.producers["app-3-0"].offsets == {
         TopicPartition("activity", 3): OffsetAndMetadata(7, "id-1,id-2"),
         TopicPartition("profiles", 3): OffsetAndMetadata(2, "id-1,id-2"),
     }
-    await cut.commit({TP("activity", 3): 8}, "app", 41)
+    await cut.commit({TP("activity", 3): 8}, "app", "changelog", 41)
     assert worker.producers["app-3-0"].offsets == {
         TopicPartition("activity", 3): OffsetAndMetadata(8, "id-1,id-2,changelog=41")
     }
+
+
+async def test_a_commit_waits_for_all_that_was_sent_and_tells_how_far_the_changelog_is(worker: Worker) -> None:
+    await worker.transactions.own({0})
+    worker.may_queue.clear()
+    outputs = worker.transactions.send("scores", 0, [(b"u", b"1")] * 9)
+    (cut,) = (await worker.transactions.cut({0})).values()
+    rows = cut.send("changelog", [(b"u", b"row")] * 4)
+    committing = asyncio.ensure_future(cut.commit({TP("activity", 0): 7}, "app", "changelog", 41))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not committing.done()
+    worker.may_queue.set()
+    await committing
+    assert (outputs.done(), rows.done()) == (True, True)
+    assert worker.producers["app-0-0"].offsets == {TopicPartition("activity", 0): OffsetAndMetadata(7, ",changelog=40")}
+
+
+@pytest.mark.parametrize(("end", "error"), [(ConnectionError("lost"), ConnectionError), (None, NotSent)])
+async def test_what_is_not_acknowledged_is_not_committed(
+    worker: Worker, end: BaseException | None, error: type[Exception]
+) -> None:
+    await worker.transactions.own({0})
+    await worker.transactions.send("scores", 0, [(b"u", b"1")])
+    worker.lost = end
+    worker.may_queue.clear()
+    outputs = worker.transactions.send("alerts", 0, [(b"u", b"2")])
+    (cut,) = (await worker.transactions.cut({0})).values()
+    await asyncio.sleep(0)
+    if end is None:
+        outputs.cancel()
+        await asyncio.sleep(0)
+    worker.may_queue.set()
+    await asyncio.wait([outputs])
+    worker.lost = None
+    await cut.send("changelog", [(b"u", b"row")])
+    with pytest.raises(error):
+        await cut.commit({TP("activity", 0): 7}, "app", "changelog")
+    assert not any(line.startswith("commit") for line in worker.log)
 
 
 async def test_partitions_that_stay_get_new_producers_as_well(worker: Worker) -> None:
@@ -198,7 +241,7 @@ async def test_who_was_fenced_is_told_so(worker: Worker) -> None:
     (cut,) = (await worker.transactions.cut({0})).values()
     worker.producers["app-0-0"].fenced = True
     with pytest.raises(Fenced, match="partition 0 belongs to another worker by now"):
-        await cut.commit({TP("activity", 0): 7}, "app")
+        await cut.commit({TP("activity", 0): 7}, "app", "changelog")
 
 
 async def test_headers_go_with_their_records(monkeypatch: pytest.MonkeyPatch) -> None:

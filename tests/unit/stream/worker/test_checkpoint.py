@@ -89,7 +89,7 @@ class Transactions:
         self._kept: dict[tuple[str, int, bytes], bytes | None] = {}
         self._order: dict[int, list[int]] = {}
 
-    async def publish(
+    def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
         self._queue(partition)
@@ -115,13 +115,12 @@ class Transactions:
             self._rows[partition, key] = -1 if value is None else int.from_bytes(value[8:16], "little")
 
     def _queue(self, partition: int) -> None:
-        self._queued[partition].append(asyncio.ensure_future(self._broker.operate()))
-
-    async def acknowledged(self, partition: int) -> None:
-        await asyncio.gather(*self._queued.pop(partition))
+        queued = asyncio.ensure_future(self._broker.operate())
+        queued.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # `commit` raises it
+        self._queued[partition].append(queued)
 
     async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
-        assert partition not in self._queued, "not all is acknowledged"
+        await asyncio.gather(*self._queued.pop(partition))
         await self._broker.commits.wait()
         await self._broker.operate()
         self._broker.log.append(("committed", dict(offsets)))

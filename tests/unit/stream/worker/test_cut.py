@@ -20,8 +20,6 @@ class Transaction:
     def __init__(self, partition: int, fails: bool = False) -> None:
         self.partition = partition
         self.fails = fails
-        self.lost: str | None = None
-        """Topic of which what is sent is not acknowledged."""
         self.silent = False
         self.acks: list[asyncio.Future[int]] = []
         self.log: list[Any] = []
@@ -30,17 +28,16 @@ class Transaction:
         assert headers is None
         self.log.append((topic, list(records)))
         acknowledged: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        if topic == self.lost:
-            acknowledged.set_exception(ConnectionError("lost"))
-        elif not self.silent:
+        if not self.silent:
             acknowledged.set_result(10 * len(self.log))
         self.acks.append(acknowledged)
         return acknowledged
 
-    async def commit(self, offsets: Mapping[TP, int], group: str, changelog_offset: int) -> None:
+    async def commit(self, offsets: Mapping[TP, int], group: str, changelog: str, kept_offset: int) -> None:
         if self.fails:
             raise ConnectionError("fenced")
-        self.log.append((group, dict(offsets), changelog_offset))
+        assert changelog == CHANGELOG
+        self.log.append((group, dict(offsets), kept_offset))
 
 
 def cut_of(*transactions: Transaction, keeps_rows: bool = True) -> tuple[IntervalCut, list[Any]]:
@@ -60,28 +57,25 @@ async def test_rows_and_offsets_go_by_partition(keeps_rows: bool) -> None:
     await cut.publish_rows(0, [(b"a", b"1")])
     await cut.publish_rows(1, [(b"b", b"2")])
     await cut.publish_rows(0, [(b"c", b"3")])
-    await cut.acknowledged(0)
     assert told == [], "nothing counts yet"
     await cut.commit(0, {TP("activity", 0): 4, TP("transactions", 0): 7})
     assert first.log == [
         (CHANGELOG, [(b"a", b"1")]),
         (CHANGELOG, [(b"c", b"3")]),
-        ("app", {TP("activity", 0): 4, TP("transactions", 0): 7}, 20),
+        ("app", {TP("activity", 0): 4, TP("transactions", 0): 7}, 3),
     ]
     of_first = [([(b"a", b"1")], 10), ([(b"c", b"3")], 20)]
     assert told == [(TP(CHANGELOG, 0), pairs if keeps_rows else [], offset) for pairs, offset in of_first]
     assert second.log == [(CHANGELOG, [(b"b", b"2")])], "its turn comes later"
-    await cut.acknowledged(1)
     await cut.commit(1, {TP("activity", 1): 2})
-    assert second.log[1:] == [("app", {TP("activity", 1): 2}, 10)]
+    assert second.log[1:] == [("app", {TP("activity", 1): 2}, 4)]
     assert told[2:] == [(TP(CHANGELOG, 1), [(b"b", b"2")] if keeps_rows else [], 10)]
 
 
 async def test_records_of_other_topics_go_into_the_partitions_transaction_and_are_no_rows() -> None:
     first, second = Transaction(0), Transaction(1)
     cut, told = cut_of(first, second)
-    await cut.publish("contracts", 0, [(b"a", b"1")])
-    await cut.acknowledged(0)
+    cut.publish("contracts", 0, [(b"a", b"1")])
     await cut.commit(0, {TP("activity", 0): 4})
     assert first.log == [("contracts", [(b"a", b"1")]), ("app", {TP("activity", 0): 4}, 3)], (
         "the changelog is as before"
@@ -92,26 +86,9 @@ async def test_records_of_other_topics_go_into_the_partitions_transaction_and_ar
 async def test_what_cannot_be_committed_is_not_reported() -> None:
     cut, told = cut_of(Transaction(0, fails=True))
     await cut.publish_rows(0, [(b"a", b"1")])
-    await cut.acknowledged(0)
     with pytest.raises(ConnectionError, match="fenced"):
         await cut.commit(0, {TP("activity", 0): 4})
     assert told == []
-
-
-@pytest.mark.parametrize("topic", [CHANGELOG, "contracts"])
-async def test_what_is_not_acknowledged_is_an_error_also_where_more_was_queued_since(topic: str) -> None:
-    transaction = Transaction(0)
-    cut, _ = cut_of(transaction)
-    await cut.publish_rows(0, [(b"a", b"1")])
-    transaction.lost = topic
-    if topic == CHANGELOG:
-        await cut.publish_rows(0, [(b"b", b"1")])
-    else:
-        await cut.publish(topic, 0, [(b"b", b"1")])
-    transaction.lost = None
-    await cut.publish_rows(0, [(b"c", b"1")])
-    with pytest.raises(ConnectionError, match="lost"):
-        await cut.acknowledged(0)
 
 
 async def test_only_so_many_pieces_are_under_way() -> None:

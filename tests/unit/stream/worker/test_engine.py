@@ -61,13 +61,10 @@ class Broker:
         self.rows += [key for key, value in rows if value is not None]
         self.deleted += [key for key, value in rows if value is None]
 
-    async def publish(
+    def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
-        await self.send(topic, partition, records, headers)
-
-    async def acknowledged(self, partition: int) -> None:
-        assert partition == 0
+        self.send(topic, partition, records, headers)
 
     async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
         assert partition == 0
