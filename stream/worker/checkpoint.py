@@ -53,7 +53,7 @@ most fit into one record batch, of which a producer sends one at a time."""
 MOST_GROUPS = 8
 """Into so many groups partitions are put at most, each of which is cut at once."""
 
-GROUPS_UNDER_WAY = 2
+GROUPS_UNDER_WAY = 3
 """How many groups may be completed at once. With more, a worker that is behind would send the same users' rows again
 more often than it needs to."""
 
