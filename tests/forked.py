@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,9 +50,12 @@ MODULES = (
 
 _LIMIT_S = 60.0
 
+_SLICE_S = 0.05
+"""So long one thread waits for the end of its process before another one has its turn."""
+
 
 class ForkServer:
-    """The process that forks. For one thread at a time."""
+    """The process that forks."""
 
     def __init__(self) -> None:
         # A pool of threads, as NumPy would start, is lost in a fork.
@@ -61,6 +65,8 @@ class ForkServer:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).parents[1],
             start_new_session=True,
         )  # fmt: skip
+        # Threads of a test start processes too: each must be told of its own.
+        self._turn = threading.Lock()
         self._unread = b""
         self._started: dict[int, float] = {}
         self._codes: dict[int, int] = {}
@@ -72,20 +78,26 @@ class ForkServer:
             "errors": str(errors),
         }  # fmt: skip
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        deadline_s = time.monotonic() + _LIMIT_S
-        while not self._started:
-            assert self._read(deadline_s), f"no process within {_LIMIT_S} s"
-        return Identity(*self._started.popitem())
+        with self._turn:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            deadline_s = time.monotonic() + _LIMIT_S
+            while not self._started:
+                assert self._read(deadline_s), f"no process within {_LIMIT_S} s"
+            return Identity(*self._started.popitem())
 
     def await_end(self, identity: Identity, timeout_s: float) -> int | None:
         """The exit code, a negative one of who was ended by a signal; None where it does not end in time."""
         deadline_s = time.monotonic() + timeout_s
-        while identity.pid not in self._codes:
-            if not self._read(deadline_s):
+        while True:
+            with self._turn:
+                if identity.pid in self._codes:
+                    return self._codes.pop(identity.pid)
+                if self._read(min(deadline_s, time.monotonic() + _SLICE_S)):
+                    continue
+            if time.monotonic() >= deadline_s:
                 return None
-        return self._codes.pop(identity.pid)
+            time.sleep(0)  # or another thread might wait for its turn for long
 
     def close(self) -> None:
         """Ends all that it has started, and the server."""

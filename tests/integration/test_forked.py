@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,13 @@ def test_they_end_with_their_owner(tmp_path: Path, how: signal.Signals) -> None:
     while process.process() is not None or server.process() is not None:
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+def test_threads_are_told_of_their_own_processes(tmp_path: Path) -> None:
+    def code(number: int) -> int | None:
+        output = tmp_path / str(number)
+        command = ["-c", f"import sys, time; time.sleep({number % 3} / 10); sys.exit({number})"]
+        return forked.server().await_end(forked.server().start(command, output, output, os.environ), 30)
+
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(code, range(24))) == list(range(24))
