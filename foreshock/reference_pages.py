@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from bench.chaos import report as chaos_report
 from bench.fuzzing import report as fuzzing_report
+from desk.cases.life import RULES
 from events.types import FORMATS_VERSION
 from foreshock.asyncapi import asyncapi_page
 from foreshock.metrics_page import metrics_page
@@ -23,12 +24,17 @@ from foreshock.sample_records import samples_section
 from foreshock.schemas import published_schemas
 from model.comparison.page import PAGE, models_page
 from model.presentation.sections import with_section
+from stream.case_records import CASE_STATUSES
 from stream.outputs import LETTER_HEADERS
 from stream.settings import PRETRAINED_BUNDLE, Settings, secret_settings
 
 TOPICS_PAGE = "topics.md"
 SAMPLES = "samples"
 """Name of the section of topics.md that holds the sample records."""
+
+DESK_PAGE = "desk.md"
+LIFE = "life"
+"""Name of the section of desk.md that holds the legal actions on a case."""
 
 HEADERS = "letter-headers"
 """Name of the section of topics.md that holds the headers of dead letters."""
@@ -56,7 +62,8 @@ def reference(root: Any) -> dict[Path, str]:
 
 
 def write_reference(folder: Path, root: Any) -> list[Path]:
-    """Write all documents and the marked sections of topics.md, models.md and reliability.md; returns their paths.
+    """Write all documents and the marked sections of topics.md, desk.md, models.md and reliability.md; returns their
+    paths.
 
     The tables of models.md are made from the reports in the folder. Raises `SectionError` when a page lacks its
     marked section, `PageError` when models.md or a report is not as it must be.
@@ -64,6 +71,7 @@ def write_reference(folder: Path, root: Any) -> list[Path]:
     written = []
     pages = reference(root) | {
         Path(TOPICS_PAGE): topics_page(folder),
+        Path(DESK_PAGE): desk_page(folder),
         Path(PAGE): models_page(folder),
         Path(chaos_report.PAGE): reliability_page(folder),
     }
@@ -143,6 +151,24 @@ def topics_page(folder: Path) -> str:
     return with_section(
         with_section(page, SAMPLES, samples_section(), TOPICS_PAGE), HEADERS, headers_section(), TOPICS_PAGE
     )
+
+
+def desk_page(folder: Path) -> str:
+    """desk.md of the docs folder with the table of legal actions. Raises `SectionError` when it has no place for it."""
+    return with_section((folder / DESK_PAGE).read_text(), LIFE, life_section(), DESK_PAGE)
+
+
+def life_section() -> str:
+    """The table of legal actions on a case."""
+    lines = ["| action | from | to | who | says | what it means |", "| --- | --- | --- | --- | --- | --- |"]
+    for action, rule in RULES.items():
+        of = [f"`{status}`" for status in CASE_STATUSES if status in rule.from_statuses]
+        every = "any" if len(of) == len(CASE_STATUSES) else "not `closed`" if len(of) == len(CASE_STATUSES) - 1 else ""
+        to = "" if rule.to is None else f"`{rule.to}`"
+        who = {"anybody": "who works cases", "lead": "leads", "foreshock": "itself"}[rule.by]
+        says = ", ".join(need.replace("_", " ") for need in rule.needs)
+        lines.append(f"| `{action}` | {every or ', '.join(of)} | {to} | {who} | {says} | {rule.means} |")
+    return "\n".join(lines)
 
 
 def headers_section() -> str:

@@ -19,9 +19,9 @@ import msgspec
 from events.calendar import DAY_MS
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
-from stream.case_records import AlertAction, PromisedPayment, encode_action
+from stream.case_records import FORESHOCK, AlertAction, PromisedPayment, encode_action
 from stream.kafka.record import RawRecord
-from stream.outputs import Alert, DeadLetter
+from stream.outputs import Alert, DeadLetter, caused_id
 from stream.scoring.contract_records import contract_records
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.intake import Intake, Taken
@@ -134,32 +134,52 @@ def published() -> Iterator[tuple[str, str, bytes]]:
     cause = msgspec.json.decode(opened)["sequence"]
     yield "scores", "The score after the event that opened the alert below", scores[cause - 1]
     yield "alerts", "The alert that this score opened", opened
-    yield "alert-actions", "The borrower promised to pay", encode_action(_action(opened))
+    for title, action in _actions(opened):
+        yield "alert-actions", title, encode_action(action)
     yield "contracts", "The borrower's contracts at that moment", contracts[cause - 1]
     yield "dead-letters", "A record that is not JSON, as it came, with one header of its own", shown(letters[0])
 
 
-def _action(opened: bytes) -> AlertAction:
-    """An action on the case of an alert, two days after the alert opened."""
+def _actions(opened: bytes) -> Iterator[tuple[str, AlertAction]]:
+    """What was done about an alert, with titles: together with every field set."""
     alert = msgspec.json.decode(opened, type=Alert)
-    at = alert.occurred_at + dt.timedelta(days=2, minutes=14)
-    return AlertAction(
-        action_id="0191f2b2-6d1c-7a43-9c5d-2f1de1a10c77",
-        alert_id=alert.alert_id,
-        user_id=alert.user_id,
-        action="promise",
-        status_from="in_progress",
-        status_to="promised",
-        level=alert.level_to,
-        product="card",
-        actor="ann",
-        at=at,
-        version=4,
-        reason="lost a client, is paid again at the end of the month",
-        promise=PromisedPayment(
-            amount=INSTALMENT, due_on=(at + dt.timedelta(days=7)).date(), contract_id=CONTRACT_ID, currency="EUR"
-        ),
+    first = alert.occurred_at + dt.timedelta(hours=20)
+    promise = PromisedPayment(
+        amount=INSTALMENT, due_on=(first + dt.timedelta(days=7)).date(), contract_id=CONTRACT_ID, currency="EUR"
     )
+    promise_id = caused_id("sample", "promise")
+    # Version, day, title and what the record says.
+    done: tuple[tuple[int, float, str, dict[str, Any]], ...] = (
+        (2, 0.0, "A collector took the case", {"action": "take", "status_from": "open", "status_to": "acknowledged",
+                                               "assignee": "ann"}),
+        (3, 0.01, "The borrower promised to pay", {"action": "promise", "status_from": "acknowledged",
+                                                   "status_to": "promised", "promise": promise, "action_id": promise_id,
+                                                   "reason": "is paid again at the end of the month"}),
+        (4, 9.0, "The payment did not come", {"action": "promise_broken", "status_from": "promised",
+                                              "status_to": "in_progress", "actor": FORESHOCK, "promise": promise,
+                                              "promise_id": promise_id}),
+        (5, 9.1, "The case rests until a day", {"action": "snooze", "status_from": "in_progress",
+                                                "status_to": "snoozed", "until": first + dt.timedelta(days=14)}),
+        (7, 15.0, "The contract got a new schedule, and the case was closed",
+         {"action": "close", "status_from": "in_progress", "status_to": "closed", "closed_as": "restructured"}),
+    )  # fmt: skip
+    for version, days, title, said in done:
+        yield (
+            title,
+            AlertAction(
+                **{
+                    "action_id": caused_id("sample", str(version)),
+                    "alert_id": alert.alert_id,
+                    "user_id": alert.user_id,
+                    "level": alert.level_to,
+                    "product": "card",
+                    "actor": "ann",
+                    "at": first + dt.timedelta(days=days),
+                    "version": version,
+                    **said,
+                }
+            ),
+        )
 
 
 def shown(letter: DeadLetter) -> bytes:

@@ -201,6 +201,7 @@ BEYOND: list[tuple[str, str]] = [
         "UPDATE personal_data_reads SET read_at = now()", "TRUNCATE personal_data_reads",
         "ALTER TABLE personal_data_reads DISABLE TRIGGER ALL", "UPDATE alerts SET score = 0",
         "DELETE FROM user_scores", "SELECT value FROM dead_letters", "DELETE FROM cases",
+        "SELECT * FROM model_decisions",
         "INSERT INTO cases (alert_id) VALUES ('x')", "UPDATE case_actions SET reason = 'x'", "DELETE FROM case_actions",
         "TRUNCATE case_actions", "DELETE FROM promises", "INSERT INTO user_events (kind) VALUES ('x')",
         "SELECT keep_case()", "UPDATE registered_models SET status = 'x'", "CREATE TABLE own (id int)",

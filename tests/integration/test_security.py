@@ -40,6 +40,7 @@ from stream.kafka.provisioning import check_topics, create_topics
 from stream.kafka.rights import NotAllowed, Right, missing_rights
 from stream.kafka.security import KafkaSecurity
 from stream.least_rights import (
+    desk_rights,
     hand_over_rights,
     publisher_rights,
     replay_rights,
@@ -426,8 +427,7 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
     settings = load_settings()
     parts = {
         "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
-        "webhooks": webhook_rights(settings),
-        "shadow": shadow_rights(settings, "s"),
+        "desk": desk_rights(settings), "webhooks": webhook_rights(settings), "shadow": shadow_rights(settings, "s"),
         "status": status_rights(settings), "send-back": send_back_rights(settings),
         "promote": hand_over_rights(settings, "foreshock", "foreshock-shadow-s"),
     }  # fmt: skip

@@ -64,7 +64,7 @@ def test_the_parser_reads_it() -> None:
     assert parsed.asyncapi == "3.0.0"
     assert parsed.info.version == FORMATS_VERSION
     assert parsed.channels is not None
-    assert len(parsed.channels) == 9
+    assert len(parsed.channels) == 10
 
 
 def _without(*steps: str) -> Callable[[dict[str, Any]], None]:

@@ -10,11 +10,13 @@ import typer
 from events.types import FORMATS_VERSION
 from foreshock import COMMANDS, app
 from foreshock.reference_pages import (
+    DESK_PAGE,
     RELEASED,
     SCHEMAS,
     TOPICS_PAGE,
     FrozenFormats,
     commands_page,
+    desk_page,
     freeze_formats,
     reference,
     reliability_page,
@@ -45,6 +47,10 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 def test_the_sample_records_are_current() -> None:
     assert (DOCS / TOPICS_PAGE).read_text() == topics_page(DOCS), "run `foreshock docs write`"
+
+
+def test_the_life_of_a_case_is_current() -> None:
+    assert (DOCS / DESK_PAGE).read_text() == desk_page(DOCS), "run `foreshock docs write`"
 
 
 def test_the_chaos_report_is_told_as_it_is() -> None:

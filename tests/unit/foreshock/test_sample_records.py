@@ -9,14 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from events.types import EVENT_TYPES
 from foreshock.sample_records import DIGITS, Sample, published, rounded, sample_records
+from foreshock.schemas import RECORD_TYPES as TYPES
 from stream.kafka.record import RawRecord
-from stream.outputs import OUTPUT_TYPES, DeadLetter
+from stream.outputs import DeadLetter
 from tests.unit.foreshock.test_schemas import validator
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "docs" / "schemas"
-TYPES: dict[str, type[msgspec.Struct]] = {**EVENT_TYPES, **OUTPUT_TYPES}
 ALL_SAMPLES = sample_records()
 SAMPLES = [sample for sample in ALL_SAMPLES if sample.topic in TYPES]
 

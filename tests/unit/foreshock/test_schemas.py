@@ -68,7 +68,7 @@ def test_a_schema_says_which_it_is_in_which_version_and_what_for(name: str) -> N
 
 
 def test_there_is_a_schema_of_every_format() -> None:
-    assert set(SCHEMAS) == {*EVENT_TYPES, *OUTPUT_TYPES, LETTER_HEADERS_NAME}
+    assert set(SCHEMAS) == {*EVENT_TYPES, *OUTPUT_TYPES, "alert-actions", LETTER_HEADERS_NAME}
     assert {name for name in SCHEMAS if direction_of(name) == "in"} == set(EVENT_TYPES)
 
 

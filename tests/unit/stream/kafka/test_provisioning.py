@@ -114,7 +114,7 @@ def test_days_of_retention_come_from_the_settings() -> None:
         name: int(config["retention.ms"]) / 86_400_000 for name, config in configs.items() if "retention.ms" in config
     }
     inputs = dict.fromkeys(("repayments", "transactions", "activity", ORDER), 400)
-    assert days == {**inputs, "scores": 30, "alerts": 30, "dead-letters": 7}
+    assert days == {**inputs, "scores": 30, "alerts": 30, "alert-actions": 30, "dead-letters": 7}
     assert int(configs["profiles"]["delete.retention.ms"]) == 400 * 86_400_000, "tombstones stay as long as events"
 
 
