@@ -301,6 +301,12 @@ def _hand_over_table(result: Result) -> tuple[Row, list[Row]]:
     return ("what", *(f"{_count(float(rate))} events/s" for rate in rates)), rows
 
 
+def _api_table(result: Result) -> tuple[Row, list[Row]]:
+    names = ("p50", "p99", "p99.9")
+    rows: list[Row] = [(where, *(f"{each[name]:.1f}" for name in names)) for where, each in result["delay_ms"].items()]
+    return (f"{_count(result['requests_per_second'])} requests/s", *(f"{name}, ms" for name in names)), rows
+
+
 def _throughput_picture(result: Result) -> str:
     taken = {name: each for name, each in result["contenders"].items() if "skipped" not in each}
     rows = [
@@ -344,6 +350,7 @@ TITLES = {
     "users": "Cost of an event, and memory, as users grow",
     "recovery": "Start, recovery, failure",
     "workers": "Two workers, and the sink",
+    "api": "Delay of a score over HTTP",
     "overload": "Service under overload",
     "replay": "Replay, order journal and archive",
     "hand-over": "Hand-over, and the cost of a shadow",
@@ -355,6 +362,7 @@ TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
     "users": _users_table,
     "recovery": _recovery_table,
     "workers": _workers_table,
+    "api": _api_table,
     "overload": _overload_table,
     "replay": _replay_table,
     "hand-over": _hand_over_table,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench import hand_over, history, latency, overload, recovery, replay, throughput, users, workers
+from bench import api, hand_over, history, latency, overload, recovery, replay, throughput, users, workers
 from bench.environment import Environment, ProcessorTime
 from bench.options import Bench, Sizes
 from bench.peers import python_of
@@ -40,6 +40,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "users": Measurement(users.measure, Sizes(events=0, users=1_000_000, seconds=0.0, rounds=2), broker=False),
     "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=300_000, seconds=0.0, rounds=2)),
     "workers": Measurement(workers.measure, Sizes(events=240_000, users=10_000, seconds=0.0, rounds=5)),
+    "api": Measurement(api.measure, Sizes(events=0, users=100_000, seconds=15.0, rounds=3)),
     "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=3)),
     "replay": Measurement(replay.measure, Sizes(events=150_000, users=6_250, seconds=0.0, rounds=3)),
     "hand-over": Measurement(hand_over.measure, Sizes(events=0, users=6_000, seconds=24.0, rounds=2)),

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from desk.access.refusals import Forbidden, ForeignForm, NotSignedIn, Refusal, SignInRefused, TooManyRequests
 from desk.problems import Problem, encodable, problem
 from stream.database.errors import DatabaseError, DatabaseUnavailable
+from stream.logs import told
 
 logger = logging.getLogger("foreshock.desk")
 
@@ -91,7 +92,7 @@ def install(app: FastAPI, page: ErrorPage) -> None:
         return answer(request, 422, detail, errors=faults)
 
     def on_unavailable(request: Request, error: Exception) -> Response:
-        logger.error("%s %s: %s", request.method, request.url.path, error)
+        logger.error("%s: %s", _asked(request), told(error))
         return answer(request, 503, _AWAY, {"Retry-After": "5"})
 
     def on_database(request: Request, error: Exception) -> Response:
@@ -103,7 +104,7 @@ def install(app: FastAPI, page: ErrorPage) -> None:
         return on_unavailable(request, error) if away else on_failure(request, error)
 
     def on_failure(request: Request, error: Exception) -> Response:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        logger.error("%s failed", _asked(request), exc_info=error)
         return answer(request, 500, "the desk has failed; its log says why")
 
     def on_problem(request: Request, error: Exception) -> Response:  # noqa: ARG001
@@ -119,6 +120,11 @@ def install(app: FastAPI, page: ErrorPage) -> None:
     app.add_exception_handler(DatabaseError, on_failure)
     app.add_exception_handler(sqlalchemy.exc.SQLAlchemyError, on_database)
     app.add_exception_handler(Exception, on_failure)
+
+
+def _asked(request: Request) -> str:
+    """Method and path of the route: the address itself may name a user."""
+    return f"{request.method} {getattr(request.scope.get('route'), 'path', 'no route')}"
 
 
 def to_sign_in(request: Request) -> Response:

@@ -35,6 +35,7 @@ class BenchName(StrEnum):
     USERS = "users"
     RECOVERY = "recovery"
     WORKERS = "workers"
+    API = "api"
     OVERLOAD = "overload"
     REPLAY = "replay"
     HAND_OVER = "hand-over"

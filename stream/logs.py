@@ -54,7 +54,7 @@ class Repeated(logging.Filter):
 _REPEAT_VALUES = (LookupError, ValueError, TypeError)
 """Errors of Python whose messages repeat the value that was wrong, as those of these libraries do:"""
 _REPEATING_LIBRARIES = ("msgspec", "psycopg", "sqlalchemy")
-_WITH_WORDS_OF_THEIR_OWN = ("stream", "model", "events", "reports", "foreshock", "kafka", "aiokafka", "ssl")
+_WITH_WORDS_OF_THEIR_OWN = ("stream", "model", "events", "reports", "desk", "foreshock", "kafka", "aiokafka", "ssl")
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 _MEANWHILE = "\nDuring handling of the above exception, another exception occurred:\n"
 

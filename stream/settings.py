@@ -322,6 +322,12 @@ class Settings(BaseSettings):
     desk_requests_per_minute: int = Field(
         20_000, ge=1, description="Most requests a minute that the desk takes from one account or token."
     )
+    desk_audit_days: int | None = Field(
+        None,
+        ge=366,
+        le=36_500,
+        description="The audit of reads of personal data is kept for so long; unset means for ever.",
+    )
     desk_oidc_issuer: str | None = Field(
         None, description="OpenID Connect: the identity provider, `https://…`; unset means local accounts alone."
     )

@@ -63,6 +63,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _response(status) for status in sorted({*EVERYWHERE, *statuses})}
 
 
+def unavailable() -> dict[str, Any]:
+    """The response of a route that fails while the desk cannot do its work."""
+    return _response(503)
+
+
 def _response(status: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "description": _MEANS[status],

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from starlette.responses import Response
 
 from desk.access.dependencies import open_to_all
+from desk.api.described import unavailable
 from desk.context import desk_of
 from desk.problems import problem
 from stream.database.migration import head
@@ -18,13 +19,23 @@ _needed = functools.cache(head)
 router = APIRouter(tags=["health"], dependencies=[open_to_all])
 
 
-@router.get("/livez", summary="Whether the process lives", response_class=Response)
+@router.get(
+    "/livez",
+    summary="Whether the process lives",
+    response_class=Response,
+    responses={200: {"description": "It does."}},
+)
 def livez() -> Response:
     """Answers as long as requests are taken at all; looks at nothing else."""
     return Response(b"ok\n", media_type="text/plain")
 
 
-@router.get("/readyz", summary="Whether the process can answer", response_class=Response)
+@router.get(
+    "/readyz",
+    summary="Whether the process can answer",
+    response_class=Response,
+    responses={200: {"description": "It can."}, 503: unavailable()},
+)
 def readyz(request: Request) -> Response:
     """Fails while the database is away or of another release, and while the process ends."""
     desk = desk_of(request)

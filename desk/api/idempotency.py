@@ -6,7 +6,6 @@ and a process that is killed no key that stays in use. Only what was done is kep
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +15,11 @@ from fastapi import Header, Request
 from sqlalchemy import Connection, delete, func, insert, select
 from starlette.responses import Response
 
+from desk.access.expiry import ANSWERS_KEPT
 from desk.access.principals import Principal
 from desk.context import Desk
 from desk.problems import Problem
 from stream.database.access_tables import IdempotentRequest
-
-KEPT = dt.timedelta(hours=24)
-"""For so long a request may be sent again."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -73,7 +70,7 @@ def once(
         now = desk.clock()
         asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).digest()
         mine = (IdempotentRequest.principal == principal.key, IdempotentRequest.key == key)
-        connection.execute(delete(IdempotentRequest).where(*mine, IdempotentRequest.created_at <= now - KEPT))
+        connection.execute(delete(IdempotentRequest).where(*mine, IdempotentRequest.created_at <= now - ANSWERS_KEPT))
         kept = connection.execute(
             select(
                 IdempotentRequest.request_sha256,

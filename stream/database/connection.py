@@ -175,6 +175,7 @@ class DatabaseConnection:
             pool_size=kept,
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT_S,
+            hide_parameters=True,  # errors would name users
             pool_pre_ping=True,  # a server that was started again is not found out by a request that fails
         )
 

@@ -29,6 +29,7 @@ SIZES = {
     "users": ["--users", "500", "--rounds", "1"],
     "recovery": ["--users", "400", "--events", "6000", "--rounds", "1"],
     "workers": ["--events", "1500", "--users", "60", "--rounds", "1"],
+    "api": ["--users", "50", "--seconds", "0.5", "--rounds", "1"],
     "overload": ["--events", "1500", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
     "replay": ["--events", "1500", "--users", "60", "--rounds", "1"],
     "hand-over": ["--users", "60", "--seconds", "12", "--rounds", "1"],
@@ -184,6 +185,17 @@ def test_workers(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> N
     assert set(result["events_per_second"]) == {"1", "2"}
     assert result["sink"]["scores"] >= 1_500
     assert result["sink"]["stored_after_the_last_score_s"] > 0
+    assert all_are_deleted(kafka, run_ids)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toy")
+def test_api(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.api.ServerProcess", ForkedProcess)
+    monkeypatch.setattr("bench.api.READS_PER_S", 50)
+    result = measured(kafka, tmp_path, "api")
+    for rounds in result["rounds_ms"].values():
+        assert [0 < each["p50"] <= each["p99"] for each in rounds] == [True]
     assert all_are_deleted(kafka, run_ids)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from desk.access import accounts, audit, sessions, tokens
 from desk.access.accounts import FIRST_LOCK_S, FREE_TRIES, sign_in
+from desk.access.expiry import remove_expired
 from desk.access.limits import SHARES, RequestLimits, forget_windows
 from desk.access.principals import Principal
 from desk.access.refusals import NotSignedIn, SignInRefused, TooManyRequests
@@ -185,3 +186,27 @@ def test_what_was_read_is_on_record_and_stays(desk: Desk, desk_database: Databas
     with desk_database.connect() as connection:
         left = connection.execute("SELECT user_id FROM personal_data_reads ORDER BY number").fetchall()
     assert left == [("forgotten",), ("u2",)]
+
+
+def test_what_has_had_its_time_goes(desk: Desk) -> None:
+    name, hour = new_account(desk.engine, "reader"), dt.timedelta(hours=1)
+    with desk.transaction() as connection:
+        remove_expired(connection, NOON + 1000 * hour, desk.lifetime.idle)
+        idle = sessions.open_session(connection, name, desk.lifetime, NOON - 2 * hour)
+        live = sessions.open_session(connection, name, desk.lifetime, NOON)
+        for number, created in enumerate((NOON - 25 * hour, NOON)):
+            connection.exec_driver_sql(
+                "INSERT INTO idempotent_requests VALUES ('p', %s, '', NULL, 200, '', %s)", (str(number), created)
+            )
+            connection.exec_driver_sql(
+                "INSERT INTO oidc_sign_ins VALUES (%s, '', '', '', '', %s)", (str(number).encode(), created)
+            )
+        connection.exec_driver_sql(
+            "INSERT INTO personal_data_reads (read_at, principal, kind, what, user_id) "
+            "VALUES (%s, 'p', 'token', 'score', 'u')",
+            (NOON - 10_000 * hour,),
+        )
+        assert remove_expired(connection, NOON, desk.lifetime.idle) == 4
+        assert sessions.find_session(connection, idle, desk.lifetime, NOON - hour) is None
+        assert sessions.find_session(connection, live, desk.lifetime, NOON) is not None
+        assert remove_expired(connection, NOON, desk.lifetime.idle, 366) == 1

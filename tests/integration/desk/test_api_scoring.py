@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from desk.access.expiry import ANSWERS_KEPT
 from desk.access.principals import Principal
 from desk.api import scoring
 from desk.api.bodies import PredictionsBody
-from desk.api.idempotency import KEPT, Answer, once
+from desk.api.idempotency import Answer, once
 from desk.api.scoring import EXAMPLE
 from desk.context import Desk
 from desk.problems import Problem
@@ -154,7 +155,7 @@ def test_a_request_that_is_sent_again_gets_the_same_answer(
     assert (other.status_code, other.json()["type"]) == (422, "urn:foreshock:problem:key_reused")
     somebody = bearer(new_token("reader")) | {"Idempotency-Key": "one"}
     assert client.post("/v1/score", json=EXAMPLE | {"leave_out": []}, headers=somebody).status_code == 200
-    clock.move(hours=KEPT.total_seconds() / 3600)
+    clock.move(hours=ANSWERS_KEPT.total_seconds() / 3600)
     assert client.post("/v1/score", json=EXAMPLE | {"leave_out": []}, headers=headers).status_code == 200
     for wrong in ("", "ä", "x" * 256, "a b"):
         refused = client.post("/v1/score", json=EXAMPLE, headers=headers | {"Idempotency-Key": wrong.encode("latin-1")})  # type: ignore[dict-item]

@@ -85,6 +85,10 @@ def results() -> dict[str, dict[str, Any]]:
                 "stored_after_the_last_score_s": 1.5,
             },
         },
+        "api": {
+            "requests_per_second": 200,
+            "delay_ms": {"alone": {"p50": 2.0, "p99": 5.0, "p99.9": 9.0}},
+        },
         "overload": {
             "alone_events_per_second": 60_000.0,
             "beside_publisher_events_per_second": 52_000.0,
