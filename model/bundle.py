@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from events.calendar import Calendar, CalendarError
 from events.columns import COLUMNS, CONTRACT_COLUMNS, FIRST_CATEGORY_CODE, positions
 from events.types import KINDS, Kind
-from model.bundle_documents import forget_list, vouched_documents
+from model.bundle_documents import forget_list, read_document, vouched_documents
 from model.bundle_folder import FILE_MAX_BYTES, read_file, read_files, read_manifest_file
 from model.bundle_folder import MANIFEST_FILE as MANIFEST_FILE  # these three are for those who import this module
 from model.bundle_folder import SIGNATURE_FILE as SIGNATURE_FILE
@@ -47,6 +47,9 @@ LARGEST_STATE = 1_000_000
 
 MOST_HORIZONS = 64
 LONGEST_HORIZON_DAYS = 36_500
+
+REFERENCE_FILE = "reference.json"
+"""What the inputs and scores of a bundle look like where it was trained: beside its files, and none of them."""
 
 
 class Winsor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,6 +198,11 @@ class Bundle:
         folder = Path(path)
         manifest, fingerprint, files, vouched = _read_bundle(folder, public_key)
         return cls(folder, manifest, fingerprint, files, vouched)
+
+    def document(self, name: str) -> bytes | None:
+        """A document beside the bundle's files, None where there is none. Raises `BundleError` where it cannot be read,
+        or is not covered by the signature of a bundle that had to be signed."""
+        return read_document(self.path, name, self.vouched_documents)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The weights for PyTorch by name, from the file whose SHA-256 the manifest has. Raises `BundleError`."""

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from events.columns import COLUMNS, FIRST_CATEGORY_CODE
 from events.types import KINDS, Kind
+from model.bundle import REFERENCE_FILE as REFERENCE_FILE  # for those who import this module
 from model.bundle import Bundle, BundleError
-from model.bundle_documents import forget_list, read_document
+from model.bundle_documents import forget_list
 from model.evaluation.scored_source import ScoredSource, rows_of_part
 from model.histories.labels import Truth
 from model.histories.sequences import Sequences
 from model.histories.splits import Part
 
-REFERENCE_FILE = "reference.json"
 SCORE = "score"
 BINS = 10
 CALENDAR = frozenset({"day_of_month", "day_of_year"})
@@ -188,7 +188,7 @@ def read_drift_reference(bundle: Bundle) -> DriftReference | None:
     a bundle that had to be signed.
     """
     path = bundle.path / REFERENCE_FILE
-    content = read_document(bundle.path, REFERENCE_FILE, bundle.vouched_documents)
+    content = bundle.document(REFERENCE_FILE)
     if content is None:
         return None
     reference = decode_drift_reference(path, content)

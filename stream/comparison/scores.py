@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.comparison.stability import population_stability
 from stream.outputs import LEVELS, Level
 
 BIN = 0.01
@@ -139,10 +140,7 @@ class ScoreShifts:
         tenth = self._tenths()
         was = np.bincount(tenth, weights=self._sums[0], minlength=DECILES)
         now = np.bincount(tenth, weights=self._others, minlength=DECILES)
-        filled = was > 0
-        # As if each decile had half a score more: the index of an empty one would be infinite.
-        p, q = ((part[filled] + 0.5) / (part[filled] + 0.5).sum() for part in (was, now))
-        return float(((q - p) * np.log(q / p)).sum())
+        return population_stability(was, now)
 
     def segments(self) -> Iterator[SegmentShift]:
         """Every segment, the largest first."""

@@ -76,6 +76,8 @@ class Scored:
     (made room for another), `other_currency`, and alerts by kind."""
     headline: list[NDArray[np.float32]] = field(default_factory=list)
     """Scores at the headline horizon, in any order, in parts."""
+    scored_rows: list[NDArray[np.int64]] = field(default_factory=list)
+    """Numbers of the rows whose users have these scores, in parts of the same lengths."""
     transitions: Counter[tuple[AlertKind, Level]] = field(default_factory=Counter)
     """Alerts by kind and level: the new one, of a cleared alert the one that it had."""
 
@@ -358,6 +360,7 @@ class Scorer:
         self._encoder.write_scores(admitted.taken, found.at(as_they_came), scored.scores)
         scored.counts["scored"] += len(order)
         scored.headline.append(found.probabilities[:, self._bundle.headline])
+        scored.scored_rows.append(batch.row)
 
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
         """Inputs by kind number, each kind's events in the order of `batch`.

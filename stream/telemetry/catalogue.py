@@ -244,6 +244,22 @@ SCORE = Metric(
     "Run `foreshock drift`; look at dead letters and at the mix of topics.",
     bounds=PROBABILITIES,
 )
+SCORE_PSI = Metric(
+    "foreshock_score_psi", "gauge", "index",
+    "Population stability index of the scores of this worker's users, at most one for each in each half of a window of "
+    "the last 12 to 24 hours since it started, against the drift reference of its bundle. Not there without a "
+    "reference, or with fewer than 200 scores.",
+    "above 0.1: scores have moved from where the model was trained; above 0.25 by much. Borrowers who have more events "
+    "are in a short window more often than in the reference, so look at how it changes, too.",
+    "Run `foreshock drift`, which compares inputs as well; see the runbook on drift.",
+    labels=("model",),
+)
+SCORE_PSI_USERS = Metric(
+    "foreshock_score_psi_users", "gauge", "scores",
+    "Scores in the window of `foreshock_score_psi`; 0 without a reference.",
+    "0 while events are scored: the bundle has no drift reference.",
+    "Make one: `foreshock reference`.",
+)
 TRANSITIONS = Metric(
     "foreshock_alert_transitions_total", "counter", "transitions",
     "Alerts that opened, escalated or cleared. `level` is the new one, of a cleared alert the one that it had.",
@@ -435,7 +451,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
         USERS, PARTITIONS_OWNED, PARTITIONS_RESTORED, RESTORE_REMAINING, RESTORED_ROWS, ROWS_EVICTED, ROWS_LOADED,
         CONTRACTS_EVICTED,
     ),
-    "What goes out": (SCORE, TRANSITIONS, MISSED),
+    "What goes out": (SCORE, SCORE_PSI, SCORE_PSI_USERS, TRANSITIONS, MISSED),
     "The sink": (
         SINK_LAG, SINK_RECORDS, SINK_BATCH, SINK_RETRIES, SINK_SKIPPED, DATABASE_UNREACHABLE, SCHEMA_CURRENT,
     ),

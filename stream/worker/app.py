@@ -40,6 +40,7 @@ from stream.worker.engine import Engine, wall_ms
 from stream.worker.following import Following, Pace
 from stream.worker.restoration import Restoration
 from stream.worker.roles import Role, Roles
+from stream.worker.score_drift import ScoreDrift
 from stream.worker.stages import Stages
 from stream.worker.store import SlabStore, StateTable
 
@@ -145,6 +146,7 @@ class WorkerApp:
             restored=lambda: self._store.restored,
             roles=self.roles,
             is_in_force=self._is_in_force,
+            drift=ScoreDrift.of(bundle),
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)

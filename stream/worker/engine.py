@@ -38,6 +38,7 @@ from stream.worker.figures import Figures
 from stream.worker.following import ForgottenUsers, with_early
 from stream.worker.refused import RefusedRecords
 from stream.worker.roles import Role, Roles
+from stream.worker.score_drift import ScoreDrift
 from stream.worker.stages import Stages
 
 WATCHDOG_INTERVAL_S = 1.0
@@ -86,11 +87,13 @@ class Engine:
         restored: Callable[[], frozenset[int]] | None = None,
         roles: Roles | None = None,
         is_in_force: Callable[[int, OrderRecord], Awaitable[bool]] = _yes,
+        drift: ScoreDrift | None = None,
     ) -> None:
         """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable.
         `restored` tells of which partitions the states are there, None: of all. `roles` tells in which partitions this
         worker follows another application, None: in none. `is_in_force` tells whether a hand-over of a partition to
-        this application is the one by which it is to lead, and not one from before it gave back what it led."""
+        this application is the one by which it is to lead, and not one from before it gave back what it led. `drift`
+        counts scores to compare them with the bundle's reference."""
         self._settings = settings
         self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
@@ -121,7 +124,7 @@ class Engine:
         self.stages = stages or Stages()
         self._idle_since_s: float | None = None
         self.counts: Counter[str] = Counter()
-        self.figures = Figures()
+        self.figures = Figures(drift)
         self._has_failed = has_failed
         self._restored = restored
         self._is_in_force = is_in_force

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from stream.scoring.intake import Taken
 from stream.scoring.scorer import Scored
 from stream.telemetry.catalogue import EVENT_TO_SCORE, POLL_TO_SCORE, SCORE
+from stream.worker.score_drift import ScoreDrift
 
 
 class Figures:
     """Counts since the start of the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, drift: ScoreDrift | None = None) -> None:
+        """`drift` counts scores as well, where there is a reference to compare them with."""
+        self.drift = drift
         self.event_to_score = EVENT_TO_SCORE.histogram()
         self.poll_to_score = POLL_TO_SCORE.histogram()
         self.scores = SCORE.histogram()
@@ -40,6 +43,9 @@ class Figures:
         """Count what a batch came to."""
         for headline in scored.headline:
             self.scores.observe(headline)
+        if self.drift is not None:
+            for rows, headline in zip(scored.scored_rows, scored.headline, strict=True):
+                self.drift.note(rows, headline, self._polled_ms)
         if scored.dead_letters:
             self.refused.update(letter.reason for letter in scored.dead_letters)
         if scored.transitions:

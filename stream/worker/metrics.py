@@ -12,6 +12,7 @@ from stream.telemetry.health import Health
 from stream.telemetry.metric import Metric, Scrape
 from stream.telemetry.vitals import scrape_vitals
 from stream.worker.app import WorkerApp
+from stream.worker.score_drift import ScoreDrift
 
 OUTCOMES = {
     "scored": "scored",
@@ -53,6 +54,7 @@ class WorkerCollector(Collector):
         scrape.add_histogram(catalogue.EVENT_TO_SCORE, figures.event_to_score)
         scrape.add_histogram(catalogue.POLL_TO_SCORE, figures.poll_to_score)
         scrape.add_histogram(catalogue.SCORE, figures.scores)
+        self._drift(scrape, figures.drift)
         scrape.add_histogram(catalogue.COMMIT, stages.commits)
         scrape.add_all(catalogue.STAGE, stages.spent_s)
         scrape.add_all(catalogue.DEAD_LETTERS, dict(figures.refused))
@@ -60,6 +62,13 @@ class WorkerCollector(Collector):
         for (transition, level), count in sorted(dict(figures.transitions).items()):
             scrape.add(catalogue.TRANSITIONS, count, transition, level)
         return scrape.families()
+
+    def _drift(self, scrape: Scrape, drift: ScoreDrift | None) -> None:
+        index = None if drift is None else drift.index()
+        scrape.declare(catalogue.SCORE_PSI)
+        if index is not None:
+            scrape.add(catalogue.SCORE_PSI, index, self._worker.bundle.fingerprint_hex)
+        scrape.add(catalogue.SCORE_PSI_USERS, 0 if drift is None else drift.users)
 
     @staticmethod
     def _events(scrape: Scrape, counts: Mapping[str, int]) -> None:

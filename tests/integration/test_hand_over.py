@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -19,8 +20,10 @@ from bench.challenger import challenger_of
 from bench.chaos.succession import judge_succession
 from events.types import KeyedEvent, keyed
 from model.datasets.sources import open_dataset
+from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.kafka.clients import open_admin
-from stream.outputs import Score
+from stream.outputs import Alert, Score
 from stream.settings import PRETRAINED_BUNDLE
 from stream.topics import shadow_application
 
@@ -216,6 +219,75 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
     assert verdict.is_right, verdict
     assert len(verdict.by_model) == 2
     assert [len(found) for found in reigns(live)] == [3, 3]
+
+
+def test_a_policy_is_planned_replayed_compared_handed_over_and_taken_back(
+    deploy: Deploy, database: DatabaseConnection
+) -> None:
+    """The same model with other days of cure and another backstop, by settings alone."""
+    migration.upgrade(database)
+    live = deploy(partitions=1, batch_max_records=500)
+    giver = live.settings.application_id
+    taker = shadow_application(giver, "strict")
+    strict = {"alert_cure_days": 5.0, "alert_dpd_backstop": 3.0, "alert_cooldown_days": 1.0}
+    environment = os.environ | {f"FORESHOCK_{name.upper()}": str(value) for name, value in strict.items()}
+    events = list(keyed(open_dataset("simulator", users=80, months=10, seed=12).events()))
+    parts = [events[start : start + len(events) // 4 + 1] for start in range(0, len(events), len(events) // 4 + 1)]
+    whole = ("--from", "2000-01-01", "--to", "2100-01-01")
+
+    def asked(*arguments: str, code: int = 0) -> str:
+        """What a command says that runs under the new policy."""
+        done = subprocess.run(
+            [*command(live, *arguments), *(() if arguments[1] == "plan" else ("--database-url", database.url))],
+            capture_output=True, text=True, timeout=180, check=False, env=environment,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def handed_over(direction: str) -> None:
+        done = foreshock(live, "replay", direction, "strict", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout)["handed_over_now"] == [0]
+
+    def policies() -> list[str]:
+        """One after the other, of all alerts in the topic."""
+        found: list[str] = []
+        for record in live.records(live.topics.alerts):
+            policy = msgspec.json.decode(record.value, type=Alert).policy
+            if found[-1:] != [policy]:
+                found.append(policy)
+        return found
+
+    champion = Supervisor(live, "worker", "champion")
+    shadow = Supervisor(live, "shadow run strict", "shadow", **strict)
+    former = Supervisor(live, f"worker --follow {taker}", "former")
+
+    def takes(part: list[KeyedEvent], *groups: str) -> None:
+        live.publish_records(part)
+        for group in groups * 2:
+            live.wait(lambda group=group: caught_up(live, group), f"{group} to have taken everything")
+
+    with supervised(champion, shadow, former):
+        champion.start(0)
+        takes(parts[0], giver)
+        assert json.loads(asked("replay", "plan", "strict", *whole, "--json"))["offsets"] >= len(parts[0])
+        asked("replay", "run", "strict", *whole)
+        figures = json.loads(asked("replay", "diff", "strict", "--json", code=3))
+        assert figures["moved"] == 0, "a policy changes no score"
+        assert figures["alerts_gained"] or figures["alerts_earlier"]
+        shadow.start(0)
+        takes(parts[1], giver, taker)
+        handed_over("promote")
+        takes(parts[2], taker)
+        former.start(0)
+        takes([], giver, taker)
+        handed_over("rollback")
+        takes(parts[3], giver, taker)
+    assert len(policies()) == 3
+    assert policies()[0] == policies()[2]
+    own = live.settings.model_copy(update={"application_id": taker, **strict})
+    verdict = judge_succession(live.kafka, [live.settings, own])
+    assert verdict.is_right, verdict
 
 
 def test_what_stands_against_a_hand_over_is_told(deploy: Deploy, challenger: Path) -> None:

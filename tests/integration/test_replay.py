@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,51 @@ def test_a_replay_that_is_killed_goes_on_where_it_was(live: Any, database: Datab
     assert diff.returncode == 0, diff.stdout + diff.stderr
     assert json.loads(report.read_text())["compared_scores"] == len(live.records(live.topics.scores))
     assert not live.exists(live.topics.changelog(f"{live.settings.application_id}-replay-killed"))
+
+
+def test_a_replay_is_killed_and_gone_on_with_while_events_arrive(deploy: Deploy, database: DatabaseConnection) -> None:
+    """What it gives is what live workers had published when it was gone on with, and nothing else."""
+    live = deploy(batch_max_records=200)
+    events = list(open_dataset("simulator", users=60, months=8, seed=22).events())
+    asked = ("replay", "run", "moving", "--from", "2000-01-01", "--to", "2100-01-01", "--workers", "2")
+    topic = live.topics.replay_scores("moving")
+    stopped = threading.Event()
+
+    def publish() -> None:
+        for start in range(1_500, len(events), 40):
+            if stopped.wait(0.2):
+                return
+            live.publish(events[start : start + 40])
+
+    with live.running("worker") as worker:
+        live.publish(events[:1_500])
+        live.wait_until_scored(worker)
+        arriving = threading.Thread(target=publish)
+        arriving.start()
+        try:
+            slow = subprocess.Popen(
+                [sys.executable, "-m", "foreshock", *command(live, database, *asked, "--rate", "300")],
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                live.wait(lambda: live.exists(topic) and live.size(topic) > 200, "some scores")
+            finally:
+                slow.kill()
+                slow.wait()
+            before = Counter(record.value for record in live.records(live.topics.scores))
+            run = foreshock(live, database, *asked)
+            assert run.returncode == 0, run.stdout + run.stderr
+            assert "going on with replay moving" in run.stdout
+        finally:
+            stopped.set()
+            arriving.join()
+        live.wait_until_scored(worker)
+    after = Counter(record.value for record in live.records(live.topics.scores))
+    replayed = Counter(record.value for record in live.records(topic))
+    assert replayed.total() > 1_000
+    assert not before - replayed, "all that was there when it was gone on with"
+    assert not replayed - after, "nothing else, and nothing twice"
+    assert before != after, "events arrived meanwhile"
 
 
 def test_without_a_journal_events_are_taken_by_their_time(live: Any, database: DatabaseConnection) -> None:

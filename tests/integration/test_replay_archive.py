@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from events.types import Event, Profile
 from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
@@ -166,6 +169,64 @@ def test_topics_made_anew_are_left_alone_and_the_archive_is_all_there_is(
     held = Counter({value: n for value, n in scores.items() if _source(value)[2] < ends[_source(value)[:2]]})
     assert again == held != scores
     assert not values(live, live.topics.replay_alerts("alone")) - alerts
+
+
+@pytest.mark.slow
+def test_profiles_that_were_compacted_come_from_the_archive(
+    deploy: Deploy, database: DatabaseConnection, tmp_path: Path
+) -> None:
+    """By a real log cleaner. Without the archive, those users whose profiles it has left alone are scored as live."""
+    migration.upgrade(database)
+    live = deploy(batch_max_records=200, partitions=2)
+    found = Archived(live, tmp_path / "archive", database)
+    events = list(open_dataset("simulator", users=30, months=4, seed=25).events())
+    latest: dict[str, Profile] = {event.user_id: event for event in events if isinstance(event, Profile)}
+    changed = sorted(latest)[:10]
+
+    def versions(number: int) -> list[Event]:
+        return [
+            msgspec.structs.replace(
+                latest[user],
+                event_id=f"{latest[user].event_id}-{number}",
+                occurred_at=events[-1].occurred_at + dt.timedelta(days=number),
+            )
+            for user in changed
+        ]
+
+    profiles = live.topics.of_kind("profiles")
+    with live.running("worker") as worker:
+        for part in (events, versions(1)):
+            live.publish(part)
+            live.wait_until_scored(worker)
+            live.wait_until_scored(worker)
+        done = foreshock(found, "archive", "export", str(found.archive))
+        assert done.returncode == 0, done.stdout + done.stderr
+        everything = len(live.records(profiles))
+        live.configure(
+            profiles,
+            {
+                "cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001",
+                "min.compaction.lag.ms": "0", "max.compaction.lag.ms": "1000",
+            },
+        )  # fmt: skip
+        time.sleep(0.5)
+        live.publish(versions(2))  # begins another segment: the last one is never cleaned
+        live.wait_until_scored(worker)
+        live.wait_until_scored(worker)
+    live.wait(lambda: len(live.records(profiles)) < everything, "the log cleaner", seconds=120)
+    scores = values(live, live.topics.scores)
+
+    kept = foreshock(found, "replay", "run", "kept", *WHOLE, "--archive", str(found.archive))
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    assert values(live, live.topics.replay_scores("kept")) == scores
+    assert values(live, live.topics.replay_alerts("kept")) == values(live, live.topics.alerts)
+
+    lost = foreshock(found, "replay", "run", "lost", *WHOLE)
+    assert lost.returncode == 0, lost.stdout + lost.stderr
+    replayed = values(live, live.topics.replay_scores("lost"))
+    differing = {msgspec.json.decode(value, type=Score).user_id for value in (scores - replayed) + (replayed - scores)}
+    assert differing
+    assert differing <= set(changed)
 
 
 def _source(value: bytes) -> tuple[str, int, int]:
