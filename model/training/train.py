@@ -137,14 +137,7 @@ def train(
         zone = lender_time_zone or (base.manifest.lender_time_zone if base is not None else UTC.time_zone)
         material = read(dataset, bars, max_users=max_users, grace_days=grace_days, calendar=Calendar(zone))
         recipe = recipe_of(dataset) if base is None else Recipe()
-        if base is None:
-            network = recipe.shaped(architecture or Architecture())
-            if dropout is not None:
-                network = replace(network, dropout=dropout)
-            prepared = _prepare(material.sequences, material.parts, network, protected, rules)
-        else:
-            prepared = from_bundle(base, material.sequences)
-        sequences = prepared[1]
+        prepared = _prepared(base, recipe, material, architecture, dropout, protected, rules)
         asked = Schedule(
             epochs=epochs,
             batch_users=batch_users or default_batch_users(material.parts.train),
@@ -173,24 +166,15 @@ def train(
             trainer.model = boost(trainer, seed, bars)
         thresholds = trainer.calibrate()
         seconds = round(time.monotonic() - started, 1)
-        training = _provenance(dataset.name, command, seed, sequences, len(history), seconds)
         description = Description(
             dataset.name,
             trainer.headline_days,
-            sequences.vocabularies,
+            trainer.sequences.vocabularies,
             thresholds,
-            training,
+            _provenance(dataset.name, command, seed, trainer.sequences, len(history), seconds),
             lender_time_zone=zone,
         )
-        bars.add_task("exporting", total=None)
-        bundle = export_bundle(trainer.model.cpu(), description, out)
-        metrics = _metrics(trainer, bundle, material, options, history)
-        bundle = record_metrics(bundle, metrics)
-        if finish is not None:
-            bundle = finish(bundle, bars)
-        bars.add_task("reference and model card", total=None)
-        _write_companions(bundle, material, trainer.judged)
-        (out / CURVES_FILE).write_text(curves(history), encoding="utf-8")
+        metrics = _write_bundle(trainer, description, material, options, history, out, bars, finish)
         checkpoints.clear()
     return metrics
 
@@ -270,6 +254,47 @@ def _check(
         raise TrainingError(
             f"{start} fixes its inputs and its network, but {' and '.join(fixed)} were given; leave them out"
         )
+
+
+def _prepared(
+    base: Bundle | None,
+    recipe: Recipe,
+    material: Material,
+    architecture: Architecture | None,
+    dropout: float | None,
+    protected: list[str],
+    rules: InputRules | None,
+) -> tuple[RiskModel, Sequences]:
+    """The network to train, that of the bundle `base` or a new one, and the histories as it takes them."""
+    if base is not None:
+        return from_bundle(base, material.sequences)
+    network = recipe.shaped(architecture or Architecture())
+    if dropout is not None:
+        network = replace(network, dropout=dropout)
+    return _prepare(material.sequences, material.parts, network, protected, rules)
+
+
+def _write_bundle(
+    trainer: Trainer,
+    description: Description,
+    material: Material,
+    options: Mapping[str, Any],
+    history: list[EpochRecord],
+    out: Path,
+    bars: Progress,
+    finish: Finish | None,
+) -> dict[str, Any]:
+    """Export the trained network to `out` with all that lies beside its manifest; returns the metrics in that."""
+    bars.add_task("exporting", total=None)
+    bundle = export_bundle(trainer.model.cpu(), description, out)
+    metrics = _metrics(trainer, bundle, material, options, history)
+    bundle = record_metrics(bundle, metrics)
+    if finish is not None:
+        bundle = finish(bundle, bars)
+    bars.add_task("reference and model card", total=None)
+    _write_companions(bundle, material, trainer.judged)
+    (out / CURVES_FILE).write_text(curves(history), encoding="utf-8")
+    return metrics
 
 
 def _trainer(

@@ -132,34 +132,18 @@ def account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind
     closed = _closes(traits, contracts, payments, unpaid, draws)
     phase = np.where(closed, np.where(terms.waits, WAITING, CLOSED), contracts.phase)
     phase = np.where(written_off, WRITTEN_OFF, phase)
-    ends = state.active & ~(phase == OPEN).any(axis=0)
-    bounces = uniform[TO_BOUNCE] < 0.002 + 0.004 * np.clip(mind.stress, 0, 3)
-    after = State(
-        regime=np.where(state.active, mind.regime, state.regime),
-        stress=mind.stress,
-        cash=mind.cash,
-        story=np.where(state.active, mind.story, state.story),
-        episode=mind.episode,
-        episode_weeks=mind.episode_weeks,
-        episodes_seen=np.where(state.active, mind.episodes_seen, state.episodes_seen),
-        active=state.active & ~ends,
-        defaulted_day=_defaulted_day(state, first_day, bills, payments, due_after, unpaid, contracts.running),
-        ended_day=np.where(ends, last_day + 1, state.ended_day),
+    after = _state_after(
+        state,
+        mind,
+        first_day,
+        bills,
+        payments,
         phase=phase,
-        generation=state.generation + closed,
-        instalment_no=bills.instalment_no,
-        bill_month=bills.month,
+        closed=closed,
         unpaid=unpaid,
-        part=payments.part,
-        principal=payments.principal,
-        pay_day=np.where(payments.pays | (bills.pay_day < first_day), NEVER, bills.pay_day),
         missed_day=np.where(looks | closed, NEVER, missed_day),
-        reversal=(payments.settles > 0)
-        & (payments.part == 0)
-        & bounces
-        & ~payments.restructured
-        & (payments.extra == 0),
-        holiday=np.where(closed, 0, bills.holiday),
+        bounces=uniform[TO_BOUNCE] < 0.002 + 0.004 * np.clip(mind.stress, 0, 3),
+        defaulted_day=_defaulted_day(state, first_day, bills, payments, due_after, unpaid, contracts.running),
     )
     return Week(
         calendar=calendar,
@@ -190,6 +174,51 @@ def account(traits: Traits, state: State, calendar: Calendar, draws: Draws, mind
         missed_days_past_due=np.maximum(missed_day - oldest, 0),
         written_off_days=np.where(written_off, last_day - due_after, -1),
         closed=closed,
+    )
+
+
+def _state_after(
+    state: State,
+    mind: Mind,
+    first_day: int,
+    bills: _Bills,
+    payments: _Payments,
+    *,
+    phase: Ints,
+    closed: Flags,
+    unpaid: Ints,
+    missed_day: Ints,
+    bounces: Flags,
+    defaulted_day: Ints,
+) -> State:
+    """The state after a week, whose contracts end in `phase`."""
+    ends = state.active & ~(phase == OPEN).any(axis=0)
+    return State(
+        regime=np.where(state.active, mind.regime, state.regime),
+        stress=mind.stress,
+        cash=mind.cash,
+        story=np.where(state.active, mind.story, state.story),
+        episode=mind.episode,
+        episode_weeks=mind.episode_weeks,
+        episodes_seen=np.where(state.active, mind.episodes_seen, state.episodes_seen),
+        active=state.active & ~ends,
+        defaulted_day=defaulted_day,
+        ended_day=np.where(ends, first_day + 7, state.ended_day),
+        phase=phase,
+        generation=state.generation + closed,
+        instalment_no=bills.instalment_no,
+        bill_month=bills.month,
+        unpaid=unpaid,
+        part=payments.part,
+        principal=payments.principal,
+        pay_day=np.where(payments.pays | (bills.pay_day < first_day), NEVER, bills.pay_day),
+        missed_day=missed_day,
+        reversal=(payments.settles > 0)
+        & (payments.part == 0)
+        & bounces
+        & ~payments.restructured
+        & (payments.extra == 0),
+        holiday=np.where(closed, 0, bills.holiday),
     )
 
 
