@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from bench.challenger import challenger_of
 from foreshock import app
-from model.bundle import read_manifest, write_manifest
 from model.datasets.sources import open_dataset
 from stream.settings import PRETRAINED_BUNDLE
 from stream.topics import shadow_application
@@ -42,14 +40,7 @@ def live(deploy_shared: Deploy) -> Any:
 
 @pytest.fixture(scope="module")
 def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same network with thresholds half as high: another model, which has the same scores and other levels."""
-    folder = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path_factory.mktemp("bundles") / "lenient"))
-    manifest, _ = read_manifest(folder)
-    thresholds = msgspec.structs.replace(
-        manifest.thresholds, medium=manifest.thresholds.medium / 2, high=manifest.thresholds.high / 2
-    )
-    write_manifest(folder, msgspec.structs.replace(manifest, thresholds=thresholds))
-    return folder
+    return challenger_of(PRETRAINED_BUNDLE, tmp_path_factory.mktemp("bundles") / "lenient")
 
 
 def foreshock(deployment: Any, *arguments: str) -> Result:

@@ -14,19 +14,17 @@ from stream.database.errors import DatabaseUnavailable
 from stream.database.probe import DatabaseProbe
 from stream.database.products import ContractProduct
 from stream.kafka.connection import KafkaConnection
-from stream.outputs import DeadLetter
 from stream.settings import load_settings
 from stream.sink import SinkApp
 from stream.sink_figures import SinkFigures
 from stream.sink_metrics import SinkCollector, standing_of
 from stream.telemetry.catalogue import METRICS
 from stream.telemetry.health import Health
+from tests.examples import dead_letter
 
 NOWHERE = DatabaseConnection("postgresql://nobody@127.0.0.1:1/nothing")
 
-LETTER = DeadLetter(
-    dead_letter_id="d", reason="not_json", message="", topic="activity", partition=0, offset=1, timestamp_ms=0
-)
+LETTER = dead_letter()
 PRODUCT = ContractProduct(
     user_id="u",
     contract_id=None,

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from bench.chaos.tables import Outputs, differing, tables_of
 from events.types import Profile
 from stream.kafka.record import RawRecord
-from stream.outputs import Alert, BorrowerContracts, ContractStanding, DeadLetter, Reason, Score
+from stream.outputs import Alert, BorrowerContracts, ContractStanding, Reason, Score
+from tests.examples import dead_letter
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
@@ -34,10 +35,7 @@ def transition(number: int, kind: Any, before: Any, after: Any) -> Alert:
     )  # fmt: skip
 
 
-LETTER = DeadLetter(
-    dead_letter_id="d", reason="not_json", message="no", topic="activity", partition=1, offset=7, timestamp_ms=1_000,
-    key=None, value=b"\x00\xff",
-)  # fmt: skip
+LETTER = dead_letter(message="no", partition=1, offset=7, timestamp_ms=1_000, key=None, value=b"\x00\xff")
 
 
 def test_the_latest_score_of_each_user_stands_beside_all() -> None:

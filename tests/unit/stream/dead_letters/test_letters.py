@@ -6,29 +6,17 @@ import datetime as dt
 from collections import Counter
 from typing import Any
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.dead_letters.letters import EXAMPLES, LetterCounts, LetterFilter, StoredLetter
-from stream.outputs import DeadLetter
+from tests.examples import dead_letter
 
 DAY_MS = 86_400_000
-BASE = DeadLetter(
-    dead_letter_id="d",
-    reason="not_json",
-    message="",
-    topic="activity",
-    partition=3,
-    offset=42,
-    timestamp_ms=0,
-    key=b"u",
-    value=b"{",
-)
 
 
 def stored(offset: int = 0, refused_ms: int = 0, **fields: Any) -> StoredLetter:
-    return StoredLetter(1, offset, refused_ms, msgspec.structs.replace(BASE, **fields))
+    return StoredLetter(1, offset, refused_ms, dead_letter(**fields))
 
 
 def test_no_filter_takes_everything() -> None:

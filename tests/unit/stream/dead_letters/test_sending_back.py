@@ -10,20 +10,10 @@ import pytest
 from events.types import MAX_VALUE_BYTES
 from stream.dead_letters.letters import StoredLetter
 from stream.dead_letters.sending_back import CHUNK_BYTES, CHUNK_LETTERS, InputTopic, _chunks, original, why_not
-from stream.outputs import SENT_BACK_HEADER, DeadLetter, LeftOut
+from stream.outputs import SENT_BACK_HEADER, LeftOut
+from tests.examples import dead_letter
 
-LETTER = DeadLetter(
-    dead_letter_id="d",
-    reason="in_the_future",
-    message="",
-    topic="activity",
-    partition=3,
-    offset=42,
-    timestamp_ms=0,
-    key=b"u",
-    value=b"{}",
-    headers=(("trace", b"1"), ("trace", None)),
-)
+LETTER = dead_letter(reason="in_the_future", value=b"{}", headers=(("trace", b"1"), ("trace", None)))
 INPUTS = {"activity": InputTopic(4, 100_000), "profiles": InputTopic(4)}
 GONE = LeftOut(5, "0" * 64)
 

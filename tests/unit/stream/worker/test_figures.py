@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from stream.kafka.record import RawRecord
-from stream.outputs import DeadLetter
 from stream.scoring.intake import Taken
 from stream.scoring.scorer import Scored
 from stream.telemetry.histogram import Histogram
 from stream.worker.figures import Figures
+from tests.examples import dead_letter
 
 
 def taken(*timestamps_ms: int) -> list[Taken]:
@@ -58,15 +58,7 @@ async def test_what_was_never_published_has_no_delay() -> None:
 
 def test_scores_refusals_and_alerts_are_counted() -> None:
     figures = Figures()
-    letter = DeadLetter(
-        dead_letter_id="d",
-        reason="duplicate_event_id",
-        message="",
-        topic="activity",
-        partition=0,
-        offset=1,
-        timestamp_ms=0,
-    )
+    letter = dead_letter(reason="duplicate_event_id")
     scored = Scored(
         headline=[np.array([0.0015, 0.02], dtype=np.float32), np.array([1.0], dtype=np.float32)],
         dead_letters=[letter, letter],
