@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from stream.kafka.record import Header, Record
 from stream.outputs import (
@@ -42,18 +42,7 @@ class DeadLetters:
         Of key, value and headers, the largest are left out until the rest fits.
         """
         headers = own_headers(record.headers)
-        sizes = {
-            "key": len(record.key or b""),
-            "value": len(record.value or b""),
-            "headers": sum(map(len, _parts(headers))) + HEADER_BYTES * len(headers),
-        }
-        left_out: dict[str, LeftOut] = {}
-        while sum(sizes.values()) > max(self.max_bytes - LETTER_ROOM_BYTES, 0):
-            largest = max(sizes, key=lambda name: sizes[name])
-            del sizes[largest]
-            left_out[largest] = _left_out(
-                _parts(headers) if largest == "headers" else [getattr(record, largest)],
-            )
+        kept, left_out = self._fitting(record, headers)
         return DeadLetter(
             dead_letter_id=caused_id("dead-letter", coordinate(record.topic, record.partition, record.offset)),
             reason=refusal,
@@ -63,12 +52,26 @@ class DeadLetters:
             offset=record.offset,
             timestamp_ms=record.timestamp,
             application_id=self._application_id,
-            key=record.key if "key" in sizes else None,
-            value=record.value if "value" in sizes else None,
-            headers=headers if "headers" in sizes else (),
+            key=record.key if "key" in kept else None,
+            value=record.value if "value" in kept else None,
+            headers=headers if "headers" in kept else (),
             left_out=left_out,
             sent_back=times_sent_back(record.headers),
         )
+
+    def _fitting(self, record: Record, headers: Sequence[Header]) -> tuple[Collection[str], dict[str, LeftOut]]:
+        """Which of key, value and headers the dead letter keeps, and what is left out of it."""
+        key, value = record.key, record.value
+        sizes = {"key": len(key or b""), "value": len(value or b""), "headers": 0}
+        if headers:
+            sizes["headers"] = sum(map(len, _parts(headers))) + HEADER_BYTES * len(headers)
+        room = max(self.max_bytes - LETTER_ROOM_BYTES, 0)
+        left_out: dict[str, LeftOut] = {}
+        while sum(sizes.values()) > room:
+            largest = max(sizes, key=lambda name: sizes[name])
+            del sizes[largest]
+            left_out[largest] = _left_out(_parts(headers) if largest == "headers" else [getattr(record, largest)])
+        return sizes, left_out
 
 
 def _parts(headers: Iterable[Header]) -> list[bytes]:

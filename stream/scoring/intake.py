@@ -64,8 +64,10 @@ class Intake:
             if key is not None and value is not None and len(value) <= MAX_VALUE_BYTES:
                 try:
                     event = decode(value)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                    pass
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    refusal = refusal_of(error)
+                    refused.append(self._letters.of(record, refusal.code, str(refusal)))
+                    continue
                 else:
                     occurred_ms = round(event.occurred_at.timestamp() * 1000)
                     if (

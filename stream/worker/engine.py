@@ -36,7 +36,7 @@ from stream.topics import OutputTopics
 from stream.worker.checkpoint import Checkpoints
 from stream.worker.figures import Figures
 from stream.worker.following import ForgottenUsers, with_early
-from stream.worker.refused import RefusedRecords
+from stream.worker.refused import LetterBox, RefusedRecords
 from stream.worker.roles import Role, Roles
 from stream.worker.score_drift import ScoreDrift
 from stream.worker.stages import Stages
@@ -110,6 +110,7 @@ class Engine:
         self._watermarks: dict[int, Watermark] = {}
         self._position: dict[TP, int] = {}
         self._refused = RefusedRecords()
+        self._letters = LetterBox()
         self._waiting_since_s: dict[int, float] = {}
         self._announced: dict[int, set[str]] = {}
         self._told_of: dict[int, str] = {}
@@ -157,7 +158,8 @@ class Engine:
                 self._checkpoints.forget()
                 raise
             self._torn = False
-            await self._checkpoints.tick()
+            if not self._letters:  # or the cut would have events from behind those that they are about
+                await self._checkpoints.tick()
             with self.stages("watchdog"):
                 await self._watch(caught_up=not poll.lagging)
             self._report()
@@ -188,13 +190,22 @@ class Engine:
             for piece in pieces_between(ready[start : start + size]):
                 await self._score(piece)
         reached = self._reached()
-        refused = self._refused_before(reached)
-        if refused:
-            await self._checkpoints.publish(Scored(), refused)
+        self._letters.add(self._refused_before(reached))
+        handing_over = [
+            (partition, merge, merge.hand_over)
+            for partition, merge in self._merges.items()
+            if isinstance(merge, OrderedMerge) and merge.hand_over is not None
+        ]
+        if not self._letters or handing_over or self._letters.is_due(time.monotonic()):
+            await self._publish_letters(reached)
+        for partition, merge, record in handing_over:
+            await self._take_over(partition, merge, record)
+
+    async def _publish_letters(self, reached: Mapping[TP, int]) -> None:
+        """Publish the dead letters of records before `reached`; then all before that is done."""
+        if self._letters:
+            await self._checkpoints.publish(Scored(), self._letters.empty(time.monotonic()))
         self._checkpoints.reached(reached)
-        for partition, merge in list(self._merges.items()):
-            if isinstance(merge, OrderedMerge) and merge.hand_over is not None:
-                await self._take_over(partition, merge, merge.hand_over)
 
     async def _take_over(self, partition: int, merge: OrderedMerge, record: OrderRecord) -> None:
         """The journal hands a partition over: all before that is scored. The alerts go over, and this worker leads."""
@@ -237,12 +248,14 @@ class Engine:
         try:
             async with self._turn:
                 if not self._torn and not self._has_failed():
+                    if self._letters:
+                        await self._publish_letters(self._reached())
                     await self._checkpoints.flush()
         finally:
             self._checkpoints.forget()
             for held in (self._merges, self._watermarks, self._position, self._waiting_since_s, self._announced):
                 held.clear()
-            for passing in (self._refused, self._forgotten, self._told_of):
+            for passing in (self._refused, self._letters, self._forgotten, self._told_of):
                 passing.clear()
 
     def _receive(self, poll: Poll) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,7 @@ from stream.outputs import (
     LeftOut,
     OutputDecoder,
     Score,
+    caused_id,
     times_sent_back,
 )
 
@@ -65,6 +67,12 @@ def test_a_dead_letter_is_read_as_it_was_written(key: bytes | None, value: bytes
     found = DeadLetter.from_record(record(letter))
     assert found == letter
     assert found.record_headers() == letter.record_headers()
+
+
+@given(st.text(), st.lists(st.text(), max_size=3))
+def test_ids_are_uuids_of_their_cause(noun: str, cause: list[str]) -> None:
+    namespace = uuid.uuid5(uuid.NAMESPACE_URL, "urn:foreshock")
+    assert caused_id(noun, *cause) == str(uuid.uuid5(namespace, "\x1f".join((noun, *cause))))
 
 
 def test_null_and_empty_are_told_apart_by_headers_alone() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from faust.types import TP
 
-from events.types import Activity, Event, Repayment, Transaction, encode_event
+from events.types import KINDS, Activity, Event, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from stream.alerts.state_machine import initial_state
 from stream.kafka.lineage import Committed
@@ -259,6 +259,38 @@ async def test_refused_records_are_published_and_passed() -> None:
     assert broker.records["dead-letters"] == [b"nonsense"]
     assert broker.committed == {TP("activity", 0): 1}
     assert engine.counts["dead_letters"] == 1
+
+
+@pytest.mark.parametrize("ends_by", ["time", "giving up"])
+async def test_dead_letters_that_follow_others_go_together_and_nothing_is_committed_before(
+    monkeypatch: pytest.MonkeyPatch, ends_by: str
+) -> None:
+    clock = [1_000.0]
+    monkeypatch.setattr("stream.worker.engine.time.monotonic", lambda: clock[0])
+    ticks: list[int] = []
+    broker = Broker()
+    engine = engine_on(broker)
+    tick = engine._checkpoints.tick
+
+    async def told() -> None:
+        ticks.append(len(broker.records.get("dead-letters", [])))
+        await tick()
+
+    monkeypatch.setattr(engine._checkpoints, "tick", told)
+    for offset in range(4):
+        await engine.take(Poll({TP("activity", 0): [RawRecord("activity", 0, offset, 0, b"u", b"bad")]}))
+        clock[0] += 0.01
+    assert (len(broker.records["dead-letters"]), ticks) == (1, [1]), "the first went at once, the others wait"
+    await engine.take(poll([movement(1)]))
+    assert len(broker.scored()) == 1, "events do not wait for them"
+    if ends_by == "time":
+        clock[0] += 0.05
+        await engine.take(Poll())
+        assert ticks == [1, 4]
+    await engine.drain(1)
+    assert len(broker.records["dead-letters"]) == 4
+    assert broker.committed[TP("activity", 0)] == 4
+    assert [offsets.tolist() for offsets in journal(broker)[-1].refused][KINDS.index("activity")] == [0, 1, 2, 3]
 
 
 async def test_delays_scores_and_refusals_are_counted_of_each_event_once() -> None:
