@@ -57,6 +57,9 @@ GROUPS_UNDER_WAY = 3
 """How many groups may be completed at once. With more, a worker that is behind would send the same users' rows again
 more often than it needs to."""
 
+PARTITIONS_AT_ONCE = 8
+"""So many partitions of a group send rows at once: each holds some pieces in memory."""
+
 CUT_SHARE = 0.7
 """Share of the interval after which a transaction is cut. The rest is for completing it: what was scored right after a
 cut is to be committed an interval later."""
@@ -356,7 +359,8 @@ class Checkpoints:
 
     async def _complete(self, works: Sequence[_Work]) -> None:
         """Send the rows of cuts and commit, each partition by itself."""
-        await asyncio.gather(*(self._complete_one(work) for work in works))
+        for start in range(0, len(works), PARTITIONS_AT_ONCE):
+            await asyncio.gather(*(self._complete_one(work) for work in works[start : start + PARTITIONS_AT_ONCE]))
 
     async def _complete_one(self, work: _Work) -> None:
         with self._stages("changelog"):

@@ -386,6 +386,8 @@ async def test_many_partitions_are_cut_in_groups() -> None:
         await run.score(0, partition)
     await run.checkpoints.tick()
     assert broker.begun == [0, 1, 2]
+    await run.checkpoints.flush()
+    assert broker.committed == {TP("transactions", partition): 1 for partition in range(20)}
 
 
 @given(
