@@ -17,7 +17,6 @@ from foreshock.options import AsJson, database_of, takes_settings
 from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import SIGNATURE_FILE, Bundle, BundleError
-from model.bundle_documents import read_document
 from model.bundle_folder import check_signature, read_manifest_file
 from stream.database import registry
 from stream.database.errors import DatabaseError
@@ -214,7 +213,7 @@ def _found_in(bundle: Path, public_key: Path | None) -> NewModel:
 
 def _card_sha256(bundle: Bundle) -> str | None:
     """Of a bundle's card; None where there is none of this model. Raises `BundleError`."""
-    content = read_document(bundle.path, CARD_FILE, bundle.vouched_documents)
+    content = bundle.document(CARD_FILE)
     if content is None or bundle.fingerprint_hex.encode() in content:
         return None if content is None else hashlib.sha256(content).hexdigest()
     errors.print(
