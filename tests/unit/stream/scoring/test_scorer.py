@@ -62,7 +62,7 @@ def take(events: Sequence[Event], partitions: int = 2) -> list[Taken]:
 
 @functools.cache
 def portfolio() -> tuple[Taken, ...]:
-    return tuple(take(list(open_dataset("simulator", users=60, months=6, seed=3).events())))
+    return tuple(take(list(open_dataset("simulator", users=40, months=5, seed=3).events())))
 
 
 def outputs(parts: Sequence[Scored]) -> tuple[list[bytes], list[bytes]]:
@@ -95,7 +95,7 @@ def test_any_split_into_batches_and_pieces_gives_the_same_bits(sizes: list[int],
 
 
 def test_users_on_disk_are_scored_to_the_same_bits(tmp_path: Path) -> None:
-    """Five of sixty users in memory, a checkpoint after every batch: each batch loads most of its users again."""
+    """Five of forty users in memory, a checkpoint after every batch: each batch loads most of its users again."""
     in_memory = new_scorer()[1]
     archives = Archives(tmp_path, Origin("changelog", bundle().fingerprint, in_memory.dtype.itemsize), 8 << 20)
     slab = ResidentSlab(blank_row(in_memory.dtype, bundle().fingerprint), archives, 5)
