@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +23,12 @@ from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.kafka.clients import open_admin
+from stream.kafka.publisher import open_publisher
+from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Alert, Score
 from stream.settings import PRETRAINED_BUNDLE
 from stream.topics import shadow_application
+from tests import forked
 
 Deploy = Callable[..., Any]
 
@@ -62,13 +65,17 @@ class Feed:
         self._thread.join()
 
     def _run(self) -> None:
+        asyncio.run(self._publish())
+
+    async def _publish(self) -> None:
         begun_s = time.monotonic()
-        while self.published < len(self._events) and not self._stopped.is_set():
-            due = min(int((time.monotonic() - begun_s) * self._per_s), len(self._events))
-            if due > self.published:
-                self._deployment.publish_records(self._events[self.published : due])
-                self.published = due
-            time.sleep(0.2)
+        async with open_publisher(self._deployment.kafka, self._deployment.topics) as publisher:
+            while self.published < len(self._events) and not self._stopped.is_set():
+                due = min(int((time.monotonic() - begun_s) * self._per_s), len(self._events))
+                if due > self.published:
+                    await publisher.publish(self._events[self.published : due])
+                    self.published = due
+                await asyncio.sleep(0.2)
 
 
 class Supervisor:
@@ -127,17 +134,14 @@ def supervised(*supervisors: Supervisor) -> Iterator[None]:
             supervisor.close()
 
 
-def command(deployment: Any, *arguments: str) -> list[str]:
-    return [
-        sys.executable, "-m", "foreshock", *arguments,
+def foreshock(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        *arguments,
         "--bootstrap-servers", str(deployment.kafka),
         "--topic-prefix", deployment.topics.prefix,
         "--application-id", deployment.settings.application_id,
     ]  # fmt: skip
-
-
-def foreshock(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(deployment, *arguments), capture_output=True, text=True, timeout=180, check=False)
+    return forked.run(command, timeout_s=180)
 
 
 def caught_up(deployment: Any, group: str) -> bool:
@@ -164,26 +168,27 @@ Fence.hand_over = in_turn
 def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_killed(
     deploy: Deploy, challenger: Path
 ) -> None:
-    live = deploy(partitions=2, batch_max_records=500)
+    live = deploy(partitions=2, batch_max_records=500, session_timeout_s=2.0, heartbeat_interval_s=0.5)
     giver = live.settings.application_id
     taker = shadow_application(giver, "may")
     events = list(keyed(open_dataset("simulator", users=300, months=12, seed=11).events()))
     champion = Supervisor(live, "worker", "champion")
-    shadow = Supervisor(live, "shadow run may", "shadow", bundle=challenger)
+    # Long enough to count as there when it is killed just before the command asks who is.
+    shadow = Supervisor(live, "shadow run may", "shadow", bundle=challenger, session_timeout_s=6.0)
     former = Supervisor(live, f"worker --follow {taker}", "former")
-    live.publish_records(events[:4000])
-    with supervised(champion, shadow, former), Feed(live, events[4000:], per_s=200) as feed:
+    live.publish_records(events[:2000])
+    with supervised(champion, shadow, former), Feed(live, events[2000:], per_s=120) as feed:
         for number in range(2):
             champion.start(number)
-        live.wait(lambda: live.committed(giver, live.topics.inputs) > 3000, "the live workers")
+        live.wait(lambda: live.committed(giver, live.topics.inputs) > 1500, "the live workers")
         shadow.start(0)
-        live.wait(lambda: live.committed(taker, live.topics.inputs) > 3500, "the shadow")
+        live.wait(lambda: live.committed(taker, live.topics.inputs) > 1750, "the shadow")
+        before = reigning(live, 0)
 
         with live.running("replay promote may", "half-way", fault=HALF_WAY) as half_way:
             live.wait(lambda: not half_way.alive, "the command to end half-way")
-        live.wait(lambda: len(reigns(live)[0]) == 2, "the new model in the partition that was handed over")
-        size = published_by(live, 1)
-        live.wait(lambda: published_by(live, 1) > size + 100, "the model before in the other one")
+        live.wait(lambda: reigning(live, 0) != before, "the new model in the partition that was handed over")
+        await_scores(live, 1, "the model before in the other one")
         assert champion.running
         assert len(reigns(live)[1]) == 1
         shadow.kill(0)
@@ -197,8 +202,7 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
         shadow.kill(0)
         live.wait(lambda: not champion.running, "the workers before to end")
         assert f"handed over to {taker}" in champion.ended[0]
-        size = published_by(live, 1)
-        live.wait(lambda: published_by(live, 1) > size + 100, "scores of the new model")
+        await_scores(live, 1, "scores of the new model")
 
         former.start(0)
         inputs = live.topics.inputs
@@ -208,8 +212,7 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
         back = foreshock(live, "replay", "rollback", "may", "--json")
         assert back.returncode == 0, back.stdout + back.stderr
         former.kill(0)
-        size = published_by(live, 1)
-        live.wait(lambda: published_by(live, 1) > size + 100, "scores of the model before")
+        await_scores(live, 1, "scores of the model before")
         feed.stop()
         for group in (giver, taker):
             live.wait(lambda group=group: caught_up(live, group), f"{group} to have taken everything")
@@ -335,8 +338,18 @@ def test_what_stands_against_a_hand_over_is_told(deploy: Deploy, challenger: Pat
     assert "the broker has forgotten its offsets" in process.log_text()
 
 
-def published_by(deployment: Any, partition: int) -> int:
-    return sum(record.partition == partition for record in deployment.records(deployment.topics.scores))
+def await_scores(deployment: Any, partition: int, what: str) -> None:
+    """Until a hundred more scores and one stand in a partition than there are now."""
+    topic = deployment.topics.scores
+    with TopicReader(deployment.kafka) as reader:
+        _, since = reader.span(topic, partition)
+        deployment.wait(lambda: sum(1 for _ in reader.each(topic, partition, since)) > 100, what)
+
+
+def reigning(deployment: Any, partition: int) -> str:
+    """The model of the last score in a partition."""
+    with TopicReader(deployment.kafka) as reader:
+        return msgspec.json.decode(reader.last(deployment.topics.scores, partition).value, type=Score).model
 
 
 def reigns(deployment: Any) -> list[list[str]]:
