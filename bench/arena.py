@@ -235,6 +235,27 @@ class Arena:
             time.sleep(0.05)
         return time.monotonic() - started_s
 
+    def wait_until_scored(self, process: ServerProcess, limit_s: float) -> int:
+        """Wait until there are exactly as many scores as records in the input topics; returns how many.
+
+        Counts records, by reading them, since the ends of transactions take offsets of `scores`. Raises `BenchError`,
+        also where there are more.
+        """
+        deadline_s, found = time.monotonic() + limit_s, 0
+        consumer = open_consumer(self.kafka, enable_auto_commit=False, auto_offset_reset="earliest")
+        try:
+            numbers = consumer.partitions_for_topic(self.topics.scores) or ()
+            consumer.assign([TopicPartition(self.topics.scores, number) for number in numbers])
+            while found != (expected := self.watch.size(*self.topics.inputs)):
+                found += sum(map(len, consumer.poll(timeout_ms=200).values()))
+                if not process.alive:
+                    raise BenchError(f"{process.name} ended; {_log_end(process)}")
+                if time.monotonic() > deadline_s:
+                    raise BenchError(f"{found:,} of {expected:,} are scored after {limit_s:.0f} s; {_log_end(process)}")
+        finally:
+            consumer.close()
+        return found
+
 
 @dataclass(frozen=True)
 class Sample:

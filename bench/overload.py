@@ -51,7 +51,7 @@ class Flood:
 
 
 class Sampler(threading.Thread):
-    """Records a `Moment` every `SAMPLE_S` until stopped. Has a `TopicWatch` of its own, as it runs in a thread."""
+    """Records a `Moment` every `SAMPLE_S`, and at the end. Has a `TopicWatch` of its own, as it runs in a thread."""
 
     def __init__(self, arena: Arena, worker: ServerProcess) -> None:
         super().__init__(name="sampler", daemon=True)
@@ -66,7 +66,9 @@ class Sampler(threading.Thread):
         watch = TopicWatch(self._arena.kafka)
         topics = self._arena.topics
         try:
-            while not self._finished.is_set():
+            is_last = False
+            while not is_last:
+                is_last = self._finished.is_set()
                 published, scored = watch.size(*topics.inputs), watch.size(topics.scores)
                 rss_mib = Sample.of(self._worker, scored).rss_mib
                 self.moments.append(Moment(time.monotonic() - self.started_s, published, scored, rss_mib))
@@ -103,13 +105,13 @@ def measure(bench: Bench) -> dict[str, Any]:
         with bench.arena(f"beside{number}") as arena, bench.arena(f"elsewhere{number}") as elsewhere:
             arena.publish(flood)
             bench.tell(f"round {number} of {bench.rounds}: publishing {offered:,.0f} events per second elsewhere")
-            moments, taken = _flood(arena, elsewhere, flood, offered)
+            moments, taken, _ = _flood(arena, elsewhere, flood, offered)
             beside = rate([moment for moment in moments if taken.covers(moment)])
         with bench.arena(f"overload{number}") as arena:
             arena.publish(Workload(flood.users, flood.records[:1]))
             bench.tell(f"round {number} of {bench.rounds}: offering {offered:,.0f} events per second")
-            moments, taken = _flood(arena, arena, Workload(flood.users, flood.records[1:]), offered)
-        rounds.append(figures_of(moments, taken, alone, beside))
+            moments, taken, scored = _flood(arena, arena, Workload(flood.users, flood.records[1:]), offered)
+        rounds.append({**figures_of(moments, taken, alone, beside), "scored": scored})
     return {"wanted_events_per_second": offered, **medians_of(rounds), "rounds": rounds}
 
 
@@ -123,13 +125,14 @@ def medians_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tuple[list[Moment], Flood]:
+def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tuple[list[Moment], Flood, int]:
     """Publish `flood` to the topics of `into` while the worker of `arena` works on events that it already has.
 
-    Returns the moments and the start and end of publishing. Where the worker reads `into`, the moments go on until it
-    has caught up; elsewhere they end with publishing.
+    Returns the moments, the start and end of publishing, and the number of scores. Where the worker reads `into`, the
+    moments go on until it has caught up, and all events are scored; elsewhere they end with publishing, and the scores
+    are not counted.
     """
-    scores = arena.topics.scores
+    scores, scored = arena.topics.scores, 0
     worker = arena.worker()
     worker.start()
     try:
@@ -142,9 +145,12 @@ def _flood(arena: Arena, into: Arena, flood: Workload, rate_per_s: float) -> tup
                 arena.wait_for(worker, scores, len(flood) + 1, LIMIT_S)
         finally:
             moments = sampler.finish()
+        if into is arena:
+            # Not part of the time: what was waited for are offsets, some of them ends of transactions.
+            scored = arena.wait_until_scored(worker, LIMIT_S)
     finally:
         worker.stop()
-    return moments, Flood(len(flood), began_s - sampler.started_s, ended_s - sampler.started_s)
+    return moments, Flood(len(flood), began_s - sampler.started_s, ended_s - sampler.started_s), scored
 
 
 def figures_of(moments: list[Moment], flood: Flood, alone: float, beside: float) -> dict[str, Any]:
