@@ -143,6 +143,16 @@ def run(
         typer.Option(min=1, metavar="N", help="At most so many events per second.", show_default="no limit"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of this name.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65_535,
+            help="Serve /metrics, /livez and /readyz: the first worker at this port, others at the next; 0: free ones.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Score a past range of event time again, beside the live topics.
 
@@ -177,7 +187,7 @@ def run(
                 task = progress.add_task("replaying", total=None)
                 counts = follow_in_processes(
                     kafka, settings, planned, workers, rate,
-                    lambda done, total: progress.update(task, completed=done, total=total),
+                    lambda done, total: progress.update(task, completed=done, total=total), metrics_port,
                 )  # fmt: skip
         except BaseException:
             replay_runs.record_end(database, name, "failed", counts)
@@ -197,11 +207,12 @@ def work(
     settings: Settings,
     assignment: Annotated[Path, typer.Argument(help="What this worker is told.")],
     counts: Annotated[Path, typer.Argument(help="Folder for what it has counted.")],
+    port: Annotated[int | None, typer.Option(help="Where it serves health and metrics.")] = None,
 ) -> None:
     """Be a worker of `replay run`, which starts it."""
     from foreshock.replay_run import work as follow
 
-    raise typer.Exit(follow(settings, kafka_of(settings), assignment, counts))
+    raise typer.Exit(follow(settings, kafka_of(settings), assignment, counts, port))
 
 
 @contextmanager

@@ -39,8 +39,10 @@ def follow_in_processes(
     workers: int,
     events_per_s: float | None,
     on_progress: Callable[[int, int], None],
+    metrics_port: int | None = None,
 ) -> Counter[str]:
-    """Run workers of a replay until the group has taken everything; returns what these have counted.
+    """Run workers of a replay until the group has taken everything; returns what these have counted. They have
+    endpoints at ports from `metrics_port` on, free ones where it is 0.
 
     Other machines may run workers of the same replay beside them. Raises `ReplayError` when one ends by itself.
     """
@@ -56,7 +58,9 @@ def follow_in_processes(
             command = [sys.executable, "-m", "foreshock", "replay", "work", str(assignment), str(counts)]
             running = []
             for number in range(1, workers + 1):
-                process = ServerProcess(f"worker-{number}", command, Path(folder) / f"worker-{number}.log")
+                port = [] if metrics_port is None else ["--port", str(metrics_port and metrics_port + number - 1)]
+                log = Path(folder) / f"worker-{number}.log"
+                process = ServerProcess(f"worker-{number}", [*command, *port], log)
                 process.start()
                 opened.callback(process.stop)
                 running.append(process)
@@ -75,22 +79,24 @@ def follow_in_processes(
         return total
 
 
-def work(settings: Settings, kafka: KafkaConnection, assignment: Path, counts: Path) -> int:
+def work(
+    settings: Settings, kafka: KafkaConnection, assignment: Path, counts: Path, metrics_port: int | None = None
+) -> int:
     """Be one of these workers, until stopped. Returns the exit code."""
+    from foreshock.services import serve_worker
     from model.bundle import Bundle, BundleError
     from stream.alerts.policy import PolicyError
-    from stream.kafka.service import serve
     from stream.worker.app import WorkerApp
 
     told = msgspec.json.decode(assignment.read_bytes(), type=Assignment)
-    own = replay_settings(settings, told.name, told.partitions)
+    own = replay_settings(settings, told.name, told.partitions).model_copy(update={"metrics_port": metrics_port})
     try:
         bundle = Bundle.load(own.bundle, own.bundle_public_key)
         app = WorkerApp(
             own, kafka, bundle, following=told.following(), outputs=own.topics.replay_outputs(told.name),
             earlier_records=told.feed(),
         )  # fmt: skip
-        code = serve(app.app, lambda: app.failure.error, "replay", stall_timeout_s=own.stall_timeout_s)
+        code = serve_worker(app, "replay")
     except (ArchiveError, BundleError, PolicyError) as error:
         fail(str(error))
     (counts / str(os.getpid())).write_bytes(msgspec.json.encode(app.engine.counts))

@@ -106,26 +106,33 @@ def run_worker(
 ) -> Never:
     """Run a worker until it is stopped, then end the command; see `WorkerApp` for what it may follow and publish."""
     from stream.alerts.policy import PolicyError
-    from stream.kafka.service import serve
     from stream.worker.app import WorkerApp
-    from stream.worker.health import standing_of
 
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         with _archives(settings, kafka, bundle) as archives:
             started = WorkerApp(settings, kafka, bundle, archives, following=following, outputs=outputs)
-            health = health_of(settings, lambda: standing_of(started))
-            tell(settings, health, lambda: _collector(started, health))
-            code = serve(
-                started.app,
-                lambda: started.failure.error,
-                "worker",
-                stall_timeout_s=settings.stall_timeout_s,
-                on_look=health.look,
-            )
+            code = serve_worker(started, "worker")
     except (BundleError, PolicyError) as error:
         fail(str(error))
     raise typer.Exit(code)
+
+
+def serve_worker(started: WorkerApp, name: str) -> int:
+    """Run a worker until it is stopped, with its endpoints where its settings have a `metrics_port`; its exit code."""
+    from stream.kafka.service import serve
+    from stream.worker.health import standing_of
+
+    settings = started.settings
+    health = health_of(settings, lambda: standing_of(started))
+    tell(settings, health, lambda: _collector(started, health))
+    return serve(
+        started.app,
+        lambda: started.failure.error,
+        name,
+        stall_timeout_s=settings.stall_timeout_s,
+        on_look=health.look,
+    )
 
 
 def admitting(settings: Settings, rights: Sequence[Right], group: str) -> KafkaConnection:

@@ -120,6 +120,31 @@ def send_back_rights(settings: Settings) -> tuple[Right, ...]:
     )
 
 
+def promotable_shadow_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of a shadow that is to be promoted, beside `shadow_rights`: to publish what is live."""
+    topics, application_id = settings.topics, settings.application_id
+    live = dict.fromkeys((topics.of_kind("repayments"), *topics.live_outputs(application_id).all))
+    own = topics.order(application_id)
+    return (*_on((name for name in live if name != own), "Write"), Right("group", application_id, "Describe"))
+
+
+def retention_rights(settings: Settings) -> tuple[Right, ...]:
+    """Of `retention plan` and, with `AlterConfigs`, `apply`."""
+    topics, application_id = settings.topics, settings.application_id
+    kept = (
+        *topics.inputs,
+        *topics.live_outputs(application_id).all,
+        topics.changelog(application_id),
+        topics.sent_back,
+    )
+    operations: tuple[Operation, ...] = ("Describe", "DescribeConfigs", "AlterConfigs")
+    return (
+        *(Right("topic", topic, operation) for topic in dict.fromkeys(kept) for operation in operations),
+        Right("group", application_id, "Describe"),
+        Right("group", sink_group(application_id), "Describe"),
+    )
+
+
 def status_rights(settings: Settings) -> tuple[Right, ...]:
     """Of who looks with `foreshock status`. With `Read` on all that groups read, lag counts no ends of transactions."""
     topics, application_id = settings.topics, settings.application_id

@@ -30,7 +30,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from stream.state.row import NEVER, StateMismatch
+from stream.state.row import NEVER, OTHER_MODEL, StateMismatch
 
 DUE, ABOUT = "due", "about"
 """Column families beside the rows: users by the due date of their first open instalment, and the rows' origin."""
@@ -311,8 +311,7 @@ class Archives:
             archive.close()
             raise StateMismatch(
                 f"{self._path(partition)} holds state of model {found.model:016x} in rows of {found.row_bytes} bytes, "
-                f"this worker runs {self._origin.model:016x} with {self._origin.row_bytes}. Replay under the new model "
-                "with another application_id, then hand over"
+                f"this worker runs {self._origin.model:016x} with {self._origin.row_bytes}. {OTHER_MODEL}"
             )
         self._open[partition] = archive
         return archive

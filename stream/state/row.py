@@ -31,6 +31,15 @@ Row = np.void
 Rows = NDArray[np.void]
 
 
+OTHER_MODEL = (
+    "Start it with the bundle and release of before. Another model takes the place of live workers as a shadow that is "
+    "promoted, or under another application_id after a replay (docs/guides/change-a-model.md); a shadow or a replay "
+    "gets another model under another name, or when it was removed (`foreshock shadow remove`, `replay run "
+    "--overwrite`)"
+)
+"""The way out for whoever finds states of another model or layout, be it a live worker, a shadow or a replay."""
+
+
 class StateMismatch(RuntimeError):
     """State that this worker cannot use: written by another model, or by another layout of the row."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.state.row import NO_OFFSET, Rows, StateMismatch, first_due_day
+from stream.state.row import NO_OFFSET, OTHER_MODEL, Rows, StateMismatch, first_due_day
 from stream.structured import Columns, put_records, take_records
 
 Pairs = list[tuple[bytes, bytes | None]]
@@ -224,14 +224,14 @@ class Slab:
         if values.shape[1] != size:
             raise StateMismatch(
                 f"state of user {keys[0]!r} on partition {partition} has {values.shape[1]} bytes, this worker's rows "
-                f"have {size}: it was written by another version or model. Replay under this model, then hand over"
+                f"have {size}: it was written by another version or model. {OTHER_MODEL}"
             )
         models = np.ascontiguousarray(values[:, self._model_bytes]).view("u8")
         strange = models[models != expected]
         if strange.size:
             raise StateMismatch(
                 f"partition {partition} holds state of model {int(strange[0]):016x}, this worker runs "
-                f"{expected:016x}. Replay under the new model with another application_id, then hand over"
+                f"{expected:016x}. {OTHER_MODEL}"
             )
 
     def open_partition(self, partition: int) -> int | None:  # noqa: ARG002

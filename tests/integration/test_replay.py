@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -103,16 +105,35 @@ def test_another_policy_is_told_apart(
     assert foreshock(live, database, *arguments, "--overwrite").returncode == 0
 
 
+def two_free_ports() -> int:
+    """The first of two ports that follow each other and that nobody has."""
+    for port in range(20_100, 32_000, 2):
+        try:
+            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+                return port
+        except OSError:
+            continue
+    raise AssertionError("no free ports")
+
+
 def test_a_replay_that_is_killed_goes_on_where_it_was(live: Any, database: DatabaseConnection, tmp_path: Path) -> None:
     """Two workers, slowed down; nothing is published twice."""
     asked = ("replay", "run", "killed", "--from", "2000-01-01", "--to", "2100-01-01", "--workers", "2")
-    topic = live.topics.replay_scores("killed")
+    topic, port = live.topics.replay_scores("killed"), two_free_ports()
     slow = subprocess.Popen(
-        [sys.executable, "-m", "foreshock", *command(live, database, *asked, "--rate", "600")],
+        [
+            sys.executable,
+            "-m",
+            "foreshock",
+            *command(live, database, *asked, "--rate", "600", "--metrics-port", str(port)),
+        ],
         stderr=subprocess.DEVNULL,
     )
     try:
         live.wait(lambda: live.exists(topic) and live.size(topic) > 300, "some scores")
+        for number in range(2):
+            served = urllib.request.urlopen(f"http://127.0.0.1:{port + number}/metrics", timeout=10).read().decode()
+            assert f'application="{live.settings.application_id}-replay-killed"' in served
     finally:
         slow.kill()
         slow.wait()

@@ -42,8 +42,10 @@ from stream.kafka.security import KafkaSecurity
 from stream.least_rights import (
     desk_rights,
     hand_over_rights,
+    promotable_shadow_rights,
     publisher_rights,
     replay_rights,
+    retention_rights,
     send_back_rights,
     shadow_rights,
     sink_rights,
@@ -60,7 +62,8 @@ Deploy = Callable[..., Any]
 
 PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay", "least-shadow")
-OPERATORS = ("least-status", "least-send-back")
+OPERATORS = ("least-status", "least-send-back", "least-promote", "least-retention")
+HEIR = "shadow that is to be promoted"
 POOR = "poor"
 """Users with no more rights than SECURITY.md lists, and one who has all but what a test takes away. `worker` and
 those without a name may do everything."""
@@ -343,15 +346,15 @@ def listed(role: str) -> Iterator[tuple[ResourceType, str, ACLOperation]]:
                 yield ResourceType[kind.upper().replace(" ", "_")], name, ACLOperation[words.upper()]
 
 
-def granted(role: str, topic_prefix: str, application_id: str) -> Iterator[ACL]:
+def granted(user: str, topic_prefix: str, application_id: str, role: str | None = None) -> Iterator[ACL]:
     """The page names topics without a prefix and the application as it is called by default; `*` ends a prefix."""
-    for kind, name, operation in listed(role.removeprefix("least-")):
+    for kind, name, operation in listed(role or user.removeprefix("least-")):
         whole = name.replace("foreshock", application_id)
         if kind in (ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID) and whole == name:
             whole = topic_prefix + name
         pattern = ACLResourcePatternType.PREFIXED if name.endswith("*") else ACLResourcePatternType.LITERAL
         resource = ResourcePattern(kind, whole.removesuffix("*"), pattern)
-        yield ACL(f"User:{role}", "*", operation, ACLPermissionType.ALLOW, resource)
+        yield ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, resource)
 
 
 @pytest.mark.slow
@@ -364,6 +367,7 @@ def test_the_least_rights_are_enough(
     admin = open_admin(bank.broker.connection)
     try:
         acls = [acl for role in (*ROLES, *OPERATORS) for acl in granted(role, prefix, application_id)]
+        acls += granted("least-shadow", prefix, application_id, HEIR)
         assert not admin.create_acls(acls)["failed"]
     finally:
         admin.close()
@@ -402,13 +406,32 @@ def test_the_least_rights_are_enough(
         result = foreshock({**deployment.options, **shadow}, "shadow", command, "s")
         assert result.returncode == 0, said(result)
 
-    looks, sends = ({**deployment.options, **bank.settings(SASL, sasl_username=role)} for role in OPERATORS)
+    looks, sends, promotes, keeps = (
+        {**deployment.options, **bank.settings(SASL, sasl_username=role)} for role in OPERATORS
+    )
     looked = foreshock(looks, "status", "--interval", "0", "--json")
     assert looked.returncode == 0, said(looked)
     assert {lag["records"] for lag in json.loads(looked.stdout)["lag"]} == {0}
     sent = foreshock(sends, "dead-letters", "send-back", "--yes", "--json")
     assert sent.returncode == 0, said(sent)
     assert json.loads(sent.stdout)["sent"] == 1
+
+    for command in ("plan", "apply"):
+        done = foreshock(keeps, "retention", command, *(("--yes",) if command == "apply" else ("--json",)))
+        assert done.returncode == 0, said(done)
+    with (
+        deployment.running("worker", "giver", **worker) as giver,
+        deployment.running("shadow run s", "taker", **shadow) as taker,
+    ):
+        deployment.wait_until_scored(giver)
+        deployment.wait(lambda: deployment.committed(group, inputs) == deployment.size(*inputs), "shadow", taker)
+        handed = foreshock(promotes, "replay", "promote", "s", "--json")
+        assert handed.returncode == 0, said(handed)
+        before = deployment.size(deployment.topics.scores)
+        deployment.publish(list(open_dataset("simulator", users=15, months=1, seed=4).events()))
+        deployment.wait(lambda: not giver.alive, "the worker of before to end")
+        deployment.wait(lambda: deployment.committed(group, inputs) == deployment.size(*inputs), "the heir", taker)
+        assert deployment.size(deployment.topics.scores) > before
 
 
 def resource_of(right: Right) -> tuple[ResourceType, str, ACLOperation]:
@@ -430,6 +453,7 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
         "desk": desk_rights(settings), "webhooks": webhook_rights(settings), "shadow": shadow_rights(settings, "s"),
         "status": status_rights(settings), "send-back": send_back_rights(settings),
         "promote": hand_over_rights(settings, "foreshock", "foreshock-shadow-s"),
+        HEIR: promotable_shadow_rights(settings), "retention": retention_rights(settings),
     }  # fmt: skip
     for role, rights in parts.items():
         on_the_page = set(listed(role))

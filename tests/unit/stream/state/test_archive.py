@@ -64,7 +64,7 @@ def test_another_changelog_is_another_story(opened: Opener, caplog: pytest.LogCa
 @pytest.mark.parametrize("origin", [Origin("first", 0xDEF, 8), Origin("first", 0xABC, 16)])
 def test_state_of_another_model_stops(opened: Opener, origin: Origin) -> None:
     write(opened().open(0), {b"a": b"1"}, 5)
-    with pytest.raises(StateMismatch, match=r"0000000000000abc in rows of 8 bytes.*hand over"):
+    with pytest.raises(StateMismatch, match=r"0000000000000abc in rows of 8 bytes.*shadow remove"):
         opened(origin).open(0)
     assert opened().open(0).offset == 5, "it is left as it is"
 
