@@ -60,7 +60,7 @@ more often than it needs to."""
 PARTITIONS_AT_ONCE = 8
 """So many partitions of a group send rows at once: each holds some pieces in memory."""
 
-CUT_SHARE = 0.7
+CUT_SHARE = 0.6
 """Share of the interval after which a transaction is cut. The rest is for completing it: what was scored right after a
 cut is to be committed an interval later."""
 
