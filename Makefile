@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed  ## run the whole path on a simulated portfolio; ends by itself
-	$(BIN)/foreshock demo $(ARGS)
+	$(BIN)/foreshock demo --keep .foreshock/demo $(ARGS)
 
 # The tests start hundreds of Python processes: each would compile all modules anew where bytecode is not kept.
 test: export PYTHONDONTWRITEBYTECODE =

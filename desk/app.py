@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -14,24 +15,43 @@ from starlette.responses import PlainTextResponse, Response
 
 from desk import errors
 from desk.access import oidc_routes
+from desk.access.expiry import remove_expired
 from desk.access.limits import RequestLimits
 from desk.access.oidc import IdentityProvider
-from desk.api import health, portfolio, reference, scoring, users
+from desk.api import alerts, health, portfolio, reference, scoring, users
 from desk.api.portfolio import Forecasts
+from desk.cases.rules import CaseRules
+from desk.clerk import Clerk
 from desk.clock import Clock, system_clock
 from desk.context import CONNECTIONS, STATEMENT_TIMEOUT_S, Desk
 from desk.model_in_use import ModelInUse
+from desk.outbox import ActionProducer
 from desk.shield import Shield
 from stream.database.connection import DatabaseConnection
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 logger = logging.getLogger("foreshock.desk")
 
+CLERK_END_S = 10.0
+"""For so long the end waits for what the clerk has begun; what it does is done again by the next one."""
+
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = system_clock) -> FastAPI:
-    """The desk over a database. Opens no connection before the first request. Raises `SettingsError`."""
+def create_app(
+    settings: Settings,
+    database: DatabaseConnection,
+    clock: Clock = system_clock,
+    *,
+    kafka: KafkaConnection | None = None,
+    with_clerk: bool = False,
+) -> FastAPI:
+    """The desk over a database. Opens no connection before it is started.
+
+    `with_clerk`: does what happens by itself, too, and publishes actions where there is a `kafka`. Raises
+    `SettingsError`.
+    """
     engine = database.open_engine("foreshock-desk", kept=CONNECTIONS, statement_timeout_s=STATEMENT_TIMEOUT_S)
     identity = None if settings.desk_oidc_issuer is None else IdentityProvider(settings)
     desk = Desk(settings, database, engine, clock, RequestLimits(engine), ModelInUse(settings), identity)
@@ -39,8 +59,9 @@ def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = CONNECTIONS
-        yield
-        desk.stopping.set()
+        with _clerk(desk, kafka) if with_clerk else nullcontext():
+            yield
+            desk.stopping.set()
         engine.dispose()
 
     app = FastAPI(
@@ -53,11 +74,32 @@ def create_app(settings: Settings, database: DatabaseConnection, clock: Clock = 
     )
     app.state.desk = desk
     app.state.forecasts = Forecasts()
-    for module in (users, scoring, portfolio, health, reference, oidc_routes):
+    for module in (users, scoring, alerts, portfolio, health, reference, oidc_routes):
         app.include_router(module.router)
     errors.install(app, _error_page)
     app.add_middleware(Shield, hosts=allowed_hosts(settings), secure=desk.secure)
     return app
+
+
+@contextmanager
+def _clerk(desk: Desk, kafka: KafkaConnection | None) -> Iterator[None]:
+    """A clerk in a thread of its own, with connections of its own, until the desk is stopping."""
+    settings = desk.settings
+    engine = desk.database.open_engine("foreshock-clerk", kept=2)
+    clerk = Clerk(
+        engine,
+        CaseRules.from_settings(settings),
+        None if kafka is None else ActionProducer(kafka, settings),
+        desk.clock,
+        tidy=lambda connection, now: remove_expired(connection, now, desk.lifetime.idle, settings.desk_audit_days),
+    )
+    thread = threading.Thread(target=clerk.run, args=(desk.stopping,), name="clerk", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(CLERK_END_S)
+        engine.dispose()
 
 
 def _error_page(request: Request, status: int, detail: str) -> Response:  # noqa: ARG001

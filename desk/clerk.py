@@ -42,6 +42,8 @@ LONGEST_PAUSE_S = 30.0
 
 logger = logging.getLogger("foreshock.desk.clerk")
 
+Tidy = Callable[[Connection, dt.datetime], int]
+
 
 @dataclass(frozen=True)
 class Chores:
@@ -68,7 +70,10 @@ def wake_due(connection: Connection, now: dt.datetime, rules: CaseRules, *, most
 
 
 class Clerk:
-    """Does the chores, turn by turn. `send` None leaves actions unpublished, where there is no Kafka."""
+    """Does the chores, turn by turn.
+
+    `send` None leaves actions unpublished, where there is no Kafka. `tidy` removes what has had its time.
+    """
 
     def __init__(
         self,
@@ -77,12 +82,14 @@ class Clerk:
         send: Send | None,
         clock: Clock,
         *,
+        tidy: Tidy = lambda _connection, _now: 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._rules = rules
         self._send = send
         self._clock = clock
+        self._tidy = tidy
         self._monotonic = monotonic
         self._renewed_s: float | None = None
         self._lock: Connection | None = None
@@ -123,7 +130,7 @@ class Clerk:
         now = self._clock()
         woken = self._to_the_end(lambda connection: wake_due(connection, now, self._rules), WOKEN_AT_ONCE)
         decided = self._decide(now)
-        renewed = self._renew()
+        renewed = self._renew(now)
         assigned = 0
         if self._rules.auto_assign:
             assigned = self._to_the_end(lambda connection: auto_assign(connection, now, self._rules), GIVEN_AT_ONCE)
@@ -141,11 +148,13 @@ class Clerk:
             if looked < DECIDED_AT_ONCE:
                 return decided
 
-    def _renew(self) -> int:
-        """A whole pass, not more often than needed: it looks at every open case."""
+    def _renew(self, now: dt.datetime) -> int:
+        """A whole pass, not more often than needed: it looks at every open case. What has had its time goes, too."""
         if self._renewed_s is not None and self._monotonic() - self._renewed_s < RENEW_EVERY_S:
             return 0
         self._renewed_s = self._monotonic()
+        with self._engine.begin() as connection:
+            self._tidy(connection, now)
         return self._to_the_end(renew, 1)
 
     def _to_the_end(self, chore: Callable[[Connection], int], most: int) -> int:

@@ -87,6 +87,8 @@ def install(app: FastAPI, page: ErrorPage) -> None:
 
     def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        if any(one["type"] == "json_invalid" for one in error.errors()):
+            return answer(request, 400, "the body is not JSON")
         faults = list(faults_of(error.errors()))
         detail = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults[:5])
         return answer(request, 422, detail, errors=faults)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from foreshock.options import AsJson, database_of, takes_settings
+from foreshock.options import AsJson, database_of, require_desk, takes_settings
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, errors, fail
 from stream.database.errors import DatabaseError, translated
@@ -56,6 +56,7 @@ def create_account(
 
         foreshock account create ann --role collector --products card,instalment_loan
     """
+    require_desk()
     from desk.access import accounts
     from desk.access.passwords import hash_password
 
@@ -81,6 +82,7 @@ def create_account(
 @takes_settings("database_url", "stack_dir")
 def list_accounts(*, settings: Settings, as_json: AsJson = False) -> None:
     """List all accounts."""
+    require_desk()
     from desk.access import accounts
 
     with _changing(settings) as connection:
@@ -119,6 +121,7 @@ def set_password(*, settings: Settings, name: Name) -> None:
 
     The password is asked for, or read from the standard input where that is no terminal. It also ends a lock.
     """
+    require_desk()
     from desk.access import accounts
     from desk.access.passwords import hash_password
 
@@ -145,6 +148,7 @@ def create_token(
 
         foreshock token create limit-service --role reader > token.txt
     """
+    require_desk()
     from desk.access import tokens
 
     with _changing(settings) as connection:
@@ -162,6 +166,7 @@ def create_token(
 @takes_settings("database_url", "stack_dir")
 def list_tokens(*, settings: Settings, as_json: AsJson = False) -> None:
     """List all tokens, without their secrets."""
+    require_desk()
     from desk.access import tokens
 
     with _changing(settings) as connection:
@@ -193,6 +198,7 @@ def revoke_token(
     token_id: Annotated[str, typer.Argument(help="The token's id, of `foreshock token list`.", show_default=False)],
 ) -> None:
     """End a token at once."""
+    require_desk()
     from desk.access import tokens
 
     with _changing(settings) as connection:
@@ -203,12 +209,10 @@ def revoke_token(
 @contextmanager
 def _changing(settings: Settings) -> Iterator[Connection]:
     """A transaction; ends the command with what is wrong."""
-    try:
-        from desk.access.accounts import AccountError
-        from desk.access.passwords import WeakPassword
-        from desk.access.tokens import TokenError
-    except ImportError as error:
-        fail(f"{error}: the desk is extra, install it with pip install -c constraints.txt '.[desk]'")
+    from desk.access.accounts import AccountError
+    from desk.access.passwords import WeakPassword
+    from desk.access.tokens import TokenError
+
     database = database_of(settings)
     engine = database.open_engine("foreshock-access")
     try:
@@ -230,6 +234,7 @@ def _unwrapped() -> Iterator[None]:
 
 
 def _set_active(settings: Settings, name: str, *, active: bool) -> None:
+    require_desk()
     from desk.access import accounts
 
     with _changing(settings) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import tempfile
 import time
@@ -27,10 +28,13 @@ from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
 from stream.database.summary import Summary
 from stream.embedded.server import EmbeddedError
-from stream.embedded.stack import EmbeddedStack
+from stream.embedded.stack import EmbeddedStack, running
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError, create_topics
 from stream.settings import Settings
+
+OF_DEMO = "of-foreshock-demo"
+"""A file that marks a folder as one that a demo made, which the next one may empty."""
 
 STAGES = {
     "publish": "events published",
@@ -53,12 +57,16 @@ def demo(
     late: LateOption = 0.0,
     twice: TwiceOption = 0.0,
     report: Report = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the embedded servers' data in this folder.", show_default="temporary")
+    ] = None,
 ) -> None:
     """Run Foreshock on a simulated portfolio; show what it catches.
 
     Without `--bootstrap-servers` and `--database-url` it starts an embedded Kafka and PostgreSQL in a temporary folder
     (needs the `embedded` extra) and stops all that it started. On your own servers it uses topics and a consumer group
-    named `demo-<time>`, and leaves them there. Events are published once and in order of event time; with
+    named `demo-<time>`, and leaves them there. With `--keep FOLDER` the embedded stack can be started again, with a
+    desk over it: `foreshock up --desk --stack-dir FOLDER`. Events are published once and in order of event time; with
     `--late 0.02 --twice 0.005` some arrive late or twice, as in an ordinary feed.
 
         foreshock demo --users 500 --months 12
@@ -73,8 +81,10 @@ def demo(
     with ExitStack() as cleanup:
         interrupt = cleanup.enter_context(_interruptible())
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="foreshock-demo-")))
+        if keep is not None:
+            _make_room(keep)
         try:
-            kafka, database, settings = _stack(cleanup, settings, folder)
+            kafka, database, settings = _stack(cleanup, settings, folder / "stack" if keep is None else keep)
             create_topics(kafka, settings)
             migration.upgrade(database)
             interrupt.check()
@@ -106,14 +116,15 @@ def demo(
             raise
         figures.seconds_total = round(time.monotonic() - started_s, 1)
         assert run.summary is not None
-        _show(figures, run.summary, own=settings.bootstrap_servers is not None, prefix=settings.topic_prefix)
+        own = settings.bootstrap_servers is not None
+        _show(figures, run.summary, own=own, prefix=settings.topic_prefix, kept=keep)
     if report is not None:
         report.write_bytes(figures.as_json())
         console.print(f"figures are in {report}")
 
 
 def _stack(
-    cleanup: ExitStack, settings: Settings, folder: Path
+    cleanup: ExitStack, settings: Settings, stack_dir: Path
 ) -> tuple[KafkaConnection, DatabaseConnection, Settings]:
     """What to run on; starts an embedded server for what the user has not named."""
     kafka, database = KafkaConnection.from_settings(settings), DatabaseConnection.from_settings(settings)
@@ -123,7 +134,7 @@ def _stack(
     if kafka is None or database is None:
         with console.status("starting Kafka and PostgreSQL …") as status:
             stack = EmbeddedStack(
-                folder / "stack", progress=lambda server, doing: status.update(styled(f"{server}: {doing} …"))
+                stack_dir, progress=lambda server, doing: status.update(styled(f"{server}: {doing} …"))
             )
             cleanup.callback(stack.stop)  # before it starts: an interrupt may come when it just has
             stack.start()
@@ -173,7 +184,21 @@ def _progress() -> Progress:
     )
 
 
-def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> None:
+def _make_room(folder: Path) -> None:
+    """Take away what an earlier demo has left in the folder; end the command where anything else is there."""
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not (folder / OF_DEMO).exists():
+        fail(f"--keep {folder}: it holds something else than an earlier demo; name a new folder")
+    elif running(folder) is not None:
+        fail(f"--keep {folder}: a stack runs there; stop it with `foreshock down --stack-dir {folder}`")
+    else:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    (folder / OF_DEMO).touch()
+
+
+def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str, kept: Path | None) -> None:
     rows = [
         ("events published", f"{figures.events_published:,}"),
         ("events scored", f"{figures.events_scored:,} of {figures.users:,} users"),
@@ -200,8 +225,13 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str) -> N
     _show_worrying(summary)
     if own:
         console.print(f"topics {prefix}scores, {prefix}alerts; tables user_scores, score_history, alerts, alert_events")
+    elif kept is not None:
+        console.print("everything has been stopped, and is kept; the desk over it:")
+        console.print(f"    foreshock up --desk --stack-dir {kept}")
     else:
-        console.print("everything has been stopped; `foreshock up` starts a stack that stays")
+        console.print(
+            "everything has been stopped; `foreshock up --desk` starts a stack that stays, and the desk over it"
+        )
 
 
 def _dead_letters(figures: DemoReport) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+
 import typer
 
-from foreshock.options import database_of, takes_settings
-from foreshock.terminal import console, fail
+from foreshock.options import database_of, kafka_of, require_desk, takes_settings
+from foreshock.terminal import console, errors, fail
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 
 @takes_settings(
+    "bootstrap_servers",
     "database_url",
+    "topic_prefix",
     "stack_dir",
     "bundle",
     "desk_host",
@@ -28,16 +33,16 @@ from stream.settings import Settings
 def desk(*, settings: Settings) -> None:
     """Serve the desk: the collectors' pages, and the API.
 
-    Needs the `desk` extra, and a database that a sink fills. Served to this machine alone unless `--host` says
-    otherwise; that needs TLS, or a proxy in front that speaks it. The first account is made by `foreshock account
-    create`.
+    Needs the `desk` extra, and a database that a sink fills; with Kafka, what is done about alerts is published. Served
+    to this machine alone unless `--host` says otherwise; that needs TLS, or a proxy in front that speaks it. The first
+    account is made by `foreshock account create`.
 
         foreshock desk --workers 2
     """
-    try:
-        from desk import serving
-    except ImportError as error:
-        fail(f"{error}: the desk is extra, install it with pip install -c constraints.txt '.[desk]'")
+    require_desk()
+    from desk import serving
+    from desk.app import create_app
+
     database = database_of(settings)
     try:
         serving.require_safe(settings)
@@ -46,7 +51,19 @@ def desk(*, settings: Settings) -> None:
     except (DatabaseError, serving.CannotServe) as error:
         fail(str(error))
     console.print(f"the desk is at {serving.address_of(settings, listening)}")
-    raise typer.Exit(serving.serve(settings, database, listening))
+    kafka = _kafka(settings)
+    if kafka is None:
+        errors.print("no --bootstrap-servers given: actions are kept, and published by a desk that has it")
+    app = functools.partial(create_app, kafka=kafka, with_clerk=True)
+    raise typer.Exit(serving.serve(settings, database, listening, app))
+
+
+def _kafka(settings: Settings) -> KafkaConnection | None:
+    """The user's own, else that of the embedded stack where the database is that, too; None for none."""
+    found = KafkaConnection.from_settings(settings)
+    if found is not None or settings.database_url is not None:
+        return found
+    return kafka_of(settings)
 
 
 def _require_current(database: DatabaseConnection) -> None:

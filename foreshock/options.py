@@ -199,6 +199,14 @@ def confirmed(question: str, *, yes: bool) -> None:
         raise typer.Exit(1)
 
 
+def require_desk() -> None:
+    """End the command where the extra of the desk is not installed."""
+    try:
+        import desk.serving  # noqa: F401
+    except ImportError as error:
+        fail(f"{error}: the desk is extra, install it with pip install -c constraints.txt '.[desk]'")
+
+
 def utc(at: dt.datetime) -> dt.datetime:
     """A time without an offset is UTC."""
     return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from foreshock.options import takes_settings
+from typing import Annotated
+
+import typer
+
+from foreshock import trial_desk
+from foreshock.options import require_desk, takes_settings
 from foreshock.terminal import console, fail, styled
 from stream.database import migration
 from stream.database.errors import DatabaseError
@@ -13,13 +18,21 @@ from stream.settings import Settings
 
 
 @takes_settings("stack_dir", "partitions")
-def up(*, settings: Settings) -> None:
+def up(
+    *,
+    settings: Settings,
+    desk: Annotated[
+        bool, typer.Option("--desk", help="Start the desk over it, too, and make a first account.")
+    ] = False,
+) -> None:
     """Start an embedded Kafka and PostgreSQL that keep running.
 
     Needs the `embedded` extra. Creates topics and tables. All other commands use this stack when they are given no
     addresses; `foreshock down` stops it. For production, run your own servers and give `--bootstrap-servers` and
     `--database-url`.
     """
+    if desk:
+        require_desk()
     try:
         with console.status("starting Kafka and PostgreSQL …") as status:
             address = stack.up(
@@ -28,12 +41,25 @@ def up(*, settings: Settings) -> None:
             status.update("creating topics and tables …")
             create_topics(address.kafka, settings)
             migration.upgrade(address.database)
+            if desk:
+                status.update("starting the desk …")
+                account, found = trial_desk.first_account(address.database), trial_desk.start(settings)
     except (EmbeddedError, ProvisioningError, DatabaseError) as error:
         fail(str(error))
     console.print(f"Kafka       {address.bootstrap_servers}")
     console.print(f"PostgreSQL  {address.database_url}")
     console.print("            (psql takes this address, too; the password stands in the file that it names)")
     console.print("`foreshock worker`, `foreshock sink` and `foreshock simulate` use them; `foreshock down` stops them")
+    if desk:
+        console.print(f"desk        {found}")
+        if account is not None:
+            console.print(
+                f"            (sign in as {account[0]} with the password {account[1]}; it is shown this once)"
+            )
+        else:
+            console.print(
+                "            (`foreshock account list` shows who may sign in, `account password` gives a new one)"
+            )
 
 
 @takes_settings("stack_dir")
@@ -43,6 +69,7 @@ def down(*, settings: Settings) -> None:
     Its data stays in the stack's folder, and `foreshock up` goes on with it.
     """
     try:
+        trial_desk.stop(settings.stack_dir)
         stopped = stack.down(settings.stack_dir)
     except EmbeddedError as error:
         fail(str(error))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,10 @@ def start(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
 
 def test_figures_agree(tmp_path: Path) -> None:
     report, log = tmp_path / "report.json", tmp_path / "log"
-    process = start("--users", "100", "--months", "8", "--workers", "2", "--report", str(report), log=log)
+    kept = tmp_path / "kept"
+    process = start(
+        "--users", "100", "--months", "8", "--workers", "2", "--report", str(report), "--keep", str(kept), log=log
+    )
     assert process.wait(240) == 0, log.read_text()
     figures = json.loads(report.read_text())
     assert figures["events_published"] == figures["events_scored"] > 5_000
@@ -46,6 +50,35 @@ def test_figures_agree(tmp_path: Path) -> None:
     shown = log.read_text()
     assert "by what their default would cost" in shown
     assert "deteriorations caught" in shown
+    assert f"foreshock up --desk --stack-dir {kept}".replace(" ", "") in "".join(shown.split())
+    require_a_desk_over(kept, alerts=figures["alerts_in_postgres"])
+
+
+def require_a_desk_over(stack_dir: Path, alerts: int) -> None:
+    """What the demo named opens the desk, with its alerts, for a first account; `down` stops all of it."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FORESHOCK_")}
+    environment["FORESHOCK_DESK_PORT"] = "0"
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "foreshock", *arguments, "--stack-dir", str(stack_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    try:
+        assert "sign in as lead with the password" in run("up", "--desk")
+        desk = json.loads((stack_dir / "desk.json").read_text())
+        token = run("token", "create", "demo", "--role", "reader").strip()
+        asked = urllib.request.Request(
+            f"{desk['address']}/v1/alerts?limit=500", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            cases = json.load(answer)["cases"]
+        assert 0 < len(cases) <= alerts
+    finally:
+        stopped = run("down")
+    assert "stopped" in stopped
+    assert not psutil.pid_exists(desk["process"]["pid"])
 
 
 def test_a_feed_that_delivers_late_and_twice(tmp_path: Path) -> None:
