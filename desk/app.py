@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
-from starlette.responses import PlainTextResponse, Response
+from fastapi import FastAPI
 
 from desk import errors
 from desk.access import oidc_routes
@@ -26,6 +25,7 @@ from desk.clock import Clock, system_clock
 from desk.context import CONNECTIONS, STATEMENT_TIMEOUT_S, Desk
 from desk.model_in_use import ModelInUse
 from desk.outbox import ActionProducer
+from desk.pages import site
 from desk.shield import Shield
 from stream.database.connection import DatabaseConnection
 from stream.kafka.connection import KafkaConnection
@@ -76,7 +76,8 @@ def create_app(
     app.state.forecasts = Forecasts()
     for module in (users, scoring, alerts, portfolio, health, reference, oidc_routes):
         app.include_router(module.router)
-    errors.install(app, _error_page)
+    site.install(app)
+    errors.install(app, site.error_page)
     app.add_middleware(Shield, hosts=allowed_hosts(settings), secure=desk.secure)
     return app
 
@@ -100,10 +101,6 @@ def _clerk(desk: Desk, kafka: KafkaConnection | None) -> Iterator[None]:
     finally:
         thread.join(CLERK_END_S)
         engine.dispose()
-
-
-def _error_page(request: Request, status: int, detail: str) -> Response:  # noqa: ARG001
-    return PlainTextResponse(detail, status)
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str] | None:

@@ -313,6 +313,9 @@ class Settings(BaseSettings):
         description="Address of the desk as browsers see it, `https://desk.example`; needed for sign-in by OIDC, and "
         "behind a proxy.",
     )
+    desk_language: Literal["en", "de"] = Field(
+        "en", description="Language of the desk's pages for whoever has chosen none and whose browser asks for neither."
+    )
     desk_session_hours: float = Field(
         12.0, gt=0, le=720, description="A browser is signed out so long after it was signed in."
     )

@@ -125,7 +125,7 @@ def columns(title: str, labels: Sequence[str], series: Mapping[str, Sequence[flo
     ticks = nice_ticks(0.0, max([value for values in series.values() for value in values] + [1e-9]))
     drawing, plot = _labelled(title, labels, ticks, percent, legend=True)
     colours = dict(zip(series, (GREY, ORANGE, BLUE, GREEN), strict=False))
-    _legend(drawing, colours, HEADING_HEIGHT)
+    legend(drawing, colours, HEADING_HEIGHT)
     step = (plot.right - plot.left) / max(len(labels), 1)
     width = 0.74 * step / max(len(series), 1)
     for offset, (name, values) in enumerate(series.items()):
@@ -163,7 +163,7 @@ def calibration(title: str, bands: Sequence[tuple[float, Estimate]]) -> str:
     exponents = range(math.ceil(math.log10(floor)), 1)
     drawing = Drawing(SMALL_WIDTH, HEADING_HEIGHT + SMALL_PLOT_HEIGHT + 2 * TICK_HEIGHT + PADDING)
     drawing.heading(title)
-    left = _left_margin([percent(10.0**exponent) for exponent in exponents])
+    left = left_margin([percent(10.0**exponent) for exponent in exponents])
     span = (math.log10(floor), 0.0)
     bottom = HEADING_HEIGHT + SMALL_PLOT_HEIGHT
     plot = Plot(drawing, left, HEADING_HEIGHT + GAP, SMALL_WIDTH - 2 * GAP, bottom, span, span)
@@ -214,8 +214,8 @@ def lines(
     drawing = Drawing(WIDE_WIDTH, bottom + 2 * TICK_HEIGHT + PADDING)
     drawing.heading(title)
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(series)}
-    _legend(drawing, colours, HEADING_HEIGHT)
-    left = _left_margin([short(tick) for tick in ticks])
+    legend(drawing, colours, HEADING_HEIGHT)
+    left = left_margin([short(tick) for tick in ticks])
     plot = Plot(drawing, left, top, WIDE_WIDTH - 2 * GAP, bottom, x_range, (0.0, ticks[-1]))
     drawing.text(PADDING, top - 1.5 * GAP, y_label)
     drawing.text(plot.right, bottom + 2 * TICK_HEIGHT - DESCENT_ROOM, x_label, "end")
@@ -238,10 +238,10 @@ def panels(title: str, series: Sequence[Mapping[str, Sequence[tuple[float, float
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     known = [[value for points in panel.values() for _, value in points] for panel in series]
     scales = [nice_ticks(min(values), max(values)) if values else [] for values in known]
-    left = _left_margin([exact(tick) for ticks in scales for tick in ticks])
+    left = left_margin([exact(tick) for ticks in scales for tick in ticks])
     for number, (panel, ticks) in enumerate(zip(series, scales, strict=True)):
         top = height * number + LEGEND_HEIGHT + GAP
-        _legend(drawing, {name: colours[name] for name in panel}, height * number)
+        legend(drawing, {name: colours[name] for name in panel}, height * number)
         if not ticks:
             drawing.text(PADDING, top + SMALL_PLOT_HEIGHT / 2, missing)
             continue
@@ -273,12 +273,18 @@ def timeline(
 
 
 def heat_map(
-    title: str, rows: Mapping[str, Sequence[Cell]], times: tuple[float, float], dates: Sequence[tuple[float, str]]
+    title: str,
+    rows: Mapping[str, Sequence[Cell]],
+    times: tuple[float, float],
+    dates: Sequence[tuple[float, str]],
+    *,
+    width: float = TIME_WIDTH,
+    left: float = TIME_LEFT,
 ) -> str:
-    """Rows of cells over the same axis of time as `timeline`'s."""
+    """Rows of cells over an axis of time; as wide as `timeline`'s and begun as far from the left, unless said."""
     bottom = len(rows) * (ROW_HEIGHT + ROW_GAP)
-    drawing = Drawing(TIME_WIDTH, bottom + TICK_HEIGHT + PADDING)
-    plot = Plot(drawing, TIME_LEFT, 0.0, TIME_WIDTH - 2 * GAP, bottom, times, (0.0, 1.0))
+    drawing = Drawing(width, bottom + TICK_HEIGHT + PADDING)
+    plot = Plot(drawing, left, 0.0, width - 2 * GAP, bottom, times, (0.0, 1.0))
     for number, (name, cells) in enumerate(rows.items()):
         y = number * (ROW_HEIGHT + ROW_GAP)
         drawing.text(plot.left - GAP, y + ROW_HEIGHT / 2 + FONT_SIZE / 3, name, "end")
@@ -340,7 +346,7 @@ def _labelled(
     legend: bool = False,
 ) -> tuple[Drawing, Plot]:
     """A small drawing with heading, y axis and a label below the middle of each of as many equal parts."""
-    left = _left_margin([text(tick) for tick in ticks])
+    left = left_margin([text(tick) for tick in ticks])
     right = SMALL_WIDTH - 2 * GAP
     step = (right - left) / max(len(labels), 1)
     top = HEADING_HEIGHT + GAP + (LEGEND_HEIGHT if legend else 0.0)
@@ -367,7 +373,8 @@ def _labelled(
     return drawing, plot
 
 
-def _legend(drawing: Drawing, colours: Mapping[str, str], top: float) -> None:
+def legend(drawing: Drawing, colours: Mapping[str, str], top: float) -> None:
+    """A square of its colour and a name for each series, side by side."""
     x = PADDING
     for name, colour in colours.items():
         drawing.rectangle(x, top + 4, 10, 10, colour, corner=2)
@@ -391,7 +398,8 @@ def _apart(labels: Sequence[tuple[float, str]], width: float) -> list[tuple[floa
     return kept
 
 
-def _left_margin(labels: Sequence[str]) -> float:
+def left_margin(labels: Sequence[str]) -> float:
+    """How far from the left the axis begins, so that these labels of its ticks fit."""
     return max((text_width(label) for label in labels), default=0.0) + GAP + 2 * PADDING
 
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,14 +134,16 @@ def supervised(*supervisors: Supervisor) -> Iterator[None]:
             supervisor.close()
 
 
-def foreshock(deployment: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+def foreshock(
+    deployment: Any, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [
         *arguments,
         "--bootstrap-servers", str(deployment.kafka),
         "--topic-prefix", deployment.topics.prefix,
         "--application-id", deployment.settings.application_id,
     ]  # fmt: skip
-    return forked.run(command, timeout_s=180)
+    return forked.run(command, timeout_s=180, environment=environment)
 
 
 def caught_up(deployment: Any, group: str) -> bool:
@@ -240,10 +242,8 @@ def test_a_policy_is_planned_replayed_compared_handed_over_and_taken_back(
 
     def asked(*arguments: str, code: int = 0) -> str:
         """What a command says that runs under the new policy."""
-        done = subprocess.run(
-            [*command(live, *arguments), *(() if arguments[1] == "plan" else ("--database-url", database.url))],
-            capture_output=True, text=True, timeout=180, check=False, env=environment,
-        )  # fmt: skip
+        of_database = () if arguments[1] == "plan" else ("--database-url", database.url)
+        done = foreshock(live, *arguments, *of_database, environment=environment)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 

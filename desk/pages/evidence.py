@@ -1,0 +1,281 @@
+"""Evidence of how early warnings were handled: of each alert the indicator, the trigger, the owner, the actions.
+
+On a page, as CSV and as PDF. Who asks sees the products of their account alone; that they looked is noted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from sqlalchemy import Connection, RowMapping, select, tuple_
+
+from desk.access.audit import note_reads
+from desk.access.dependencies import SessionMay
+from desk.access.principals import Principal
+from desk.access.roles import Permission
+from desk.access.sessions import Session
+from desk.context import Desk, desk_of
+from desk.pages.evidence_file import EvidenceFile
+from desk.pages.histories import Done, done_in_words, who
+from desk.pages.language import Language
+from desk.pages.rendering import Notice, back_to, choices, language_of, local_day, page, shown
+from desk.pages.sheets import sheet
+from stream.database.case_tables import Case, CaseActionRow
+from stream.database.tables import AlertState
+
+router = APIRouter(include_in_schema=False)
+
+FIRST_DAYS = 30
+ON_PAGE, AT_ONCE, MOST_IN_PDF = 50, 500, 2_000
+LEVELS = ("MEDIUM", "HIGH")
+
+Exporter = Annotated[Session, SessionMay(Permission.EXPORT)]
+Day = Annotated[str, Query(max_length=10)]
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days of the lender from `first` to `last`, both whole, and the level that alerts reached, None for any."""
+
+    first: dt.date
+    last: dt.date
+    level: str | None
+    understood: bool = True
+
+    def bounds(self, say: Language) -> tuple[dt.datetime, dt.datetime]:
+        """The moments at which the period begins and is over."""
+        midnight = dt.time(tzinfo=say.zone)
+        return dt.datetime.combine(self.first, midnight), dt.datetime.combine(self.last + dt.timedelta(1), midnight)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One alert as evidence."""
+
+    alert_id: str
+    user_id: str
+    highest_level: str
+    indicator: str
+    trigger: str
+    opened_at: dt.datetime
+    owner: str | None
+    actions: list[Done]
+    outcome: str | None
+
+
+def period_of(first: str, last: str, level: str, today: dt.date) -> Period:
+    """The period that a form names; the last days where it names none, or none that can be."""
+    chosen = level if level in LEVELS else None
+    usual = Period(today - dt.timedelta(FIRST_DAYS - 1), today, chosen)
+    if not first and not last:
+        return usual
+    try:
+        begin, end = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
+    except ValueError:
+        return Period(usual.first, usual.last, chosen, understood=False)
+    if begin > end or begin.year < 1970 or end.year > 9_000:
+        return Period(usual.first, usual.last, chosen, understood=False)
+    return Period(begin, end, chosen)
+
+
+def read(
+    connection: Connection,
+    principal: Principal,
+    period: Period,
+    say: Language,
+    after: tuple[Any, str] | None,
+    most: int,
+) -> Sequence[RowMapping]:
+    """Cases of the period in the order of their alerts' opening, after a place in it."""
+    begin, end = period.bounds(say)
+    query = (
+        select(
+            Case.alert_id, Case.user_id, Case.highest_level, Case.opened_at, Case.assignee, Case.status,
+            Case.closed_as, Case.closed_at, Case.product, AlertState.reasons, AlertState.triggers, AlertState.model,
+            AlertState.policy,
+        )
+        .join(AlertState, AlertState.alert_id == Case.alert_id)
+        .where(Case.opened_at >= begin, Case.opened_at < end)
+        .order_by(Case.opened_at, Case.alert_id)
+        .limit(most)
+    )  # fmt: skip
+    if period.level is not None:
+        query = query.where(Case.highest_level == period.level)
+    if principal.products is not None:
+        query = query.where(Case.product.in_(sorted(principal.products)))
+    if after is not None:
+        query = query.where(tuple_(Case.opened_at, Case.alert_id) > tuple_(*after))
+    return connection.execute(query).mappings().all()
+
+
+def actions_of(connection: Connection, alert_ids: Sequence[str]) -> dict[str, list[RowMapping]]:
+    """What people and Foreshock did, by alert, oldest first."""
+    query = (
+        select(CaseActionRow.alert_id, CaseActionRow.action, CaseActionRow.actor, CaseActionRow.at,
+               CaseActionRow.reason, CaseActionRow.details, CaseActionRow.status_to)
+        .where(CaseActionRow.alert_id.in_(alert_ids))
+        .order_by(CaseActionRow.number)
+    )  # fmt: skip
+    found: dict[str, list[RowMapping]] = {}
+    for row in connection.execute(query).mappings():
+        found.setdefault(row["alert_id"], []).append(row)
+    return found
+
+
+def in_words(row: RowMapping, actions: Sequence[RowMapping], say: Language) -> Row:
+    """A case and its actions as evidence in words."""
+    reasons = [say.reason(one["code"], one["text"]) for one in row["reasons"]]
+    steps = [
+        Done(done_in_words(one["action"], one["details"], say), one["actor"], one["at"], one["reason"])
+        for one in actions
+    ]
+    return Row(
+        alert_id=row["alert_id"],
+        user_id=row["user_id"],
+        highest_level=row["highest_level"],
+        indicator="; ".join(reasons),
+        trigger=" ".join(say.t(f"trigger.{one}") for one in row["triggers"]),
+        opened_at=row["opened_at"],
+        owner=row["assignee"],
+        actions=steps,
+        outcome=say.t(f"outcome.{row['closed_as']}") if row["closed_as"] else say.t(f"status.{row['status']}"),
+    )
+
+
+def batches(
+    desk: Desk, principal: Principal, period: Period, say: Language, most: int | None = None
+) -> Iterator[tuple[RowMapping, list[RowMapping]]]:
+    """Cases with their actions, read and noted as seen a few at a time, so that no transaction lasts long."""
+    after: tuple[Any, str] | None = None
+    left = most
+    while left is None or left > 0:
+        size = AT_ONCE if left is None else min(AT_ONCE, left)
+        with desk.transaction() as connection:
+            rows = read(connection, principal, period, say, after, size)
+            done = actions_of(connection, [row["alert_id"] for row in rows])
+            note_reads(connection, principal, "evidence", [row["user_id"] for row in rows], desk.clock())
+        for row in rows:
+            yield row, done.get(row["alert_id"], [])
+        if len(rows) < size:
+            return
+        after = rows[-1]["opened_at"], rows[-1]["alert_id"]
+        left = None if left is None else left - len(rows)
+
+
+def _asked(request: Request, session: Session, first: str, last: str, level: str) -> tuple[Desk, Language, Period]:
+    desk = desk_of(request)
+    say = language_of(request, session)
+    return desk, say, period_of(first, last, level, local_day(desk.clock(), say))
+
+
+@router.get("/evidence")
+def evidence(
+    request: Request,
+    session: Exporter,
+    first: Annotated[str, Query(alias="from", max_length=10)] = "",
+    last: Annotated[str, Query(alias="to", max_length=10)] = "",
+    level: Annotated[str, Query(max_length=10)] = "",
+) -> Response:
+    """The first alerts of the period."""
+    desk, say, period = _asked(request, session, first, last, level)
+    found = list(batches(desk, session.principal, period, say, ON_PAGE + 1))
+    names = ("borrower", "indicator", "trigger", "owner", "actions", "outcome")
+    return page(
+        request, session, "evidence", section="evidence",
+        notice=None if period.understood else Notice("care", say.t("evidence.wrong_range")),
+        rows=[in_words(row, actions, say) for row, actions in found[:ON_PAGE]],
+        more=len(found) > ON_PAGE, heads=[say.t(f"evidence.{name}") for name in names],
+        from_day=period.first.isoformat(), to_day=period.last.isoformat(), level=period.level,
+        levels=choices(say, "level", LEVELS), who=who(say), query=_query(period),
+    )  # fmt: skip
+
+
+CSV_HEADS = (
+    "alert_id", "user_id", "product", "highest_level", "opened_at", "indicators", "indicator_codes", "triggers",
+    "owner", "status", "closed_as", "closed_at", "model", "policy", "action", "actor", "at", "reason",
+)  # fmt: skip
+
+
+@router.get("/evidence.csv")
+def evidence_csv(
+    request: Request,
+    session: Exporter,
+    first: Annotated[str, Query(alias="from", max_length=10)] = "",
+    last: Annotated[str, Query(alias="to", max_length=10)] = "",
+    level: Annotated[str, Query(max_length=10)] = "",
+) -> Response:
+    """All alerts of the period, a line for each action."""
+    desk, say, period = _asked(request, session, first, last, level)
+
+    def rows() -> Iterator[list[object]]:
+        for row, actions in batches(desk, session.principal, period, say):
+            head: list[object] = [
+                row["alert_id"], row["user_id"], row["product"], row["highest_level"], row["opened_at"],
+                "; ".join(one["text"] for one in row["reasons"]), " ".join(one["code"] for one in row["reasons"]),
+                " ".join(row["triggers"]), row["assignee"], row["status"], row["closed_as"], row["closed_at"],
+                row["model"], row["policy"],
+            ]  # fmt: skip
+            for each in actions or [None]:
+                yield head + (
+                    [None] * 4 if each is None else [each[name] for name in ("action", "actor", "at", "reason")]
+                )
+
+    return sheet(f"evidence-{period.first}-{period.last}", CSV_HEADS, rows())
+
+
+@router.get("/evidence.pdf")
+def evidence_pdf(
+    request: Request,
+    session: Exporter,
+    first: Annotated[str, Query(alias="from", max_length=10)] = "",
+    last: Annotated[str, Query(alias="to", max_length=10)] = "",
+    level: Annotated[str, Query(max_length=10)] = "",
+) -> Response:
+    """All alerts of the period as a document, if a document holds them."""
+    desk, say, period = _asked(request, session, first, last, level)
+    found = list(batches(desk, session.principal, period, say, MOST_IN_PDF + 1))
+    if len(found) > MOST_IN_PDF:
+        notice = Notice("wrong", say.t("evidence.too_many", most=MOST_IN_PDF))
+        return back_to(request, f"/evidence?{_query(period)}", notice)
+    names = ("borrower", "indicator", "trigger", "owner", "actions", "outcome")
+    made = EvidenceFile(
+        title=say.t("evidence.pdf_title"),
+        what=say.t(
+            "evidence.pdf_range", begin=say.day(period.first), end=say.day(period.last), zone=say.zone.key,
+            at=say.minute(desk.clock()), who=shown(session.account.display_name),
+        ),
+        heads=[say.t(f"evidence.{name}") for name in names],
+        rows=[_lines(in_words(row, actions, say), say) for row, actions in found],
+        page=lambda number: say.t("evidence.page", number=number),
+        empty=say.t("evidence.empty"),
+    )  # fmt: skip
+    headers = {"Content-Disposition": f'attachment; filename="evidence-{period.first}-{period.last}.pdf"'}
+    return Response(made.render(), media_type="application/pdf", headers=headers)
+
+
+def _lines(row: Row, say: Language) -> list[list[str]]:
+    """The cells of a row of the document, each as lines."""
+    named = who(say)
+    steps = [
+        f"{step.said}, {named(step.actor)}, {say.minute(step.at)}{f': {step.reason}' if step.reason else ''}"
+        for step in row.actions
+    ]
+    return [
+        [row.user_id, say.t(f"level.{row.highest_level}")],
+        row.indicator.split("; "),
+        [row.trigger, say.minute(row.opened_at)],
+        [row.owner or "–"],
+        steps or ["–"],
+        [row.outcome or "–"],
+    ]
+
+
+def _query(period: Period) -> str:
+    values = {"from": period.first.isoformat(), "to": period.last.isoformat()}
+    return urlencode(values | ({"level": period.level} if period.level else {}))
