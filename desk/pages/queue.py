@@ -229,9 +229,8 @@ def assign(
         outcome = act_on_many(
             connection, session.principal, asked, desk.clock(), CaseRules.from_settings(desk.settings)
         )
-        names = dict(
-            connection.execute(select(Case.alert_id, Case.user_id).where(Case.alert_id.in_(list(outcome)))).tuples()
-        )
+        known = connection.execute(select(Case.alert_id, Case.user_id).where(Case.alert_id.in_(list(outcome))))
+        names: dict[str, str] = {row.alert_id: row.user_id for row in known}
     left = [alert_id for alert_id, done in outcome.items() if not isinstance(done, DoneAction)]
     said = [say.t("queue.assigned", count=len(outcome) - len(left))] if len(left) < len(outcome) else []
     if left:

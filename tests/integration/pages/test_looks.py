@@ -130,8 +130,8 @@ SHOWN = {"queue": ("lea", 1200, 800), "case": ("ann", 1200, 1060), "portfolio": 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_documents_show_pages_as_they_are(visit: Visit, site: Site, name: str, tmp_path: Path) -> None:
-    """With FORESHOCK_TEST_PICTURES=1 the pictures are taken anew; else it is looked whether they are there."""
-    anew = os.environ.get("FORESHOCK_TEST_PICTURES") == "1"
+    """With TAKE_PICTURES=1 the pictures are taken anew; else it is looked whether they are there."""
+    anew = os.environ.get("TAKE_PICTURES") == "1"
     who, width, height = SHOWN[name]
     page = visit(who, viewport={"width": width, "height": height}, reduced_motion="reduce")
     if name == "case":
@@ -146,7 +146,7 @@ def test_the_documents_show_pages_as_they_are(visit: Visit, site: Site, name: st
     if anew:
         with Image.open(taken) as picture:
             picture.convert("RGB").quantize(128).save(kept, optimize=True)
-    assert kept.is_file(), f"{kept.name} is missing; FORESHOCK_TEST_PICTURES=1 takes it"
+    assert kept.is_file(), f"{kept.name} is missing; TAKE_PICTURES=1 takes it"
     assert kept.stat().st_size <= MOST_PICTURE_BYTES
     with Image.open(kept) as picture:
         assert picture.size == (width, height)
