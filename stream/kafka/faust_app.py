@@ -17,13 +17,16 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 
 
 class App(faust.App):
-    """A Faust app that keeps its `connection` for the changelog reader, which opens sockets of its own, and what its
-    consumer reads in the place of its topics, if anything."""
+    """A Faust app that keeps its `connection` for the changelog reader, which opens sockets of its own, what its
+    consumer reads in the place of its topics, if anything, and for how long its threads may hang."""
 
     earlier_records: EarlierRecords | None = None
 
-    def __init__(self, application_id: str, connection: KafkaConnection, **options: Any) -> None:
+    def __init__(
+        self, application_id: str, connection: KafkaConnection, stall_timeout_s: float, **options: Any
+    ) -> None:
         self.connection = connection
+        self.stall_timeout_s = stall_timeout_s
         super().__init__(application_id, **connection.faust_options(), **options)
 
 
@@ -56,4 +59,4 @@ def faust_app(settings: Settings, connection: KafkaConnection, application_id: s
         "recovery_consistency_check": False,  # the store looks itself, and says what there is to do
         "table_standby_replicas": settings.standby_replicas,
     }
-    return App(application_id, connection, **(options | overrides))
+    return App(application_id, connection, settings.stall_timeout_s, **(options | overrides))

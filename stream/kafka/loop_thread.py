@@ -1,14 +1,16 @@
 """An event loop in a thread of its own: what runs there gets on while the caller's loop computes.
 
-Knows nothing of what runs in it.
+Knows nothing of what runs in it. Like the caller's loop, it is watched: what hangs in it would keep partitions for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
+
+from stream.kafka.stall import StallWatch
 
 T = TypeVar("T")
 
@@ -30,8 +32,10 @@ LONGEST_STOP_S = 10.0
 class LoopThread:
     """Starts with the first call of `submit`, and anew with the first one after `stop`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, watch: Callable[[asyncio.AbstractEventLoop], StallWatch] | None = None) -> None:
+        """`watch` makes what looks whether the loop turns; it is called in the thread."""
         self._name = name
+        self._watch = watch
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -65,8 +69,15 @@ class LoopThread:
         async def turn() -> None:
             self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
             stopping = self._stopping
+            watch = None if self._watch is None else self._watch(self._loop)
+            if watch is not None:
+                watch.start()
             running.set()
-            await stopping.wait()
+            try:
+                await stopping.wait()
+            finally:
+                if watch is not None:
+                    watch.stop()
 
         with asyncio.Runner() as runner:  # which cancels what is left when it ends
             runner.run(turn())

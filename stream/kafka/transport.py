@@ -36,6 +36,7 @@ from stream.kafka.reconnection import BrokersUnreachable, Reconnection
 from stream.kafka.record import RawRecord, Record
 from stream.kafka.record_batches import send_records
 from stream.kafka.refusal import BrokerRefuses
+from stream.kafka.stall import StallWatch
 from stream.kafka.transactions import Transactions
 
 logger = logging.getLogger("foreshock.transport")
@@ -621,7 +622,8 @@ class Producer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sending = LoopThread("sending")
+        limit_s = cast(App, self.app).stall_timeout_s
+        self._sending = LoopThread("sending", lambda loop: StallWatch(loop, limit_s, "worker"))
         self.transactions = Transactions(self.app.conf.id, self._new_producer, self._sending.submit)
 
     def _settings_extra(self) -> Mapping[str, Any]:

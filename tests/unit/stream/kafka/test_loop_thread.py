@@ -9,6 +9,7 @@ import time
 import pytest
 
 from stream.kafka.loop_thread import LoopThread
+from stream.kafka.stall import StallWatch
 
 
 async def test_work_begins_in_order_and_goes_on_while_the_caller_computes() -> None:
@@ -61,3 +62,22 @@ async def test_what_runs_at_its_end_is_cancelled_and_it_can_begin_anew() -> None
     assert await thread.submit(asyncio.sleep(0, "again")) == "again"
     await thread.stop()
     assert "sending" not in {found.name for found in threading.enumerate()}
+
+
+async def test_a_thread_that_hangs_is_noticed() -> None:
+    ended, hung = threading.Event(), threading.Event()
+
+    async def hangs() -> None:
+        hung.wait(10)
+
+    def watch(loop: asyncio.AbstractEventLoop) -> StallWatch:
+        return StallWatch(loop, 0.2, "worker", end=lambda _: ended.set(), check_s=0.02)
+
+    thread = LoopThread("sending", watch)
+    await thread.submit(asyncio.sleep(0.5))  # turns, and is not ended
+    assert not ended.is_set()
+    hanging = thread.submit(hangs())
+    assert await asyncio.to_thread(ended.wait, 10)
+    hung.set()
+    await hanging
+    await thread.stop()
