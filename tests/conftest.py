@@ -25,6 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import hypothesis
 import pytest
+from _pytest.assertion import rewrite
 from psycopg import sql
 
 from stream.database.connection import DatabaseConnection
@@ -50,7 +51,9 @@ LONGEST_FIRST = (
     "integration/test_security.py",
     "integration/test_bench.py",
     "integration/test_live_arrival.py",
+    "integration/test_hand_over.py",
     "integration/test_restarts.py",
+    "integration/test_event_archive.py",
     "integration/test_embedded_stack.py",
     "integration/test_lineage.py",
     "integration/test_broker_outage.py",
@@ -73,8 +76,25 @@ LONGEST_FIRST = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: while one waits for a server, the others compute."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Two workers more than there are cores: while some wait for servers, the others compute."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Each worker of pytest-xdist rewrites the assertions of a share of the modules, where that is not done yet.
+
+    They then import all of them in step with one another, and each would rewrite every one.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or sys.dont_write_bytecode:
+        return
+    state = session.config.stash[rewrite.assertstate_key]
+    share = slice(int(worker["workerid"].removeprefix("gw")), None, worker["workercount"])
+    for path in sorted(Path(__file__).parent.rglob("test_*.py"))[share]:
+        kept = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+        if rewrite._read_pyc(path, kept) is None and rewrite.try_makedirs(kept.parent):
+            source_hash, code = rewrite._rewrite_test(path, session.config)
+            rewrite._write_pyc(state, code, source_hash, kept)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -219,7 +239,7 @@ def server_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def kafka(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
     """A real broker, the same for all workers of pytest-xdist."""
-    broker = EmbeddedKafka(server_folder / "kafka")
+    broker = EmbeddedKafka(server_folder / "kafka", ready_timeout_s=180)
     folder = shared.session_folder(tmp_path_factory)
     with shared.server(folder, "kafka", lambda: str(broker.start()), broker.stop) as address:
         yield KafkaConnection.parse(address)
