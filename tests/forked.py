@@ -48,7 +48,9 @@ MODULES = (
 )
 """What the server imports. Not `onnxruntime`, which begins a thread."""
 
-_LIMIT_S = 60.0
+_LIMIT_S = 300.0
+"""The first process comes when the server has imported everything, for which a machine with much else to do takes
+minutes."""
 
 _SLICE_S = 0.05
 """So long one thread waits for the end of its process before another one has its turn."""

@@ -44,6 +44,8 @@ from tests.forked import ForkedProcess
 from tests.untraced import untraced
 
 SHOWN_IDS = 5
+PATIENCE_MS = 120_000
+"""For a broker that all tests share: a test has not failed because its broker has much to do when it ends."""
 
 
 class Outcome(NamedTuple):
@@ -112,9 +114,10 @@ class Deployment:
 
     def delete_topics(self) -> None:
         """Or every client that asks for all topics would read of those of all tests before."""
-        admin = open_admin(self.kafka)
+        admin = open_admin(self.kafka, request_timeout_ms=PATIENCE_MS, bootstrap_timeout_ms=PATIENCE_MS)
         try:
-            admin.delete_topics([name for name in admin.list_topics() if self.owns(name)])
+            names = [name for name in admin.list_topics() if self.owns(name)]
+            admin.delete_topics(names, timeout_ms=PATIENCE_MS)
         finally:
             admin.close()
 
@@ -233,7 +236,7 @@ class Deployment:
 
     @untraced
     def wait(
-        self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 90
+        self, done: Callable[[], bool], what: str, process: ServerProcess | None = None, seconds: float = 180
     ) -> None:
         deadline_s = time.monotonic() + seconds
         self._waits = True
@@ -248,7 +251,7 @@ class Deployment:
             # Not kept any longer: of a broker that goes away they would leave sockets behind.
             self._forget_clients()
 
-    def wait_until_scored(self, process: ServerProcess, seconds: float = 120) -> None:
+    def wait_until_scored(self, process: ServerProcess, seconds: float = 240) -> None:
         """Until the workers have committed all that the input topics hold."""
         group, inputs = self.settings.application_id, self.topics.inputs
         self.wait(lambda: self.committed(group, inputs) == self.size(*inputs), "scoring", process, seconds)
