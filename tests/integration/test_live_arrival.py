@@ -24,7 +24,7 @@ from tests.forked import ForkedProcess
 
 Deploy = Callable[..., Any]
 LIVE = replace(
-    Plan.of(1, 4_000), workers=2, users=150, backlog_share=0.0, events_per_s=250.0, late_share=0.05, twice_share=0.02,
+    Plan.of(1, 3_000), workers=2, users=150, backlog_share=0.0, events_per_s=250.0, late_share=0.05, twice_share=0.02,
     topic_skew_s=1.5, jitter_s=0.1, pause_s=(0.3, 2.5), freeze_share=0.25, on_disk=False, standby_replicas=0,
     faults=ALWAYS, sinks=0,
 )  # fmt: skip
@@ -49,13 +49,13 @@ def test_live_arrival_under_kills_and_freezes(
         outcome = run(servers, load_settings(), plan, tmp_path, f"chaos{plan.seed}")
     assert outcome.is_right, outcome.as_report()
     assert sum(outcome.disturbances.get(name, 0) for name in ("kills", "freezes", "stops")) >= 2
-    assert outcome.verdict.scores > 3_000
+    assert outcome.verdict.scores > 0.75 * plan.events
 
 
 @pytest.mark.parametrize("step", ["rows", "offsets", "commit", "committed"])
 def test_killed_at_a_step_of_the_commit(deploy: Deploy, step: str) -> None:
     deployment = deploy(watchdog=False, session_timeout_s=SESSION_S, heartbeat_interval_s=0.5)
-    plan = replace(LIVE, seed=21, users=60, events=1_200, events_per_s=120.0)
+    plan = replace(LIVE, seed=21, users=60, events=700, events_per_s=120.0)
     fault = f"from bench.chaos.fault_points import arm\narm({step!r}, {2 if step == 'rows' else 6})"
     with feeding(deployment.kafka, deployment.settings, plan) as done:
         with deployment.running("worker", "dies", fault=fault) as worker:
