@@ -214,23 +214,23 @@ def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toy")
-def test_replay(kafka: KafkaConnection, tmp_path: Path) -> None:
+def test_replay(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> None:
     result = measured(kafka, tmp_path, "replay")
     (figures,) = result["rounds"]
     assert all(value > 0 for value in figures.values()), figures
     assert result["archive_bytes_per_record"] < result["topic_bytes_per_record"]
-    assert all_are_deleted(kafka)
+    assert all_are_deleted(kafka, run_ids)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toy")
-def test_hand_over(kafka: KafkaConnection, tmp_path: Path) -> None:
+def test_hand_over(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> None:
     result = measured(kafka, tmp_path, "hand-over")
     assert set(result["longest_pause_s"]) == {"100"}
     assert 0 <= result["median_pause_s"]["100"] <= result["longest_pause_s"]["100"] < 30
     assert result["live_cpu_seconds_per_million_events"]["100"] > 0
     assert result["shadow_cpu_seconds_per_million_events"]["100"] > 0
-    assert all_are_deleted(kafka)
+    assert all_are_deleted(kafka, run_ids)
 
 
 def test_a_failure_says_what_to_do(kafka: KafkaConnection, tmp_path: Path) -> None:
