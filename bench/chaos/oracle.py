@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from bench.chaos.tables import Outputs
-from events.types import KINDS, Profile
+from events.types import KINDS, Event, Forgetting, Profile
 from model.bundle import Bundle
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
@@ -207,7 +207,22 @@ def outputs_of(published: Published, topics: Topics) -> Outputs:
         [DeadLetter.from_record(record) for record in published.dead_letters],
         [msgspec.json.decode(value, type=BorrowerContracts) for value in latest_of(published.contracts).values()],
         list(_profiles(record for record in published.inputs if record.topic == topics.of_kind("profiles"))),
+        list(_events(published.inputs, topics)),
     )
+
+
+def _events(records: Sequence[Any], topics: Topics) -> Iterator[tuple[Any, Event]]:
+    """What workers may take, with its record, but for what happened before its user was forgotten."""
+    kinds, now_ms = dict(zip(topics.inputs, KINDS, strict=True)), time.time_ns() // 1_000_000
+    intakes = {topic: Intake(kind) for topic, kind in kinds.items()}
+    taken = [found for record in records if isinstance(found := intakes[record.topic].take(record, now_ms), Taken)]
+    until_ms: dict[bytes, int] = {}
+    for one in taken:
+        if isinstance(one.event, Forgetting):
+            until_ms[one.key] = max(one.occurred_ms, until_ms.get(one.key, one.occurred_ms))
+    for one in taken:
+        if not isinstance(one.event, Forgetting) and one.occurred_ms > until_ms.get(one.key, -1):
+            yield one.record, one.event
 
 
 def _profiles(records: Iterable[Any]) -> Iterator[tuple[Any, Profile]]:

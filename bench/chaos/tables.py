@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from events.types import Profile
+from events.types import Event, Profile
 from stream.database.connection import DatabaseConnection
 from stream.kafka.record import Record
 from stream.outputs import LEVELS, Alert, BorrowerContracts, DeadLetter, Score
@@ -34,6 +34,8 @@ class Outputs(NamedTuple):
     """The last record of each borrower."""
     profiles: Sequence[tuple[Record, Profile]] = ()
     """Valid profiles, with their records."""
+    events: Sequence[tuple[Record, Event]] = ()
+    """Valid events of every kind, with their records."""
 
 
 def wrong_rows(database: DatabaseConnection, outputs: Outputs) -> dict[str, int]:
@@ -63,6 +65,25 @@ def tables_of(outputs: Outputs) -> dict[str, list[Row]]:
         "dead_letters": [_letter_row(letter) for letter in outputs.dead_letters],
         "contracts": [row for borrower in outputs.contracts for row in _contract_rows(borrower)],
         "contract_products": list(_product_rows(outputs.profiles)),
+        "user_events": [_event_row(record, event) for record, event in outputs.events],
+    }
+
+
+def _event_row(record: Record, event: Event) -> Row:
+    said = msgspec.to_builtins(event)
+    return {
+        "source_topic": record.topic,
+        "source_partition": record.partition,
+        "source_offset": record.offset,
+        "occurred_at": event.occurred_at,
+        "user_id": _shown(event.user_id),
+        "event_id": _shown(event.event_id),
+        "kind": event.KIND,
+        "payload": {
+            name: _shown(value)
+            for name, value in said.items()
+            if name not in ("event_id", "user_id", "occurred_at") and value is not None
+        },
     }
 
 

@@ -100,6 +100,22 @@ def test_of_a_user_who_was_forgotten_the_database_holds_what_came_after() -> Non
     assert [record for record in after if record.topic == "profiles"] == sorted(told, key=lambda record: record.offset)
 
 
+def test_of_a_user_who_was_forgotten_events_are_kept_that_happened_afterwards() -> None:
+    good = right()
+    outputs = outputs_of(good, SETTINGS.topics)
+    valid = {(letter.topic, letter.offset) for letter in outputs.dead_letters}
+    until_ms = {record.key: record.timestamp for record in good.inputs if record.value is None and record.key}
+    assert until_ms
+    kept = {(record.topic, record.offset): event for record, event in outputs.events}
+    for record in good.inputs:
+        event = kept.get((record.topic, record.offset))
+        if event is None:
+            refused = (record.topic, record.offset) in valid
+            assert refused or record.value is None or record.key in until_ms, "nothing else is left out"
+        elif record.key in until_ms:
+            assert event.occurred_at.timestamp() * 1000 > until_ms[record.key]
+
+
 def test_how_far_one_has_read_of_a_forgotten_user_is_not_judged_and_of_others_it_is() -> None:
     good = right()
     forgotten = {record.key for record in good.scores if record.value is None}

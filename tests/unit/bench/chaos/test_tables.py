@@ -91,6 +91,17 @@ def test_the_latest_profile_of_each_contract_names_its_product() -> None:
     ]  # fmt: skip
 
 
+def test_an_event_is_kept_as_it_was_stated_at_its_place() -> None:
+    profile = Profile(event_id="p", user_id="u\x00", occurred_at=START, product="a\x00", income=5.0)
+    (row,) = tables_of(Outputs([], [], [], events=[(RawRecord("profiles", 2, 7, 0, b"u", b"{}"), profile)]))[
+        "user_events"
+    ]
+    assert row == {
+        "source_topic": "profiles", "source_partition": 2, "source_offset": 7, "occurred_at": START,
+        "user_id": "u\u2400", "event_id": "p", "kind": "profiles", "payload": {"product": "a\u2400", "income": 5.0},
+    }  # fmt: skip
+
+
 def test_a_dead_letter_has_its_bytes_and_its_time() -> None:
     (row,) = tables_of(Outputs([], [], [LETTER]))["dead_letters"]
     assert (row["key"], row["value"]) == (None, b"\x00\xff")
