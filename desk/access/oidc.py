@@ -256,22 +256,22 @@ def role_of(claims: Mapping[str, Any], path: str, roles: Mapping[str, DeskRole])
     return strongest(frozenset(roles[value] for value in values_at(claims, path) if value in roles))
 
 
-def _json(client: Any, url: str) -> dict[str, Any]:
-    response = client.request("GET", url, withhold_token=True)
+def _json(client: Any, page: str) -> dict[str, Any]:
+    response = client.request("GET", page, withhold_token=True)
     response.raise_for_status()
     said = response.json()
     if not isinstance(said, dict):
-        raise OidcError(f"{url} is no JSON object")
+        raise OidcError(f"{page} is no JSON object")
     return said
 
 
-def _require_https(name: str, url: str) -> None:
-    parts = urlsplit(url)
+def _require_https(name: str, page: str) -> None:
+    parts = urlsplit(page)
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and parts.hostname and on_this_machine(parts.hostname):
         return
-    raise SettingsError(f"{name}: {url!r} is not an https address; the identity provider must be one")
+    raise SettingsError(f"{name}: {page!r} is not an https address; the identity provider must be one")
 
 
 def _refused(error: Exception) -> SignInRefused:
