@@ -1,6 +1,6 @@
 """An event loop in a thread of its own: what runs there gets on while the caller's loop computes.
 
-Knows nothing of what runs in it. It is watched as the caller's loop is: what hangs in it would keep partitions for ever.
+Knows nothing of what runs in it. It is watched as the caller's loop is: what hangs in it keeps partitions for ever.
 """
 
 from __future__ import annotations
