@@ -18,7 +18,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed-for-tests  ## lint, types, unit and integration tests; COVERAGE=1: and which lines none of them runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	@$(BIN)/python -m compileall -q -j 0 events model stream reports bench foreshock migrations
+	@$(BIN)/python -m compileall -q -j 0 events model stream reports bench desk foreshock migrations
 	@# mypy runs beside the tests, which often wait for servers; what it found is shown after them. Most of its time goes
 	@# into the types of the libraries: what it has found of them stays with them, for every clone that uses them.
 	@$(BIN)/mypy --cache-dir $(VENV)/mypy >$(VENV)/mypy.log 2>&1 & mypy=$$!; trap "kill $$mypy" INT TERM; \
