@@ -36,7 +36,7 @@ TIMES = {"fencing": 2, "recovery": 2, "archive": 4, "drain": 1}
 
 USUAL_TIMES = 6
 WAIT_FOR_STEP_S = 12.0
-HAND_OVER_LIMIT_S = 180.0
+HAND_OVER_LIMIT_S = 240.0
 AT_WORK, WAIT_FOR_WORK_S = "rows were read from the changelog", 20.0
 """What a worker says when it has its partitions, and how long that may take."""
 
@@ -209,7 +209,7 @@ class Conductor:
         """The shadows take over, or the workers again. The command ends at a step, or it or somebody is killed
         meanwhile; then it is started again, until it is done."""
         back, deadline_s = self._crew.shadow_leads, time.monotonic() + HAND_OVER_LIMIT_S
-        disturbs = self._chance.choice([0, 1, 1, 2])
+        disturbs, said = self._chance.choice([0, 1, 1, 2]), ""
         while time.monotonic() < deadline_s:
             self._crew.revive()
             at_step = disturbs > 0 and self._chance.random() < 0.5
@@ -226,9 +226,10 @@ class Conductor:
                 self._crew.revive()
                 time.sleep(0.3)
             if "lead in all" in command.log_text() or "leads in all" in command.log_text():
-                self._crew.shadow_leads = not back
+                self._crew.handed_over(back=back)
                 return
-        raise BenchError(f"no hand-over within {HAND_OVER_LIMIT_S:.0f} s; its last words:\n{command.log_tail(25)}")
+            said = command.log_tail(25) or said
+        raise BenchError(f"no hand-over within {HAND_OVER_LIMIT_S:.0f} s; its last words:\n{said}")
 
     # Their disks.
 

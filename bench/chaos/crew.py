@@ -24,7 +24,8 @@ from stream.database.connection import DatabaseConnection
 from stream.embedded.server import EmbeddedError, ServerProcess
 from stream.topics import shadow_application
 
-SAID_WHY = ("state_dir:", "no Kafka broker answers", "the Kafka broker", "was handed over to")
+HANDED_OVER = "was handed over to"
+SAID_WHY = ("state_dir:", "no Kafka broker answers", "the Kafka broker", HANDED_OVER)
 OWN_REASONS = ("Fenced", "BrokersUnreachable", "ArchiveError", "ProvisioningError")
 """A process that ended by itself has one of these in its log, or an error of Kafka's by name: any other end is a fault
 of the program."""
@@ -55,6 +56,9 @@ class Crew:
         self.shadow_leads = False
         """Whether the shadows have taken over, so that the workers are to follow them."""
         self.sinks = [f"sink-{number}" for number in range(plan.sinks)] if database is not None else []
+        self._relieved: set[str] = set()
+        """Who ended since all of its partitions were handed over, until the hand-over is done: started again as it was,
+        it would end at once, again and again."""
         self.held: set[str] = set()
         """Who is not to be started again for now."""
         self.ends: Counter[str] = Counter()
@@ -102,6 +106,14 @@ class Crew:
         self._running.callback(process.stop)
         return process
 
+    def handed_over(self, *, back: bool) -> None:
+        """A hand-over is done: who led before follows from now on. As the command says, those are to be stopped: they
+        end by themselves at their next event only, and where none comes, they would never follow."""
+        self.shadow_leads = not back
+        for name in self.shadows if back else self.workers:
+            self.stop(name)
+        self._relieved.clear()
+
     @staticmethod
     def kill_command(process: ServerProcess) -> bool:
         """SIGKILL, and wait for the end. Whether it was still running."""
@@ -120,7 +132,7 @@ class Crew:
         """Start every member that is not running and not held."""
         for name in (*self.scorers, *self.sinks):
             self.note_end(name)
-            if name not in self._members and name not in self.held:
+            if name not in self._members and name not in self.held | self._relieved:
                 self.start(name)
         self._sample_memory()
 
@@ -132,6 +144,8 @@ class Crew:
         del self._members[name]
         process.stop()  # collects its launcher
         text = process.log_text()
+        if HANDED_OVER in text:
+            self._relieved.add(name)
         self.ends.update(re.findall(rf"{ANNOUNCEMENT} (.+)", text))
         if name in self._ended_by_us:
             self._ended_by_us.discard(name)
