@@ -75,7 +75,7 @@ def do(request: Request, session: Worker, alert_id: str, action: str, typed: Typ
     """Do one action on the case, as its form says."""
     if action not in CASE_ACTIONS:
         raise HTTPException(404)
-    wanted: CaseAction = action  # type: ignore[assignment]  # is one of them
+    wanted: CaseAction = action
     desk = desk_of(request)
     say = language_of(request, session)
     rules = CaseRules.from_settings(desk.settings)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from sqlalchemy import RowMapping
 
 from desk.access.principals import Principal
 from desk.cases.actions import Asked
@@ -35,7 +36,7 @@ def asked_of(
     action: CaseAction,
     typed: Mapping[str, str],
     case: QueuedCase,
-    contracts: Sequence[Mapping[str, Any]],
+    contracts: Sequence[RowMapping],
     principal: Principal,
     say: Language,
     now: dt.datetime,
@@ -110,7 +111,7 @@ def _until(typed: Mapping[str, str], say: Language, now: dt.datetime, rules: Cas
 
 def _promise(
     typed: Mapping[str, str],
-    contracts: Sequence[Mapping[str, Any]],
+    contracts: Sequence[RowMapping],
     say: Language,
     now: dt.datetime,
     rules: CaseRules,

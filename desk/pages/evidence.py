@@ -221,10 +221,9 @@ def evidence_csv(
                 " ".join(row["triggers"]), row["assignee"], row["status"], row["closed_as"], row["closed_at"],
                 row["model"], row["policy"],
             ]  # fmt: skip
-            for each in actions or [None]:
-                yield head + (
-                    [None] * 4 if each is None else [each[name] for name in ("action", "actor", "at", "reason")]
-                )
+            done = [[one[name] for name in ("action", "actor", "at", "reason")] for one in actions]
+            for each in done or [[None] * 4]:
+                yield head + each
 
     return sheet(f"evidence-{period.first}-{period.last}", CSV_HEADS, rows())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -217,6 +217,6 @@ def drift(request: Request, session: Seer) -> Response:
     return _slow(request, session, Tile(title, heads, rows, note=note))
 
 
-def _slow(request: Request, session: Session, tile: Tile) -> Any:
+def _slow(request: Request, session: Session, tile: Tile) -> Response:
     """A tile as a page of its own, from which the script takes it."""
     return page(request, session, "tile", section="portfolio", each=tile)
