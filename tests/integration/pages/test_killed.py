@@ -76,13 +76,14 @@ def test_killed_in_the_middle_of_its_work(desk_database: DatabaseConnection) -> 
                     answered.append(f"{alert_id} {number}")
 
         with ThreadPoolExecutor(len(cases)) as workers:
-            for alert_id in cases:
-                workers.submit(work, alert_id)
-            until = time.monotonic() + 60
-            while len(answered) < 8 and time.monotonic() < until:
+            working = [workers.submit(work, alert_id) for alert_id in cases]
+            until = time.monotonic() + 150
+            while len(answered) < 8 and time.monotonic() < until and not all(each.done() for each in working):
                 time.sleep(0.02)
             os.kill(desk.pid, signal.SIGKILL)
             stop.set()
+        for each in working:
+            each.result()
     assert len(answered) >= 8
     with desk_database.connect() as connection:
         kept = {str(row[0]) for row in connection.execute("SELECT reason FROM case_actions WHERE action = 'note'")}
