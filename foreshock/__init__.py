@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Replay": {"replay": "replay:replay_app", "shadow": "shadow:shadow_app", "archive": "archive:archive_app"},
     "Models": {
         "train": "training:train",
+        "feedback": "feedback:feedback_app",
         "evaluate": "evaluation:evaluate",
         "compare": "comparison:compare",
         "tune": "experiments:tune",

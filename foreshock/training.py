@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
 
+from events.feedback import Feedback, FeedbackError, feedback_of
 from foreshock.evaluation import show_metrics
 from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, open_source
 from foreshock.terminal import console, fail
@@ -21,6 +22,7 @@ from foreshock.training_options import (
     DeviceOption,
     DropoutOption,
     EpochsOption,
+    FeedbackOption,
     JitterOption,
     LearningRateOption,
     MaxUsersOption,
@@ -71,6 +73,7 @@ def train(
     alignment: AlignmentOption = "time",
     device: DeviceOption = "auto",
     max_users: MaxUsersOption = None,
+    feedback: FeedbackOption = None,
     restart: RestartOption = False,
     tensorboard: TensorboardOption = None,
 ) -> None:
@@ -117,14 +120,40 @@ def train(
             rules=None if rules == InputRules() else rules,
             device=device,
             max_users=max_users,
+            feedback=None if feedback is None else _read(feedback),
             restart=restart,
             tensorboard=tensorboard,
             finish=lambda bundle, bars: _with_effects(bundle, dataset, bars),
         )
     except (BundleError, CheckpointError, DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
-    show_metrics({name: value for name, value in metrics.items() if name not in ("history", "options")})
+    show_metrics({name: value for name, value in metrics.items() if name not in ("history", "options", "feedback")})
+    if "feedback" in metrics:
+        console.print(_decision(metrics["feedback"]))
     console.print(f"bundle {Bundle.load(out).fingerprint_hex} is in {out}, its learning curves in {out / CURVES_FILE}")
+
+
+def _read(path: Path) -> list[Feedback]:
+    try:
+        return feedback_of(path.read_bytes())
+    except OSError as error:
+        fail(f"--feedback: {path} cannot be read ({error.strerror})", code=2)
+    except FeedbackError as error:
+        fail(f"--feedback: {path}: {error}", code=2)
+
+
+def _decision(found: dict[str, Any]) -> str:
+    """Both figures, and which model was kept."""
+
+    def shown(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.4f}"
+
+    gain = ", ".join(shown(found[name]) for name in ("gain_low", "gain_high"))
+    kept = "with" if found["used"] else "without"
+    return (
+        f"feedback: AUC on later months {shown(found['auc_with'])} with, {shown(found['auc_without'])} without, gain "
+        f"between {gain} (90 %); the model {kept} feedback is kept"
+    )
 
 
 def _with_effects(bundle: Bundle, dataset: Dataset, bars: Progress) -> Bundle:

@@ -37,6 +37,10 @@ DropoutOption = Annotated[
     float | None, _network("Dropout of the fusion.", min=0, max=0.9, show_default="the architecture's")
 ]
 
+FeedbackOption = Annotated[
+    Path | None, _learning("Weigh examples by this file of `feedback export`, if that wins on later months.")
+]
+
 EpochsOption = Annotated[int, _learning("Most epochs; early stopping may end sooner.", min=1)]
 WeightDecayOption = Annotated[float, _learning("L2 penalty; see docs/model.md before changing it.", min=0)]
 LearningRateOption = Annotated[

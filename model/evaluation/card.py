@@ -87,6 +87,7 @@ def card(bundle: Bundle, figures: CardFigures | None) -> str:
         _use(bundle),
         _inputs(bundle),
         _tested(bundle),
+        *_feedback(bundle),
         *(_evaluated(figures) if figures else [_HOW_TO_EVALUATE]),
         _thresholds(bundle),
         _limits(bundle, figures),
@@ -192,6 +193,22 @@ def _tested(bundle: Bundle) -> str:
         )  # fmt: skip
     header = ("horizon", "AUC", "PR-AUC", "Brier", "calibration error", "defaults among scores")
     return f"## Test\n\nThe run's own test part, {test.get('users', 0):,} users, every score:\n\n{_table(header, rows)}"
+
+
+def _feedback(bundle: Bundle) -> Iterator[str]:
+    found = bundle.manifest.metrics.get("feedback")
+    if not found:
+        return
+    gain = Interval(found["gain"], found["gain_low"], found["gain_high"])
+    yield (
+        "## Feedback of the desk\n\n"
+        f"{found['records']:,} alerts that people had worked on: {found['false_alarms']:,} false alarms, "
+        f"{found['treated']:,} treated. A model with their examples weighted and one without were compared on later "
+        f"months, {found['judged_events']:,} events that feedback says nothing of: AUC {_number(found['auc_with'])} "
+        f"with and {_number(found['auc_without'])} without, gain {_interval(gain)} (90 %). "
+        + ("The model with feedback was kept." if found["used"] else "The model without feedback was kept.")
+        + " Only borrowers with an alert are seen by people, see docs/feedback.md."
+    )
 
 
 def _evaluated(figures: CardFigures) -> Iterator[str]:

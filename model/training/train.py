@@ -5,11 +5,12 @@ Reads events and outcomes through `model.datasets`; held-out clients take no par
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,6 +22,7 @@ from rich.progress import Progress
 
 from events.calendar import DAY_MS, UTC, Calendar
 from events.columns import PROTECTED_FIELDS
+from events.feedback import Feedback
 from model.architectures import Architecture
 from model.bundle import Bundle, Training
 from model.datasets.dataset import Dataset, Outcome
@@ -34,12 +36,14 @@ from model.histories.arrears import judged_events
 from model.histories.labels import Truth, truth_of
 from model.histories.sequences import Sequences
 from model.histories.splits import Part, Split, split
+from model.networks.fusion import cumulative
 from model.networks.risk_model import RiskModel
 from model.training.augmentation import Augmentation
 from model.training.boosting import boost
 from model.training.checkpoint import Checkpoints, folder_beside
 from model.training.curves import CURVES_FILE, curves
 from model.training.export import Description, export_bundle, record_metrics
+from model.training.feedback import Verdict, verdict, weights_of
 from model.training.input_rules import InputRules
 from model.training.preparation import TrainingError, from_bundle
 from model.training.preparation import labels_of as _labels
@@ -104,6 +108,7 @@ def train(
     device: Device = "auto",
     restart: bool = False,
     tensorboard: Path | None = None,
+    feedback: Sequence[Feedback] | None = None,
     finish: Finish | None = None,
 ) -> dict[str, Any]:
     """Train on `dataset`, write the bundle to `out`, and return the metrics in its manifest.
@@ -118,6 +123,9 @@ def train(
 
     A checkpoint is written beside `out` after every epoch, and deleted when the bundle is complete; a run that finds
     one of the same settings continues from there, unless `restart`. `tensorboard` is a folder for logs.
+
+    With `feedback` a second model is trained, whose examples have weights (`model.training.feedback`), and kept if it
+    ranks later months better; the metrics hold both figures as `feedback`.
 
     `finish` takes the complete bundle, may add to its manifest, and returns the bundle as it then is. The drift
     reference and the card, which are beside the manifest, are made afterwards.
@@ -157,11 +165,23 @@ def train(
             "device": place.type,
             "threads": threads,
         }
+        if feedback is not None:
+            _require_later_months(material.parts, prepared[0])
+        # The networks that are compared begin alike.
+        begun = None if feedback is None else copy.deepcopy(prepared)
         trainer = _trainer(dataset, material, prepared, schedule, seed, place, fine_tuning=base is not None)
         checkpoints = Checkpoints(folder_beside(out), _settings(trainer, material.truth, seed, options))
         if restart:
             checkpoints.clear()
         history = trainer.fit(bars, checkpoints, _told(checkpoints.folder / CURVES_FILE, tensorboard))
+        found: dict[str, Any] | None = None
+        if feedback is not None and begun is not None:
+
+            def unfitted(seed: int) -> Trainer:
+                own = copy.deepcopy(begun)
+                return _trainer(dataset, material, own, schedule, seed, place, fine_tuning=base is not None)
+
+            found, trainer, history = _with_feedback(unfitted, (trainer, history), feedback, seed, bars)
         if trainer.model.architecture.boosted:
             trainer.model = boost(trainer, seed, bars)
         thresholds = trainer.calibrate()
@@ -174,7 +194,7 @@ def train(
             _provenance(dataset.name, command, seed, trainer.sequences, len(history), seconds),
             lender_time_zone=zone,
         )
-        metrics = _write_bundle(trainer, description, material, options, history, out, bars, finish)
+        metrics = _write_bundle(trainer, description, material, options, history, out, bars, finish, found)
         checkpoints.clear()
     return metrics
 
@@ -283,11 +303,16 @@ def _write_bundle(
     out: Path,
     bars: Progress,
     finish: Finish | None,
+    feedback: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Export the trained network to `out` with all that lies beside its manifest; returns the metrics in that."""
+    """Export the trained network to `out` with all that lies beside its manifest; returns the metrics in that.
+
+    `feedback` is what came of a comparison with a model that heeds it."""
     bars.add_task("exporting", total=None)
     bundle = export_bundle(trainer.model.cpu(), description, out)
     metrics = _metrics(trainer, bundle, material, options, history)
+    if feedback is not None:
+        metrics["feedback"] = dict(feedback)
     bundle = record_metrics(bundle, metrics)
     if finish is not None:
         bundle = finish(bundle, bars)
@@ -323,6 +348,62 @@ def _trainer(
         fine_tuning=fine_tuning,
         judged=judged_events(dataset, sequences),
     )
+
+
+def _require_later_months(parts: Split, model: RiskModel) -> None:
+    """Raises `TrainingError` where feedback could not be judged."""
+    if parts.by != "time":
+        raise TrainingError(
+            "feedback is judged on months after those that a model is trained on, and this source is split by client; "
+            "train it without --feedback"
+        )
+    if model.architecture.boosted:
+        raise TrainingError("trees beside a network take no weights; train with another --architecture, or no feedback")
+
+
+def _with_feedback(
+    unfitted: Callable[[int], Trainer],
+    plain: tuple[Trainer, list[EpochRecord]],
+    feedback: Sequence[Feedback],
+    seed: int,
+    bars: Progress,
+) -> tuple[dict[str, Any], Trainer, list[EpochRecord]]:
+    """Fit a model with feedback and compare; returns what the manifest says of it, and the trainer that is kept, with
+    its history. `unfitted` makes trainers by their seed.
+
+    The interval of the gain says how it varies with the borrowers, not with the draws of a training. So a gain must
+    be there again with another seed, of both models. This half keeps no checkpoint: interrupted, it begins anew.
+    """
+    trainer, history = plain
+    made = weights_of(trainer.sequences, feedback, trainer.headline_days)
+
+    def fitted(own_seed: int, weights: NDArray[np.float32] | None) -> tuple[Trainer, list[EpochRecord]]:
+        torch.manual_seed(own_seed)
+        one = unfitted(own_seed)
+        one.weights = weights
+        return one, one.fit(bars)
+
+    weighted, weighted_history = fitted(seed, made.weights)
+    found = _compared(trainer, weighted, made.weights)
+    again: Verdict | None = None
+    if found.wins:
+        other = seed + 1
+        again = _compared(fitted(other, None)[0], fitted(other, made.weights)[0], made.weights)
+    used = again is not None and again.wins
+    gain_again = None if again is None else again.gain
+    told = {**made.described(), **asdict(found), "gain_again": gain_again, "used": used}
+    return (told, weighted, weighted_history) if used else (told, trainer, history)
+
+
+def _compared(plain: Trainer, weighted: Trainer, weights: NDArray[np.float32]) -> Verdict:
+    """Two fitted models on the validation part."""
+    part = plain.parts.validation
+    rows, logits = plain.judged_logits(part)
+    without, with_feedback = (
+        cumulative(torch.from_numpy(one))[:, plain.headline].numpy()
+        for one in (logits, weighted.judged_logits(part)[1])
+    )
+    return verdict(plain.sequences, part, rows, (without, with_feedback), weights, plain.horizons_days, plain.headline)
 
 
 def _settings(trainer: Trainer, truth: Truth, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,7 @@ class Trainer:
     equal `torch.manual_seed` before the model was made give equal weights. `judged` bool `[N]` marks the events that
     the source judges, in merged order (default: all): the model reads the others as history, and they count neither in
     the loss nor in stopping, calibration or thresholds.
+    `weights` float32 `[N]` is how often an event counts in the loss, in the order of `judged` (default: once).
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Trainer:
         device: torch.device | None = None,
         fine_tuning: bool = False,
         judged: NDArray[np.bool_] | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device)
@@ -126,6 +128,7 @@ class Trainer:
         self.parts = parts
         self.labels = labels
         self.judged = judged
+        self.weights = weights
         self.schedule = schedule
         self.horizons_days = model.architecture.horizons_days
         self.headline_days = headline_days
@@ -282,7 +285,9 @@ class Trainer:
         batch = batch.to(self.device)
         numeric, categorical = augmentation.numeric(batch), augmentation.categorical(batch)
         keep = augmentation.keep(len(positions)).to(self.device)
-        loss = hazard_loss(self.model(numeric, categorical, batch.latest, batch.ages, keep), observed_share, happened)
+        weight = None if self.weights is None else torch.from_numpy(self.weights[batch.rows]).to(self.device)
+        logits = self.model(numeric, categorical, batch.latest, batch.ages, keep)
+        loss = hazard_loss(logits, observed_share, happened, weight)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
