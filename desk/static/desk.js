@@ -33,6 +33,7 @@
     main().replaceWith(document.adoptNode(found.getElementById("main")));
     document.title = found.title;
     if (url !== location.href) history.pushState({}, "", url);
+    shownAt = address();
     prepare();
     const told = main().querySelector(".notice") || main();
     told.tabIndex = -1;
@@ -79,7 +80,10 @@
     }
   });
 
-  addEventListener("popstate", () => location.reload());
+  // Going back to another page reads it anew; going to a part of this one, as the link to the content does, stays.
+  const address = () => location.pathname + location.search;
+  let shownAt = address();
+  addEventListener("popstate", () => { if (address() !== shownAt) location.reload(); });
 
   // A word above the page, without losing what stands below it.
   function tell(words) {
