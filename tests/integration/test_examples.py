@@ -177,7 +177,7 @@ def test_the_collections_queue_holds_the_open_alerts(published: Any, tmp_path: P
 
 def test_the_report_counts_what_the_tables_hold(published: Any, database: DatabaseConnection) -> None:
     migration.upgrade(database)
-    group, outputs = sink_group(published.settings.application_id), published.topics.read_by_sink
+    group, outputs = sink_group(published.settings.application_id), published.topics.read_by_sink()
     with published.running("sink", database_url=database.url) as sink:
         published.wait(lambda: published.committed(group, outputs) == published.size(*outputs), "storing", sink)
     with database.connect() as connection:

@@ -28,7 +28,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int | None) -> list[str]:
     figures = DemoReport("simulator", events_published=1_000, events_scored=997, users=4, dead_letters=3)
     file = io.StringIO()
     monkeypatch.setattr(demo, "console", TerminalConsole(file=file, width=width, force_terminal=width is not None))
-    demo._show(figures, summary, own=False, prefix="")
+    demo._show(figures, summary, own=False, prefix="", kept=None)
     return file.getvalue().replace("\x1b[0m", "").replace("\x1b[1m", "").replace("\x1b[3m", "").splitlines()
 
 
