@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ WORKERS = 2
 SHADOW = "bench"
 BACKLOG_S = 2.0
 """So many seconds' events are there before the first worker starts."""
+
+SHARE, AFTER_S = 12, 2.0
+"""Events come for a twelfth of the longest time before the costs are taken and as long meanwhile, and for so many
+seconds after the hand-over."""
 
 LIMIT_S = 240.0
 COMMAND_LIMIT_S = 120.0
@@ -93,11 +97,14 @@ def _round(bench: Bench, arena: Arena, challenger: Path, rate: int) -> dict[str,
         shadow = [_started(_shadow(arena, number, challenger), stack) for number in range(WORKERS)]
         _await(lambda: _has_all(arena, taker), "the shadow to catch up", [*live, *shadow])
         reader = stack.enter_context(_Reader(arena))
-        feed = stack.enter_context(_feeding(arena, workload, backlog, rate))
-        time.sleep(bench.seconds / 4)
-        costs = _costs(live, shadow, rate, bench.seconds / 4)
+        feed = stack.enter_context(_Feed(arena, workload, backlog, rate))
+        time.sleep(bench.seconds / SHARE)
+        costs = _costs(live, shadow, rate, bench.seconds / SHARE)
         command_s = _promote(arena)
-        feed.join()
+        if not feed.is_on:
+            raise BenchError("the events had ended before the hand-over was done; give --seconds more")
+        time.sleep(AFTER_S)
+        feed.stop()
         _await(lambda: _has_all(arena, taker), "the new workers to catch up", shadow)
         time.sleep(2 * arena.settings.commit_interval_s)
     return {"pauses_s": reader.pauses_s(), "command_s": command_s, **costs}
@@ -170,25 +177,49 @@ def _started(process: ServerProcess, stack: ExitStack) -> ServerProcess:
     return process
 
 
-@contextlib.contextmanager
-def _feeding(arena: Arena, workload: Workload, first: int, rate: int) -> Iterator[threading.Thread]:
-    """Publishes the events from number `first` on at the rate, from a thread."""
-    failed: list[Exception] = []
+class _Feed:
+    """Publishes the events from number `first` on at the rate, from a thread, until they end or it is stopped."""
 
-    def run() -> None:
+    def __init__(self, arena: Arena, workload: Workload, first: int, rate: int) -> None:
+        self._arena = arena
+        self._records = workload.records[first:]
+        self._rate = rate
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feed")
+        self._failed: Exception | None = None
+
+    def __enter__(self) -> _Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def is_on(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Raises what ended it."""
+        self._stopped.set()
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+
+    def _run(self) -> None:
         try:
-            run_loop(feed_each(arena.kafka, arena.topics, workload.records[first:], rate))
+            run_loop(self._feed())
         except Exception as error:
-            failed.append(error)
+            self._failed = error
 
-    thread = threading.Thread(target=run, name="feed")
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
+    async def _feed(self) -> None:
+        feeding = asyncio.create_task(feed_each(self._arena.kafka, self._arena.topics, self._records, self._rate))
+        while not feeding.done() and not self._stopped.is_set():
+            await asyncio.sleep(0.1)
+        if not feeding.done():
+            feeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feeding
 
 
 class _Reader:

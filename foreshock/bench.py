@@ -67,7 +67,7 @@ def bench(
         float | None,
         typer.Option(
             min=0.5,
-            help="Longest time for a slow contender; for `latency` and `hand-over`, time of each rate.",
+            help="Longest time for a slow contender; for `latency`, time of each rate, for `hand-over`, the most.",
             show_default="per bench",
         ),
     ] = None,

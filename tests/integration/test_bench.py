@@ -32,7 +32,7 @@ SIZES = {
     "api": ["--users", "50", "--seconds", "0.5", "--rounds", "1"],
     "overload": ["--events", "1500", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
     "replay": ["--events", "1500", "--users", "60", "--rounds", "1"],
-    "hand-over": ["--users", "60", "--seconds", "12", "--rounds", "1"],
+    "hand-over": ["--users", "60", "--seconds", "60", "--rounds", "1"],
 }
 
 TOY: dict[str, Any] = {
