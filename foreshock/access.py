@@ -7,14 +7,13 @@ import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from foreshock.options import AsJson, database_of, require_desk, takes_settings
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, errors, fail
+from foreshock.terminal import console, errors, fail, print_json, print_plain
 from stream.database.errors import DatabaseError, translated
 from stream.desk_roles import DeskRole
 from stream.settings import Settings
@@ -88,7 +87,7 @@ def list_accounts(*, settings: Settings, as_json: AsJson = False) -> None:
     with _changing(settings) as connection:
         found = accounts.listed(connection)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("name", "role", "products", "signs in by", "state", Column("created", prose=True))
     now = _now()
@@ -159,7 +158,7 @@ def create_token(
         f"token {made.token_id} of {made.name}, {made.role} of {_products(made.products)}, until "
         f"{made.expires_at:%Y-%m-%d}; keep it as a secret, it is not shown again"
     )
-    sys.stdout.write(f"{text}\n")
+    print_plain(text)
 
 
 @token_app.command("list")
@@ -172,7 +171,7 @@ def list_tokens(*, settings: Settings, as_json: AsJson = False) -> None:
     with _changing(settings) as connection:
         found = tokens.listed(connection)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("id", "name", "role", "products", "state", "expires", "last used", Column("created", prose=True))
     for one in found:
@@ -259,10 +258,6 @@ def _listed(products: str | None) -> list[str] | None:
 
 def _products(products: tuple[str, ...] | None) -> str:
     return "all products" if products is None else ", ".join(products)
-
-
-def _print_json(found: Any) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
 
 
 def _now() -> dt.datetime:

@@ -79,6 +79,12 @@ def print_json(value: Any, *, one_line: bool = False) -> None:
     sys.stdout.flush()
 
 
+def print_plain(text: str) -> None:
+    """Print a line as it is, for programs to read: neither wrapped nor styled. `text` is our own, nobody else's."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def fail(message: str, code: int = 1) -> Never:
     """End the command with an error that says what to do; where the log is JSON, as a line of it."""
     if logs_json():

@@ -212,7 +212,7 @@ def test_state_of_another_model_stops_the_worker(deploy: Deploy) -> None:
     producer.close()
     with deployment.running("worker", "again") as again:
         deployment.wait(lambda: not again.alive, "the worker's end", seconds=60)
-        assert "Replay under the new model" in again.log_tail(200)
+        assert "Another model takes the place of live workers as a shadow that is promoted" in again.log_tail(200)
 
 
 def test_an_unpaid_instalment_becomes_a_missed_event(deploy: Deploy) -> None:

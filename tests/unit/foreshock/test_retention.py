@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from foreshock.retention import _bytes, _kept, _words
+from foreshock.retention import _kept, _words
 from stream.kafka.provisioning import DAY_MS, ConfigChange
 from stream.retention.rules import Kept
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(None, ""), (0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2.5e9, "2.5 GB"), (7e15, "7,000.0 TB")],
-)
-def test_bytes(count: float | None, words: str) -> None:
-    assert _bytes(count) == words
 
 
 @pytest.mark.parametrize(

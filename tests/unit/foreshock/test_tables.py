@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from foreshock.tables import Column, Table, facts_table
+from foreshock.tables import Column, Table, bytes_text, facts_table
 from foreshock.terminal import TerminalConsole, styled
 
 REASON = "a payment is 31 days past due; the balance is near the limit: 97 % of it, up from 60 % a month ago"
@@ -113,3 +113,11 @@ def test_a_row_has_a_cell_for_each_column() -> None:
 
 def test_a_table_without_rows_shows_its_headings() -> None:
     assert printed(Table("a", "b"), 80) == ["a  b"]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(None, ""), (0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2.5e9, "2.5 GB"), (7e15, "7,000.0 TB")],
+)
+def test_bytes_as_text(count: float | None, words: str) -> None:
+    assert bytes_text(count) == words

@@ -139,7 +139,12 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
 MODULES: dict[str, dict[str, str | None]] = {
     "aiokafka.abc": {"AbstractTokenProvider": None},
     "aiokafka.client": {"AIOKafkaClient": None},
-    "aiokafka.codec": {"_detect_xerial_stream": "payload"},
+    "aiokafka.codec": {
+        "_detect_xerial_stream": "payload",
+        "lz4_encode": "payload level",
+        "snappy_encode": "payload xerial_compatible xerial_blocksize",
+        "zstd_encode": "payload level",
+    },
     "aiokafka.consumer.fetcher": {"PartitionRecords": None},
     "aiokafka.consumer.subscription_state": {"TopicPartitionState": None},
     "aiokafka.partitioner": {"murmur2": "data"},
