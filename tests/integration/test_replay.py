@@ -14,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from model.datasets.sources import open_dataset
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.replay_runs import find
+from stream.outputs import Score
 from tests import forked
 
 Deploy = Callable[..., Any]

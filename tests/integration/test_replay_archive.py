@@ -36,12 +36,13 @@ class Archived(NamedTuple):
 
 
 def arguments(found: Archived, *given: str) -> list[str]:
+    is_noted = found.database is not None and given[0] == "replay" and given[1] != "plan"
     return [
         *given,
         "--bootstrap-servers", str(found.live.kafka),
         "--topic-prefix", found.live.topics.prefix,
         "--application-id", found.live.settings.application_id,
-        *(("--database-url", found.database.url) if found.database is not None and given[0] == "replay" and given[1] != "plan" else ()),
+        *(("--database-url", found.database.url) if found.database is not None and is_noted else ()),
     ]  # fmt: skip
 
 
