@@ -274,6 +274,8 @@ class Engine:
         for tp, end in poll.reached().items():
             if self._roles[tp.partition] is Role.GAVE_UP:
                 continue
+            if tp.topic not in self._intakes and self._following is not None:
+                end = self._following.until(tp.partition, end)
             self._position[tp] = max(self._position.get(tp, 0), end)
             if tp.topic in self._intakes and isinstance(merge := self._merge_of(tp.partition), OrderedMerge):
                 merge.read_to(self._topics.index(tp.topic), end)

@@ -63,6 +63,11 @@ class Following:
         """Whether a record of the journal is to be followed."""
         return offset < self.ends.get(partition, offset + 1)
 
+    def until(self, partition: int, position: int) -> int:
+        """Where whoever goes on is to begin to read the journal, when it was read up to `position`: what is not to be
+        followed now may be later, by a replay that is gone on with when there is more."""
+        return min(position, self.ends.get(partition, position))
+
 
 @dataclass
 class Pace:
