@@ -8,15 +8,35 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Select, Text, bindparam, insert, literal, select
 
 from desk.access.principals import Principal
 from stream.database.access_tables import PersonalDataRead
+from stream.database.tables import MOMENT
 
 What: TypeAlias = Literal["score", "alerts", "events", "case", "queue", "export", "evidence", "prediction"]
 """What was seen of a user."""
+
+
+def noted(wanted: Select[Any], what: What) -> Select[Any]:
+    """A query of rows with a `user_id` that notes in the same statement that they are seen.
+
+    To be made once, and executed with what `read_by` gives among its parameters.
+    """
+    seen = wanted.cte("seen")
+    read = select(
+        bindparam("read_at", type_=MOMENT), bindparam("read_by", type_=Text), bindparam("read_as", type_=Text),
+        literal(what), seen.c.user_id,
+    ).distinct()  # fmt: skip
+    note = insert(PersonalDataRead).from_select(["read_at", "principal", "kind", "what", "user_id"], read)
+    return select(seen).add_cte(note.cte("noted"))
+
+
+def read_by(principal: Principal, now: dt.datetime) -> dict[str, Any]:
+    """The parameters of a query of `noted`."""
+    return {"read_at": now, "read_by": principal.key, "read_as": principal.kind}
 
 
 def note_reads(

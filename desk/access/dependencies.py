@@ -62,7 +62,7 @@ class _ByToken(Declared):
         if bearer is None:
             raise NotSignedIn("there is no token; send one as `Authorization: Bearer fsk_…`")
         now = desk.clock()
-        with desk.transaction() as connection:
+        with desk.statements() as connection:
             principal = tokens.principal_of(connection, bearer.credentials, now)
         return _let_in(desk, principal, self.permission)
 
@@ -120,7 +120,7 @@ def session_of(request: Request) -> Session | None:
     cookie = request.cookies.get(sessions.cookie_name(secure=desk.secure))
     if not cookie:
         return None
-    with desk.transaction() as connection:
+    with desk.statements() as connection:
         return sessions.find_session(connection, cookie, desk.lifetime, desk.clock())
 
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from desk.access.principals import Principal
 from desk.access.refusals import NotSignedIn
@@ -29,6 +29,15 @@ PREFIX = "fsk"
 LONGEST_DAYS = 366
 _FORM = re.compile(rf"{PREFIX}_([0-9a-z]{{12}})_([0-9A-Za-z_-]{{43}})")
 _USED_EVERY = dt.timedelta(hours=1)
+
+# Made once: every request needs it.
+_VALID = select(
+    AccessToken.secret_sha256, AccessToken.name, AccessToken.role, AccessToken.products, AccessToken.last_used_at
+).where(
+    AccessToken.token_id == bindparam("wanted"),
+    AccessToken.revoked_at.is_(None),
+    AccessToken.expires_at > bindparam("at"),
+)
 
 _UNKNOWN = "the token is not known, has expired or was revoked; `foreshock token create` makes another"
 
@@ -131,15 +140,7 @@ def principal_of(connection: Connection, text: str, now: dt.datetime) -> Princip
     if form is None:
         raise NotSignedIn(_UNKNOWN)
     token_id, secret = form.groups()
-    row = connection.execute(
-        select(
-            AccessToken.secret_sha256,
-            AccessToken.name,
-            AccessToken.role,
-            AccessToken.products,
-            AccessToken.last_used_at,
-        ).where(AccessToken.token_id == token_id, AccessToken.revoked_at.is_(None), AccessToken.expires_at > now)
-    ).one_or_none()
+    row = connection.execute(_VALID, {"wanted": token_id, "at": now}).one_or_none()
     kept = b"" if row is None else bytes(row.secret_sha256)
     if not hmac.compare_digest(kept, _digest(secret)) or row is None:
         raise NotSignedIn(_UNKNOWN)

@@ -7,6 +7,7 @@ address says (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`). Runs no query of i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +32,9 @@ _TIMEOUTS: dict[str, int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+
+UNLOOKED_S = 5.0
+"""A kept connection that was used within this time is taken to be alive."""
 
 UNCHECKED_ENCODING = "SQL_ASCII"
 """A database of this encoding keeps the bytes that it is given, ours in UTF-8, and knows no characters."""
@@ -156,7 +160,7 @@ class DatabaseConnection:
         Keeps up to `kept` connections open between uses, which are then also the most at once; none where it is 0. A
         statement that takes longer than `statement_timeout_s` ends.
         """
-        from sqlalchemy import NullPool, QueuePool, create_engine
+        from sqlalchemy import NullPool, QueuePool, create_engine, event
 
         def connect_for_engine() -> Connection:
             connection = self.connect(application_name)
@@ -168,7 +172,7 @@ class DatabaseConnection:
         url = "postgresql+psycopg://"
         if not kept:
             return create_engine(url, creator=connect_for_engine, poolclass=NullPool)
-        return create_engine(
+        engine = create_engine(
             url,
             creator=connect_for_engine,
             poolclass=QueuePool,
@@ -176,8 +180,27 @@ class DatabaseConnection:
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT_S,
             hide_parameters=True,  # errors would name users
-            pool_pre_ping=True,  # a server that was started again is not found out by a request that fails
         )
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _require_alive)
+        return engine
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used_s"] = time.monotonic()
+
+
+def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
+    """Look at a kept connection that was not used for a while: of a server that was started again, none is alive."""
+    from sqlalchemy.exc import DisconnectionError
+
+    if time.monotonic() - record.info.get("used_s", time.monotonic()) < UNLOOKED_S:
+        return
+    try:
+        connection.execute("")
+        connection.rollback()
+    except psycopg.Error as error:
+        raise DisconnectionError(str(error)) from error
 
 
 def _host_without_tls(given: Mapping[str, Any]) -> str | None:
