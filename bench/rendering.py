@@ -307,6 +307,13 @@ def _api_table(result: Result) -> tuple[Row, list[Row]]:
     return (f"{_count(result['requests_per_second'])} requests/s", *(f"{name}, ms" for name in names)), rows
 
 
+def _desk_table(result: Result) -> tuple[Row, list[Row]]:
+    names = ("p50", "p99", "max")
+    rows: list[Row] = [(what, *(f"{each[name]:.0f}" for name in names)) for what, each in result["page_ms"].items()]
+    header = f"{_count(result['users'])} borrowers, {_count(result['open_cases'])} open cases"
+    return (header, *(f"{name}, ms" for name in names)), rows
+
+
 def _throughput_picture(result: Result) -> str:
     taken = {name: each for name, each in result["contenders"].items() if "skipped" not in each}
     rows = [
@@ -351,6 +358,7 @@ TITLES = {
     "recovery": "Start, recovery, failure",
     "workers": "Two workers, and the sink",
     "api": "Delay of a score over HTTP",
+    "desk": "Pages of the desk",
     "overload": "Service under overload",
     "replay": "Replay, order journal and archive",
     "hand-over": "Hand-over, and the cost of a shadow",
@@ -363,6 +371,7 @@ TABLES: dict[str, Callable[[Result], tuple[Row, list[Row]]]] = {
     "recovery": _recovery_table,
     "workers": _workers_table,
     "api": _api_table,
+    "desk": _desk_table,
     "overload": _overload_table,
     "replay": _replay_table,
     "hand-over": _hand_over_table,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench import api, hand_over, history, latency, overload, recovery, replay, throughput, users, workers
+from bench import api, desk, hand_over, history, latency, overload, recovery, replay, throughput, users, workers
 from bench.environment import Environment, ProcessorTime
 from bench.options import Bench, Sizes
 from bench.peers import python_of
@@ -41,6 +41,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "recovery": Measurement(recovery.measure, Sizes(events=200_000, users=300_000, seconds=0.0, rounds=2)),
     "workers": Measurement(workers.measure, Sizes(events=240_000, users=10_000, seconds=0.0, rounds=5)),
     "api": Measurement(api.measure, Sizes(events=0, users=100_000, seconds=15.0, rounds=3)),
+    "desk": Measurement(desk.measure, Sizes(events=100_000, users=1_000_000, seconds=0.0, rounds=50), broker=False),
     "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=3)),
     "replay": Measurement(replay.measure, Sizes(events=150_000, users=6_250, seconds=0.0, rounds=3)),
     "hand-over": Measurement(hand_over.measure, Sizes(events=0, users=6_000, seconds=60.0, rounds=2)),

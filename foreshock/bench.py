@@ -36,6 +36,7 @@ class BenchName(StrEnum):
     RECOVERY = "recovery"
     WORKERS = "workers"
     API = "api"
+    DESK = "desk"
     OVERLOAD = "overload"
     REPLAY = "replay"
     HAND_OVER = "hand-over"
@@ -58,7 +59,11 @@ def bench(
     ] = BenchName.THROUGHPUT,
     events: Annotated[
         int | None,
-        typer.Option(min=1, help="Events of a round; for `history`, of a user.", show_default="per bench"),
+        typer.Option(
+            min=1,
+            help="Events of a round; for `history`, of a user; for `desk`, open alerts.",
+            show_default="per bench",
+        ),
     ] = None,
     users: Annotated[
         int | None, typer.Option(min=1, help="Users; for `users` and `recovery`, the most.", show_default="per bench")

@@ -30,6 +30,7 @@ SIZES = {
     "recovery": ["--users", "400", "--events", "6000", "--rounds", "1"],
     "workers": ["--events", "1500", "--users", "60", "--rounds", "1"],
     "api": ["--users", "50", "--seconds", "0.5", "--rounds", "1"],
+    "desk": ["--users", "300", "--events", "120", "--rounds", "1"],
     "overload": ["--events", "1500", "--users", "100", "--seconds", "0.5", "--rounds", "1"],
     "replay": ["--events", "1500", "--users", "60", "--rounds", "1"],
     "hand-over": ["--users", "60", "--seconds", "60", "--rounds", "1"],
@@ -197,6 +198,13 @@ def test_api(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str], monkeypa
     for rounds in result["rounds_ms"].values():
         assert [0 < each["p50"] <= each["p99"] for each in rounds] == [True]
     assert all_are_deleted(kafka, run_ids)
+
+
+@pytest.mark.slow
+def test_desk(kafka: KafkaConnection, tmp_path: Path) -> None:
+    result = measured(kafka, tmp_path, "desk")
+    assert (result["users"], result["open_cases"], result["cases"]) == (300, 120, 144)
+    assert [0 < each["p50"] <= each["max"] for each in result["page_ms"].values()] == [True] * 8
 
 
 @pytest.mark.slow

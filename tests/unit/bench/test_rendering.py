@@ -89,6 +89,11 @@ def results() -> dict[str, dict[str, Any]]:
             "requests_per_second": 200,
             "delay_ms": {"alone": {"p50": 2.0, "p99": 5.0, "p99.9": 9.0}},
         },
+        "desk": {
+            "users": 1_000_000,
+            "open_cases": 100_000,
+            "page_ms": {"queue, first page": {"p50": 20.0, "p99": 31.0, "max": 40.0}},
+        },
         "overload": {
             "alone_events_per_second": 60_000.0,
             "beside_publisher_events_per_second": 52_000.0,
