@@ -201,11 +201,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         inputs = [tp for tp in consumer.assignment() if not self.consumer._is_changelog_tp(tp)]
         if not inputs:
             return {}
+        # Before the ends are asked: while events arrive, a former owner's last commit may be of some that came after.
+        committed = {tp: await consumer.committed(tp) for tp in inputs}
         spans = await self._spans(inputs)
-        positions = {}
-        for tp in inputs:
-            committed = await consumer.committed(tp)
-            positions[TP(tp.topic, tp.partition)] = start_of(tp, committed, *spans[tp])
+        positions = {TP(tp.topic, tp.partition): start_of(tp, committed[tp], *spans[tp]) for tp in inputs}
         self._go_to(positions)
         return positions
 
