@@ -19,7 +19,15 @@ from stream.kafka.faust_app import faust_app
 from stream.kafka.poll import Fetched, Poll
 from stream.kafka.record import RawRecord
 from stream.kafka.refusal import BrokerRefuses
-from stream.kafka.transport import ASTRAY_POLLS, Consumer, OffsetNotThere, consumer_of, fetch_on_demand, start_of
+from stream.kafka.transport import (
+    ASTRAY_POLLS,
+    Consumer,
+    ConsumerThread,
+    OffsetNotThere,
+    consumer_of,
+    fetch_on_demand,
+    start_of,
+)
 from stream.settings import load_settings
 
 INPUT = TP("transactions", 0)
@@ -385,3 +393,42 @@ async def test_a_changelog_that_is_given_up_while_it_is_read_gives_nothing() -> 
     recovery.begin(40)
     assert await recovery.reading(lambda one: one.subscription.unsubscribe()) == {}
     assert recovery.released == 1
+
+
+class StillArriving:
+    """What is asked of aiokafka's consumer while records arrive: each question finds one more, committed already."""
+
+    def __init__(self) -> None:
+        self.end = 10
+        self.sought: dict[TopicPartition, int] = {}
+        self._fetcher = SimpleNamespace(seek_to=self.sought.__setitem__)
+
+    def _arrived(self) -> int:
+        self.end += 1
+        return self.end
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition(INPUT.topic, INPUT.partition)}
+
+    async def committed(self, _: TopicPartition) -> int:
+        return self._arrived()
+
+    async def beginning_offsets(self, tps: Any) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 0)
+
+    async def end_offsets(self, tps: Any) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, self._arrived())
+
+
+async def test_what_is_committed_while_ends_are_asked_is_not_behind_the_end() -> None:
+    consumer = StillArriving()
+    thread: Any = SimpleNamespace(
+        _ensure_consumer=lambda: consumer,
+        consumer=SimpleNamespace(_is_changelog_tp=lambda _: False),
+        _earlier=None,
+        _left_alone=set(),
+        _go_to=lambda positions: consumer.sought.update(positions),
+    )
+    thread._spans = lambda tps: ConsumerThread._spans(thread, tps)
+    assert await ConsumerThread._seek_to_committed(thread) == {INPUT: 11}
+    assert consumer.sought == {INPUT: 11}
