@@ -32,6 +32,7 @@ from stream.database.connection import DatabaseConnection
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.postgres import EmbeddedPostgres
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.coordinator import await_coordinator
 from stream.logs import QUIET_LOGGERS, REPEAT_PASSWORDS, StandardError
 from tests import forked, shared
 from tests.untraced import remember_trace, traced, untraced
@@ -240,8 +241,14 @@ def server_folder() -> Iterator[Path]:
 def kafka(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
     """A real broker, the same for all workers of pytest-xdist."""
     broker = EmbeddedKafka(server_folder / "kafka", ready_timeout_s=180)
-    folder = shared.session_folder(tmp_path_factory)
-    with shared.server(folder, "kafka", lambda: str(broker.start()), broker.stop) as address:
+
+    def start() -> str:
+        started = broker.start()
+        # A new broker makes the topic of offsets when it is first asked for a group, and has no answer until then.
+        await_coordinator(started, "tests")
+        return str(started)
+
+    with shared.server(shared.session_folder(tmp_path_factory), "kafka", start, broker.stop) as address:
         yield KafkaConnection.parse(address)
 
 

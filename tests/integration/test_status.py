@@ -114,22 +114,22 @@ def test_watching_ends_with_an_interrupt_and_makes_nothing(deploy: Deploy) -> No
     deployment = deploy()
     before = things_on_the_broker(deployment)
     assert ("topic", deployment.topics.scores) in before
-    watching = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "foreshock", *arguments(deployment, "--watch", "--json", "--interval", "0.5")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "FORESHOCK_STACK_DIR": "no-such-stack"},
-    )
-    try:
-        assert watching.stdout is not None
-        first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
-        assert first["workers"]["members"] == []
-        assert first["lag"][0]["arriving_per_s"] is None
-        assert second["lag"][0]["arriving_per_s"] == 0
-        watching.send_signal(signal.SIGINT)
-        _, errors = watching.communicate(timeout=30)
-    finally:
-        watching.kill()
+    ) as watching:
+        try:
+            assert watching.stdout is not None
+            first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
+            assert first["workers"]["members"] == []
+            assert first["lag"][0]["arriving_per_s"] is None
+            assert second["lag"][0]["arriving_per_s"] == 0
+            watching.send_signal(signal.SIGINT)
+            _, errors = watching.communicate(timeout=30)
+        finally:
+            watching.kill()
     assert watching.returncode == 0
     assert errors == b""
     assert things_on_the_broker(deployment) == before
