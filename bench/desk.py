@@ -156,7 +156,7 @@ def _fill(bench: Bench, database: DatabaseConnection, users: int, alerts: int) -
     with database.connect() as connection:
         months = {month_of(dt.datetime.now(dt.UTC) - dt.timedelta(days=7 * week)) for week in range(WEEKS + 1)}
         for table in ("score_history", "user_events"):
-            ensure_months(connection, table, months | {next_month(max(months))})  # type: ignore[arg-type]
+            ensure_months(connection, table, months | {next_month(max(months))})
         connection.execute("SELECT setseed(0.5)")
         for name, statement in _FILLED.items():
             bench.tell(f"filling {name}")
@@ -177,6 +177,7 @@ def _sign_in(client: TestClient, desk: Any, now: dt.datetime) -> str:
         create(connection, ACCOUNT, "lead", password_hash=None, by=ACCOUNT, now=now)
         cookie = open_session(connection, ACCOUNT, desk.lifetime, now)
         session = find_session(connection, cookie, desk.lifetime, now)
+    assert session is not None, "it was opened just now"
     client.cookies.set(cookie_name(secure=desk.secure), cookie)
     return str(session.csrf_token)
 
