@@ -9,6 +9,7 @@ they were. Live topics, states and offsets are untouched.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,10 @@ from stream.replay.range import ReplayError, ReplayRange
 from stream.settings import Settings
 from stream.topics import replay_application
 from stream.worker.following import Following
+
+NOTICED_S = 5.0
+"""After a session has timed out, so long at most until the group is without the worker."""
+ASK_S = 0.5
 
 
 def replay_settings(settings: Settings, name: str, partitions: int) -> Settings:
@@ -128,12 +133,18 @@ def prepare_topics(
 
 
 def remove_states(kafka: KafkaConnection, settings: Settings, plan: ReplayPlan) -> bool:
-    """Delete the changelog and the group of a replay that is done, unless workers on other machines are still in it."""
+    """Delete the changelog and the group of a replay that is done, unless workers on other machines are still in it.
+
+    Waits for the time that the group takes to notice that a worker is gone: one that was killed is no other machine's.
+    """
     own = replay_settings(settings, plan.replayed.name, plan.partitions)
     admin = open_admin(kafka)
+    until_s = time.monotonic() + own.session_timeout_s + NOTICED_S
     try:
-        if delete_group(admin, own.application_id) == "in use":
-            return False
+        while delete_group(admin, own.application_id) == "in use":
+            if time.monotonic() > until_s:
+                return False
+            time.sleep(ASK_S)
         delete_topics(kafka, admin, [changelog_specification(own).name])
         return True
     finally:
