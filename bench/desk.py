@@ -8,6 +8,7 @@ application within this process, one after the other: the time at the server, wi
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -202,7 +203,7 @@ def _pages(desk: Any, csrf: str) -> Iterator[tuple[str, Ask]]:
                 break
             middle = page.end
     after = "" if middle is None else f"after={middle.encode()}"
-    cases = iter(seen * 1_000)
+    cases = itertools.cycle(seen)
 
     def get(path: str) -> Ask:
         return lambda client: client.get(path)
