@@ -26,9 +26,9 @@ from bench.arena import Arena, BenchError, Sample
 from bench.challenger import challenger_of
 from bench.feed import feed_each, run_loop
 from bench.options import Bench
+from bench.score_reader import ScoreReader
 from bench.workload import Workload
 from stream.embedded.server import ServerProcess
-from stream.kafka.clients import aiokafka_consumer, started
 from stream.kafka.topic_sizes import group_lags
 from stream.topics import shadow_application
 
@@ -222,39 +222,16 @@ class _Feed:
             await feeding
 
 
-class _Reader:
-    """Reads committed scores in a thread, and notes when each model's first and last ones are there, by partition."""
+class _Reader(ScoreReader):
+    """Notes when each model's first and last scores are there, by partition."""
 
     def __init__(self, arena: Arena) -> None:
-        self._arena = arena
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._read()), name="reader of scores")
+        super().__init__(arena, begins="latest", fetch_max_wait_ms=20)
         self._spans: dict[int, dict[str, tuple[float, float]]] = {}
 
-    def __enter__(self) -> _Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    async def _read(self) -> None:
-        consumer = aiokafka_consumer(
-            self._arena.kafka,
-            self._arena.topics.scores,
-            isolation_level="read_committed",
-            auto_offset_reset="latest",
-            fetch_max_wait_ms=20,
-        )
-        async with started(consumer):
-            while not self._stopped.is_set():
-                found = await consumer.getmany(timeout_ms=100)
-                now_s = time.monotonic()
-                for tp, records in found.items():
-                    self._note(tp, records, now_s)
-
-    def _note(self, tp: TopicPartition, records: Sequence[Any], now_s: float) -> None:
+    def note(self, tp: TopicPartition, records: Sequence[Any]) -> None:
+        """See `ScoreReader.note`."""
+        now_s = time.monotonic()
         by_model = self._spans.setdefault(tp.partition, {})
         # Only the first and the last of a batch need looking at, unless they differ.
         ends = [_decode(records[0].value).model, _decode(records[-1].value).model]
@@ -271,6 +248,6 @@ class _Reader:
             if len(spans) != 2:
                 raise BenchError(f"partition {partition} has scores of {len(spans)} models while it was read, not of 2")
             found[str(partition)] = max(spans[1][0] - spans[0][1], 0.0)
-        if len(found) != self._arena.settings.partitions:
-            raise BenchError(f"scores of {len(found)} of {self._arena.settings.partitions} partitions came")
+        if len(found) != self.arena.settings.partitions:
+            raise BenchError(f"scores of {len(found)} of {self.arena.settings.partitions} partitions came")
         return found

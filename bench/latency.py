@@ -8,19 +8,19 @@ of this machine's clock.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+from kafka import TopicPartition
 
 from bench.arena import Arena, BenchError
 from bench.feed import feed_each, run_loop
 from bench.options import Bench
+from bench.score_reader import ScoreReader
 from bench.workload import Workload
-from stream.kafka.clients import aiokafka_consumer, started
 from stream.kafka.topic_reader import TopicReader
 
 RATES_PER_S = (1_000, 5_000)
@@ -84,38 +84,18 @@ def _committed_delays(arena: Arena, workload: Workload, rate_per_s: int) -> np.n
         return _delays(arena, workload, rate_per_s, reader)
 
 
-class _Reader:
-    """Reads the scores as a limit service does, in a thread, and notes when it gets each."""
+class _Reader(ScoreReader):
+    """Notes when it gets each score."""
 
     def __init__(self, arena: Arena) -> None:
-        self._arena = arena
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._read()), name="reader of scores")
+        super().__init__(arena, begins="earliest", fetch_max_wait_ms=FETCH_MAX_WAIT_MS)
         self.got_ms: dict[tuple[int, int], int] = {}
         """Wall time in milliseconds by partition and offset."""
 
-    def __enter__(self) -> _Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    async def _read(self) -> None:
-        consumer = aiokafka_consumer(
-            self._arena.kafka,
-            self._arena.topics.scores,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-        )
-        async with started(consumer):
-            while not self._stopped.is_set():
-                found = await consumer.getmany(timeout_ms=200)
-                now_ms = time.time_ns() // 1_000_000
-                for tp, records in found.items():
-                    self.got_ms.update(((tp.partition, record.offset), now_ms) for record in records)
+    def note(self, tp: TopicPartition, records: Sequence[Any]) -> None:
+        """See `ScoreReader.note`."""
+        now_ms = time.time_ns() // 1_000_000
+        self.got_ms.update(((tp.partition, record.offset), now_ms) for record in records)
 
 
 def _delays(

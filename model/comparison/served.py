@@ -101,15 +101,13 @@ class Served:
 
     def fit(self, problem: Problem, folder: Path, progress: Progress) -> None:
         """Train, calibrate and export. Raises `TrainingError` and `ExportError` as training does."""
+        from model.training.boosting import add_trees
         from model.training.export import Description, export_bundle
 
         started = time.monotonic()
         trainer = self.trainer(problem)
         history = trainer.fit(progress)
-        if self._architecture.boosted:
-            from model.training.boosting import boost
-
-            trainer.model = boost(trainer, problem.seed, progress)
+        add_trees(trainer, problem.seed, progress)
         thresholds = trainer.calibrate()
         sequences = trainer.sequences
         training = Training(

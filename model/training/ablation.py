@@ -24,6 +24,7 @@ from model.histories.arrears import judged_events
 from model.histories.labels import within_horizons
 from model.networks.fusion import cumulative
 from model.statistics.metrics import log_loss, summary
+from model.training.boosting import add_trees
 from model.training.preparation import TrainingError, labels_of, prepare
 from model.training.train import Material, default_batch_users, read
 from model.training.trainer import Schedule, Trainer
@@ -148,6 +149,7 @@ def _train(
     trainer = Trainer(model, sequences, parts, labels, schedule, seed, headline, judged=judged)
     started = time.process_time()
     history = trainer.fit(bars)
+    add_trees(trainer, seed, bars)
     seconds = time.process_time() - started
     trainer.calibrate()
     figures = _judged(trainer, material)

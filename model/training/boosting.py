@@ -28,6 +28,7 @@ from model.networks.trees import Trees
 from model.statistics.metrics import roc_auc
 from model.training.batches import by_length, pad
 from model.training.calibration import fit_calibration
+from model.training.preparation import TrainingError
 from model.training.trainer import LONGEST_HISTORY, Trainer
 
 MOST_ROWS = 300_000
@@ -48,6 +49,7 @@ FIXED: dict[str, Any] = {
     "deterministic": True,
     "force_row_wise": True,
     "bagging_freq": 1,
+    "feature_pre_filter": False,  # as the data are made
 }
 
 
@@ -75,11 +77,20 @@ class Settings:
     columns: NDArray[np.int64]
 
 
+def add_trees(trainer: Trainer, seed: int, bars: Progress) -> None:
+    """Put trees beside the trainer's network, once that is trained, where its architecture asks for them."""
+    if trainer.model.architecture.boosted:
+        trainer.model = boost(trainer, seed, bars).to(trainer.device)
+
+
 def boost(trainer: Trainer, seed: int, bars: Progress, most_tallied: int = MOST_TALLIED) -> RiskModel:
     """The trainer's network with trees beside it, neither calibrated. The trainer's model is not changed.
 
-    Returns the network alone where the training or the validation part lacks an outcome.
+    Returns the network alone where the training or the validation part lacks an outcome. Raises `TrainingError` for a
+    network of another make, which has no steps to put tallies beside.
     """
+    if type(trainer.model) is not RiskModel:
+        raise TrainingError(f"trees cannot be put beside a {type(trainer.model).__name__}; choose another architecture")
     wide = _tallied(trainer.model, trainer.sequences, None)
     task = bars.add_task("tallies", total=None)
     train = _examples(trainer, wide, trainer.parts.train, seed)
@@ -91,18 +102,19 @@ def boost(trainer: Trainer, seed: int, bars: Progress, most_tallied: int = MOST_
     assert isinstance(fusion, BoostedFusion)
     names = np.array(fusion.input_names())
     read = np.char.startswith(names, "readout.")
-    choice = [_search(train, validation, np.flatnonzero(~read), seed, bars, "trees over tallies")]
-    choice.append(_search(train, validation, np.arange(len(names)), seed, bars, "trees over tallies and readouts"))
-    takes_readout = choice[1][1] > choice[0][1]
-    settings = choice[takes_readout][0]
+    alone, auc_alone = _search(train, validation, np.flatnonzero(~read), seed, bars, "trees over tallies")
+    both, auc_both = _search(train, validation, np.arange(len(names)), seed, bars, "trees over tallies and readouts")
+    takes_readout = auc_both > auc_alone
+    settings = both if takes_readout else alone
     kept = _kept(wide, names, settings, train, seed, most_tallied)
     model = _tallied(trainer.model, trainer.sequences, kept, takes_readout=takes_readout)
     narrow = model.fusion
     assert isinstance(narrow, BoostedFusion)
     at = {name: number for number, name in enumerate(names.tolist())}
     columns = np.array([at[name] for name in narrow.input_names()])
-    booster = _fitted(train, settings.values, settings.rounds, columns, seed)
-    model = _with_trees(model, Trees.of(booster))
+    trees = Trees.of(_fitted(_data(train, columns), train, settings.values, settings.rounds, seed))
+    model.architecture = replace(model.architecture, trees=trees.shape)
+    narrow.trees = trees
     _weigh(trainer, model)
     return model
 
@@ -125,14 +137,6 @@ def _tallied(
         encoder.encoder.load_state_dict(network.encoder(kind).state_dict())
         encoder.tally.learn(vocabularies[kind])
     return model.eval()
-
-
-def _with_trees(model: RiskModel, trees: Trees) -> RiskModel:
-    """The model with these trees."""
-    model.architecture = replace(model.architecture, trees=trees.shape)
-    assert isinstance(model.fusion, BoostedFusion)
-    model.fusion.trees = trees
-    return model
 
 
 @torch.no_grad()
@@ -187,6 +191,8 @@ def _search(
     if len(fitted.rows) > SEARCH_ROWS:
         fitted = fitted.at(np.sort(np.random.default_rng(seed).choice(len(fitted.rows), SEARCH_ROWS, replace=False)))
     task = bars.add_task(name, total=TRIALS)
+    data = _data(fitted, columns)
+    asked, values = _data(judged, columns, data), judged.inputs[:, columns]
 
     def objective(trial: optuna.Trial) -> float:
         settings = {
@@ -198,10 +204,10 @@ def _search(
             "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
             "lambda_l2": trial.suggest_float("lambda_l2", 1e-2, 100.0, log=True),
         }
-        booster = _fitted(fitted, settings, MOST_ROUNDS, columns, seed, judged)
+        booster = _fitted(data, fitted, settings, MOST_ROUNDS, seed, asked)
         bars.advance(task)
         trial.set_user_attr("rounds", max(booster.best_iteration, 1))
-        logits = booster.predict(judged.inputs[:, columns], raw_score=True, num_threads=1)
+        logits = booster.predict(values, raw_score=True, num_threads=1)
         return roc_auc(judged.happened, logits) or 0.5
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
@@ -224,24 +230,26 @@ def _apart(train: Examples, validation: Examples, seed: int) -> tuple[Examples, 
     return fitted, judged
 
 
-def _fitted(
-    train: Examples,
-    settings: Mapping[str, Any],
-    rounds: int,
-    columns: NDArray[np.int64],
-    seed: int,
-    judged: Examples | None = None,
-) -> Any:
-    """A booster: of so many rounds, or of at most so many and as many as lower the loss of `judged`."""
+def _data(examples: Examples, columns: NDArray[np.int64], reference: Any = None) -> Any:
+    """Examples as LightGBM takes them, sorted into bins once for all fits; those of `reference` where it is given."""
+    import lightgbm
+
+    happened = examples.happened.astype(np.float32)
+    # Which columns can be split depends on the least number of rows of a leaf, which differs between fits.
+    binned = {"feature_pre_filter": False, "verbosity": -1}
+    return lightgbm.Dataset(examples.inputs[:, columns], happened, reference=reference, params=binned)
+
+
+def _fitted(data: Any, train: Examples, settings: Mapping[str, Any], rounds: int, seed: int, asked: Any = None) -> Any:
+    """A booster on `data`, which is of the examples `train`: of so many rounds, or of at most so many and as many as
+    lower the loss on `asked`."""
     import lightgbm
 
     params = {**FIXED, **settings, "seed": seed % 2**31}
     rows_per_user = max(len(train.rows) // max(len(np.unique(train.users)), 1), 1)
     params["min_child_samples"] = params.pop("leaf_users") * rows_per_user
-    data = lightgbm.Dataset(train.inputs[:, columns], train.happened.astype(np.float32))
-    if judged is None:
+    if asked is None:
         return lightgbm.train(params, data, rounds)
-    asked = lightgbm.Dataset(judged.inputs[:, columns], judged.happened.astype(np.float32), reference=data)
     stop = lightgbm.early_stopping(PATIENCE_ROUNDS, verbose=False)
     return lightgbm.train(params, data, rounds, valid_sets=[asked], callbacks=[stop])
 
@@ -250,7 +258,7 @@ def _kept(
     wide: RiskModel, names: NDArray[Any], settings: Settings, train: Examples, seed: int, most: int
 ) -> tuple[tuple[str, ...], ...]:
     """The numbers of each kind's tally that the most useful features need, at most so many in all."""
-    booster = _fitted(train, settings.values, settings.rounds, settings.columns, seed)
+    booster = _fitted(_data(train, settings.columns), train, settings.values, settings.rounds, seed)
     gain = booster.feature_importance("gain")
     ranked = [str(names[settings.columns[place]]) for place in np.argsort(-gain, kind="stable") if gain[place] > 0]
     kept: tuple[tuple[str, ...], ...] = ((),) * len(KINDS)

@@ -39,7 +39,7 @@ from model.histories.splits import Part, Split, split
 from model.networks.fusion import cumulative
 from model.networks.risk_model import RiskModel
 from model.training.augmentation import Augmentation
-from model.training.boosting import boost
+from model.training.boosting import add_trees
 from model.training.checkpoint import Checkpoints, folder_beside
 from model.training.curves import CURVES_FILE, curves
 from model.training.export import Description, export_bundle, record_metrics
@@ -156,10 +156,7 @@ def train(
         )
         schedule = asked.following(recipe)
         options = {
-            "schedule": asdict(schedule),
-            "rules": None if base is not None else asdict(rules or InputRules()),
-            "protected_inputs": protected,
-            "started_from": None if base is None else base.fingerprint_hex,
+            **_chosen(base, schedule, rules, protected),
             "grace_days": grace_days,
             **({} if zone == UTC.time_zone else {"lender_time_zone": zone}),
             "device": place.type,
@@ -182,8 +179,7 @@ def train(
                 return _trainer(dataset, material, own, schedule, seed, place, fine_tuning=base is not None)
 
             found, trainer, history = _with_feedback(unfitted, (trainer, history), feedback, seed, bars)
-        if trainer.model.architecture.boosted:
-            trainer.model = boost(trainer, seed, bars)
+        add_trees(trainer, seed, bars)
         thresholds = trainer.calibrate()
         seconds = round(time.monotonic() - started, 1)
         description = Description(
@@ -292,6 +288,16 @@ def _prepared(
     if dropout is not None:
         network = replace(network, dropout=dropout)
     return _prepare(material.sequences, material.parts, network, protected, rules)
+
+
+def _chosen(base: Bundle | None, schedule: Schedule, rules: InputRules | None, protected: list[str]) -> dict[str, Any]:
+    """What a run was asked for, as the manifest has it; a bundle that is trained further brings its own rules."""
+    return {
+        "schedule": asdict(schedule),
+        "rules": None if base is not None else asdict(rules or InputRules()),
+        "protected_inputs": protected,
+        "started_from": None if base is None else base.fingerprint_hex,
+    }
 
 
 def _write_bundle(

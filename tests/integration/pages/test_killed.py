@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
+import httpx2
 
 from stream.database.connection import DatabaseConnection
 from tests.integration.pages.conftest import PASSWORD
@@ -42,11 +42,11 @@ def process(database: DatabaseConnection) -> Iterator[tuple[subprocess.Popen[str
             started.kill()
 
 
-def sign_in(client: httpx.Client) -> None:
+def sign_in(client: httpx2.Client) -> None:
     assert client.post("/sign-in", data={"name": "lea", "password": PASSWORD}).status_code == 303
 
 
-def note(client: httpx.Client, alert_id: str, text: str) -> None:
+def note(client: httpx2.Client, alert_id: str, text: str) -> None:
     """Write a note, by the form of the page as it is now."""
     form = client.get(f"/cases/{alert_id}").text
     fields = {
@@ -64,14 +64,14 @@ def test_killed_in_the_middle_of_its_work(desk_database: DatabaseConnection) -> 
         stop = threading.Event()
 
         def work(alert_id: str) -> None:
-            with httpx.Client(base_url=url, timeout=30) as client:
+            with httpx2.Client(base_url=url, timeout=30) as client:
                 sign_in(client)
                 for number in range(1_000):
                     if stop.is_set():
                         return
                     try:
                         note(client, alert_id, f"{alert_id} {number}")
-                    except httpx.HTTPError:
+                    except httpx2.HTTPError:
                         return
                     answered.append(f"{alert_id} {number}")
 
@@ -94,7 +94,7 @@ def test_killed_in_the_middle_of_its_work(desk_database: DatabaseConnection) -> 
         ).fetchall()
     assert set(answered) <= kept, "what was answered is kept"
     assert torn == [], "a case and its actions are written together"
-    with process(desk_database) as (_, url), httpx.Client(base_url=url, timeout=30) as client:
+    with process(desk_database) as (_, url), httpx2.Client(base_url=url, timeout=30) as client:
         sign_in(client)
         note(client, cases[0], "after")
     with desk_database.connect() as connection:

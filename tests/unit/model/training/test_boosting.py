@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,10 +13,12 @@ from model.architectures import Architecture
 from model.datasets.dataset import Dataset
 from model.evaluation.evaluate import progress_bars
 from model.networks.boosted import BoostedFusion
+from model.networks.pooled import PooledModel
 from model.networks.risk_model import RiskModel
 from model.statistics.metrics import roc_auc
 from model.training import boosting
-from model.training.boosting import boost
+from model.training.boosting import add_trees, boost
+from model.training.preparation import TrainingError
 from model.training.trainer import Schedule, Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -92,3 +96,33 @@ def test_examples_are_the_judged_events_whose_outcome_is_known(trainer: Trainer)
     inquiries = found.inputs[:, [name == "activity.kind:inquiry/90d" for name in fusion.input_names()]][:, 0]
     assert (roc_auc(found.happened, inquiries) or 0) > 0.7
     assert len(KINDS) == 4
+
+
+def test_trees_are_added_where_they_are_asked_for(trainer: Trainer, small: Architecture) -> None:
+    network = trainer.model
+    with progress_bars(False) as bars:
+        add_trees(trainer, 1, bars)
+    assert trainer.model is network, "its architecture does not ask for them"
+    asking = replace(small, boosted=True)
+    other = Trainer(
+        RiskModel(asking, network.vocabulary_sizes), trainer.sequences, trainer.parts, trainer.labels,
+        trainer.schedule, 1, 90,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, progress_bars(False) as bars:
+        patch.setattr(boosting, "TRIALS", 2)
+        add_trees(other, 1, bars)
+    assert isinstance(other.model.fusion, BoostedFusion)
+
+
+def test_a_network_of_another_make_is_refused(trainer: Trainer, small: Architecture) -> None:
+    model = PooledModel(replace(small, boosted=True), trainer.model.vocabulary_sizes)
+    other = Trainer(model, trainer.sequences, trainer.parts, trainer.labels, trainer.schedule, 1, 90, fine_tuning=True)
+    with progress_bars(False) as bars, pytest.raises(TrainingError, match="beside a PooledModel"):
+        add_trees(other, 1, bars)
+
+
+@pytest.mark.parametrize("module", ["training.train", "training.ablation", "comparison.served"])
+def test_whoever_fits_a_network_to_judge_it_adds_its_trees(module: str) -> None:
+    """A network that is judged without the trees that its architecture asks for would pass for the family."""
+    source = inspect.getsource(importlib.import_module(f"model.{module}"))
+    assert source.index("trainer.fit(") < source.index("add_trees(trainer") < source.index("trainer.calibrate()")
