@@ -12,17 +12,18 @@
 
   // ---- Parts of the page, renewed from the page itself ----
 
-  // The page at `url` as a document; null where the session is over, of which the sign-in tells.
+  // The page at `url` as a document, and where it stands: what refuses a form stands where the form stood, since nothing
+  // can be read at the form's own address. Null where the session is over, of which the sign-in tells.
   async function page(url, options = {}) {
     const answer = await fetch(url, { credentials: "same-origin", headers: { Accept: "text/html" }, ...options });
     if (!(answer.headers.get("Content-Type") || "").startsWith("text/html")) throw new Error(`${url}: no page`);
     const found = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!found.getElementById("live")) { location.assign(answer.url); return null; }
-    return { found, url: answer.url };
+    return { found, url: options.method === "POST" && !answer.redirected ? location.href : answer.url };
   }
 
-  // The page that is shown as it is now. What was sent meanwhile goes first, since it brings a page of its own, and of
-  // two renewals the later one counts.
+  // The page that is shown as it is now. What is sent or was sent meanwhile goes first, since it brings a page of its
+  // own, and of two renewals the later one counts.
   async function anew() {
     const mine = ++renewals;
     const came = sending ? null : await page(location.href);
@@ -40,13 +41,15 @@
     told.focus({ preventScroll: false });
   }
 
-  // Renews what shows data and holds nothing that the reader has typed. Returns the page that came.
+  // Renews what shows data and holds nothing that the reader has typed, and no form that is open: it may have come back
+  // with what was wrong with it, and with what was chosen before. Returns the page that came.
   async function renew() {
     const came = await anew();
     if (!came) return null;
     for (const part of main().querySelectorAll(PARTS)) {
       const next = came.found.getElementById(part.id);
-      if (next && !part.contains(document.activeElement) && !typed(part)) {
+      const kept = part.contains(document.activeElement) || part.querySelector("details[open] form") || typed(part);
+      if (next && !kept) {
         part.replaceWith(document.adoptNode(next));
       }
     }
@@ -66,6 +69,7 @@
     const data = new FormData(form, button);
     if (button) button.disabled = true;
     sending += 1;
+    renewals += 1;
     try {
       const came = form.method === "get"
         ? await page(`${form.action.split("?")[0]}?${new URLSearchParams([...data].filter(([, value]) => value !== ""))}`)

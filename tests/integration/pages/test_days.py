@@ -190,6 +190,24 @@ def test_two_people_at_one_case(visit: Visit, site: Site) -> None:
     expect(lea.locator("#case-history")).to_contain_text("Mother called")
 
 
+def test_a_form_that_came_back_stays_open_when_news_come(visit: Visit, site: Site) -> None:
+    ann, lea = visit("ann", expect_errors=True), visit("lea")
+    ann.goto("/queue?level=HIGH")
+    alert_id = take_next(ann)
+    open_form(ann, "Close")
+    ann.locator("#close-as").select_option("false_alarm")
+    ann.get_by_role("button", name="Close case").click()
+    told(ann, "please say why")
+    lea.goto(f"/cases/{alert_id}")
+    open_form(lea, "Note")
+    lea.locator("#note-reason").fill("Mother called")
+    lea.get_by_role("button", name="Save note").click()
+    told(lea, "Done: Note.")
+    expect(ann.locator("#changed")).to_be_visible()
+    expect(ann.locator("#close-reason")).to_be_visible()
+    assert ann.locator("#close-as").input_value() == "false_alarm"
+
+
 def test_a_button_pressed_twice_acts_once(visit: Visit, site: Site) -> None:
     page = visit("lea")
     alert_id = take_next(page)
