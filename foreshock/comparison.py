@@ -53,8 +53,9 @@ def compare(
 ) -> None:
     """Train every kind of model on the same data and compare them.
 
-    Needs the `train` extra (PyTorch). Interrupt it when you like: the same command goes on where it stopped. `--report
-    docs/models/SOURCE.json`, then `foreshock docs write`, brings docs/models.md up to date.
+    Needs the `train` extra (PyTorch). It begins by saying how long all trials will take (all of them on five folds:
+    hours), and says after each how long the rest will. Interrupt it when you like: the same command goes on where it
+    stopped. `--report docs/models/SOURCE.json`, then `foreshock docs write`, brings docs/models.md up to date.
 
         foreshock compare --entrants lstm-attention --entrants mlp --folds 2
     """
@@ -68,7 +69,7 @@ def compare(
     except RosterError as error:
         fail(str(error), code=2)
     options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
-    settings = {"folds": folds, "resamples": bootstrap, "with_ensemble": with_ensemble}
+    settings = {"folds": folds, "resamples": bootstrap, "with_ensemble": with_ensemble, "epochs": epochs}
     facts = {
         "command": _command(source, path, options, candidates or [], seed, folds, bootstrap, epochs, weight_decay),
         "simulated": {"users": users, "months": months} if source == "simulator" else None,

@@ -16,10 +16,11 @@ from model.comparison.ensemble import NAME as ENSEMBLE
 from model.comparison.ensemble import combine
 from model.comparison.figures import BUDGETS, Court, Figures, figures, validation_auc
 from model.comparison.folds import FOLDS, Setting, pose
+from model.comparison.forecast import REFERENCE_EPOCHS, Forecast, slowness
 from model.comparison.problem import Problem
 from model.comparison.roster import Constructor
 from model.comparison.targets import LIGHTGBM, Standing, judge_targets
-from model.comparison.trial import Trial, run_trial, slug
+from model.comparison.trial import Trial, is_kept, run_trial, slug
 from model.datasets.dataset import Dataset
 
 RESAMPLES = 200
@@ -40,19 +41,24 @@ def compare(
     resamples: int = RESAMPLES,
     with_ensemble: bool = True,
     facts: Mapping[str, Any] | None = None,
+    epochs: int = REFERENCE_EPOCHS,
 ) -> dict[str, Any]:
     """Train and judge `candidates` on every setting of a source; what is in `folder` already is not trained again.
 
-    `facts` go into the report as they are (command, environment). `rows` are the first setting's. Raises
-    `ComparisonError` without candidates, and what `pose` and the candidates raise.
+    `facts` go into the report as they are (command, environment). `rows` are the first setting's. `epochs`, those of
+    the served models, are for the forecast, which is told where `progress` is shown. Raises `ComparisonError` without
+    candidates, and what `pose` and the candidates raise.
     """
     if not candidates:
         raise ComparisonError("no candidate takes part; name some with --entrants or leave the option out")
     settings = pose(dataset, seed, progress, folds)
+    folders = [folder / slug(setting.name) for setting in settings]
+    forecast = _forecast(settings, folders, candidates, epochs, progress)
     held = [
-        _hold(dataset.name, setting, candidates, folder / slug(setting.name), progress, resamples, with_ensemble)
-        for setting in settings
-    ]
+        _hold(dataset.name, setting, _trials(setting, candidates, own, forecast, progress), progress, resamples,
+              with_ensemble=with_ensemble)
+        for setting, own in zip(settings, folders, strict=True)
+    ]  # fmt: skip
     return {
         "source": dataset.name,
         "seed": seed,
@@ -69,13 +75,12 @@ def compare(
 def _hold(
     source: str,
     setting: Setting,
-    candidates: Mapping[str, Constructor],
-    folder: Path,
+    trials: dict[str, list[Trial]],
     progress: Progress,
     resamples: int,
+    *,
     with_ensemble: bool,
 ) -> dict[str, Any]:
-    trials = _trials(setting, candidates, folder, progress)
     best = _best_served(setting.problems, trials)
     if with_ensemble and best is not None and LIGHTGBM in trials:
         trials[ENSEMBLE] = [
@@ -105,8 +110,32 @@ def _hold(
     }
 
 
+def _forecast(
+    settings: Sequence[Setting],
+    folders: Sequence[Path],
+    candidates: Mapping[str, Constructor],
+    epochs: int,
+    progress: Progress,
+) -> Forecast:
+    """What the trials that are not kept will take, told in a line where progress is shown."""
+    trials = [
+        (name, problem, folder)
+        for setting, folder in zip(settings, folders, strict=True)
+        for name in candidates
+        for problem in setting.problems
+    ]
+    missing = [(name, problem) for name, problem, folder in trials if not is_kept(candidates[name](), problem, folder)]
+    told = bool(missing) and not progress.disable
+    forecast = Forecast.of(missing, epochs, slowness() if told else 1.0)
+    if told:
+        kept = len(trials) - len(missing)
+        resumed = f" ({kept} of {len(trials)} are kept from an earlier run)" if kept else ""
+        _say(progress, f"{forecast.line()}{resumed}; interrupt at will: the same command goes on where it stopped")
+    return forecast
+
+
 def _trials(
-    setting: Setting, candidates: Mapping[str, Constructor], folder: Path, progress: Progress
+    setting: Setting, candidates: Mapping[str, Constructor], folder: Path, forecast: Forecast, progress: Progress
 ) -> dict[str, list[Trial]]:
     trials: dict[str, list[Trial]] = {}
     task = progress.add_task(setting.name, total=len(candidates) * len(setting.problems))
@@ -116,10 +145,17 @@ def _trials(
             progress.update(task, description=f"{setting.name}: {name}, {problem.name}")
             shown = set(progress.task_ids)
             started = time.monotonic()
-            trial = run_trial(make(), problem, folder, progress)
+            candidate = make()
+            kept = is_kept(candidate, problem, folder)
+            trial = run_trial(candidate, problem, folder, progress)
+            seconds = time.monotonic() - started
             trials[name].append(trial)
+            if not kept:
+                forecast.ended(seconds)
             if not progress.disable:
-                _tell(progress, setting, problem, trial, time.monotonic() - started)
+                _tell(progress, setting, problem, trial, seconds)
+                if forecast.left and not kept:
+                    _say(progress, forecast.line())
             _remove(progress, [other for other in progress.task_ids if other not in shown])
             progress.advance(task)
     progress.remove_task(task)
@@ -130,7 +166,10 @@ def _tell(progress: Progress, setting: Setting, problem: Problem, trial: Trial, 
     """Print one plain line per trial, since progress bars do not show in a log file."""
     auc = validation_auc([problem], [trial])
     shown = "unknown" if auc is None else f"{auc:.4f}"
-    line = f"{setting.name}, {problem.name}, {trial.name}: {seconds:.0f} s, validation AUC {shown}"
+    _say(progress, f"{setting.name}, {problem.name}, {trial.name}: {seconds:.0f} s, validation AUC {shown}")
+
+
+def _say(progress: Progress, line: str) -> None:
     progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

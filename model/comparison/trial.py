@@ -116,6 +116,12 @@ def run_trial(candidate: Candidate, problem: Problem, folder: Path, progress: Pr
     return _trial(candidate, record, scores, horizons)
 
 
+def is_kept(candidate: Candidate, problem: Problem, folder: Path) -> bool:
+    """Whether `run_trial` would read what an earlier run left, and fit nothing."""
+    record = _record(folder / slug(problem.name) / slug(candidate.name))
+    return record is not None and record.key == _key(candidate, problem)
+
+
 def problem_fingerprint(problem: Problem) -> str:
     """SHA-256 over all that a candidate is given: histories, vocabularies, parts, truth, question and seed."""
     digest = hashlib.sha256()
@@ -170,17 +176,21 @@ def _write(
 
 
 def _read(folder: Path, key: str, candidate: Candidate, problem: Problem, users: NDArray[np.int64]) -> Trial | None:
-    try:
-        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Record)
-    except (OSError, msgspec.DecodeError):
-        return None
-    if record.key != key:
+    record = _record(folder)
+    if record is None or record.key != key:
         return None
     rows = merged_rows(problem.sequences, users)
     with np.load(folder / SCORES_FILE, allow_pickle=False) as kept:
         scores = _spread(kept["scores"], rows, problem)
         horizons = _spread(kept["horizons"], rows, problem) if "horizons" in kept.files else None
     return _trial(candidate, record, scores, horizons)
+
+
+def _record(folder: Path) -> _Record | None:
+    try:
+        return msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=_Record)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _spread(values: NDArray[np.float32], rows: NDArray[np.int64], problem: Problem) -> NDArray[np.float32]:

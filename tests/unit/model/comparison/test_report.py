@@ -161,3 +161,19 @@ def test_a_log_file_gets_a_line_per_trial(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "validation AUC" in line]
     auc = found["rows"][0]["validation_auc"]
     assert re.fullmatch(rf"out of time, simulator, rough: \d+ s, validation AUC {auc:.4f}", line.strip())
+
+
+def test_it_says_beforehand_how_long_it_takes_and_what_is_kept(
+    simulated: Dataset, candidates: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*names: str) -> list[str]:
+        with progress_bars(True) as shown:
+            compare(simulated, {name: candidates[name] for name in names}, tmp_path, shown, seed=3, resamples=2)
+        return [line.strip() for line in capsys.readouterr().out.splitlines() if "to run" in line]
+
+    first, after_one = said("rough", "lightgbm")
+    assert re.fullmatch(r"2 trials to run, about .*; interrupt at will: the same command .*", first)
+    assert re.fullmatch(r"1 trial to run, about .*", after_one)
+    (resumed,) = said("rough", "lightgbm", "lstm-attention")
+    assert re.fullmatch(r"1 trial to run, about .* \(2 of 3 are kept from an earlier run\); .*", resumed)
+    assert said("rough", "lightgbm") == []
