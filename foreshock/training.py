@@ -25,10 +25,12 @@ from foreshock.training_options import (
     FeedbackOption,
     JitterOption,
     LearningRateOption,
+    LeaveOutOption,
     MaxUsersOption,
     MissingOption,
     ProtectedInputOption,
     RestartOption,
+    ScratchOption,
     SeedOption,
     StartOption,
     TensorboardOption,
@@ -59,6 +61,7 @@ def train(
     weight_decay: WeightDecayOption = 0.0,
     threads: ThreadsOption = 1,
     protected_input: ProtectedInputOption = None,
+    leave_out: LeaveOutOption = None,
     start: StartOption = None,
     learning_rate: LearningRateOption = None,
     dropout: DropoutOption = None,
@@ -73,6 +76,7 @@ def train(
     alignment: AlignmentOption = "time",
     device: DeviceOption = "auto",
     max_users: MaxUsersOption = None,
+    scratch: ScratchOption = None,
     feedback: FeedbackOption = None,
     restart: RestartOption = False,
     tensorboard: TensorboardOption = None,
@@ -99,7 +103,7 @@ def train(
     dataset = open_source(source, path, users, months, seed)
     command = shlex.join(["foreshock", *sys.argv[1:]])
     try:
-        rules = InputRules(winsor_tail, missing, alignment)
+        rules = InputRules(winsor_tail, missing, alignment, tuple(sorted(set(leave_out or ()))))
         metrics = run_training(
             dataset,
             out,
@@ -120,6 +124,7 @@ def train(
             rules=None if rules == InputRules() else rules,
             device=device,
             max_users=max_users,
+            scratch=scratch,
             feedback=None if feedback is None else _read(feedback),
             restart=restart,
             tensorboard=tensorboard,

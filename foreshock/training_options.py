@@ -28,6 +28,10 @@ def _inputs(text: str, *names: str, **options: Any) -> Any:
 
 SeedOption = Annotated[int, data_option("Seed of the simulation and of the training.")]
 MaxUsersOption = Annotated[int | None, data_option("Read only this many users, from the first.", min=1)]
+ScratchOption = Annotated[
+    Path | None,
+    data_option("Keep the columns of the events in files of this folder while it runs, not in memory."),
+]
 
 ArchitectureOption = Annotated[
     Family, _network(f"Family of the network, see docs/model.md: {', '.join(ARCHITECTURES)}.", metavar="FAMILY")
@@ -68,6 +72,10 @@ TimeZoneOption = Annotated[
     ),
 ]
 WinsorTailOption = Annotated[float, _inputs("Share of the values clipped at either end.", min=0, max=0.4)]
+LeaveOutOption = Annotated[
+    list[str] | None,
+    _inputs("Do not take this profile field, for instance a proxy of a protected one; may be given several times."),
+]
 MissingOption = Annotated[Missing, _inputs("How a missing value is shown to the model.")]
 AlignmentOption = Annotated[Alignment, _inputs("Whether the model sees when events happened, or only their order.")]
 JitterOption = Annotated[float, _inputs("Noise on the logarithm of amounts, in training only.", min=0)]

@@ -28,7 +28,7 @@ FIRST_FAMILY = "lstm-attention-hazard"
 """Name of the default family in manifests of the time when it was the only one."""
 ENCODERS = frozenset({"lstm-attention", "lstm", "gru-attention", "transformer", "time-decay", "profile", "ignored"})
 
-LATER_FIELDS = frozenset({"wide", "readout_dropout", "boosted", "tallies", "trees", "trees_read"})
+LATER_FIELDS = frozenset({"wide", "readout_dropout", "boosted", "tallies", "trees"})
 """Fields of `Architecture` that older bundles lack."""
 
 
@@ -43,9 +43,8 @@ class Architecture:
     is the share of readouts that a training step hides from the fusion; `dropout` is of its hidden layer.
 
     `boosted`: trees are fitted beside the network once it is trained. What was fitted is described by the numbers of
-    each kind's tally (`model.networks.tallies`), in the order of `KINDS`, by how many `trees` there are, of how many
-    nodes and how deep, and by `trees_read`, whether they take the encoders' readouts, too. Without tallies there are
-    none yet.
+    each kind's tally (`model.networks.tallies`), in the order of `KINDS`, and by how many `trees` there are, of how
+    many nodes and how deep. Without tallies there are none yet.
     """
 
     family: str = DEFAULT
@@ -64,7 +63,6 @@ class Architecture:
     boosted: bool = False
     tallies: tuple[tuple[str, ...], ...] = ()
     trees: tuple[int, int, int] = (0, 0, 0)
-    trees_read: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.encoders) - ENCODERS)
@@ -83,7 +81,7 @@ class Architecture:
     def network_alone(self) -> Architecture:
         """The same without the trees, as it is trained first."""
         plain = Architecture()
-        return replace(self, tallies=plain.tallies, trees=plain.trees, trees_read=plain.trees_read)
+        return replace(self, tallies=plain.tallies, trees=plain.trees)
 
     def as_manifest(self) -> dict[str, Any]:
         """Plain values for `manifest.json`; of `LATER_FIELDS` only those that are not the default, so that the

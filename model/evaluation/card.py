@@ -19,6 +19,7 @@ from model.bundle import Bundle
 from model.bundle_documents import forget_list
 from model.evaluation.drift import CalibrationDrift, calibration_drift
 from model.evaluation.panel import Panel
+from model.evaluation.proxies import LEAST_ASSOCIATION, WithoutProxies, without_proxies
 from model.evaluation.scored_source import ScoredSource
 from model.evaluation.segments import FAIRNESS_FIELDS, Gap, Segment, gaps, gathered, overall, profile_groups, segments
 from model.statistics.resampling import Interval
@@ -38,6 +39,7 @@ class CardFigures:
     gaps: list[Gap]
     absent: tuple[str, ...]
     calibration: CalibrationDrift
+    without_proxies: WithoutProxies | None = None
 
 
 def card_figures(source: ScoredSource, evaluated_on: str, from_ms: int = 0, resamples: int = RESAMPLES) -> CardFigures:
@@ -65,6 +67,7 @@ def card_figures(source: ScoredSource, evaluated_on: str, from_ms: int = 0, resa
         gaps=found_gaps,
         absent=tuple(absent),
         calibration=calibration_drift(panel),
+        without_proxies=without_proxies(source, from_ms, resamples),
     )
 
 
@@ -221,6 +224,8 @@ def _evaluated(figures: CardFigures) -> Iterator[str]:
         yield f"**{field}**\n\n" + _table(_SEGMENT_HEADER, [_segment_row(part.name, part) for part in parts])
     yield _calibration(figures.calibration)
     yield _fairness(figures)
+    if figures.without_proxies is not None:
+        yield _proxies(figures.without_proxies, figures.gaps)
 
 
 _SEGMENT_HEADER = (
@@ -285,6 +290,35 @@ def _fairness(figures: CardFigures) -> str:
         text += f"\n\n{_table(header, rows)}"
     if figures.absent:
         text += f"\n\nNot measurable here, since the data do not tell the groups apart: {', '.join(figures.absent)}."
+    return text
+
+
+def _proxies(found: WithoutProxies, as_they_are: Sequence[Gap]) -> str:
+    text = (
+        "## Proxies\n\nInputs of profiles that tell a protected field, by Cramér's V (0: not at all, 1: exactly), from "
+        f"{LEAST_ASSOCIATION:g} on"
+    )
+    if not found.proxies:
+        return f"{text}: none."
+    fields = list(found.proxies[0].tells)
+    rows = [(proxy.name, *(_number(proxy.tells[field], 2) for field in fields)) for proxy in found.proxies]
+    text += (
+        f".\n\n{_table(('input', *fields), rows)}\n\nWhat leaving them out costs, by showing all of them as missing to "
+        f"the bundle as it is, on the same scores: AUC {_interval(found.auc, mark=True)}. A bundle that is trained "
+        "without them (`foreshock train --leave-out`) can lose less, since it learns to do without."
+    )
+    before = {(gap.field, gap.group): gap.gaps for gap in as_they_are}
+    changed = [
+        (gap.field, gap.group, gap.against,
+         *(cell for name in ("alert_rate", "false_positive_rate")
+           for cell in (_interval(before[gap.field, gap.group][name], mark=True, percent=True),
+                        _interval(gap.gaps[name], mark=True, percent=True))))
+        for gap in found.gaps
+        if (gap.field, gap.group) in before
+    ]  # fmt: skip
+    if changed:
+        names = ("field", "group", "against", "alert rate", "without", "false positive rate", "without")
+        text += f"\n\nThe gaps as they are, and without the proxies:\n\n{_table(names, changed)}"
     return text
 
 

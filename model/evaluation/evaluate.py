@@ -20,6 +20,7 @@ from model.datasets.dataset import Dataset
 from model.evaluation.playback import merged_rows, score_sequences
 from model.evaluation.thresholds import alert_rate
 from model.histories.arrears import judged_events
+from model.histories.backing import Backing
 from model.histories.labels import NEVER_MS, Truth, truth_of, within_horizons
 from model.histories.sequences import SequenceBuilder, Sequences, Vocabularies
 from model.statistics.metrics import roc_auc, summary
@@ -84,7 +85,7 @@ def judge(
     """
     chosen = np.arange(sequences.users) if users is None else users
     rows = merged_rows(sequences, chosen)
-    owner = sequences.user_of_event[rows]
+    owner = sequences.owners(rows)
     times = sequences.times_ms[rows]
     recent = times >= from_ms
     if judged is not None:
@@ -181,10 +182,11 @@ def load_sequences(
     grace_days: float = GRACE_DAYS,
     most_events: int | None = None,
     calendar: Calendar = UTC,
+    backing: Backing | None = None,
 ) -> Sequences:
     """A data set's histories. `max_users` keeps the first so many users to appear; `held_out_only` keeps test clients;
-    reading stops with the first event beyond `most_events`."""
-    builder = SequenceBuilder(vocabularies, grace_days, calendar)
+    reading stops with the first event beyond `most_events`. `backing` is for `SequenceBuilder`."""
+    builder = SequenceBuilder(vocabularies, grace_days, calendar, backing)
     admitted: dict[str, bool] = {}
     taken = 0
     task = bars.add_task(f"reading {dataset.name}", total=None)

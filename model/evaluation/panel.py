@@ -122,5 +122,5 @@ def panel_of(
     if judged is not None:
         counted &= judged
     rows = np.flatnonzero(counted)
-    owner = sequences.user_of_event[rows]
+    owner = sequences.owners(rows)
     return monthly_panel(sequences.times_ms[rows], owner, scores[rows], truth, bundle.horizons_days[bundle.headline])

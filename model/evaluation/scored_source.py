@@ -99,14 +99,16 @@ def scored(
         if bars is not None and task is not None:
             bars.advance(task, events)
 
-    probabilities = np.full((len(sequences.kinds), len(bundle.horizons_days)), np.nan, dtype=np.float32)
+    probabilities = sequences.backing.zeros((len(sequences.kinds), len(bundle.horizons_days)), np.float32)
+    probabilities[:] = np.nan
     probabilities[rows] = score_sequences(bundle, sequences, users, advance)
     return ScoredSource(name, bundle, sequences, plain, probabilities, truth_of(sequences, outcomes), outcomes, judged)
 
 
 def scored_users(source: ScoredSource, users: NDArray[np.int64]) -> ScoredSource:
     """The same with the scores of `users` (positions) alone."""
-    probabilities = np.full_like(source.probabilities, np.nan)
+    probabilities = source.sequences.backing.zeros(source.probabilities.shape, np.float32)
+    probabilities[:] = np.nan
     rows = merged_rows(source.sequences, users)
     probabilities[rows] = source.probabilities[rows]
     return replace(source, probabilities=probabilities)

@@ -87,6 +87,24 @@ def targets(
     return Targets(observed_share.astype(np.float32), happened)
 
 
+def targets_of_all(
+    sequences: Sequences,
+    truth: Truth,
+    horizons_days: tuple[int, ...],
+    judged: NDArray[np.bool_] | None = None,
+) -> Targets:
+    """Targets of every event, run by run, kept by the backing of the sequences. Those that are not `judged` bool `[N]`
+    are taken for not observed."""
+    shape = (len(sequences.kinds), len(horizons_days))
+    share, happened = sequences.backing.zeros(shape, np.float32), sequences.backing.zeros(shape, np.bool_)
+    for users, rows in sequences.runs():
+        owner = np.repeat(users, np.diff(sequences.merged_starts)[users])
+        found = targets(sequences.times_ms[rows], owner, truth, horizons_days)
+        counting = True if judged is None else judged[rows, None]
+        share[rows], happened[rows] = found.observed_share * counting, found.happened & counting
+    return Targets(share, happened)
+
+
 def within_horizons(
     times_ms: NDArray[np.int64], users: NDArray[np.int64], truth: Truth, horizons_days: tuple[int, ...]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,15 +25,18 @@ from events.columns import (
     categorical_columns,
     numeric_columns,
     occurred_ms,
-    time_columns,
 )
 from events.contract_histories import ContractHistories, Followed
 from events.types import KINDS, Event, Kind, encode_event
+from model.histories.backing import Arrays, Backing, InMemory
+from model.histories.ordering import Ordered, assembled, ordered, running_ms
 
 Vocabularies = dict[Kind, dict[str, dict[str, int]]]
 """Per kind and categorical field: category to code."""
 
 EVENTS_PER_CHUNK = 4_096
+EVENTS_PER_RUN = 1_000_000
+"""Events of which something is computed in one go."""
 EVENTS_AT_ONCE = 32_768
 """Events that are held before the rule of contracts is applied to them, to many users at once."""
 LARGEST_VOCABULARY = 10_000
@@ -52,6 +55,7 @@ class Sequences:
     `days_past_due` float32 `[N]` and `written_off` bool `[N]` are the user's right after each event, of whatever kind,
     by the rule of `events.contracts`: days of the worst contract, NaN while nothing is known, and whether any contract
     was given up. `contract_place` uint8 `[N_repayments]` is the place of each repayment's contract among the user's.
+    `backing` keeps what follows from the arrays and is as large.
     """
 
     user_ids: list[str]
@@ -67,6 +71,7 @@ class Sequences:
     contract_place: NDArray[np.uint8]
     vocabularies: Vocabularies
     fingerprint: str
+    backing: Backing = field(default_factory=InMemory)
 
     @property
     def users(self) -> int:
@@ -78,25 +83,44 @@ class Sequences:
         """Position of each merged event's user, int64 `[N]`."""
         return np.repeat(np.arange(self.users), np.diff(self.merged_starts))
 
+    def owners(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the users of merged rows, int64 `[rows]`; `user_of_event` of some, without all others."""
+        return np.searchsorted(self.merged_starts, rows, side="right") - 1
+
+    def runs(self) -> Iterator[tuple[NDArray[np.int64], slice]]:
+        """All users in runs of at most `EVENTS_PER_RUN` events, or one user, each with the slice of its merged rows."""
+        for users in chunks_of_users(self, np.arange(self.users), EVENTS_PER_RUN):
+            yield users, slice(int(self.merged_starts[users[0]]), int(self.merged_starts[users[-1] + 1]))
+
     @cached_property
     def ages_days(self) -> NDArray[np.float32]:
         """Days since the user's latest event of each kind after each merged event, float32 `[N, 4]`, -1 for none: as
         `events.columns.ages_days`."""
-        latest_ms = np.full(self.latest.shape, -1, dtype=np.int64)
-        owner = self.user_of_event
+        ages = self.backing.zeros(self.latest.shape, np.float32)
+        for users, rows in self.runs():
+            ages[rows] = self._ages_days(users, rows)
+        return ages
+
+    def _ages_days(self, users: NDArray[np.int64], rows: slice) -> NDArray[np.float32]:
+        latest, kinds, times_ms = self.latest[rows], self.kinds[rows], self.times_ms[rows]
+        latest_ms = np.full(latest.shape, -1, dtype=np.int64)
+        owner = np.repeat(users, np.diff(self.merged_starts)[users])
         for position, kind in enumerate(KINDS):
-            mine = self.kinds == position
-            running = _running_ms(owner[mine], self.times_ms[mine])
-            arrived = self.latest[:, position] > 0
-            rows = self.starts[kind][owner[arrived]] + self.latest[arrived, position] - 1
-            latest_ms[arrived, position] = running[rows]
+            mine = kinds == position
+            running = running_ms(owner[mine], times_ms[mine])
+            arrived = latest[:, position] > 0
+            first = self.starts[kind][users[0]]
+            latest_ms[arrived, position] = running[
+                self.starts[kind][owner[arrived]] - first + latest[arrived, position] - 1
+            ]
         return ages_days(latest_ms)
 
     def recoded(self, vocabularies: Vocabularies) -> Sequences:
         """The same histories under other vocabularies; a category that they do not list becomes unseen."""
         categorical = {}
         for kind in KINDS:
-            codes = np.zeros_like(self.categorical[kind])
+            held = self.categorical[kind]
+            codes = self.backing.zeros(held.shape, held.dtype)
             for position, name in enumerate(COLUMNS[kind].categorical):
                 if name not in vocabularies[kind] or name not in self.vocabularies[kind]:
                     continue
@@ -105,16 +129,22 @@ class Sequences:
                 table[0] = 0
                 for category, code in old.items():
                     table[code] = vocabularies[kind][name].get(category, UNSEEN_CODE)
-                codes[:, position] = table[self.categorical[kind][:, position]]
+                for start in range(0, len(held), EVENTS_PER_RUN):
+                    rows = slice(start, start + EVENTS_PER_RUN)
+                    codes[rows, position] = table[held[rows, position]]
             categorical[kind] = codes
         return replace(self, categorical=categorical, vocabularies=vocabularies)
 
     def events_before(self, limit_ms: int) -> NDArray[np.int64]:
         """Per user, how many events arrive before the first one at or after `limit_ms`, int64 `[U]`."""
-        late = np.concatenate([[0], np.cumsum(self.times_ms >= limit_ms)])
-        # The first late event of a user is where the running count of late events first exceeds that at their start.
-        first = np.searchsorted(late, late[self.merged_starts[:-1]], side="right") - 1
-        return np.minimum(first, self.merged_starts[1:]) - self.merged_starts[:-1]
+        before = np.zeros(self.users, dtype=np.int64)
+        for users, rows in self.runs():
+            late = np.concatenate([[0], np.cumsum(self.times_ms[rows] >= limit_ms)])
+            starts = self.merged_starts[users[0] : users[-1] + 2] - rows.start
+            # The first late event of a user is where the running count of late ones first exceeds that at their start.
+            first = np.searchsorted(late, late[starts[:-1]], side="right") - 1
+            before[users] = np.minimum(first, starts[1:]) - starts[:-1]
+        return before
 
     def rows_of(self, kind: Kind, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of `numeric[kind]` within each user's first `counts` merged events."""
@@ -122,32 +152,36 @@ class Sequences:
         has_any = counts > 0
         last = self.merged_starts[:-1] + np.maximum(counts, 1) - 1
         of_kind = np.where(has_any, self.latest[np.minimum(last, len(self.latest) - 1), position], 0)
-        begin = self.starts[kind][:-1]
-        return np.concatenate(
-            [np.arange(b, b + n) for b, n in zip(begin, of_kind, strict=True)] or [np.zeros(0, np.int64)]
-        )
+        within = np.arange(int(of_kind.sum())) - np.repeat(np.cumsum(of_kind) - of_kind, of_kind)
+        rows: NDArray[np.int64] = np.repeat(self.starts[kind][:-1], of_kind) + within
+        return rows
 
 
 @dataclass
 class _Buffer:
-    """Events of one kind that are not yet columns, and the columns so far."""
+    """Events of one kind that are not yet columns, and how many are."""
 
     events: list[Any]
     users: list[int]
     order: list[int]
     followed: list[Followed]
-    chunks: list[tuple[NDArray[Any], ...]]
+    flushed: int
 
 
 class SequenceBuilder:
     """Takes events in order of arrival, over any number of users, and keeps their columns.
 
     Days past due are those of the lender's `calendar`. Without `vocabularies` it collects the categories from the
-    events. With `grace_days` it adds the `missed` events that the watchdog publishes in serving.
+    events. With `grace_days` it adds the `missed` events that the watchdog publishes in serving. The columns are kept
+    by `backing`, by default in memory.
     """
 
     def __init__(
-        self, vocabularies: Vocabularies | None = None, grace_days: float | None = None, calendar: Calendar = UTC
+        self,
+        vocabularies: Vocabularies | None = None,
+        grace_days: float | None = None,
+        calendar: Calendar = UTC,
+        backing: Backing | None = None,
     ) -> None:
         self._learns = vocabularies is None
         self._vocabularies: Vocabularies = (
@@ -158,7 +192,9 @@ class SequenceBuilder:
         self._calendar = calendar
         self._publishes = grace_days is not None
         self._contracts = ContractHistories(calendar, grace_days)
-        self._buffers: dict[Kind, _Buffer] = {kind: _Buffer([], [], [], [], []) for kind in KINDS}
+        self._backing = backing or InMemory()
+        self._pieces = self._backing.pieces()
+        self._buffers: dict[Kind, _Buffer] = {kind: _Buffer([], [], [], [], 0) for kind in KINDS}
         self._positions: dict[str, int] = {}
         self._waiting: list[Event] = []
         self._waiting_users: list[int] = []
@@ -185,52 +221,32 @@ class SequenceBuilder:
         if self._publishes:
             for missed in self._contracts.publish_until(self._latest_ms, list(self._positions)):
                 self._append(missed.user, missed.event, missed.followed)
-        numeric, categorical, starts = {}, {}, {}
-        merged_user, merged_order, merged_kind, merged_times = [], [], [], []
-        users = len(self._positions)
-        for position, kind in enumerate(KINDS):
+        for kind in KINDS:
             self._flush(kind)
-            values, codes, times, owner, order, *followed = (
-                np.concatenate(parts) for parts in zip(*self._buffers[kind].chunks, strict=True)
-            )
-            by_user = np.argsort(owner, kind="stable")
-            if kind == "repayments":
-                since_day, written_off, contract_place = (part[by_user] for part in followed)
-            values, codes, times, owner, order = (part[by_user] for part in (values, codes, times, owner, order))
-            numeric[kind] = np.concatenate([values, time_columns(times, _previous_ms(owner, times))], axis=1)
-            categorical[kind] = codes
-            starts[kind] = np.searchsorted(owner, np.arange(users + 1))
-            merged_user.append(owner)
-            merged_order.append(order)
-            merged_times.append(times)
-            merged_kind.append(np.full(len(owner), position, dtype=np.uint8))
-        owner, order = np.concatenate(merged_user), np.concatenate(merged_order)
-        arrival = np.lexsort((order, owner))
-        kinds = np.concatenate(merged_kind)[arrival]
-        merged_starts = np.searchsorted(owner[arrival], np.arange(users + 1))
-        times_ms, latest = np.concatenate(merged_times)[arrival], _arrived(kinds, merged_starts)
-        repaid = latest[:, KINDS.index("repayments")] > 0
-        row = (starts["repayments"][owner[arrival]] + latest[:, KINDS.index("repayments")] - 1)[repaid]
-        days_past_due = np.full(len(kinds), np.nan, dtype=np.float32)
-        today = self._calendar.days_of(_running_ms(owner[arrival], times_ms)[repaid])
-        days_past_due[repaid] = np.maximum(today - since_day[row], 0.0)
-        lost = np.zeros(len(kinds), dtype=np.bool_)
-        lost[repaid] = written_off[row]
+        blocks, users = self._blocks(), len(self._positions)
+        events = {kind: self._buffers[kind].flushed for kind in KINDS}
+        if self._backing.users_at_once is None:
+            (found,) = blocks
+        else:
+            found = assembled(blocks, users, events, self._backing)
         return Sequences(
             user_ids=list(self._positions),
-            numeric=numeric,
-            categorical=categorical,
-            starts=starts,
-            merged_starts=merged_starts,
-            kinds=kinds,
-            times_ms=times_ms,
-            latest=latest,
-            days_past_due=days_past_due,
-            written_off=lost,
-            contract_place=contract_place,
+            **found._asdict(),
             vocabularies=self._vocabularies,
             fingerprint=self._hash.hexdigest(),
+            backing=self._backing,
         )
+
+    def _blocks(self) -> Iterator[Ordered]:
+        """The users in order, some at a time; one block without any where there are none."""
+        users = len(self._positions)
+        size = self._backing.users_at_once or max(users, 1)
+        for number in range(max(1, -(-users // size))):
+            # A first piece without rows says how wide the columns are, of kinds that the block lacks.
+            parts = {kind: [self._columns(kind, _Buffer([], [], [], [], 0))] for kind in KINDS}
+            for kind_no, *piece in self._pieces.take(number):
+                parts[KINDS[int(kind_no)]].append(tuple(piece))
+            yield ordered(parts, number * size, min(size, users - number * size), self._calendar)
 
     def _take_waiting(self) -> None:
         """Apply the rule of contracts to the events that are held, and append them with what is published among
@@ -257,29 +273,43 @@ class SequenceBuilder:
         if followed is not None:
             buffer.followed.append(followed)
         self._events += 1
-        if len(buffer.events) >= EVENTS_PER_CHUNK:
+        if len(buffer.events) >= (EVENTS_PER_CHUNK if self._backing.users_at_once is None else EVENTS_AT_ONCE):
             self._flush(event.KIND)
 
     def _flush(self, kind: Kind) -> None:
         buffer = self._buffers[kind]
+        if not buffer.events:
+            return
         if self._learns:
             self._learn(kind, buffer.events)
+        columns, kind_no = self._columns(kind, buffer), np.array(KINDS.index(kind))
+        size = self._backing.users_at_once
+        if size is None:
+            self._pieces.put(0, (kind_no, *columns))
+        else:
+            block = columns[3] // size
+            order = np.argsort(block, kind="stable")
+            for rows in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+                # What repayments came to is empty for other kinds.
+                piece = (column[rows] if len(column) else column for column in columns)
+                self._pieces.put(int(block[rows[0]]), (kind_no, *piece))
+        self._buffers[kind] = _Buffer([], [], [], [], buffer.flushed + len(buffer.events))
+
+    def _columns(self, kind: Kind, buffer: _Buffer) -> Arrays:
+        """The columns of a buffer's events, as `ordered` takes them."""
         times = occurred_ms(buffer.events)
         followed = Followed.joined(buffer.followed)
         contracts = followed.inputs if kind == "repayments" else np.empty((len(times), 0), dtype=np.float32)
-        buffer.chunks.append(
-            (
-                np.concatenate([numeric_columns(kind, buffer.events, times), contracts], axis=1),
-                categorical_columns(kind, buffer.events, self._vocabularies[kind]),
-                times,
-                np.array(buffer.users, dtype=np.int64),
-                np.array(buffer.order, dtype=np.int64),
-                followed.since_day,
-                followed.written_off,
-                followed.place,
-            )
+        return (
+            np.concatenate([numeric_columns(kind, buffer.events, times), contracts], axis=1),
+            categorical_columns(kind, buffer.events, self._vocabularies[kind]),
+            times,
+            np.array(buffer.users, dtype=np.int64),
+            np.array(buffer.order, dtype=np.int64),
+            followed.since_day,
+            followed.written_off,
+            followed.place,
         )
-        buffer.events, buffer.users, buffer.order, buffer.followed = [], [], [], []
 
     def _learn(self, kind: Kind, events: Sequence[Any]) -> None:
         for name, codes in self._vocabularies[kind].items():
@@ -293,9 +323,10 @@ def build_sequences(
     vocabularies: Vocabularies | None = None,
     grace_days: float | None = None,
     calendar: Calendar = UTC,
+    backing: Backing | None = None,
 ) -> Sequences:
     """Histories of all users among `events`; see `SequenceBuilder`."""
-    builder = SequenceBuilder(vocabularies, grace_days, calendar)
+    builder = SequenceBuilder(vocabularies, grace_days, calendar, backing)
     for event in events:
         builder.add(event)
     return builder.finish()
@@ -314,9 +345,10 @@ def learn_vocabularies(
         learned[kind] = {}
         for position, name in enumerate(COLUMNS[kind].categorical):
             known = sequences.vocabularies[kind].get(name, {})
-            counts = np.bincount(
-                sequences.categorical[kind][rows[kind], position], minlength=len(known) + FIRST_CATEGORY_CODE
-            )
+            counts = np.zeros(len(known) + FIRST_CATEGORY_CODE, dtype=np.int64)
+            for start in range(0, len(rows[kind]), EVENTS_PER_RUN):
+                codes = sequences.categorical[kind][rows[kind][start : start + EVENTS_PER_RUN], position]
+                counts += np.bincount(codes, minlength=len(counts))
             kept = sorted(category for category, code in known.items() if counts[code] >= least_count)
             if name not in excluded and kept:
                 learned[kind][name] = {category: FIRST_CATEGORY_CODE + rank for rank, category in enumerate(kept)}
@@ -334,28 +366,3 @@ def chunks_of_users(sequences: Sequences, users: NDArray[np.int64], most_events:
         held += int(length)
     if begin < len(users):
         yield users[begin:]
-
-
-def _previous_ms(owner: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Latest time among the user's earlier events of the kind, -1 for the first; rows sorted by user."""
-    previous = np.full(len(times), -1, dtype=np.int64)
-    same_user = owner[1:] == owner[:-1]
-    previous[1:][same_user] = _running_ms(owner, times)[:-1][same_user]
-    return previous
-
-
-def _running_ms(owner: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Latest time among the user's events so far, each row's own included; rows sorted by user."""
-    if not len(times):
-        return times
-    earliest = times.min()
-    span = times.max() - earliest + 1
-    running: NDArray[np.int64] = np.maximum.accumulate(owner * span + (times - earliest)) - owner * span + earliest
-    return running
-
-
-def _arrived(kinds: NDArray[np.uint8], merged_starts: NDArray[np.int64]) -> NDArray[np.int32]:
-    counts = np.zeros((len(kinds) + 1, len(KINDS)), dtype=np.int32)
-    np.cumsum(kinds[:, None] == np.arange(len(KINDS)), axis=0, out=counts[1:])
-    lengths = np.diff(merged_starts)
-    return counts[1:] - np.repeat(counts[merged_starts[:-1]], lengths, axis=0)

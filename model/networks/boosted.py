@@ -1,4 +1,4 @@
-"""The score of a network and of trees together: trees over tallies, ages and, where they help, the network's readout.
+"""The score of a network and of trees together: trees over tallies and ages.
 
 Per interval the hazard logit is a weighted sum of the network's and of the trees'. Fits nothing.
 """
@@ -19,7 +19,7 @@ from model.networks.trees import Trees
 class BoostedFusion(nn.Module):
     """As `Fusion`, from readouts of which each kind's are those of its encoder and then its tally.
 
-    `widths` are of the encoders' readouts. `takes_readout`: whether the trees see what the network sees.
+    `widths` are of the encoders' readouts, which the trees do not see.
     """
 
     slope: Tensor
@@ -33,15 +33,12 @@ class BoostedFusion(nn.Module):
         tallies: Mapping[Kind, Tally],
         trees: Trees,
         intervals: int,
-        *,
-        takes_readout: bool,
     ) -> None:
         super().__init__()
         self.network = network
         # They belong to the encoders, which keep their buffers: a plain dictionary registers nothing twice.
         self.tallies = dict(tallies)
         self.trees = trees
-        self.takes_readout = takes_readout
         self.sizes = [size for kind in KINDS for size in (widths[kind], tallies[kind].width)]
         self.register_buffer("weights", torch.full((2, intervals), 0.5))
         self.register_buffer("slope", torch.ones(intervals))
@@ -60,14 +57,13 @@ class BoostedFusion(nn.Module):
             self.tallies[kind].features(tally, ages[:, number : number + 1])
             for number, (kind, tally) in enumerate(zip(KINDS, held[1::2], strict=True))
         ]
-        return read, torch.cat([ages, *found, *([read] if self.takes_readout else [])], 1)
+        return read, torch.cat([ages, *found], 1)
 
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs of the trees, in order."""
         ages = [f"{kind}.age_days" for kind in KINDS]
         tallied = [name for kind in KINDS for name in self.tallies[kind].feature_names]
-        read = [f"readout.{number}" for number in range(sum(self.sizes[::2]))] if self.takes_readout else []
-        return (*ages, *tallied, *read)
+        return (*ages, *tallied)
 
     def logits(self, readout: Tensor, ages: Tensor) -> Tensor:
         """Calibrated hazard logits `[n, intervals]`, as `Fusion.logits`."""

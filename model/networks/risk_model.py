@@ -85,7 +85,6 @@ class RiskModel(nn.Module):
             tallies,
             Trees(*architecture.trees),
             len(architecture.horizons_days),
-            takes_readout=architecture.trees_read,
         )
 
     def _build(self, kind: Kind, vocabulary_sizes: list[int]) -> Encoder:

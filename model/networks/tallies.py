@@ -149,6 +149,16 @@ MEANS: dict[Kind, tuple[tuple[str, str], ...]] = {
 """Channels whose sums of the same half-life are divided by one another."""
 
 
+LATEST_QUOTIENTS: dict[Kind, tuple[tuple[str, str], ...]] = {
+    "repayments": (("amount_paid", "amount_due"), ("amount_paid", "balance")),
+    "transactions": (("balance_after", "credit_limit"), ("amount", "credit_limit")),
+    "activity": (),
+    "profiles": (),
+}
+"""Columns whose latest values are divided by one another, event by event; by the latest value of all where the second
+column has no more."""
+
+
 def slots(kind: Kind, inputs: Sequence[str], vocabulary: Codes) -> tuple[str, ...]:
     """Names of all numbers that the tally of a kind can hold: `CHANNEL/DAYSd` for a decayed sum, `CHANNEL/total`,
     `CHANNEL/maxDAYSd`, and `COLUMN/lagN`. `inputs` are the numeric inputs of the model."""
@@ -351,8 +361,8 @@ class Tally(nn.Module):
         parts = [added, lags]
         pairs = self._pairs()
         if pairs:
-            tops = added[..., [top for top, _ in pairs]]
-            bases = added[..., [base for _, base in pairs]]
+            told = torch.cat(parts, -1)
+            tops, bases = told[..., [top for top, _ in pairs]], told[..., [base for _, base in pairs]]
             parts.append(torch.where(torch.abs(bases) > TINY, tops / bases, nothing))
         return torch.where(count > 0, torch.cat(parts, -1), nothing)
 
@@ -363,7 +373,8 @@ class Tally(nn.Module):
         return tuple(f"{self.kind}.{name}" for name in (*self.names, *quotients))
 
     def _pairs(self) -> list[tuple[int, int]]:
-        """Positions of the sums of which a quotient is a feature: means, and a shorter half-life by the next longer."""
+        """Positions of the numbers of which a quotient is a feature: means, a shorter half-life by the next longer, and
+        latest values by one another."""
         at = {name: number for number, name in enumerate(self.names)}
         pairs = [(f"{top}/{days}d", f"{base}/{days}d") for top, base in MEANS[self.kind] for days in HALF_LIVES_DAYS]
         channels = dict.fromkeys(name.rpartition("/")[0] for name in self.names[: self.sizes[0]])
@@ -372,6 +383,9 @@ class Tally(nn.Module):
             for channel in channels
             for short, long in pairwise(HALF_LIVES_DAYS)
         ]
+        for top, base in LATEST_QUOTIENTS[self.kind]:
+            deepest = LATEST[self.kind][base] - 1
+            pairs += [(f"{top}/lag{back}", f"{base}/lag{min(back, deepest)}") for back in range(LATEST[self.kind][top])]
         return [(at[top], at[base]) for top, base in pairs if top in at and base in at]
 
     def needed_for(self, features: Sequence[str]) -> tuple[str, ...]:

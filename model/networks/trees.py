@@ -6,7 +6,7 @@ Fits nothing; `model.training.boosting` does, and `model.training.tree_graph` wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,20 @@ class Trees(nn.Module):
             places = {id(node): place for place, (node, _) in enumerate(tree)}
             for place, (node, _) in enumerate(tree):
                 made._set(number, place, node, places)
+        return made
+
+    @classmethod
+    def mean(cls, members: Sequence[Trees]) -> Trees:
+        """Trees whose sum is the mean of the sums of `members`, one after the other."""
+        shapes = [member.shape for member in members]
+        made = cls(sum(trees for trees, _, _ in shapes), max(n for _, n, _ in shapes), max(d for _, _, d in shapes))
+        start = 0
+        for member in members:
+            trees, nodes, _ = member.shape
+            for name, values in member.named_buffers():
+                part = values / len(members) if name == "value" else values
+                getattr(made, name)[start : start + trees, :nodes] = part
+            start += trees
         return made
 
     def _set(self, tree: int, place: int, node: Mapping[str, Any], places: Mapping[int, int]) -> None:

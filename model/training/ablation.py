@@ -25,8 +25,9 @@ from model.histories.labels import within_horizons
 from model.networks.fusion import cumulative
 from model.statistics.metrics import log_loss, summary
 from model.training.boosting import add_trees
+from model.training.material import Material, read
 from model.training.preparation import TrainingError, labels_of, prepare
-from model.training.train import Material, default_batch_users, read
+from model.training.train import default_batch_users
 from model.training.trainer import Schedule, Trainer
 from model.training.variations import CHOICES, DEFAULT, Variation
 
@@ -176,7 +177,7 @@ def _judged(trainer: Trainer, material: Material) -> dict[str, float | int | Non
     rows, logits = trainer.judged_logits(material.parts.test)
     score = cumulative(torch.from_numpy(logits))[:, trainer.headline].numpy()
     sequences = trainer.sequences
-    owner = sequences.user_of_event[rows]
+    owner = sequences.owners(rows)
     happened, known = within_horizons(sequences.times_ms[rows], owner, material.truth, trainer.horizons_days)
     usable = known[:, trainer.headline]
     outcome, told = happened[usable, trainer.headline], score[usable]

@@ -120,7 +120,7 @@ def verdict(
 
     Events that feedback gives another weight than 1 judge neither. `headline` is the place of the headline horizon.
     """
-    owner = sequences.user_of_event[rows]
+    owner = sequences.owners(rows)
     happened, known = within_horizons(sequences.times_ms[rows], owner, part.truth, horizons_days)
     usable = known[:, headline] & (weights[rows] == 1)
     truth = happened[usable, headline]

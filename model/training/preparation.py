@@ -6,6 +6,7 @@ Must not use any event outside the training part. A model that starts from a bun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,7 +57,11 @@ def prepare(
     if not any(len(part) for part in rows.values()):
         raise TrainingError("the training part holds no event; take more users or months")
     vocabularies = learn_vocabularies(provisional, rows, LEAST_CATEGORY_COUNT, protected_inputs)
+    for name in rules.leave_out:
+        vocabularies["profiles"].pop(name, None)
     sequences = provisional.recoded(vocabularies)
+    if rules.leave_out:
+        network = partial(network, numeric_inputs=rules.numeric_inputs())
     model = network(architecture, vocabulary_sizes(vocabularies))
     trained = parts.train.users[parts.train.counts > 0]
     starts = sequences.merged_starts[trained]

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -25,17 +25,17 @@ from events.columns import PROTECTED_FIELDS
 from events.feedback import Feedback
 from model.architectures import Architecture
 from model.bundle import Bundle, Training
-from model.datasets.dataset import Dataset, Outcome
+from model.datasets.dataset import Dataset
 from model.datasets.recipe import Recipe, recipe_of
 from model.evaluation.card import card_figures, write_card
 from model.evaluation.drift_reference import take_drift_reference, write_drift_reference
-from model.evaluation.evaluate import GRACE_DAYS, judge, label_metrics, load_sequences, progress_bars
+from model.evaluation.evaluate import GRACE_DAYS, judge, label_metrics, progress_bars
 from model.evaluation.playback import score_sequences
 from model.evaluation.scored_source import scored, scored_users
 from model.histories.arrears import judged_events
-from model.histories.labels import Truth, truth_of
+from model.histories.labels import Truth
 from model.histories.sequences import Sequences
-from model.histories.splits import Part, Split, split
+from model.histories.splits import Part, Split
 from model.networks.fusion import cumulative
 from model.networks.risk_model import RiskModel
 from model.training.augmentation import Augmentation
@@ -45,6 +45,7 @@ from model.training.curves import CURVES_FILE, curves
 from model.training.export import Description, export_bundle, record_metrics
 from model.training.feedback import Verdict, verdict, weights_of
 from model.training.input_rules import InputRules
+from model.training.material import Material, read
 from model.training.preparation import TrainingError, from_bundle
 from model.training.preparation import labels_of as _labels
 from model.training.preparation import prepare as _prepare
@@ -63,23 +64,11 @@ BATCH_EVENTS = 4_096
 `MOST_BATCH_USERS` users."""
 LEAST_BATCHES = 50
 """Small data sets get smaller batches, so that an epoch has about this many steps."""
-MOST_EVENTS = 20_000_000
-"""Events that one run reads, all of them into memory; docs/training.md states the memory per event."""
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
 Finish: TypeAlias = Callable[[Bundle, Progress], Bundle]
-
-
-@dataclass(frozen=True)
-class Material:
-    """A data set as training takes it: histories under provisional vocabularies, the truth, and the parts."""
-
-    sequences: Sequences
-    outcomes: Mapping[str, Outcome]
-    truth: Truth
-    parts: Split
 
 
 def train(
@@ -110,6 +99,7 @@ def train(
     tensorboard: Path | None = None,
     feedback: Sequence[Feedback] | None = None,
     finish: Finish | None = None,
+    scratch: Path | None = None,
 ) -> dict[str, Any]:
     """Train on `dataset`, write the bundle to `out`, and return the metrics in its manifest.
 
@@ -127,6 +117,9 @@ def train(
     With `feedback` a second model is trained, whose examples have weights (`model.training.feedback`), and kept if it
     ranks later months better; the metrics hold both figures as `feedback`.
 
+    With `scratch`, a folder, the columns of the events are kept in files there while the run lasts, and not in memory.
+    The result is the same.
+
     `finish` takes the complete bundle, may add to its manifest, and returns the bundle as it then is. The drift
     reference and the card, which are beside the manifest, are made afterwards.
 
@@ -143,7 +136,9 @@ def train(
     with progress_bars(progress) as bars:
         base = None if start is None else Bundle.load(start, start_public_key)
         zone = lender_time_zone or (base.manifest.lender_time_zone if base is not None else UTC.time_zone)
-        material = read(dataset, bars, max_users=max_users, grace_days=grace_days, calendar=Calendar(zone))
+        material = read(
+            dataset, bars, max_users=max_users, grace_days=grace_days, calendar=Calendar(zone), scratch=scratch
+        )
         recipe = recipe_of(dataset) if base is None else Recipe()
         prepared = _prepared(base, recipe, material, architecture, dropout, protected, rules)
         asked = Schedule(
@@ -193,36 +188,6 @@ def train(
         metrics = _write_bundle(trainer, description, material, options, history, out, bars, finish, found)
         checkpoints.clear()
     return metrics
-
-
-def read(
-    dataset: Dataset,
-    bars: Progress,
-    *,
-    max_users: int | None = None,
-    grace_days: float = GRACE_DAYS,
-    calendar: Calendar = UTC,
-) -> Material:
-    """A data set's histories, truth and split. Raises `TrainingError` without events, or with more than
-    `MOST_EVENTS`."""
-    sequences = load_sequences(
-        dataset,
-        bars,
-        max_users=max_users,
-        grace_days=grace_days,
-        most_events=MOST_EVENTS,
-        calendar=calendar,
-    )
-    if not sequences.users:
-        raise TrainingError(f"{dataset.name} has no events; check its options or its file")
-    if len(sequences.kinds) > MOST_EVENTS:
-        raise TrainingError(
-            f"{dataset.name} has more than {MOST_EVENTS:,} events, the most that one run reads (they take "
-            "about 6 GiB of memory); take fewer users with --max-users, or a shorter period"
-        )
-    outcomes = dataset.outcomes()
-    truth = truth_of(sequences, outcomes)
-    return Material(sequences, outcomes, truth, split(sequences, dataset, truth))
 
 
 def default_batch_users(part: Part) -> int:

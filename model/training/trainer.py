@@ -20,7 +20,7 @@ from torch import Tensor
 from model.bundle import Thresholds
 from model.datasets.recipe import Criterion, RateDecay, Recipe
 from model.evaluation.thresholds import fit_thresholds
-from model.histories.labels import Targets, Truth, targets, within_horizons
+from model.histories.labels import targets, targets_of_all, within_horizons
 from model.histories.sequences import Sequences
 from model.histories.splits import Part, Split
 from model.networks.boosted import BoostedFusion
@@ -136,7 +136,7 @@ class Trainer:
         self.random = np.random.default_rng(seed)
         self.counts = np.minimum(parts.train.counts, LONGEST_HISTORY)
         self.truncated = int((parts.train.counts > LONGEST_HISTORY).sum())
-        self.targets = self._targets(parts.train.truth)
+        self.targets = targets_of_all(sequences, parts.train.truth, self.horizons_days, judged)
         self.padded_events = 0
         self.fine_tuning = fine_tuning
         rates = self._base_rates()
@@ -191,7 +191,7 @@ class Trainer:
         """Set the calibration of the score graph and return thresholds, both from the validation part."""
         part = self.parts.validation
         rows, logits = self.judged_logits(part)
-        owner = self.sequences.user_of_event[rows]
+        owner = self.sequences.owners(rows)
         found = targets(self.sequences.times_ms[rows], owner, part.truth, self.horizons_days)
         calibration = fit_calibration(logits, found)
         fusion = self.model.fusion
@@ -226,23 +226,18 @@ class Trainer:
         kept = self.judged[rows]
         return rows[kept], logits[kept]
 
-    def _targets(self, truth: Truth) -> Targets:
-        sequences = self.sequences
-        found = targets(sequences.times_ms, sequences.user_of_event, truth, self.horizons_days)
-        if self.judged is None:
-            return found
-        return Targets(found.observed_share * self.judged[:, None], found.happened & self.judged[:, None])
-
     def _base_rates(self) -> NDArray[np.float64]:
         """Mean hazard of each interval in the training part."""
+        intervals = len(self.horizons_days)
+        default_counts, observed = np.zeros(intervals), np.zeros(intervals)
         counts = np.zeros(self.sequences.users, dtype=np.int64)
         counts[self.parts.train.users] = self.counts
-        position = np.arange(len(self.sequences.times_ms)) - np.repeat(
-            self.sequences.merged_starts[:-1], np.diff(self.sequences.merged_starts)
-        )
-        mine = position < np.repeat(counts, np.diff(self.sequences.merged_starts))
-        default_counts = self.targets.happened[mine].sum(0)
-        observed = self.targets.observed_share[mine].sum(0)
+        for users, rows in self.sequences.runs():
+            lengths = np.diff(self.sequences.merged_starts)[users]
+            position = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            mine = position < np.repeat(counts[users], lengths)
+            default_counts += self.targets.happened[rows][mine].sum(0)
+            observed += self.targets.observed_share[rows][mine].sum(0)
         if not default_counts.any():
             raise TrainingError("no default is known in the training part; take more users or months")
         rates: NDArray[np.float64] = np.clip((default_counts + 0.5) / (observed + 1.0), 1e-6, 0.9)
@@ -307,7 +302,7 @@ class Trainer:
         rows, logits = self.judged_logits(part)
         if not len(rows):
             return {"validation_loss": None, "validation_auc": None}
-        owner = self.sequences.user_of_event[rows]
+        owner = self.sequences.owners(rows)
         found = targets(self.sequences.times_ms[rows], owner, part.truth, self.horizons_days)
         loss = hazard_loss(
             torch.from_numpy(logits), torch.from_numpy(found.observed_share), torch.from_numpy(found.happened).float()

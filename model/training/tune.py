@@ -26,8 +26,8 @@ from model.histories.arrears import judged_events
 from model.histories.splits import Part, Split
 from model.training.augmentation import Augmentation
 from model.training.input_rules import InputRules
+from model.training.material import Material, read
 from model.training.preparation import TrainingError, labels_of, prepare
-from model.training.train import Material, read
 from model.training.trainer import EpochRecord, Schedule, Trainer
 
 if TYPE_CHECKING:

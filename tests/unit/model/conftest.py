@@ -20,8 +20,8 @@ from model.networks.risk_model import RiskModel
 from model.training.export import Description, export_bundle
 from model.training.forward_pass import vocabulary_sizes
 from model.training.input_rules import InputRules
+from model.training.material import read
 from model.training.preparation import labels_of, prepare
-from model.training.train import read
 from model.training.trainer import Schedule, Trainer
 from tests import shared
 

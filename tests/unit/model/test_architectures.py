@@ -40,7 +40,6 @@ def test_what_came_later_stands_in_a_manifest_only_where_it_is_used() -> None:
         boosted=True,
         tallies=(("due/30d",), (), (), ()),
         trees=(2, 3, 1),
-        trees_read=True,
     )
     written = json.loads(json.dumps(wide.as_manifest()))
     assert written.keys() >= LATER_FIELDS

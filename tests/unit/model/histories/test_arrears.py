@@ -25,8 +25,9 @@ from model.histories.arrears import is_serious, judged_events
 from model.histories.labels import within_horizons
 from model.histories.sequences import build_sequences
 from model.statistics.metrics import roc_auc
+from model.training.material import Material, read
 from model.training.preparation import labels_of, prepare
-from model.training.train import Material, _test_metrics, _trainer, _write_companions, device_of, read
+from model.training.train import _test_metrics, _trainer, _write_companions, device_of
 from model.training.trainer import Schedule, Trainer
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)

@@ -42,7 +42,7 @@ def boosted(
         () if kind == "activity" else slots(kind, inputs.numeric_inputs[kind], vocabularies[kind])[::2]
         for kind in KINDS
     )
-    model = make_model(architecture=replace(SMALL, tallies=named, trees=(1, 1, 0), trees_read=True))
+    model = make_model(architecture=replace(SMALL, tallies=named, trees=(1, 1, 0)))
     fusion = model.fusion
     assert isinstance(fusion, BoostedFusion)
     for kind in KINDS:

@@ -150,6 +150,24 @@ def test_fewer_numbers_are_the_same_numbers(kind: Kind) -> None:
         torch.testing.assert_close(found, wide[:, at], equal_nan=True)
 
 
+def test_latest_values_are_divided_event_by_event() -> None:
+    made = tally("transactions")
+    numeric, codes = histories("transactions", 4, 5)
+    held = made.sequence(torch.from_numpy(numeric), torch.from_numpy(codes))[:, -1]
+    found = dict(
+        zip(made.feature_names, made.features(held, torch.zeros(3, 1, dtype=torch.float64)).numpy().T, strict=True)
+    )
+    inputs = COLUMNS["transactions"].numeric_inputs
+    balance, limit = (numeric[..., inputs.index(name)] for name in ("balance_after", "credit_limit"))
+    for back in range(6):
+        # A limit has one latest value, which all balances are divided by.
+        expected = balance[:, -1 - back] / limit[:, -1] if back < 4 else np.full(3, np.nan)
+        quotient = found[f"transactions.balance_after/lag{back} : credit_limit/lag0"]
+        np.testing.assert_allclose(quotient, expected, rtol=1e-6)
+    repaid = tally("repayments").feature_names
+    assert "repayments.amount_paid/lag5 : amount_due/lag5" in repaid
+
+
 def test_a_latest_value_needs_those_before_it() -> None:
     assert with_needed(["balance/lag2", "due/30d", "late_days/max90d"]) == (
         "due/30d",

@@ -37,6 +37,15 @@ def test_the_sum_is_that_of_lightgbm(missing: bool) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+def test_the_mean_of_several_is_the_mean_of_what_each_says() -> None:
+    members = [booster(missing, seed) for missing, seed in ((True, 0), (False, 1), (True, 2))]
+    values = members[0][1]
+    joined = Trees.mean([Trees.of(fitted) for fitted, _ in members]).double()
+    assert joined.shape[0] == 60
+    expected = np.mean([fitted.predict(values, raw_score=True, num_threads=1) for fitted, _ in members], axis=0)
+    np.testing.assert_allclose(joined(torch.from_numpy(values).double()).numpy()[:, 0], expected, rtol=0, atol=1e-6)
+
+
 def test_used_features_are_those_of_the_splits() -> None:
     fitted, _ = booster(True)
     expected = np.flatnonzero(fitted.feature_importance("split"))

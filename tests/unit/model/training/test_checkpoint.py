@@ -19,8 +19,8 @@ from model.datasets.dataset import Dataset
 from model.datasets.sources import open_dataset
 from model.evaluation.evaluate import progress_bars
 from model.training.checkpoint import RECORD_FILE, CheckpointError, Checkpoints, Snapshot, folder_beside
+from model.training.material import read
 from model.training.preparation import labels_of, prepare
-from model.training.train import read
 from model.training.trainer import EpochRecord, Schedule, Trainer
 
 SETTINGS = {"seed": 1, "schedule": {"epochs": 4, "alert_budget": (40.0, 15.0)}}

@@ -10,14 +10,17 @@ import torch
 
 from events.columns import COLUMNS
 from events.types import Event
+from model.architectures import Architecture
 from model.bundle import Bundle
 from model.datasets.dataset import Dataset
+from model.evaluation.evaluate import progress_bars
 from model.evaluation.playback import score_sequences
 from model.histories.sequences import build_sequences
 from model.networks.features import Features
 from model.training.forward_pass import score_users
 from model.training.input_rules import InputRules
-from model.training.preparation import from_bundle
+from model.training.material import read
+from model.training.preparation import from_bundle, prepare
 from model.training.trainer import Schedule, Trainer
 
 NAMES = COLUMNS["transactions"].numeric_inputs
@@ -97,3 +100,21 @@ def test_a_bundle_s_model_starts_from_the_bundle_s_scores(
     assert model.fusion.intercept.tolist() == [0.0] * 4
     served = score_sequences(random_bundle, sequences)
     np.testing.assert_allclose(score_users(model, sequences), served, atol=2e-5)
+
+
+def test_a_field_that_is_left_out_is_no_input(sessions: Callable[..., Dataset], small: Architecture) -> None:
+    with progress_bars(False) as bars:
+        held = read(sessions(), bars)
+    rules = InputRules(leave_out=("employment", "income"))
+    model, sequences = prepare(held.sequences, held.parts, small, (), rules)
+    assert "income" not in model.numeric_inputs["profiles"]
+    assert "credit_limit" in model.numeric_inputs["profiles"]
+    assert model.numeric_inputs["repayments"] == COLUMNS["repayments"].numeric_inputs
+    assert "employment" not in sequences.vocabularies["profiles"]
+    assert prepare(held.sequences, held.parts, small, ())[0].taken["profiles"] is None
+
+
+@pytest.mark.parametrize("name", ["sex", "gap_days", "kind", "nothing"])
+def test_what_cannot_be_left_out_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"leave_out: {name} can not be left out; choose from .*education"):
+        InputRules(leave_out=(name,))

@@ -15,8 +15,9 @@ from model.datasets.recipe import Criterion
 from model.evaluation.evaluate import progress_bars
 from model.histories.splits import Part
 from model.training.checkpoint import CheckpointError, Checkpoints, Snapshot
+from model.training.material import read
 from model.training.preparation import TrainingError, from_bundle, labels_of
-from model.training.train import device_of, peak_memory_mib, read, train
+from model.training.train import device_of, peak_memory_mib, train
 from model.training.trainer import EpochRecord, Schedule, Trainer
 
 
