@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from model.comparison.problem import Problem
 
 REFERENCE_EPOCHS = 30
-REFERENCE_STEP_S = 0.0287
+REFERENCE_STEP_S = 0.0065
 """The step that `slowness` times, on the machine that `COSTS` are of: one thread of an Intel Xeon at 2.8 GHz."""
 STEPS = 5
 FEWEST_FOR_CORRECTION_S = 5.0
@@ -39,9 +39,9 @@ COSTS: dict[str, Cost] = {
     "three-branch": Cost(15, 600, by_epoch=True),
     "hybrid": Cost(15, 450, by_epoch=True),
     "time-decay": Cost(15, 800, by_epoch=True),
-    "boosted-readout": Cost(180, 620, by_epoch=True),
-    "lightgbm": Cost(60, 500),
-    "lightgbm-smote": Cost(60, 500),
+    "boosted-readout": Cost(60, 900, by_epoch=True),
+    "lightgbm": Cost(20, 600),
+    "lightgbm-smote": Cost(20, 600),
     "logistic-regression": Cost(2, 60),
     "mlp": Cost(3, 80),
     "1d-cnn": Cost(10, 250),

@@ -24,7 +24,7 @@ from model.histories.splits import Split
 from model.networks.boosted import BoostedFusion
 from model.networks.encoders.tallied import TalliedEncoder
 from model.networks.fusion import Fusion
-from model.networks.risk_model import RiskModel, VocabularySizes
+from model.networks.risk_model import RiskModel
 from model.training.forward_pass import load_model, vocabulary_sizes
 from model.training.input_rules import InputRules
 
@@ -32,8 +32,9 @@ LEAST_CATEGORY_COUNT = 20
 SEASONAL_DAYS = 730
 BOUND_ROWS = 500_000
 
-Network: TypeAlias = Callable[[Architecture, VocabularySizes], RiskModel]
-"""Makes a fresh network."""
+Network: TypeAlias = Callable[..., RiskModel]
+"""Makes a fresh network from an architecture and the sizes of its vocabularies, as `RiskModel` does, and from
+`numeric_inputs` where some are left out."""
 
 
 class TrainingError(RuntimeError):
