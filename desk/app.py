@@ -23,6 +23,8 @@ from desk.cases.rules import CaseRules
 from desk.clerk import Clerk
 from desk.clock import Clock, system_clock
 from desk.context import CONNECTIONS, STATEMENT_TIMEOUT_S, Desk
+from desk.figures import ProcessFigures
+from desk.measuring import Measured
 from desk.model_in_use import ModelInUse
 from desk.outbox import ActionProducer
 from desk.pages import site
@@ -46,15 +48,19 @@ def create_app(
     *,
     kafka: KafkaConnection | None = None,
     with_clerk: bool = False,
+    figures: ProcessFigures | None = None,
 ) -> FastAPI:
     """The desk over a database. Opens no connection before it is started.
 
-    `with_clerk`: does what happens by itself, too, and publishes actions where there is a `kafka`. Raises
-    `SettingsError`.
+    `with_clerk`: does what happens by itself, too, and publishes actions where there is a `kafka`. `figures`: where to
+    count, None for nowhere that somebody looks. Raises `SettingsError`.
     """
     engine = database.open_engine("foreshock-desk", kept=CONNECTIONS, statement_timeout_s=STATEMENT_TIMEOUT_S)
     identity = None if settings.desk_oidc_issuer is None else IdentityProvider(settings)
-    desk = Desk(settings, database, engine, clock, RequestLimits(engine), ModelInUse(settings), identity)
+    desk = Desk(
+        settings, database, engine, clock, RequestLimits(engine), ModelInUse(settings), identity,
+        figures or ProcessFigures(), kafka,
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,6 +85,7 @@ def create_app(
     site.install(app)
     errors.install(app, site.error_page)
     app.add_middleware(Shield, hosts=allowed_hosts(settings), secure=desk.secure)
+    app.add_middleware(Measured, figures=desk.figures)
     return app
 
 
@@ -93,6 +100,7 @@ def _clerk(desk: Desk, kafka: KafkaConnection | None) -> Iterator[None]:
         None if kafka is None else ActionProducer(kafka, settings),
         desk.clock,
         tidy=lambda connection, now: remove_expired(connection, now, desk.lifetime.idle, settings.desk_audit_days),
+        on_turn=lambda done: desk.figures.note_turn(done, desk.clock().timestamp()),
     )
     thread = threading.Thread(target=clerk.run, args=(desk.stopping,), name="clerk", daemon=True)
     thread.start()

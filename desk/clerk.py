@@ -73,6 +73,7 @@ class Clerk:
     """Does the chores, turn by turn.
 
     `send` None leaves actions unpublished, where there is no Kafka. `tidy` removes what has had its time.
+    `on_turn` is told of each turn that was done to its end.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Clerk:
         clock: Clock,
         *,
         tidy: Tidy = lambda _connection, _now: 0,
+        on_turn: Callable[[Chores], None] = lambda _done: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -90,6 +92,7 @@ class Clerk:
         self._send = send
         self._clock = clock
         self._tidy = tidy
+        self._on_turn = on_turn
         self._monotonic = monotonic
         self._renewed_s: float | None = None
         self._lock: Connection | None = None
@@ -101,18 +104,25 @@ class Clerk:
             while not stop.is_set():
                 try:
                     if self.leads():
-                        self.turn()
+                        self._on_turn(self.turn())
                     pause_s = TURN_S
                 except (DatabaseError, DBAPIError, NotPublished) as error:
                     logger.warning(
                         "%s; trying again in %.0f s", _first_line(error), pause_s, extra={"pause_s": pause_s}
                     )
-                    self.stop()
-                    stop.wait(pause_s)
-                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                    pause_s = self._rest(stop, pause_s)
+                except Exception:  # a fault of ours: what else there is to do must not wait for it for ever
+                    logger.exception("a turn failed; trying again in %.0f s", pause_s, extra={"pause_s": pause_s})
+                    pause_s = self._rest(stop, pause_s)
                 stop.wait(TURN_S)
         finally:
             self.stop()
+
+    def _rest(self, stop: threading.Event, pause_s: float) -> float:
+        """Let another clerk try, and wait; returns how long to wait the next time."""
+        self.stop()
+        stop.wait(pause_s)
+        return min(2 * pause_s, LONGEST_PAUSE_S)
 
     def leads(self) -> bool:
         """Whether this is the clerk that works; tries to become it. The lock goes with its connection."""

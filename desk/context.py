@@ -17,8 +17,10 @@ from desk.access.limits import RequestLimits
 from desk.access.oidc import IdentityProvider
 from desk.access.sessions import Lifetime
 from desk.clock import Clock
+from desk.figures import ProcessFigures
 from desk.model_in_use import ModelInUse
 from stream.database.connection import DatabaseConnection
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings
 
 CONNECTIONS = 20
@@ -32,8 +34,9 @@ STATEMENT_TIMEOUT_S = 20.0
 class Desk:
     """One process of the desk.
 
-    `identity` is where people may sign in, None for local accounts alone. `stopping` is set when it ends: what waits
-    for news must end, too.
+    `identity` is where people may sign in, None for local accounts alone. `figures` is what it counts,
+    `kafka` the brokers, None where it was given none. `stopping` is set when it ends: what waits for news must end,
+    too.
     """
 
     settings: Settings
@@ -43,6 +46,8 @@ class Desk:
     limits: RequestLimits
     model: ModelInUse
     identity: IdentityProvider | None = None
+    figures: ProcessFigures = field(default_factory=ProcessFigures)
+    kafka: KafkaConnection | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

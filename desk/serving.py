@@ -9,6 +9,7 @@ a process takes no new connection, finishes what it has begun, within `GRACE_S`,
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import multiprocessing
@@ -19,7 +20,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TypeAlias
@@ -30,7 +33,10 @@ from fastapi import FastAPI
 
 from desk.app import create_app
 from desk.context import Desk
+from desk.figures import DeskFigures, ProcessFigures
+from desk.telemetry import Endpoint
 from stream.database.connection import DatabaseConnection
+from stream.kafka.stall import StallWatch
 from stream.settings import Settings, SettingsError, on_this_machine
 
 GRACE_S = 10
@@ -46,7 +52,8 @@ _LIVED_S = 60.0
 
 logger = logging.getLogger("foreshock.desk")
 
-AppFactory: TypeAlias = Callable[[Settings, DatabaseConnection], FastAPI]
+AppFactory: TypeAlias = Callable[..., FastAPI]
+"""As `create_app`: of settings and database, and of `figures`, where to count."""
 
 
 class CannotServe(RuntimeError):
@@ -127,11 +134,24 @@ def serve(
     database: DatabaseConnection,
     listening: socket.socket,
     app: AppFactory = create_app,
+    *,
+    figures: DeskFigures | None = None,
+    endpoint: Endpoint | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    """Serve until SIGTERM or SIGINT; returns the exit code. `figures` has a part for each process; `endpoint` tells of
+    them."""
+    figures = figures or DeskFigures(settings.desk_workers)
+    served = Served(settings, database, listening, app)
     if settings.desk_workers == 1:
-        return _serve(settings, database, listening, app)
-    return Supervisor(settings, database, listening, app).run()
+        if endpoint is not None:
+            endpoint.start()
+        return served.serve(figures.parts[0])
+    works: dict[str, Callable[[], int | None]] = {
+        f"desk-{number}": partial(served.serve, part) for number, part in enumerate(figures.parts)
+    }
+    if endpoint is not None:
+        works["desk-metrics"] = endpoint.run
+    return Supervisor(works).run()
 
 
 class _Server(uvicorn.Server):
@@ -146,14 +166,38 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._desk = desk
 
+    async def main_loop(self) -> None:
+        """Ends the process, as that of another part, when its event loop hangs; what others ask then goes elsewhere."""
+        limit_s = self._desk.settings.stall_timeout_s
+        watch = StallWatch(asyncio.get_running_loop(), limit_s, "desk", on_look=self._desk.figures.note_look)
+        watch.start()
+        try:
+            await super().main_loop()
+        finally:
+            watch.stop()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._desk.stopping.set()
         super().handle_exit(sig, frame)
 
 
-def _serve(settings: Settings, database: DatabaseConnection, listening: socket.socket, app: AppFactory) -> int:
+@dataclass(frozen=True)
+class Served:
+    """What every process serves."""
+
+    settings: Settings
+    database: DatabaseConnection
+    listening: socket.socket
+    app: AppFactory
+
+    def serve(self, figures: ProcessFigures) -> int:
+        """Serve in this process, until it is told to end; returns the exit code."""
+        figures.begin()
+        return _serve(self.settings, self.listening, self.app(self.settings, self.database, figures=figures))
+
+
+def _serve(settings: Settings, listening: socket.socket, made: FastAPI) -> int:
     """One process."""
-    made = app(settings, database)
     certfile = settings.desk_tls_certfile
     config = uvicorn.Config(
         made,
@@ -185,24 +229,22 @@ def _serve(settings: Settings, database: DatabaseConnection, listening: socket.s
 
 
 class Supervisor:
-    """Several processes over one socket. Does nothing itself but watch them."""
+    """Several processes, each with a work of its own. Does nothing itself but watch them."""
 
-    def __init__(
-        self, settings: Settings, database: DatabaseConnection, listening: socket.socket, app: AppFactory
-    ) -> None:
-        self._arguments = (settings, database, listening, app)
-        self._wanted = settings.desk_workers
+    def __init__(self, works: Mapping[str, Callable[[], int | None]]) -> None:
+        """What each process does, by its name."""
+        self._works = works
         # Forked, before anything is opened: they share the socket and the memory of what is imported.
         self._context = multiprocessing.get_context("fork")
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[str, _Process] = {}
         self._stopping = False
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until no process starts."""
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for number in range(self._wanted):
-                self._start(number, _PAUSE_S)
+            for name in self._works:
+                self._start(name, _PAUSE_S)
             while not self._stopping:
                 multiprocessing.connection.wait([one.process.sentinel for one in self._processes.values()], timeout=0.5)
                 self._renew()
@@ -215,15 +257,15 @@ class Supervisor:
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _start(self, number: int, pause_s: float) -> None:
-        process = self._context.Process(target=_child, args=self._arguments, name=f"desk-{number}")
+    def _start(self, name: str, pause_s: float) -> None:
+        process = self._context.Process(target=_child, args=(self._works[name],), name=name)
         process.start()
-        self._processes[number] = _Process(process, time.monotonic(), pause_s)
+        self._processes[name] = _Process(process, time.monotonic(), pause_s)
 
     def _renew(self) -> None:
         """Start processes anew that have ended by themselves, each after its pause."""
         now_s = time.monotonic()
-        for number, one in list(self._processes.items()):
+        for name, one in list(self._processes.items()):
             if one.process.is_alive() or self._stopping:
                 continue
             if one.ended_s is None:
@@ -238,7 +280,7 @@ class Supervisor:
                 )
             if now_s - one.ended_s >= one.pause_s:
                 one.process.join()
-                self._start(number, min(2 * one.pause_s, _LONGEST_PAUSE_S))
+                self._start(name, min(2 * one.pause_s, _LONGEST_PAUSE_S))
 
     def _end(self) -> None:
         running = [one.process for one in self._processes.values()]
@@ -264,11 +306,11 @@ class _Process:
         self.ended_s: float | None = None
 
 
-def _child(settings: Settings, database: DatabaseConnection, listening: socket.socket, app: AppFactory) -> None:
+def _child(work: Callable[[], int | None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # not the supervisor's
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
-    raise SystemExit(_serve(settings, database, listening, app))
+    raise SystemExit(work())
 
 
 def _end_with_supervisor() -> None:

@@ -7,6 +7,7 @@ import functools
 import typer
 
 from foreshock.options import database_of, kafka_of, require_desk, takes_settings
+from foreshock.services import telling
 from foreshock.terminal import console, errors, fail
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
@@ -28,6 +29,8 @@ from stream.settings import Settings
     "desk_tls_certfile",
     "desk_tls_keyfile",
     "desk_behind_proxy",
+    "application_id",
+    "metrics_port",
     "log_format",
 )
 def desk(*, settings: Settings) -> None:
@@ -35,13 +38,17 @@ def desk(*, settings: Settings) -> None:
 
     Needs the `desk` extra, and a database that a sink fills; with Kafka, what is done about alerts is published. Served
     to this machine alone unless `--host` says otherwise; that needs TLS, or a proxy in front that speaks it. The first
-    account is made by `foreshock account create`.
+    account is made by `foreshock account create`. With `--metrics-port`, health and metrics of all its processes are at
+    a port of their own.
 
         foreshock desk --workers 2
     """
     require_desk()
     from desk import serving
     from desk.app import create_app
+    from desk.figures import DeskFigures
+    from desk.telemetry import DeskCollector, DeskHealth, Endpoint
+    from stream.database.probe import DatabaseProbe
 
     database = database_of(settings)
     try:
@@ -55,7 +62,11 @@ def desk(*, settings: Settings) -> None:
     if kafka is None:
         errors.print("no --bootstrap-servers given: actions are kept, and published by a desk that has it")
     app = functools.partial(create_app, kafka=kafka, with_clerk=True)
-    raise typer.Exit(serving.serve(settings, database, listening, app))
+    figures, probe = DeskFigures(settings.desk_workers), DatabaseProbe(database)
+    health = DeskHealth(figures, probe, settings.stall_timeout_s)
+    server = telling(settings, health, lambda: DeskCollector(settings.application_id, figures, health, probe))
+    endpoint = None if server is None else Endpoint(server, probe)
+    raise typer.Exit(serving.serve(settings, database, listening, app, figures=figures, endpoint=endpoint))
 
 
 def _kafka(settings: Settings) -> KafkaConnection | None:

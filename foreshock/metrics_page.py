@@ -11,10 +11,10 @@ from stream.telemetry.metric import Metric
 WIDTH = 118
 
 HEAD = """\
-What workers and sinks tell Prometheus, and what a bad value means. The metrics of a worker or sink are at `/metrics`
-of its `metrics_port`, beside `/livez` and `/readyz`; those of drift are in the file that `foreshock drift --metrics`
-writes for node-exporter. Beside them stand `process_*`, which Prometheus' client has of every process: memory,
-processor time, open files.
+What the parts tell Prometheus, and what a bad value means. The metrics of a worker, a sink, who delivers webhooks and a
+desk are at `/metrics` of its `metrics_port`, beside `/livez` and `/readyz`; those of drift are in the file that
+`foreshock drift --metrics` writes for node-exporter. Beside them stand `process_*`, which Prometheus' client has of
+every process: memory, processor time, open files.
 
 Alert rules on these metrics and two dashboards are in `deploy/`; [deploy.md](deploy.md) says how to use them, and
 [runbook.md](runbook.md) what to do when one fires.

@@ -258,8 +258,8 @@ def diff(
     """Compare a replay run with what was published live.
 
     Scores by decile, level and product, alerts gained, lost, earlier and later, and what came true of the alerts on
-    both sides, by what the bundle calls default. Needs Kafka, PostgreSQL and a finished run. Exit code 0 if nothing
-    differs, 3 if something does.
+    both sides, by what the bundle calls default. The figures, without borrowers, are kept with the run, for the
+    desk's portfolio. Needs Kafka, PostgreSQL and a finished run. Exit code 0 if nothing differs, 3 if something does.
 
         foreshock replay diff march --report diff.json --html diff.html
     """
@@ -289,6 +289,8 @@ def diff(
         print_json(result.as_report())
     else:
         _show(result)
+    with _failures(kafka):
+        replay_runs.record_diff(database, name, result.as_figures())
     raise typer.Exit(3 if result.differs else 0)
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from stream.database.connection import DatabaseConnection
     from stream.kafka.rights import Right
     from stream.state.archive import Archives
-    from stream.telemetry.health import Health, Standing
+    from stream.telemetry.health import Health, Probed, Standing
+    from stream.telemetry.server import TelemetryServer
     from stream.topics import OutputTopics
     from stream.worker.app import WorkerApp
     from stream.worker.following import Following
@@ -192,10 +193,17 @@ def health_of(settings: Settings, standing: Callable[[], Standing]) -> Health:
     )
 
 
-def tell(settings: Settings, health: Health, collector: Callable[[], Collector]) -> None:
+def tell(settings: Settings, health: Probed, collector: Callable[[], Collector]) -> None:
     """Serve health and metrics, if that is asked for."""
+    server = telling(settings, health, collector)
+    if server is not None:
+        server.start()
+
+
+def telling(settings: Settings, health: Probed, collector: Callable[[], Collector]) -> TelemetryServer | None:
+    """A server of health and metrics that listens and is to be started; None where none is asked for."""
     if settings.metrics_port is None:
-        return
+        return None
     from stream.telemetry.server import TelemetryServer
 
     try:
@@ -203,8 +211,8 @@ def tell(settings: Settings, health: Health, collector: Callable[[], Collector])
     except OSError as error:
         address = f"{settings.metrics_host}:{settings.metrics_port}"
         fail(f"metrics_port: {address} cannot be used ({error.strerror}); choose another, or 0 for a free one")
-    server.start()
     console.print(f"metrics: http://{settings.metrics_host}:{server.server_port}/metrics")
+    return server
 
 
 @contextmanager

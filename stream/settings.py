@@ -280,8 +280,8 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=65_535,
-        description="Port at which a worker, a sink or `webhooks run` serves `/metrics`, `/livez` and `/readyz`; 0 "
-        "takes a free one.",
+        description="Port at which a worker, a sink, `webhooks run` or a desk serves `/metrics`, `/livez` and "
+        "`/readyz`; 0 takes a free one.",
     )
     metrics_host: str = Field(
         "127.0.0.1", description="Address that they are served on, without authentication; `0.0.0.0` for all."

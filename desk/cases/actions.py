@@ -148,14 +148,27 @@ def act_by_itself(
     return None if row is None else _write(connection, row, act_asked, now, rules, uuid.uuid4())
 
 
-def actions_of(connection: Connection, alert_id: str, *, after_version: int = 0) -> list[DoneAction]:
-    """What was done about a case after a version of it, the oldest first. Whether it may be seen is the caller's."""
-    rows = connection.execute(
+def actions_of(
+    connection: Connection, alert_id: str, *, after_version: int = 0, latest: int | None = None
+) -> list[DoneAction]:
+    """What was done about a case after a version of it, the oldest first; of more than `latest` the last ones. Whether
+    it may be seen is the caller's."""
+    wanted = (
         select(*_DONE)
         .where(CaseActionRow.alert_id == alert_id, CaseActionRow.version > after_version)
-        .order_by(CaseActionRow.version)
+        .order_by(CaseActionRow.version.desc())
+        .limit(latest)
     )
-    return [DoneAction(**row._mapping) for row in rows]
+    return [DoneAction(**row._mapping) for row in reversed(connection.execute(wanted).all())]
+
+
+def actions_of_many(connection: Connection, alert_ids: Sequence[str]) -> dict[str, list[DoneAction]]:
+    """The same of several cases, all of it, by alert."""
+    wanted = select(*_DONE).where(CaseActionRow.alert_id.in_(alert_ids)).order_by(CaseActionRow.number)
+    found: dict[str, list[DoneAction]] = {}
+    for row in connection.execute(wanted):
+        found.setdefault(row.alert_id, []).append(DoneAction(**row._mapping))
+    return found
 
 
 def _act_on(

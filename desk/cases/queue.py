@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -161,22 +160,6 @@ def queue_page(
     rows = connection.execute(_with_reason(wanted, filters)).all()
     cases = [queued(row) for row in rows[:size]]
     return QueuePage(cases, cases[-1].place if len(rows) > size else None)
-
-
-def all_cases(
-    connection: Connection, principal: Principal, filters: QueueFilters, now: dt.datetime
-) -> Iterator[QueuedCase]:
-    """Every case of a queue in its order, for an export: page by page, so that memory is bounded.
-
-    A case that moves meanwhile may be there twice or not at all. Raises `ForeignFilters`.
-    """
-    place: Place | None = None
-    while True:
-        page = queue_page(connection, principal, filters, now, place=place, size=LONGEST_PAGE)
-        yield from page.cases
-        if page.end is None:
-            return
-        place = page.end
 
 
 def find_case(connection: Connection, principal: Principal, alert_id: str) -> QueuedCase | None:

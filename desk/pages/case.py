@@ -24,7 +24,7 @@ from desk.access.dependencies import SessionMay
 from desk.access.principals import Principal
 from desk.access.roles import Permission
 from desk.access.sessions import Session
-from desk.cases.actions import ActionIdTaken, CaseChanged, DoneAction, act
+from desk.cases.actions import ActionIdTaken, CaseChanged, CaseNotFound, DoneAction, act, actions_of
 from desk.cases.life import CaseState, IllegalAction, needs_review, offered
 from desk.cases.queue import QueuedCase, find_case
 from desk.cases.rules import CaseRules
@@ -85,6 +85,8 @@ def do(request: Request, session: Worker, alert_id: str, action: str, typed: Typ
             contracts = reading.contracts_of(connection, found.user_id)
             asked = asked_of(wanted, typed, found, contracts, session.principal, say, desk.clock(), rules)
             done = act(connection, session.principal, asked, desk.clock(), rules)
+    except CaseNotFound:
+        raise HTTPException(404) from None  # its borrower was forgotten just now
     except Refused as refused:
         return _again(request, session, alert_id, wanted, typed, 422, Notice("wrong", _refused(say, str(refused))))
     except IllegalAction as error:
@@ -182,7 +184,7 @@ def show(
         if alert is None:
             raise HTTPException(404)
         legal = legal_actions(connection, session.principal, found, rules)
-        values = _data(connection, found, alert, say, desk.settings.topic_prefix, most_events)
+        values = _data(connection, session.principal, found, alert, say, desk.settings.topic_prefix, most_events)
         values |= _forms(connection, session, found, legal, values["contracts"], rules, desk.clock(), say)
     return page(
         request, session, "case", section="queue", status=status, notice=notice, case=found, alert=alert,
@@ -192,7 +194,13 @@ def show(
 
 
 def _data(
-    connection: Connection, found: QueuedCase, alert: RowMapping, say: Language, prefix: str, most_events: int
+    connection: Connection,
+    principal: Principal,
+    found: QueuedCase,
+    alert: RowMapping,
+    say: Language,
+    prefix: str,
+    most_events: int,
 ) -> dict[str, Any]:
     """What the page shows of the borrower."""
     latest = reading.latest_score(connection, found.user_id)
@@ -200,7 +208,7 @@ def _data(
     contracts = reading.contracts_of(connection, found.user_id)
     rows = reading.kept_events_of(connection, found.user_id, most_events + 1)
     reasons = [Reason(say.reason(one["code"], one["text"]), one["contribution"]) for one in alert["reasons"]]
-    history = reading.history_of(connection, found.alert_id)
+    history = actions_of(connection, found.alert_id, latest=reading.MOST_HISTORY)
     more = None
     if len(rows) > most_events and most_events < reading.MOST_EVENTS:
         more = f"/cases/{found.alert_id}?events={min(4 * most_events, reading.MOST_EVENTS)}#case-events"
@@ -215,11 +223,11 @@ def _data(
         "currency": currency_of(contracts),
         "events": reading.in_words(rows[:most_events], alert["weighed_most"], say),
         "more_events": more,
-        "earlier": reading.earlier_cases(connection, found.user_id, found.alert_id),
+        "earlier": reading.earlier_cases(connection, principal, found.user_id, found.alert_id),
         "promises": reading.promises_of(connection, found.alert_id),
         "history": [
-            Done(done_in_words(one["action"], one["details"], say), one["actor"], one["at"], one["reason"])
-            for one in history
+            Done(done_in_words(one.action, one.details, say), one.actor, one.at, one.reason)
+            for one in reversed(history)
         ],
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection, RowMapping, select, tuple_
 
@@ -20,13 +20,15 @@ from desk.access.dependencies import SessionMay
 from desk.access.principals import Principal
 from desk.access.roles import Permission
 from desk.access.sessions import Session
+from desk.cases.actions import DoneAction, actions_of_many
+from desk.cases.queue import in_scope
 from desk.context import Desk, desk_of
 from desk.pages.evidence_file import EvidenceFile
 from desk.pages.histories import Done, done_in_words, who
 from desk.pages.language import Language
 from desk.pages.rendering import Notice, back_to, choices, language_of, local_day, page, shown
 from desk.pages.sheets import sheet
-from stream.database.case_tables import Case, CaseActionRow
+from stream.database.case_tables import Case
 from stream.database.tables import AlertState
 
 router = APIRouter(include_in_schema=False)
@@ -101,40 +103,21 @@ def read(
             AlertState.policy,
         )
         .join(AlertState, AlertState.alert_id == Case.alert_id)
-        .where(Case.opened_at >= begin, Case.opened_at < end)
+        .where(Case.opened_at >= begin, Case.opened_at < end, in_scope(principal))
         .order_by(Case.opened_at, Case.alert_id)
         .limit(most)
     )  # fmt: skip
     if period.level is not None:
         query = query.where(Case.highest_level == period.level)
-    if principal.products is not None:
-        query = query.where(Case.product.in_(sorted(principal.products)))
     if after is not None:
         query = query.where(tuple_(Case.opened_at, Case.alert_id) > tuple_(*after))
     return connection.execute(query).mappings().all()
 
 
-def actions_of(connection: Connection, alert_ids: Sequence[str]) -> dict[str, list[RowMapping]]:
-    """What people and Foreshock did, by alert, oldest first."""
-    query = (
-        select(CaseActionRow.alert_id, CaseActionRow.action, CaseActionRow.actor, CaseActionRow.at,
-               CaseActionRow.reason, CaseActionRow.details, CaseActionRow.status_to)
-        .where(CaseActionRow.alert_id.in_(alert_ids))
-        .order_by(CaseActionRow.number)
-    )  # fmt: skip
-    found: dict[str, list[RowMapping]] = {}
-    for row in connection.execute(query).mappings():
-        found.setdefault(row["alert_id"], []).append(row)
-    return found
-
-
-def in_words(row: RowMapping, actions: Sequence[RowMapping], say: Language) -> Row:
+def in_words(row: RowMapping, actions: Sequence[DoneAction], say: Language) -> Row:
     """A case and its actions as evidence in words."""
     reasons = [say.reason(one["code"], one["text"]) for one in row["reasons"]]
-    steps = [
-        Done(done_in_words(one["action"], one["details"], say), one["actor"], one["at"], one["reason"])
-        for one in actions
-    ]
+    steps = [Done(done_in_words(one.action, one.details, say), one.actor, one.at, one.reason) for one in actions]
     return Row(
         alert_id=row["alert_id"],
         user_id=row["user_id"],
@@ -150,7 +133,7 @@ def in_words(row: RowMapping, actions: Sequence[RowMapping], say: Language) -> R
 
 def batches(
     desk: Desk, principal: Principal, period: Period, say: Language, most: int | None = None
-) -> Iterator[tuple[RowMapping, list[RowMapping]]]:
+) -> Iterator[tuple[RowMapping, list[DoneAction]]]:
     """Cases with their actions, read and noted as seen a few at a time, so that no transaction lasts long."""
     after: tuple[Any, str] | None = None
     left = most
@@ -158,7 +141,7 @@ def batches(
         size = AT_ONCE if left is None else min(AT_ONCE, left)
         with desk.transaction() as connection:
             rows = read(connection, principal, period, say, after, size)
-            done = actions_of(connection, [row["alert_id"] for row in rows])
+            done = actions_of_many(connection, [row["alert_id"] for row in rows])
             note_reads(connection, principal, "evidence", [row["user_id"] for row in rows], desk.clock())
         for row in rows:
             yield row, done.get(row["alert_id"], [])
@@ -168,29 +151,50 @@ def batches(
         left = None if left is None else left - len(rows)
 
 
-def _asked(request: Request, session: Session, first: str, last: str, level: str) -> tuple[Desk, Language, Period]:
-    desk = desk_of(request)
-    say = language_of(request, session)
-    return desk, say, period_of(first, last, level, local_day(desk.clock(), say))
+@dataclass(frozen=True)
+class Asked:
+    """What somebody asks evidence for, and how they read it."""
+
+    desk: Desk
+    session: Session
+    say: Language
+    period: Period
+
+    def cases(self, most: int | None = None) -> Iterator[tuple[RowMapping, list[DoneAction]]]:
+        """Cases of the period with their actions, as far as who asks sees them."""
+        return batches(self.desk, self.session.principal, self.period, self.say, most)
+
+    def heads(self) -> list[str]:
+        """Heads of a table for people."""
+        names = ("borrower", "indicator", "trigger", "owner", "actions", "outcome")
+        return [self.say.t(f"evidence.{name}") for name in names]
 
 
-@router.get("/evidence")
-def evidence(
+def _asked(
     request: Request,
     session: Exporter,
     first: Annotated[str, Query(alias="from", max_length=10)] = "",
     last: Annotated[str, Query(alias="to", max_length=10)] = "",
     level: Annotated[str, Query(max_length=10)] = "",
-) -> Response:
+) -> Asked:
+    desk = desk_of(request)
+    say = language_of(request, session)
+    return Asked(desk, session, say, period_of(first, last, level, local_day(desk.clock(), say)))
+
+
+Wanted = Annotated[Asked, Depends(_asked)]
+
+
+@router.get("/evidence")
+def evidence(request: Request, asked: Wanted) -> Response:
     """The first alerts of the period."""
-    desk, say, period = _asked(request, session, first, last, level)
-    found = list(batches(desk, session.principal, period, say, ON_PAGE + 1))
-    names = ("borrower", "indicator", "trigger", "owner", "actions", "outcome")
+    say, period = asked.say, asked.period
+    found = list(asked.cases(ON_PAGE + 1))
     return page(
-        request, session, "evidence", section="evidence",
+        request, asked.session, "evidence", section="evidence",
         notice=None if period.understood else Notice("care", say.t("evidence.wrong_range")),
         rows=[in_words(row, actions, say) for row, actions in found[:ON_PAGE]],
-        more=len(found) > ON_PAGE, heads=[say.t(f"evidence.{name}") for name in names],
+        more=len(found) > ON_PAGE, heads=asked.heads(),
         from_day=period.first.isoformat(), to_day=period.last.isoformat(), level=period.level,
         levels=choices(say, "level", LEVELS), who=who(say), query=_query(period),
     )  # fmt: skip
@@ -203,25 +207,19 @@ CSV_HEADS = (
 
 
 @router.get("/evidence.csv")
-def evidence_csv(
-    request: Request,
-    session: Exporter,
-    first: Annotated[str, Query(alias="from", max_length=10)] = "",
-    last: Annotated[str, Query(alias="to", max_length=10)] = "",
-    level: Annotated[str, Query(max_length=10)] = "",
-) -> Response:
+def evidence_csv(asked: Wanted) -> Response:
     """All alerts of the period, a line for each action."""
-    desk, say, period = _asked(request, session, first, last, level)
+    period = asked.period
 
     def rows() -> Iterator[list[object]]:
-        for row, actions in batches(desk, session.principal, period, say):
+        for row, actions in asked.cases():
             head: list[object] = [
                 row["alert_id"], row["user_id"], row["product"], row["highest_level"], row["opened_at"],
                 "; ".join(one["text"] for one in row["reasons"]), " ".join(one["code"] for one in row["reasons"]),
                 " ".join(row["triggers"]), row["assignee"], row["status"], row["closed_as"], row["closed_at"],
                 row["model"], row["policy"],
             ]  # fmt: skip
-            done = [[one[name] for name in ("action", "actor", "at", "reason")] for one in actions]
+            done = [[one.action, one.actor, one.at, one.reason] for one in actions]
             for each in done or [[None] * 4]:
                 yield head + each
 
@@ -229,27 +227,20 @@ def evidence_csv(
 
 
 @router.get("/evidence.pdf")
-def evidence_pdf(
-    request: Request,
-    session: Exporter,
-    first: Annotated[str, Query(alias="from", max_length=10)] = "",
-    last: Annotated[str, Query(alias="to", max_length=10)] = "",
-    level: Annotated[str, Query(max_length=10)] = "",
-) -> Response:
+def evidence_pdf(request: Request, asked: Wanted) -> Response:
     """All alerts of the period as a document, if a document holds them."""
-    desk, say, period = _asked(request, session, first, last, level)
-    found = list(batches(desk, session.principal, period, say, MOST_IN_PDF + 1))
+    say, period = asked.say, asked.period
+    found = list(asked.cases(MOST_IN_PDF + 1))
     if len(found) > MOST_IN_PDF:
         notice = Notice("wrong", say.t("evidence.too_many", most=MOST_IN_PDF))
         return back_to(request, f"/evidence?{_query(period)}", notice)
-    names = ("borrower", "indicator", "trigger", "owner", "actions", "outcome")
     made = EvidenceFile(
         title=say.t("evidence.pdf_title"),
         what=say.t(
             "evidence.pdf_range", begin=say.day(period.first), end=say.day(period.last), zone=say.zone.key,
-            at=say.minute(desk.clock()), who=shown(session.account.display_name),
+            at=say.minute(asked.desk.clock()), who=shown(asked.session.account.display_name),
         ),
-        heads=[say.t(f"evidence.{name}") for name in names],
+        heads=asked.heads(),
         rows=[_lines(in_words(row, actions, say), say) for row, actions in found],
         page=lambda number: say.t("evidence.page", number=number),
         empty=say.t("evidence.empty"),

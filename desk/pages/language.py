@@ -152,6 +152,10 @@ class Language:
         time = format_datetime(moment.astimezone(self.zone), format="HH:mm", locale=self.locale)
         return f"{self.day(moment)}, {time}"
 
+    def second(self, moment: dt.datetime) -> str:
+        """Time of day to the second, in the lender's time zone."""
+        return str(format_datetime(moment.astimezone(self.zone), format="HH:mm:ss", locale=self.locale))
+
     def ago(self, moment: dt.datetime | None, now: dt.datetime) -> str:
         """How long a moment is past, or ahead, in its largest unit."""
         if moment is None:

@@ -23,8 +23,8 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -121,13 +121,16 @@ class Board:
         with self._lock:
             return self.epoch, self.latest
 
-    def join(self, subscriber: Subscriber) -> None:
+    @contextmanager
+    def told(self, subscriber: Subscriber) -> Iterator[None]:
+        """Wake a subscriber meanwhile."""
         with self._lock:
             self._subscribers.add(subscriber)
-
-    def leave(self, subscriber: Subscriber) -> None:
-        with self._lock:
-            self._subscribers.discard(subscriber)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._subscribers.discard(subscriber)
 
     @property
     def subscribers(self) -> int:
@@ -214,11 +217,10 @@ async def stream(
     """What one page is told, until `stream_s` have passed or the desk ends."""
     loop = asyncio.get_running_loop()
     subscriber = Subscriber(loop)
-    board.join(subscriber)
     until = loop.time() + stream_s
     epoch, number = parse(last_event_id)
     first = True
-    try:
+    with board.told(subscriber), desk.figures.listening():
         yield b"retry: 2000\n\n"
         while loop.time() < until and not desk.stopping.is_set():
             subscriber.woken.clear()
@@ -235,8 +237,6 @@ async def stream(
                     yield frame("case", f'{{"alert_id": {json.dumps(news.alert_id)}}}', f"{epoch}-{number}")
             if not await _woken(subscriber, min(beat_s, until - loop.time())) and epoch:
                 yield frame("beat", "{}", f"{epoch}-{number}")
-    finally:
-        board.leave(subscriber)
 
 
 async def _woken(subscriber: Subscriber, seconds: float) -> bool:

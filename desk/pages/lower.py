@@ -60,8 +60,11 @@ def _bundle(desk: Desk) -> Bundle | None:
         return None
 
 
-_ONE_AT_A_TIME = threading.Lock()
-"""An explanation takes all of a processor for a while: pages of others go first."""
+WAITING = 3
+_TURN = threading.Lock()
+_ROOM = threading.BoundedSemaphore(1 + WAITING)
+"""An explanation takes all of a processor for a while: one at a time. Few wait for it, since each that waits takes a
+thread that pages of others need; more are told to come again."""
 
 
 @router.get("/cases/{alert_id}/lower")
@@ -81,8 +84,13 @@ def lower(request: Request, session: Seer, alert_id: str) -> Response:
     why_not = _why_not(bundle, score, events)
     if why_not or bundle is None or score is None:
         return page(request, session, "lower", section="queue", alert_id=alert_id, why_not=why_not)
-    with _ONE_AT_A_TIME:
-        found = explain(bundle, events, calendar=Calendar(desk.settings.lender_time_zone))
+    if not _ROOM.acquire(blocking=False):
+        return page(request, session, "lower", section="queue", alert_id=alert_id, why_not="busy")
+    try:
+        with _TURN:
+            found = explain(bundle, events, calendar=Calendar(desk.settings.lender_time_zone))
+    finally:
+        _ROOM.release()
     return _answer(request, session, alert_id, found, score, say)
 
 

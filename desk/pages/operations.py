@@ -1,198 +1,79 @@
-"""The operator's page: models and which of them scores, what was decided, replays, webhooks, refused inputs.
+"""The operator's page: how the machinery stands, what is decided about models, and how hand-overs go.
 
-Reads only. What changes a model or hands outputs over is a command with rights of its own; the page names it.
+Hands nothing over itself: that is a command, with rights of its own on the brokers; the page names it.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, get_args
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import Response
-from sqlalchemy import Connection, func, inspect, literal, select, text
 
 from desk.access.dependencies import SessionMay
 from desk.access.roles import Permission
 from desk.access.sessions import Session
 from desk.context import desk_of
-from desk.pages.language import UNKNOWN, Language
-from desk.pages.rendering import language_of, page, shown, shown_text
-from stream.database.tables import NotedDecision, RefusedInput, RegisteredModel, ReplayRun, UserScore
-from stream.outputs import RefusalCode
+from desk.pages import hand_over, machinery, models
+from desk.pages.hand_over import HandOvers
+from desk.pages.models import MOST_FORM_REASON, NOTHING, STEPS, NotDecided, Typed
+from desk.pages.rendering import Notice, back_to, language_of, page
 
 router = APIRouter(include_in_schema=False)
 
-REFUSED_DAYS = 7
-MOST_COUNTED = 10_000
-MOST_DECISIONS, MOST_REPLAYS = 20, 20
-SAMPLED_USERS = 20_000
-
 Operator = Annotated[Session, SessionMay(Permission.OPERATE)]
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A table of the page: what it is called, its heads and rows, and what to say where it has none."""
-
-    id: str
-    title: str
-    heads: list[str]
-    rows: Sequence[Sequence[object]]
-    empty: str
-    note: str = ""
 
 
 @router.get("/operations")
 def operations(request: Request, session: Operator) -> Response:
     """How the machinery stands."""
+    return show(request, session)
+
+
+def show(
+    request: Request, session: Session, *, typed: Typed = NOTHING, status: int = 200, notice: Notice | None = None
+) -> Response:
+    """The page; `typed` stands in the form of its model."""
     desk = desk_of(request)
     say = language_of(request, session)
     with desk.transaction() as connection:
-        tables = [
-            models(connection, say),
-            hand_over(connection, say),
-            replays(connection, say),
-            webhooks(connection, say),
-            refused(connection, say, desk.clock()),
-        ]
-    return page(request, session, "operations", section="operations", tables=tables)
+        tables = machinery.tables_of(connection, say, desk.clock())
+    decidable = models.decidable(desk, session.account.name, say)
+    return page(
+        request, session, "operations", section="operations", tables=tables, decidable=decidable, typed=typed,
+        status=status, notice=notice,
+    )  # fmt: skip
 
 
-def models(connection: Connection, say: Language) -> Listed:
-    """The registered models, and how many borrowers' latest score is of each."""
-    shares = scoring_shares(connection)
-    found = connection.execute(
-        select(
-            RegisteredModel.fingerprint, RegisteredModel.name, RegisteredModel.status, RegisteredModel.alias,
-            RegisteredModel.signature, RegisteredModel.registered_by, RegisteredModel.registered_at,
-        ).order_by(RegisteredModel.alias.nulls_last(), RegisteredModel.registered_at.desc())
-    ).all()  # fmt: skip
-    rows: list[list[object]] = [
-        [
-            one.fingerprint, shown(one.name), say.t(f"model.{one.alias or one.status}"),
-            say.t(f"signature.{one.signature}"), f"{shown(one.registered_by)}, {say.minute(one.registered_at)}",
-            say.percent(shares.get(one.fingerprint, 0.0), 0),
-        ]
-        for one in found
-    ]  # fmt: skip
-    known = {one.fingerprint for one in found}
-    rows += [
-        [model, UNKNOWN, say.t("model.unregistered"), UNKNOWN, UNKNOWN, say.percent(share, 0)]
-        for model, share in shares.items()
-        if model not in known
-    ]
-    heads = ("model", "name", "standing", "signature", "registered", "scores")
-    return _listed(say, "models", heads, rows, note=say.t("operations.scores_note"))
+@router.post("/operations/models/{fingerprint}")
+def decide(
+    request: Request,
+    session: Operator,
+    fingerprint: str,
+    step: Annotated[str, Form(max_length=20)] = "",
+    reason: Annotated[str, Form(max_length=MOST_FORM_REASON)] = "",
+    standing: Annotated[str, Form(max_length=20)] = "",
+) -> Response:
+    """Decide about a model as it was shown; if somebody has decided meanwhile, nothing is done."""
+    desk = desk_of(request)
+    say = language_of(request, session)
+    wanted = next((one for one in STEPS if one == step), None)
+    if wanted is None:
+        raise HTTPException(422, f"{step!r} is nothing that is decided about a model; expected {', '.join(STEPS)}")
+    try:
+        decided = models.decide(desk, session.account.name, fingerprint, wanted, reason, standing, say)
+    except NotDecided as refused:
+        typed = Typed(fingerprint, reason)
+        return show(request, session, typed=typed, status=refused.status, notice=Notice("wrong", str(refused)))
+    what = say.t("operations.decided", model=decided.fingerprint, standing=say.t(f"model.{decided.standing}"))
+    return back_to(request, "/operations", Notice("done", what))
 
 
-def scoring_shares(connection: Connection) -> dict[str, float]:
-    """By model the share of borrowers whose latest score it made, most first; of many borrowers by a sample."""
-    about = connection.execute(
-        text("SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = 'user_scores'::regclass")
-    ).scalar_one()
-    sampled = UserScore.__table__.tablesample(func.system(min(100.0, 100.0 * SAMPLED_USERS / max(about, 1.0))))
-    counts = connection.execute(
-        select(sampled.c.model, func.count().label("users")).group_by(sampled.c.model).order_by(literal(2).desc())
-    ).all()
-    whole = sum(one.users for one in counts)
-    return {one.model: one.users / whole for one in sorted(counts, key=lambda one: (-one.users, one.model))}
-
-
-def hand_over(connection: Connection, say: Language) -> Listed:
-    """What was decided about models, latest first."""
-    found = connection.execute(
-        select(
-            NotedDecision.decided_at, NotedDecision.fingerprint, NotedDecision.decision, NotedDecision.alias,
-            NotedDecision.actor, NotedDecision.reason,
-        ).order_by(NotedDecision.number.desc()).limit(MOST_DECISIONS)
-    ).all()  # fmt: skip
-    rows = [
-        [
-            say.minute(one.decided_at),
-            one.fingerprint,
-            say.t(f"decision.{one.decision}", alias=say.t(f"model.{one.alias}") if one.alias else ""),
-            shown(one.actor),
-            shown_text(one.reason) or UNKNOWN,
-        ]
-        for one in found
-    ]
-    heads = ("at", "model", "decision", "who", "reason")
-    return _listed(say, "hand_over", heads, rows, note=say.t("operations.hand_over_note"))
-
-
-def replays(connection: Connection, say: Language) -> Listed:
-    """The latest replays."""
-    found = connection.execute(
-        select(
-            ReplayRun.name, ReplayRun.model, ReplayRun.status, ReplayRun.from_at, ReplayRun.to_at, ReplayRun.started_at,
-            ReplayRun.counts,
-        ).order_by(ReplayRun.started_at.desc()).limit(MOST_REPLAYS)
-    ).all()  # fmt: skip
-    rows = [
-        [
-            shown(one.name), one.model, say.t(f"run.{one.status}"), f"{say.day(one.from_at)} – {say.day(one.to_at)}",
-            say.minute(one.started_at), say.whole(int(one.counts.get("scored", 0))),
-        ]
-        for one in found
-    ]  # fmt: skip
-    heads = ("name", "model", "state", "range", "started", "scored")
-    return _listed(say, "replays", heads, rows, note=say.t("operations.replays_note"))
-
-
-def webhooks(connection: Connection, say: Language) -> Listed:
-    """The receivers, and what each is still to be told; their addresses may hold secrets and are not read."""
-    if not inspect(connection).has_table("webhooks"):
-        return _listed(say, "webhooks", ("name",), [])
-    found = connection.execute(
-        text(
-            "SELECT name, state, failures, paused_until, last_error, "
-            "(SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE webhook = name AND state = 'pending' "
-            f"LIMIT {MOST_COUNTED + 1}) AS counted) AS pending, "
-            "(SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE webhook = name AND state = 'dead' "
-            f"LIMIT {MOST_COUNTED + 1}) AS counted) AS dead FROM webhooks ORDER BY name"
-        )
-    ).all()
-    rows = [
-        [
-            shown(one.name),
-            say.t(f"webhook.{one.state}") if not one.paused_until else
-            say.t("webhook.paused", at=say.minute(one.paused_until)),
-            _count(one.pending, say),
-            _count(one.dead, say),
-            shown_text(one.last_error) if one.last_error else UNKNOWN,
-        ]
-        for one in found
-    ]  # fmt: skip
-    return _listed(say, "webhooks", ("name", "state", "waiting", "dead", "last_error"), rows)
-
-
-def refused(connection: Connection, say: Language, now: dt.datetime) -> Listed:
-    """The inputs of the last days that were not used, by why."""
-    since = now - dt.timedelta(REFUSED_DAYS)
-    rows: list[list[object]] = []
-    for code in get_args(RefusalCode):
-        recent = (RefusedInput.reason == code) & (RefusedInput.received_at >= since)
-        some = select(literal(1)).select_from(RefusedInput).where(recent).limit(MOST_COUNTED + 1).subquery()
-        count = connection.execute(select(func.count()).select_from(some)).scalar_one()
-        if count:
-            latest = connection.execute(
-                select(RefusedInput.received_at, RefusedInput.message)
-                .where(recent)
-                .order_by(RefusedInput.received_at.desc())
-                .limit(1)
-            ).one()
-            rows.append([code, _count(count, say), say.minute(latest.received_at)])
-    return _listed(say, "dead_letters", ("code", "count", "latest"), rows, note=say.t("operations.dead_letters_note"))
-
-
-def _count(count: int, say: Language) -> str:
-    """A count; of more than are counted, that there are more."""
-    return say.t("operations.more_than", count=MOST_COUNTED) if count > MOST_COUNTED else say.whole(count)
-
-
-def _listed(say: Language, name: str, heads: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> Listed:
-    words = [say.t(f"operations.{head}") for head in heads]
-    return Listed(name, say.t(f"operations.{name}"), words, rows, say.t(f"operations.no_{name}"), note)
+@router.get("/operations/hand-over")
+def hand_overs(request: Request, session: Operator) -> Response:
+    """How hand-overs stand, by partition, as the brokers tell now."""
+    desk = desk_of(request)
+    say = language_of(request, session)
+    kept: HandOvers = request.app.state.hand_overs
+    seen = kept.of(desk)
+    return page(request, session, "hand_over", section="operations", found=hand_over.in_words(seen, say))

@@ -15,13 +15,15 @@ from desk.pages.language import Language
 from desk.pages.reading import Levels, ScorePoint
 from desk.pages.rendering import Picture
 from events.types import KINDS
-from model.presentation.charts import BLUE, GREY, ORANGE, Cell, heat_map
+from model.presentation.charts import BLUE, GREY, Cell, columns, heat_map
 from model.presentation.courses import Band, Line, course, stacks
 
 BROAD, NARROW = 900.0, 340.0
 LEFT = 84.0
 DAY_S = 86_400.0
-AMBER = "#b7791f"
+LEVEL_COLOURS = {"MEDIUM": "#c98500", "HIGH": "#c2334d"}
+"""Told apart by who sees red and green alike, and clear of the card in light and dark (a test computes both)."""
+
 PALEST = 0.08
 CELL_SHARE = 0.014
 """Width of an event's cell as a share of the time that is shown."""
@@ -37,8 +39,8 @@ def course_of(
     usual = [(point.at.timestamp(), point.baseline) for point in points]
     lines = [Line(say.t("case.course_line"), scores, BLUE), Line(say.t("case.course_baseline"), usual, GREY)]
     bands = [] if levels is None else [
-        Band(say.t("level.MEDIUM"), levels.medium, levels.high, AMBER, 0.10),
-        Band(say.t("level.HIGH"), levels.high, 1.0, ORANGE, 0.14),
+        Band(say.t("level.MEDIUM"), levels.medium, levels.high, LEVEL_COLOURS["MEDIUM"], 0.10),
+        Band(say.t("level.HIGH"), levels.high, 1.0, LEVEL_COLOURS["HIGH"], 0.14),
     ]  # fmt: skip
     opened = opened_at.timestamp()
     marks = [(opened, say.t("done.open"))] if scores[0][0] <= opened <= scores[-1][0] else []
@@ -90,10 +92,19 @@ def attention_of(
 
 def alerts_per_day(days: Sequence[dt.date], by_level: Mapping[str, Sequence[int]], say: Language) -> Markup:
     """New alerts by day, the levels on top of one another."""
-    colours = {"MEDIUM": AMBER, "HIGH": ORANGE}
-    series = {say.t(f"level.{level}"): (colours[level], counts) for level, counts in by_level.items()}
+    series = {say.t(f"level.{level}"): (LEVEL_COLOURS[level], counts) for level, counts in by_level.items()}
     labels = [say.short_day(day) for day in days]
     return Markup(stacks(say.t("portfolio.per_day"), labels, series, width=420.0, text=lambda n: say.whole(int(n))))
+
+
+def score_deciles(deciles: Sequence[Mapping[str, Any]], say: Language) -> Markup:
+    """Mean score live and in a replay, by decile of the live score."""
+    series = {
+        say.t("replay.side_live"): [float(one["mean_live"]) for one in deciles],
+        say.t("replay.side_replayed"): [float(one["mean_other"]) for one in deciles],
+    }
+    labels = [str(one["decile"]) for one in deciles]
+    return Markup(columns(say.t("replay.deciles"), labels, series, text=lambda share: say.percent(share, 1)))
 
 
 def both(draw: Callable[[float, int], str]) -> Picture:

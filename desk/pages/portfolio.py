@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from markupsafe import Markup
-from sqlalchemy import Connection, select
 
 from desk.access.dependencies import SessionMay
 from desk.access.roles import Permission
@@ -21,41 +18,20 @@ from desk.cases.portfolio import AGES_DAYS, Figures, figures
 from desk.context import Desk, desk_of
 from desk.pages.language import UNKNOWN, Language
 from desk.pages.pictures import alerts_per_day
-from desk.pages.rendering import language_of, page, shown
+from desk.pages.rendering import language_of, page
+from desk.pages.replays import tile_of
+from desk.pages.tiles import Figure, Tile
 from desk.problems import Problem
 from model.bundle_folder import BundleError
 from reports.drift import DriftError, DriftReport, Period, drift_of_database
 from stream.database.errors import DatabaseError, DatabaseUnavailable
-from stream.database.tables import ReplayRun
 
 router = APIRouter(include_in_schema=False)
 
 PERIODS_DAYS = (7, 30, 90)
 DRIFT_KEPT = dt.timedelta(minutes=15)
-MOST_REPLAYS = 5
 
 Seer = Annotated[Session, SessionMay(Permission.SEE_PORTFOLIO)]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure: its name, itself, and what stands below it."""
-
-    name: str
-    value: str
-    under: str = ""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A part of the page: a chart, a table, or `later`, the address of what comes after the page."""
-
-    title: str
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    chart: Markup | None = None
-    note: str = ""
-    later: str = ""
 
 
 @router.get("/portfolio")
@@ -71,7 +47,7 @@ def portfolio(request: Request, session: Seer, days: Annotated[int, Query()] = 3
             connection, session.principal, midnight - dt.timedelta(days=period - 1), now, zone=say.zone.key,
             serious_days=desk.settings.serious_days,
         )  # fmt: skip
-        replays = _replays(connection, say) if session.principal.products is None else None
+        replays = tile_of(connection, say) if session.principal.products is None else None
     tiles = [_per_day(found, say), _funnel(found, say), _ageing(found, say)]
     tiles.append(Tile(say.t("portfolio.forecast"), later="/portfolio/forecast"))
     if session.principal.products is None:
@@ -137,22 +113,6 @@ def _ageing(found: Figures, say: Language) -> Tile:
     return Tile(say.t("portfolio.ageing"), (say.t("portfolio.age"), say.t("portfolio.cases")), rows)
 
 
-def _replays(connection: Connection, say: Language) -> Tile:
-    """The latest replays and what they counted."""
-    query = (
-        select(ReplayRun.name, ReplayRun.model, ReplayRun.status, ReplayRun.counts)
-        .order_by(ReplayRun.started_at.desc())
-        .limit(MOST_REPLAYS)
-    )
-    rows = tuple(
-        (shown(one.name), one.model, say.t(f"run.{one.status}"), say.whole(int(one.counts.get("published_alerts", 0))))
-        for one in connection.execute(query)
-    )
-    heads = tuple(say.t(f"portfolio.{name}") for name in ("replay", "model", "state", "alerts"))
-    note = say.t("portfolio.replays_note") if rows else say.t("operations.no_replays")
-    return Tile(say.t("portfolio.replays"), heads if rows else (), rows, note=note)
-
-
 @router.get("/portfolio/forecast")
 def forecast(request: Request, session: Seer) -> Response:
     """How many new defaults are expected, as the API tells it."""
@@ -176,20 +136,26 @@ def forecast(request: Request, session: Seer) -> Response:
 
 
 class _Drifts:
-    """The drift of the scores, worked out when it is asked for and kept for a while. One at a time."""
+    """The drift of the scores, worked out when it is asked for and kept for a while. One at a time: who asks meanwhile
+    gets the one before, or none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[dt.datetime, DriftReport]] = {}
 
-    def of(self, desk: Desk) -> DriftReport:
+    def of(self, desk: Desk) -> DriftReport | None:
         """Raises `BundleError`, `DriftError` and `DatabaseError`."""
         now, key = desk.clock(), desk.database.address
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is None or not dt.timedelta() <= now - kept[0] < DRIFT_KEPT:
-                kept = self._kept[key] = now, drift_of_database(desk.database, desk.model.bundle, Period())
+        kept = self._kept.get(key)
+        if kept is not None and dt.timedelta() <= now - kept[0] < DRIFT_KEPT:
             return kept[1]
+        if not self._lock.acquire(blocking=False):
+            return None if kept is None else kept[1]
+        try:
+            kept = self._kept[key] = now, drift_of_database(desk.database, desk.model.bundle, Period())
+            return kept[1]
+        finally:
+            self._lock.release()
 
 
 _DRIFTS = _Drifts()
@@ -209,6 +175,8 @@ def drift(request: Request, session: Seer) -> Response:
         raise
     except (BundleError, DriftError, DatabaseError) as error:
         return _slow(request, session, Tile(title, note=say.t("portfolio.none", why=str(error))))
+    if report is None:
+        return _slow(request, session, Tile(title, note=say.t("portfolio.busy")))
     rows = tuple(
         (say.t(f"portfolio.of_{one.name}"), say.number(one.psi, 3), say.whole(one.recent)) for one in report.stability
     )

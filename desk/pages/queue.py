@@ -135,7 +135,7 @@ class _Products:
         self._kept: dict[str, tuple[float, list[str]]] = {}
 
     def of(self, connection: Connection, desk: Desk) -> list[str]:
-        at, key = desk.clock().timestamp(), str(desk.engine.url)
+        at, key = desk.clock().timestamp(), desk.database.address
         with self._lock:
             kept = self._kept.get(key)
             if kept is None or not 0 <= at - kept[0] < PRODUCTS_KEPT_S:
@@ -222,14 +222,17 @@ def assign(
     desk = desk_of(request)
     say = language_of(request, session)
     where = own_path(back, "/queue")
-    asked = [one for each in pick or [] if (one := _picked(each, to)) is not None]
+    picked = [one for each in pick or [] if (one := _picked(each, to)) is not None]
+    asked = list({one.alert_id: one for one in picked}.values())
     if not asked:
         return back_to(request, where, Notice("care", say.t("queue.none_picked")))
     with desk.transaction() as connection:
         outcome = act_on_many(
             connection, session.principal, asked, desk.clock(), CaseRules.from_settings(desk.settings)
         )
-        known = connection.execute(select(Case.alert_id, Case.user_id).where(Case.alert_id.in_(list(outcome))))
+        # Of those that this lead sees: what a form names may be anybody's.
+        seen = Case.alert_id.in_(list(outcome)), queues.in_scope(session.principal)
+        known = connection.execute(select(Case.alert_id, Case.user_id).where(*seen))
         names: dict[str, str] = {row.alert_id: row.user_id for row in known}
     left = [alert_id for alert_id, done in outcome.items() if not isinstance(done, DoneAction)]
     said = [say.t("queue.assigned", count=len(outcome) - len(left))] if len(left) < len(outcome) else []

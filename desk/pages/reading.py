@@ -1,7 +1,7 @@
 """What the page of a case shows beside the case itself: the alert, scores, contracts, events, earlier cases, history.
 
-Reads PostgreSQL and changes nothing. Whether the asker may see the case was decided before: nothing here looks at
-products.
+Reads PostgreSQL and changes nothing. Whether the asker may see the case, and with it the borrower, was decided before;
+other cases are looked at for themselves.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, select, table
 from sqlalchemy import column as sql_column
 
+from desk.access.principals import Principal
+from desk.cases.queue import in_scope
 from desk.pages.language import Language
+from desk.pages.rendering import shown
 from events.types import EVENT_TYPES, Event, Kind, Repayment, Transaction
-from stream.database.case_tables import Case, CaseActionRow, PromiseToPay, UserEvent
+from stream.database.case_tables import Case, PromiseToPay, UserEvent
 from stream.database.tables import AlertState, ContractState, ModelVersion, ScoreHistory, StatedProduct, UserScore
 
 MOST_SCORES = 600
@@ -124,28 +127,14 @@ def decoded(row: RowMapping) -> Event | None:
         return None
 
 
-def earlier_cases(connection: Connection, user_id: str, alert_id: str) -> Sequence[RowMapping]:
-    """The cases of a user but this one, latest first."""
+def earlier_cases(connection: Connection, principal: Principal, user_id: str, alert_id: str) -> Sequence[RowMapping]:
+    """The cases of a user but this one that somebody sees, latest first."""
     query = (
         select(Case.alert_id, Case.opened_at, Case.alert_cleared_at, Case.highest_level, Case.status, Case.closed_as)
-        .where(Case.user_id == user_id, Case.alert_id != alert_id)
+        .where(Case.user_id == user_id, Case.alert_id != alert_id, in_scope(principal))
         .order_by(Case.opened_at.desc())
         .limit(MOST_EARLIER)
     )
-    return connection.execute(query).mappings().all()
-
-
-def history_of(connection: Connection, alert_id: str, since_version: int = 0) -> Sequence[RowMapping]:
-    """What was done about a case after a version of it, latest first."""
-    query = (
-        select(
-            CaseActionRow.action, CaseActionRow.actor, CaseActionRow.at, CaseActionRow.reason, CaseActionRow.details,
-            CaseActionRow.version, CaseActionRow.status_to,
-        )
-        .where(CaseActionRow.alert_id == alert_id, CaseActionRow.version > since_version)
-        .order_by(CaseActionRow.number.desc())
-        .limit(MOST_HISTORY)
-    )  # fmt: skip
     return connection.execute(query).mappings().all()
 
 
@@ -182,7 +171,7 @@ def sort_of(event: Event, say: Language) -> str:
     else:
         sort = say.t("event.profile")
     about = getattr(event, "category", None), event.contract_id if isinstance(event, Repayment) else None
-    return " · ".join([sort, *(each for each in about if each)])
+    return " · ".join([sort, *(shown(each) for each in about if each)])
 
 
 def figures_of(event: Event, say: Language) -> str:
@@ -195,8 +184,8 @@ def figures_of(event: Event, say: Language) -> str:
         if name == "days_past_due":
             found.append(say.t("event.late" if value > 0 else "event.early", days=say.days(abs(value))))
         else:
-            shown = say.money(value, getattr(event, "currency", None)) if name in _MONEY else say.number(value)
-            found.append(say.t(f"event.{_WORDS.get(name, name)}", value=shown))
+            said = say.money(value, getattr(event, "currency", None)) if name in _MONEY else say.number(value)
+            found.append(say.t(f"event.{_WORDS.get(name, name)}", value=said))
     return ", ".join(found)
 
 

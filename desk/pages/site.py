@@ -8,13 +8,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from desk.access.dependencies import session_of
 from desk.access.sessions import Session
-from desk.pages import case, evidence, live, lower, operations, portfolio, queue, sign_in
+from desk.pages import case, evidence, live, lower, operations, portfolio, queue, replays, sign_in
+from desk.pages.hand_over import HandOvers
 from desk.pages.live import Board, Listener
 from desk.pages.rendering import language_of, page
 from stream.database.errors import DatabaseError
 
-ROUTERS = (sign_in.router, queue.router, lower.router, case.router, portfolio.router, evidence.router,
-           operations.router, live.router)  # fmt: skip
+ROUTERS = (sign_in.router, queue.router, lower.router, case.router, portfolio.router, replays.router,
+           evidence.router, operations.router, live.router)  # fmt: skip
 
 _WORDS = {403: "forbidden", 404: "not_found", 429: "too_many", 503: "unavailable"}
 
@@ -24,6 +25,7 @@ def install(app: FastAPI) -> None:
     for router in ROUTERS:
         app.include_router(router)
     app.state.board = Board()
+    app.state.hand_overs = HandOvers()
     app.state.listener = Listener(app.state.desk, app.state.board)
 
 

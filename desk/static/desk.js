@@ -246,8 +246,10 @@
     try {
       const answer = await fetch(place.dataset.from, { credentials: "same-origin", headers: { Accept: "text/html" } });
       const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-answer]");
-      if (found) place.replaceWith(document.adoptNode(found));
-    } catch { /* the link that stands there leads to the same */ }
+      if (found) { place.replaceWith(document.adoptNode(found)); place = found; }
+    } catch { /* the link that stands there leads to the same; what was there says of when it is */ }
+    // What goes on by itself is looked at again, as long as it is shown.
+    if (place.dataset.again) setTimeout(() => { if (place.isConnected) seen.observe(place); }, 1000 * place.dataset.again);
   }
 
   function prepare() {

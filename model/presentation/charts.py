@@ -120,10 +120,15 @@ class Plot:
             self.drawing.circle(x, self.y(each.value), 3.5, colour)
 
 
-def columns(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
+def columns(
+    title: str,
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    text: Callable[[float], str] = lambda share: percent(share),
+) -> str:
     """Columns side by side at each label, one per series; values are shares (0–1)."""
     ticks = nice_ticks(0.0, max([value for values in series.values() for value in values] + [1e-9]))
-    drawing, plot = _labelled(title, labels, ticks, percent, legend=True)
+    drawing, plot = _labelled(title, labels, ticks, text, legend=True)
     colours = dict(zip(series, (GREY, ORANGE, BLUE, GREEN), strict=False))
     legend(drawing, colours, HEADING_HEIGHT)
     step = (plot.right - plot.left) / max(len(labels), 1)
@@ -138,7 +143,7 @@ def columns(title: str, labels: Sequence[str], series: Mapping[str, Sequence[flo
                 0.95 * width,
                 plot.bottom - y,
                 colours[name],
-                tooltip=f"{labels[number]}, {name}: {percent(value)}",
+                tooltip=f"{labels[number]}, {name}: {text(value)}",
             )
     return drawing.inline(title)
 

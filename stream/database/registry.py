@@ -24,6 +24,8 @@ from stream.database.errors import DatabaseError, translated
 from stream.database.tables import MODEL_ALIASES, ModelAlias, ModelDecision, ModelStatus, SignatureState
 
 Approval = Literal["single", "four-eyes"]
+Step = Literal["approve", "champion", "challenger", "unname", "retire"]
+"""What may be decided about a model: the functions below, and for an alias its name."""
 
 LEAST_DIGITS = 4
 """Of a fingerprint that is not written out."""
@@ -136,6 +138,34 @@ def decisions(database: DatabaseConnection, fingerprint: str) -> list[Decision]:
         return cursor.execute(_DECISIONS, (fingerprint,)).fetchall()
 
 
+def steps(model: RegisteredModel, actor: str, approval: Approval) -> tuple[Step, ...]:
+    """What `actor` may decide about a model as it stands. Whoever decides is told again by the function of the step."""
+    if model.status == "retired" or model.alias == "champion":
+        return ()
+    if model.status == "registered":
+        own = approval == "four-eyes" and is_registrar(model, actor)
+        return ("retire",) if own else ("approve", "retire")
+    return ("champion", "unname", "retire") if model.alias == "challenger" else ("champion", "challenger", "retire")
+
+
+def take_step(
+    database: DatabaseConnection, fingerprint: str, step: Step, by: Decider, approval: Approval
+) -> RegisteredModel:
+    """Decide so about a model. Raises `RegistryError`."""
+    if step == "approve":
+        return approve(database, fingerprint, by, approval)
+    if step == "retire":
+        return retire(database, fingerprint, by)
+    if step == "unname":
+        return take_alias(database, fingerprint, by)
+    return give_alias(database, fingerprint, step, by)
+
+
+def is_registrar(model: RegisteredModel, actor: str) -> bool:
+    """Whether this is who registered the model, in whatever case the name is written."""
+    return actor.strip().casefold() == model.registered_by.strip().casefold()
+
+
 def register(database: DatabaseConnection, model: NewModel, by: Decider) -> tuple[RegisteredModel, bool]:
     """Add a model; returns it as it stands, and whether anything was noted.
 
@@ -174,7 +204,7 @@ def approve(database: DatabaseConnection, name: str, by: Decider, approval: Appr
         model = _find(turn.models, name)
         if model.status != "registered":
             raise RegistryError(f"model {model.fingerprint} is {model.standing}; only a registered one is approved")
-        if approval == "four-eyes" and _same(turn.actor, model.registered_by):
+        if approval == "four-eyes" and is_registrar(model, turn.actor):
             raise RegistryError(
                 f"model {model.fingerprint} was registered by {model.registered_by}, and approval is four-eyes: "
                 "another person must approve it (--actor names who does)"
@@ -276,7 +306,3 @@ def _find(models: list[RegisteredModel], name: str) -> RegisteredModel:
             f"{LEAST_DIGITS} digits, or champion or challenger; `foreshock models register BUNDLE` adds one"
         )
     return found[0]
-
-
-def _same(one: str, other: str) -> bool:
-    return one.strip().casefold() == other.strip().casefold()

@@ -1,12 +1,14 @@
-"""The table of replays: name, range, users, model, status and counts of each. Runs no replay."""
+"""The table of replays: name, range, users, model, status and counts of each, and what its comparison with the live
+outputs found. Runs no replay."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -16,9 +18,11 @@ from stream.database.errors import translated
 _START = """
 INSERT INTO replay_runs (name, from_at, to_at, users, model, status) VALUES (%s, %s, %s, %s, %s, 'running')
 ON CONFLICT (name) DO UPDATE SET from_at = EXCLUDED.from_at, to_at = EXCLUDED.to_at, users = EXCLUDED.users,
-    model = EXCLUDED.model, status = 'running', started_at = now(), finished_at = NULL, counts = '{}'
+    model = EXCLUDED.model, status = 'running', started_at = now(), finished_at = NULL, counts = '{}',
+    compared_at = NULL, diff = NULL
 """
 _FINISH = "UPDATE replay_runs SET status = %s, finished_at = now(), counts = %s WHERE name = %s"
+_COMPARED = "UPDATE replay_runs SET compared_at = now(), diff = %s WHERE name = %s"
 _FIND = "SELECT from_at, to_at, users, model, status, counts FROM replay_runs WHERE name = %s"
 
 
@@ -68,4 +72,16 @@ def record_end(
     """Record how replay `name` ended. Raises `KeyError` when it was never started, `DatabaseUnavailable`."""
     with translated(database.address), database.connect("foreshock-replay") as connection:
         if connection.execute(_FINISH, (status, Jsonb(dict(counts)), name)).rowcount == 0:
+            raise KeyError(f"replay_runs has no run named {name!r}; record_start comes first")
+
+
+def record_diff(database: DatabaseConnection, name: str, figures: Mapping[str, Any]) -> None:
+    """Record what the comparison of replay `name` with the live outputs found, in the place of what was found before.
+
+    `figures` are JSON's kinds of values, and name no borrower. Raises `KeyError` when it was never started,
+    `DatabaseUnavailable`.
+    """
+    kept = Jsonb(figures, dumps=msgspec.json.encode)
+    with translated(database.address), database.connect("foreshock-replay") as connection:
+        if connection.execute(_COMPARED, (kept, name)).rowcount == 0:
             raise KeyError(f"replay_runs has no run named {name!r}; record_start comes first")

@@ -6,7 +6,7 @@
 | `…_sink` | the sink | add rows, change the latest ones, delete those of a forgotten user; make months |
 | `…_replay` | `foreshock replay` | add and change the list of replays |
 | `…_models` | `foreshock models` | add models and decide about them; decisions note themselves |
-| `…_desk` | `foreshock desk` | read; act on cases, add actions, promises and views; keep sessions; audit |
+| `…_desk` | `foreshock desk` | read; act on cases; actions, promises, views, sessions, audit; decide about models |
 | `…_webhooks` | `foreshock webhooks` | keep the list of receivers and what each is to be told |
 | `…_people` | `foreshock forget`, `foreshock export` | read, and delete the rows of a user |
 | `…_reader` | reports, monitoring, people | read, but for accounts, tokens and sessions of the desk |
@@ -79,8 +79,8 @@ GRANTS: dict[str, dict[str, str]] = {
                 "alerts",
                 "contract_products",
                 "contracts",
+                "model_decisions",
                 "model_versions",
-                "registered_models",
                 "replay_runs",
                 "score_history",
                 "user_scores",
@@ -92,16 +92,22 @@ GRANTS: dict[str, dict[str, str]] = {
         "access_tokens": "SELECT, UPDATE (last_used_at)",
         # Who comes by the identity provider gets an account, and its role anew each time. A password nobody can set.
         "accounts": "SELECT, INSERT, UPDATE (display_name, role, products, language, failed_sign_ins, locked_until)",
+        # Who is told of what, without addresses and bodies; which inputs were refused, without what they held.
+        "dead_letters": "SELECT (reason, received_at)",
         "idempotent_requests": f"{_ADDED}, DELETE",
         "oidc_sign_ins": f"{_ADDED}, DELETE",
         # The trigger lets only old ones be deleted.
         "personal_data_reads": "SELECT (read_at), INSERT, DELETE",
+        # Operators decide on the page; triggers say what is legal and note it. Locking the table needs the whole right.
+        "registered_models": "SELECT, UPDATE",
         "request_counts": f"{_CHANGED}, DELETE",
         "sessions": "SELECT, INSERT, UPDATE (last_seen_at), DELETE",
         "case_actions": f"{_ADDED}, UPDATE (published_at)",
         "cases": "SELECT, UPDATE",
         "promises": _CHANGED,
         "saved_views": f"{_CHANGED}, DELETE",
+        "webhook_deliveries": "SELECT (webhook, state)",
+        "webhooks": f"SELECT ({_OPEN_COLUMNS})",
     },
     WEBHOOKS: {
         "contract_products": "SELECT",

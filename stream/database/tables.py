@@ -334,7 +334,7 @@ class NotedDecision(Base):
 
 class ReplayRun(Base):
     """Every replay by name: its range of event time, its users (none named is all), its model, how it ended and what it
-    counted."""
+    counted; and what its last comparison with the live outputs found, without the borrowers (`diff`)."""
 
     __tablename__ = "replay_runs"
 
@@ -347,8 +347,11 @@ class ReplayRun(Base):
     started_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
     finished_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)
     counts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    compared_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)
+    diff: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (
+        CheckConstraint("(compared_at IS NULL) = (diff IS NULL)", name="compared"),
         CheckConstraint(one_of("status", REPLAY_STATUSES), name="status"),
         CheckConstraint("from_at <= to_at", name="range"),
         CheckConstraint("(finished_at IS NULL) = (status = 'running')", name="finished"),

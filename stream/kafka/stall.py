@@ -83,7 +83,7 @@ class StallWatch:
             frame = sys._current_frames().get(self._loop_thread)
             stack = "".join(traceback.format_stack(frame)) if frame is not None else "(its thread is gone)\n"
             self._logger.critical(
-                "%s stops: its event loop has hung for %.0f s (stall_timeout_s); its partitions wait. It was at:\n%s",
+                "%s stops: its event loop has hung for %.0f s (stall_timeout_s). It was at:\n%s",
                 self._what,
                 self._limit_s,
                 stack,

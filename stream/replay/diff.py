@@ -92,7 +92,6 @@ class ReplayDiff:
     def as_report(self) -> dict[str, Any]:
         """JSON-ready figures."""
         found, scores, alerts = self.found, self.found.scores, self.found.alerts
-        shifts = ("alerts_gained", "alerts_lost", "alerts_earlier", "alerts_later")
         return {
             "differs": self.differs,
             "compared_scores": self.compared_scores,
@@ -119,10 +118,19 @@ class ReplayDiff:
             "replayed_alerts_per_1000_borrowers_and_30_days": found.alerts_per_1000(self.replayed_alerts),
             "median_days_earlier": alerts.median_lead_days("earlier"),
             "median_days_later": alerts.median_lead_days("later"),
-            **{name: [asdict(shift) for shift in getattr(self, name)] for name in shifts},
+            **{name: [asdict(shift) for shift in getattr(self, name)] for name in _SHIFTS},
             "live_outcomes": _outcomes(found.live_confusion),
             "replayed_outcomes": _outcomes(found.other_confusion),
         }
+
+    def as_figures(self) -> dict[str, Any]:
+        """`as_report` without borrowers: of shifted alerts how many there are."""
+        figures = self.as_report()
+        del figures["most_moved"]
+        return figures | {name: len(figures[name]) for name in _SHIFTS}
+
+
+_SHIFTS = ("alerts_gained", "alerts_lost", "alerts_earlier", "alerts_later")
 
 
 def _outcomes(confusion: Confusion | None) -> dict[str, float | None] | None:

@@ -8,20 +8,24 @@ SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60
 """Bounds of delays: from one small batch to a backlog of an hour."""
 
 BATCH_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+REQUEST_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 PROBABILITIES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 LABELS: dict[str, str] = {
     "application": "`application_id`; one value",
+    "chore": "what the desk does by itself: `woken`, `decided`, `renewed`, `assigned`, `published`",
     "bound": "of an interval: `estimate`, `low`, `high`",
     "level": "of an alert: `LOW`, `MEDIUM`, `HIGH`",
     "model": "fingerprint of the bundle; one value per process",
     "month": "`YYYY-MM` of scores whose horizon has passed; as many as the report covers",
     "outcome": "of an event: `scored`, `already_scored`, `refused`, `forgotten`; of a try to deliver a message: "
-    "`delivered`, `refused`, `unavailable`, `gone`, `dead`",
-    "part": "`worker`, `sink` or `webhooks`",
+    "`delivered`, `refused`, `unavailable`, `gone`, `dead`; of a try to sign in: `accepted`, `refused`, `limited`",
+    "part": "`worker`, `sink`, `webhooks` or `desk`",
     "partition": "number of a partition; at most `partitions` values",
     "policy": "version of the alert policy; one value per process",
     "reason": "[refusal code](topics.md#why-an-input-was-refused); a fixed list",
+    "route": "method and path of a route as the code has it, `none` where no route takes it; as many as the desk has",
+    "status": "class of an answer's status: `2xx`, `3xx`, `4xx`, `5xx`",
     "stage": "a stage of the worker's loop; a fixed list",
     "table": "what a record becomes in the database: `scores`, `alerts`, `contracts`, `dead_letters`, `products`, "
     "`events`",
@@ -33,8 +37,9 @@ LABELS: dict[str, str] = {
 }
 """What each label holds, and how many values it may have. None holds a user, a contract or an event."""
 
-ALL: tuple[Source, ...] = ("worker", "sink", "webhooks")
-WITH_DATABASE: tuple[Source, ...] = ("sink", "webhooks")
+COMMITTING: tuple[Source, ...] = ("worker", "sink", "webhooks")
+ALL: tuple[Source, ...] = (*COMMITTING, "desk")
+WITH_DATABASE: tuple[Source, ...] = ("sink", "webhooks", "desk")
 
 # One metric is a few lines of text, not one line for each argument.
 # fmt: off
@@ -77,7 +82,7 @@ CHECKPOINT_AGE = Metric(
     "and while brokers or the database are away. `/livez` fails at `liveness_timeout_s` and a commit interval.",
     "more than a few `commit_interval_s`: commits are slow or stuck.",
     "Look at `foreshock_commit_seconds` (sink: `foreshock_sink_batch_seconds`) and at the brokers' health.",
-    sources=ALL,
+    sources=COMMITTING,
 )
 LOOP_STALLED = Metric(
     "foreshock_loop_stalled_seconds", "gauge", "seconds",
@@ -93,7 +98,7 @@ BROKER_UNREACHABLE = Metric(
     "How long no broker has answered; 0 while one does.",
     "above 0: brokers or the network are away. At `broker_timeout_s` the process ends.",
     "Look at the brokers; nothing is lost meanwhile.",
-    sources=ALL,
+    sources=COMMITTING,
 )
 
 # What comes in
@@ -378,6 +383,62 @@ WEBHOOK_DEAD = Metric(
     labels=("webhook",), sources=("webhooks",),
 )
 
+# The desk
+
+DESK_PROCESSES = Metric(
+    "foreshock_desk_processes", "gauge", "processes",
+    "Processes of this desk that run, of `desk_workers`.",
+    "below `desk_workers` for minutes: processes end as soon as they are started.",
+    "Read the log: it says why each ended.",
+    sources=("desk",),
+)
+DESK_MEMORY = Metric(
+    "foreshock_desk_resident_memory_bytes", "gauge", "bytes",
+    "Memory of these processes together; `process_*` are of the one that tells, which with several is none of them.",
+    "steady growth over days, or near the limit of the container.",
+    "Restart it, and report it; `desk_workers` fewer take less.",
+    sources=("desk",),
+)
+DESK_REQUEST_SECONDS = Metric(
+    "foreshock_desk_request_seconds", "histogram", "seconds",
+    "From a request's arrival in the process to the end of its answer, of pages and of the API. Streams of news are "
+    "not in it.",
+    "a 99th percentile of pages above 0.3, or of `GET /v1/users/{user_id}/score` above 0.01; any growth of `5xx`.",
+    "Of all routes: the database is slow or `desk_workers` too few. Of one: its query; see the database's slow "
+    "statements. Of `5xx`: read the log.",
+    labels=("route", "status"), sources=("desk",), bounds=REQUEST_SECONDS,
+)
+DESK_SIGN_INS = Metric(
+    "foreshock_desk_sign_ins_total", "counter", "tries",
+    "Tries to sign in, by what came of them. `limited` were not looked at: too many from one address.",
+    "many `refused`: somebody tries passwords, or the identity provider gives roles that the desk does not know.",
+    "See the runbook on sign-ins.",
+    labels=("outcome",), sources=("desk",),
+)
+DESK_LISTENERS = Metric(
+    "foreshock_desk_listeners", "gauge", "pages",
+    "Open pages that are told of changes as they happen.",
+    "0 while people work: a proxy in front does not let streams through, and pages show old figures.",
+    "Have the proxy not buffer `text/event-stream`.",
+    sources=("desk",),
+)
+DESK_TURN = Metric(
+    "foreshock_desk_turn_timestamp_seconds", "gauge", "seconds since 1970",
+    "When a process of this desk last did all that happens by itself: promises, snoozes, priorities, publishing. One "
+    "process of all desks does it; 0 where it was never one of these.",
+    "the latest of all desks minutes ago: promises are not decided, or actions not published.",
+    "Read the logs of the desks: the database or the brokers are away.",
+    sources=("desk",),
+)
+DESK_CHORES = Metric(
+    "foreshock_desk_chores_total", "counter", "chores",
+    "What happened by itself: snoozes that ended, promises decided, cases brought up to a new score, cases given out, "
+    "actions published.",
+    "`published` that does not grow while people act: actions do not reach the topic `alert-actions`.",
+    "Look at `foreshock_desk_turn_timestamp_seconds`, and whether the desk was given the brokers.",
+    labels=("chore",), sources=("desk",),
+)
+
 
 # What `foreshock drift --metrics` writes
 
@@ -457,6 +518,9 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     ),
     "Webhooks": (
         WEBHOOK_LAG, WEBHOOK_SKIPPED, WEBHOOK_TRIES, WEBHOOK_SECONDS, WEBHOOK_PENDING, WEBHOOK_OLDEST, WEBHOOK_DEAD,
+    ),
+    "The desk": (
+        DESK_PROCESSES, DESK_MEMORY, DESK_REQUEST_SECONDS, DESK_SIGN_INS, DESK_LISTENERS, DESK_TURN, DESK_CHORES,
     ),
     "Drift": (
         DRIFT_PSI, DRIFT_CRITICAL, DRIFT_P_VALUE, DRIFT_SHIFTED, MATURED_SCORES, CALIBRATION_RATIO,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -42,19 +43,29 @@ class Standing:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """An answer to a probe: whether it holds, in one word and in words."""
+    """An answer to a probe: whether it holds, in one word and in words. What commits nothing has no age of that."""
 
     ok: bool
     status: str
     reason: str
-    checkpoint_age_s: float
+    checkpoint_age_s: float | None
     loop_stalled_s: float
 
     def as_json(self) -> bytes:
         """The answer without `ok`, which the status code of the response says."""
         fields = msgspec.structs.asdict(self)
         del fields["ok"]
-        return msgspec.json.encode(fields) + b"\n"
+        return msgspec.json.encode({name: value for name, value in fields.items() if value is not None}) + b"\n"
+
+
+class Probed(Protocol):
+    """What answers for a part, at any time, from any thread."""
+
+    def liveness(self) -> Verdict:
+        """Whether the process should go on."""
+
+    def readiness(self) -> Verdict:
+        """Whether it does its work now."""
 
 
 class Progress:

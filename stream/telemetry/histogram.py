@@ -33,6 +33,11 @@ class Histogram:
         self._counts[np.searchsorted(self._bounds, value)] += times
         self.total += value * times
 
+    def add(self, counts: NDArray[np.int64], total: float) -> None:
+        """Count what another one counted: how many by bucket, `[bounds + 1]`, and the sum of its values."""
+        self._counts += counts
+        self.total += total
+
     @property
     def count(self) -> int:
         """How many values were counted."""

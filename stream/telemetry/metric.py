@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric as Family
 from stream.telemetry.histogram import Histogram
 
 Kind = Literal["counter", "gauge", "histogram"]
-Source = Literal["worker", "sink", "webhooks", "drift"]
+Source = Literal["worker", "sink", "webhooks", "desk", "drift"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Scrape:
         for label, value in sorted(values.items()):
             self.add(metric, value, label)
 
-    def add_histogram(self, metric: Metric, histogram: Histogram) -> None:
-        """A histogram, which has no labels."""
+    def add_histogram(self, metric: Metric, histogram: Histogram, *labels: str) -> None:
+        """A histogram, with the values of its labels in their order."""
         family = self._family(metric)
         assert isinstance(family, HistogramMetricFamily)
-        family.add_metric([], buckets=histogram.cumulative(), sum_value=histogram.total)
+        family.add_metric(self._checked(metric, labels), buckets=histogram.cumulative(), sum_value=histogram.total)
 
     def declare(self, metric: Metric) -> None:
         """Tell of a metric that may have no sample yet."""

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from stream.telemetry.health import Health, Verdict
+from stream.telemetry.health import Probed, Verdict
 
 PATHS = ("/livez", "/readyz", "/metrics")
 REQUEST_TIMEOUT_S = 10.0
@@ -29,7 +29,7 @@ class TelemetryServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, collectors: Iterable[Collector], health: Health) -> None:
+    def __init__(self, host: str, port: int, collectors: Iterable[Collector], health: Probed) -> None:
         """Raises `OSError` when the address cannot be used."""
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         super().__init__((host, port), _Answer)

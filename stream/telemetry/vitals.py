@@ -1,4 +1,4 @@
-"""The vital signs that a worker, a sink and who delivers webhooks have in common, as metrics."""
+"""The vital signs that the parts have in common, as metrics: a worker, a sink, who delivers webhooks, the desk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 
 from stream.telemetry import catalogue
-from stream.telemetry.health import Health
+from stream.telemetry.health import Health, Probed
 from stream.telemetry.metric import Scrape, Source
 
 
@@ -19,11 +19,17 @@ def version() -> str:
         return "unknown"
 
 
-def scrape_vitals(scrape: Scrape, part: Source, application_id: str, health: Health, unreachable_s: float) -> None:
-    """Who answers, whether it is live and ready, and whether it reaches a broker."""
+def scrape_standing(scrape: Scrape, part: Source, application_id: str, health: Probed) -> None:
+    """Who answers, and whether it is live and ready."""
+    liveness = health.liveness()
     scrape.add(catalogue.INFO, 1, part, application_id, version())
-    scrape.add(catalogue.LIVE, health.liveness().ok)
+    scrape.add(catalogue.LIVE, liveness.ok)
     scrape.add(catalogue.READY, health.readiness().ok)
+    scrape.add(catalogue.LOOP_STALLED, liveness.loop_stalled_s)
+
+
+def scrape_vitals(scrape: Scrape, part: Source, application_id: str, health: Health, unreachable_s: float) -> None:
+    """Of a part that commits: its standing, and whether it reaches a broker."""
+    scrape_standing(scrape, part, application_id, health)
     scrape.add(catalogue.CHECKPOINT_AGE, health.checkpoint_age_s)
-    scrape.add(catalogue.LOOP_STALLED, health.loop_stalled_s)
     scrape.add(catalogue.BROKER_UNREACHABLE, unreachable_s)

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import psycopg
 import pytest
@@ -17,7 +18,8 @@ from typer.testing import CliRunner
 from foreshock import app
 from stream.database import migration, registry
 from stream.database.connection import DatabaseConnection
-from stream.database.registry import Decider, NewModel, RegistryError
+from stream.database.registry import Approval, Decider, NewModel, RegistryError, Step
+from stream.database.tables import MODEL_ALIASES, ModelAlias
 from stream.settings import PRETRAINED_BUNDLE
 
 ANN, BOB = Decider("ann", "because"), Decider("bob", "it fits")
@@ -49,6 +51,33 @@ def standings(database: DatabaseConnection) -> dict[str, str]:
 def decided(database: DatabaseConnection, fingerprint: str) -> list[tuple[str, str | None, str, str]]:
     found = registry.decisions(database, fingerprint)
     return [(one.decision, one.alias, one.actor, one.reason) for one in found]
+
+
+def test_the_steps_that_are_offered_are_those_that_can_be_taken(database: DatabaseConnection) -> None:
+    others = [("bob", "single", standing) for standing in ("approved", "challenger", "champion", "retired")]
+    mine = [("Ann ", "four-eyes", "registered"), ("bob", "four-eyes", "registered")]
+    cases = [(*case, step) for case in (*mine, *others) for step in get_args(Step)]
+    for number, (actor, approval, standing, step) in enumerate(cases, start=1):
+        model, _ = registry.register(database, a_model(number), ANN)
+        if standing == "retired":
+            registry.retire(database, model.fingerprint, BOB)
+        elif standing != "registered":
+            registry.approve(database, model.fingerprint, BOB)
+            if standing in MODEL_ALIASES:
+                registry.give_alias(database, model.fingerprint, cast(ModelAlias, standing), BOB)
+        found = registry.find(database, model.fingerprint)
+        assert found.standing == standing
+        offered = registry.steps(found, actor, cast(Approval, approval))
+        decide = partial(
+            registry.take_step, database, found.fingerprint, step, Decider(actor, "so"), cast(Approval, approval)
+        )
+        if step in offered:
+            assert decide().standing != standing
+        elif step == standing:
+            assert decide().standing == standing, "it is called so already"
+        else:
+            with pytest.raises(RegistryError):
+                decide()
 
 
 def test_a_model_from_its_registration_to_its_end(database: DatabaseConnection) -> None:

@@ -34,6 +34,7 @@ from stream.database.connection import DatabaseConnection
 from stream.database.summary import summarise
 from stream.embedded.kafka import EmbeddedKafka
 from stream.embedded.listeners import MUTUAL, SASL, SSL, SecureListeners
+from stream.hand_over.standing import standings
 from stream.kafka.clients import aiokafka_producer, open_admin, require_access, started
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import check_topics, create_topics
@@ -64,6 +65,8 @@ PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay", "least-shadow")
 OPERATORS = ("least-status", "least-send-back", "least-promote", "least-retention")
 HEIR = "shadow that is to be promoted"
+WATCHER = "least-desk"
+WATCHES = "desk that shows hand-overs"
 POOR = "poor"
 """Users with no more rights than SECURITY.md lists, and one who has all but what a test takes away. `worker` and
 those without a name may do everything."""
@@ -99,7 +102,7 @@ class Bank:
             secure=SecureListeners(
                 server,
                 self.authority,
-                {"worker": PASSWORD, **dict.fromkeys((*ROLES, *OPERATORS, POOR), PASSWORD)},
+                {"worker": PASSWORD, **dict.fromkeys((*ROLES, *OPERATORS, WATCHER, POOR), PASSWORD)},
                 administrators=("User:ANONYMOUS", "User:worker"),
             ),
         )
@@ -368,6 +371,7 @@ def test_the_least_rights_are_enough(
     try:
         acls = [acl for role in (*ROLES, *OPERATORS) for acl in granted(role, prefix, application_id)]
         acls += granted("least-shadow", prefix, application_id, HEIR)
+        acls += granted(WATCHER, prefix, application_id, WATCHES)
         assert not admin.create_acls(acls)["failed"]
     finally:
         admin.close()
@@ -402,6 +406,12 @@ def test_the_least_rights_are_enough(
     with deployment.running("shadow run s", "shadow", **shadow) as process:
         group, inputs = shadow_application(application_id, "s"), deployment.topics.inputs
         deployment.wait(lambda: deployment.committed(group, inputs) == deployment.size(*inputs), "shadow", process)
+        watcher = KafkaConnection.from_settings(load_settings(**bank.settings(SASL, sasl_username=WATCHER)))
+        assert watcher is not None
+        (seen,) = standings(watcher, deployment.topics, application_id)
+        assert seen.shadow == "s"
+        assert seen.onward is not None, seen.why_not_onward
+        assert seen.onward.pending == set(range(deployment.settings.partitions))
     for command in ("report", "remove"):
         result = foreshock({**deployment.options, **shadow}, "shadow", command, "s")
         assert result.returncode == 0, said(result)

@@ -75,7 +75,7 @@ def test_prometheus_reads_the_rules_and_asks_the_parts() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     assert [Path(path).name for path in config["rule_files"]] == ["alerts.yml"]
     jobs = {job["job_name"] for job in config["scrape_configs"]}
-    assert jobs == {"foreshock-worker", "foreshock-sink"}
+    assert jobs == {"foreshock-worker", "foreshock-sink", "foreshock-webhooks", "foreshock-desk"}
     down = RULES["ForeshockDown"]["expr"]
     pattern = re.search(r'job=~"([^"]+)"', down)
     assert pattern is not None

@@ -15,7 +15,10 @@ import pytest
 import typer.main
 import yaml
 
+from desk.app import allowed_hosts
+from desk.serving import require_safe
 from stream.settings import Settings, load_settings
+from stream.webhooks.service import sealing_keys
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = (ROOT / "docker-compose.yml").read_text()
@@ -25,6 +28,7 @@ AS_IS = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", WRITTEN)
 COMPOSE: dict[str, Any] = yaml.safe_load(AS_IS)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "foreshock"}
+RUNNING = ("worker", "sink", "webhooks", "desk")
 KNOWN = {
     "build", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "ports", "read_only",
     "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
@@ -40,9 +44,9 @@ def compose_is_installed() -> bool:
 
 
 def test_parts_of_a_deployment() -> None:
-    watching = {"prometheus", "grafana"}
-    assert set(SERVICES) == {"kafka", "postgres", "migrate", "topics", "worker", "sink", *watching}
-    assert set(OURS) == {"migrate", "topics", "worker", "sink"}
+    parts = {"migrate", "topics", "worker", "sink", "webhooks", "desk"}
+    assert set(SERVICES) == {"kafka", "postgres", "proxy", "prometheus", "grafana", *parts}
+    assert set(OURS) == parts
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -86,7 +90,7 @@ def test_every_variable_has_a_value_where_none_is_set() -> None:
 
 
 def test_keys_are_those_of_compose() -> None:
-    assert set(COMPOSE) == {"name", "x-foreshock", "x-live", "services", "volumes"}
+    assert set(COMPOSE) == {"name", "x-foreshock", "x-live", "services", "networks", "volumes"}
     assert {key for service in SERVICES.values() for key in service} <= KNOWN
 
 
@@ -124,7 +128,7 @@ def test_prometheus_asks_each_part_where_it_answers() -> None:
         for one in job["dns_sd_configs"]
         for name in one["names"]
     }
-    assert targets == {(name, int(OURS[name]["environment"]["FORESHOCK_METRICS_PORT"])) for name in ("worker", "sink")}
+    assert targets == {(name, int(OURS[name]["environment"]["FORESHOCK_METRICS_PORT"])) for name in RUNNING}
     for name, _ in targets:
         assert f":{OURS[name]['environment']['FORESHOCK_METRICS_PORT']}/livez" in OURS[name]["healthcheck"]["test"][-1]
     (mounted,) = (volume for volume in SERVICES["prometheus"]["volumes"] if volume.startswith("./"))
@@ -146,7 +150,7 @@ def test_grafana_reads_what_the_database_lets_it() -> None:
 
 def test_health_is_asked_by_a_command_within_a_time() -> None:
     checks = {name: service["healthcheck"] for name, service in SERVICES.items() if "healthcheck" in service}
-    assert set(checks) == {"kafka", "postgres", "worker", "sink"}
+    assert set(checks) == {"kafka", "postgres", *RUNNING}
     for check in checks.values():
         assert check["test"][0] == "CMD"
         assert all(re.fullmatch(r"\d+s", check[key]) for key in ("interval", "timeout", "start_period"))
@@ -193,8 +197,36 @@ def test_each_waits_for_what_it_needs() -> None:
     assert needs["migrate"] == {"postgres": "service_healthy"}
     assert needs["topics"] == {"kafka": "service_healthy"}
     assert needs["worker"] == {"topics": "service_completed_successfully"}
-    assert needs["sink"] == dict.fromkeys(("topics", "migrate"), "service_completed_successfully")
-    assert all("healthcheck" in SERVICES[name] for name in ("kafka", "postgres"))
+    for name in ("sink", "webhooks", "desk"):
+        assert needs[name] == dict.fromkeys(("topics", "migrate"), "service_completed_successfully")
+    assert SERVICES["proxy"]["depends_on"] == {"desk": {"condition": "service_healthy"}}
+    assert all("healthcheck" in SERVICES[name] for name in ("kafka", "postgres", "desk"))
+
+
+def test_the_desk_is_served_by_https_through_the_proxy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, proxy = SERVICES["desk"], SERVICES["proxy"]
+    for variable, value in desk["environment"].items():
+        monkeypatch.setenv(variable, str(value))
+    settings = load_settings()
+    require_safe(settings)
+    assert "ports" not in desk
+    command = proxy["command"]
+    assert command[command.index("--to") + 1] == f"desk:{settings.desk_port}"
+    (published,) = proxy["ports"]
+    _, outside, inside = published.split(":")
+    public = urlsplit(settings.desk_public_url or "")
+    assert (public.scheme, public.port) == ("https", int(outside))
+    inner = urlsplit(command[command.index("--from") + 1])
+    assert (inner.scheme, inner.hostname, inner.port) == ("https", public.hostname, int(inside))
+    assert public.hostname in (allowed_hosts(settings) or ())
+    (subnet,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert settings.desk_trusted_proxies == [subnet["subnet"]]
+
+
+def test_the_key_of_webhooks_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in SERVICES["webhooks"]["environment"].items():
+        monkeypatch.setenv(variable, str(value))
+    assert sealing_keys(load_settings()) is not None
 
 
 @pytest.mark.skipif(not compose_is_installed(), reason="the docker client with its compose plugin is not installed")

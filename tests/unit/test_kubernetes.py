@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shutil
@@ -12,10 +13,13 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import trustme
 import typer.main
 import yaml
 
-from stream.settings import Settings, load_settings, secret_settings
+from desk.app import allowed_hosts
+from desk.serving import require_safe
+from stream.settings import Settings, SettingsError, load_settings, secret_settings
 
 BASE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "base"
 VERSIONS = ("1.29", "1.33")
@@ -32,6 +36,14 @@ PODS: dict[str, dict[str, Any]] = {
     name: one["spec"]["template"] for name, one in OBJECTS.items() if "template" in one.get("spec", {})
 }
 SETTINGS = dict(line.split("=", 1) for line in (BASE / "settings.env").read_text().split())
+RUNNING = {
+    "worker": "StatefulSet/foreshock-worker",
+    "sink": "Deployment/foreshock-sink",
+    "webhooks": "Deployment/foreshock-webhooks",
+    "desk": "Deployment/foreshock-desk",
+}
+"""The parts that run until they are stopped."""
+
 VARIABLES = {f"FORESHOCK_{field.upper()}" for field in Settings.model_fields}
 
 
@@ -50,10 +62,17 @@ def test_there_is_everything() -> None:
         "Service/foreshock-worker",
         "StatefulSet/foreshock-worker",
         "Deployment/foreshock-sink",
+        "Deployment/foreshock-webhooks",
+        "Service/foreshock-desk",
+        "Deployment/foreshock-desk",
         "PodDisruptionBudget/foreshock-worker",
         "PodDisruptionBudget/foreshock-sink",
+        "PodDisruptionBudget/foreshock-webhooks",
+        "PodDisruptionBudget/foreshock-desk",
         "NetworkPolicy/foreshock",
         "NetworkPolicy/foreshock-database",
+        "NetworkPolicy/foreshock-desk",
+        "NetworkPolicy/foreshock-webhooks",
         "TriggerAuthentication/foreshock-kafka",
         "ScaledObject/foreshock-worker",
     }
@@ -139,10 +158,10 @@ def test_the_command_is_one_of_the_command_line(name: str) -> None:
     assert not hasattr(command, "commands")
 
 
-@pytest.mark.parametrize("name", ["StatefulSet/foreshock-worker", "Deployment/foreshock-sink"])
+@pytest.mark.parametrize("name", RUNNING.values())
 def test_probes_ask_the_paths_that_are_served(name: str) -> None:
     own = container(name)
-    (port,) = own["ports"]
+    (port,) = (one for one in own["ports"] if one["name"] == "metrics")
     assert str(port["containerPort"]) == SETTINGS["FORESHOCK_METRICS_PORT"]
     asked = {kind: own[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {kind: get["path"] for kind, get in asked.items()} == {
@@ -177,19 +196,26 @@ def selected(by: dict[str, Any]) -> set[str]:
 
 
 def test_selectors_find_their_pods() -> None:
-    for part, name in (("worker", "StatefulSet/foreshock-worker"), ("sink", "Deployment/foreshock-sink")):
+    for part, name in RUNNING.items():
         assert selected(OBJECTS[name]["spec"]["selector"]) == {name}
         budget = OBJECTS[f"PodDisruptionBudget/foreshock-{part}"]["spec"]
         assert selected(budget["selector"]) == {name}
         assert budget["maxUnavailable"] == 1
-    assert selected({"matchLabels": OBJECTS["Service/foreshock-worker"]["spec"]["selector"]}) == {
-        "StatefulSet/foreshock-worker"
-    }
+    for part in ("worker", "desk"):
+        service = OBJECTS[f"Service/foreshock-{part}"]["spec"]
+        assert selected({"matchLabels": service["selector"]}) == {RUNNING[part]}
+        assert {one["targetPort"] for one in service["ports"]} <= {
+            one["name"] for one in container(RUNNING[part])["ports"]
+        }
+    for part in ("webhooks", "desk"):
+        assert selected(OBJECTS[f"NetworkPolicy/foreshock-{part}"]["spec"]["podSelector"]) == {RUNNING[part]}
     assert selected(OBJECTS["NetworkPolicy/foreshock"]["spec"]["podSelector"]) == set(PODS)
     assert (
         selected(OBJECTS["NetworkPolicy/foreshock-database"]["spec"]["podSelector"])
         == {
             "Deployment/foreshock-sink",
+            "Deployment/foreshock-webhooks",
+            "Deployment/foreshock-desk",
             "Job/foreshock-migrate",
         }
         == {name for name in PODS if "FORESHOCK_DATABASE_URL" in environment(name)}
@@ -207,6 +233,41 @@ def test_the_network_lets_out_to_what_the_settings_name() -> None:
     brokers = {int(each.rsplit(":", 1)[1]) for each in SETTINGS["FORESHOCK_BOOTSTRAP_SERVERS"].split(",")}
     assert set(ports(policy["egress"])) == {53, *brokers}
     assert list(ports(OBJECTS["NetworkPolicy/foreshock-database"]["spec"]["egress"])) == [5432]
+
+
+def test_the_desk_is_reached_from_the_ingress_and_by_https_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = RUNNING["desk"]
+    variables = environment(name)
+    mounts = {mount["mountPath"] for mount in container(name)["volumeMounts"]}
+    files = [variables[f"FORESHOCK_DESK_TLS_{kind}FILE"] for kind in ("CERT", "KEY")]
+    assert {str(Path(file).parent) for file in files} <= mounts
+    authority = trustme.CA().issue_cert("desk.example")
+    for file, pem in zip(files, (authority.cert_chain_pems[0], authority.private_key_pem), strict=True):
+        written = str(tmp_path / Path(file).name)
+        pem.write_to_path(written)
+        variables = {key: written if value == file else value for key, value in variables.items()}
+    (tmp_path / "sasl_password").write_text("s")
+    for variable, value in (variables | {"FORESHOCK_SECRETS_DIR": str(tmp_path)}).items():
+        monkeypatch.setenv(variable, value)
+    settings = load_settings()
+    require_safe(settings)
+    with pytest.raises(SettingsError, match="desk_tls_certfile"):
+        require_safe(settings.model_copy(update={"desk_tls_certfile": None, "desk_tls_keyfile": None}))
+    assert "desk.example" in (allowed_hosts(settings) or ())
+    (port,) = (one["containerPort"] for one in container(name)["ports"] if one["name"] == "https")
+    assert list(ports(OBJECTS["NetworkPolicy/foreshock-desk"]["spec"]["ingress"])) == [port] == [settings.desk_port]
+
+
+def test_webhooks_get_out_at_https_and_to_no_private_address() -> None:
+    (rule,) = OBJECTS["NetworkPolicy/foreshock-webhooks"]["spec"]["egress"]
+    assert list(ports([rule])) == [443]
+    for block in (to["ipBlock"] for to in rule["to"]):
+        whole = ipaddress.ip_network(block["cidr"])
+        assert all(ipaddress.ip_network(one).subnet_of(whole) for one in block["except"])
+        # The application's own rules refuse them, too, and all else that is not public.
+        assert all(not ipaddress.ip_network(one).is_global for one in block["except"])
 
 
 def test_workers_scale_on_the_lag_of_all_inputs_up_to_the_partitions() -> None:

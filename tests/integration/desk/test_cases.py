@@ -33,7 +33,6 @@ from desk.cases.queue import (
     Place,
     QueuedCase,
     QueueFilters,
-    all_cases,
     find_case,
     forget_view,
     queue_page,
@@ -81,6 +80,19 @@ def new_borrower(desk_database: DatabaseConnection) -> Callable[..., Borrower]:
         return borrower
 
     return make
+
+
+def all_cases(
+    connection: Connection, principal: Principal, filters: QueueFilters, now: dt.datetime
+) -> Iterator[QueuedCase]:
+    """Every case of a queue, page by page."""
+    place: Place | None = None
+    while True:
+        page = queue_page(connection, principal, filters, now, place=place, size=7)
+        yield from page.cases
+        if page.end is None:
+            return
+        place = page.end
 
 
 def of_product(principal: Principal, borrower: Borrower) -> Principal:

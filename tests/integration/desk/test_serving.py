@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import http.client
 import os
+import re
 import signal
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,20 @@ from typing import Any
 import psutil
 import pytest
 import trustme
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 
 from desk.access import accounts, sessions, tokens
 from desk.access.sessions import Lifetime
 from desk.app import allowed_hosts
+from desk.context import Desk
 from desk.serving import CannotServe, listen, require_safe
 from stream.database.connection import DatabaseConnection
 from stream.embedded.server import free_ports
 from stream.settings import Settings, SettingsError, load_settings
+from stream.telemetry.catalogue import METRICS
 from tests.forked import ForkedProcess
+from tests.integration.desk.conftest import PASSWORD, new_account
 
 
 @contextmanager
@@ -111,6 +117,68 @@ def test_processes_share_sessions_and_one_that_is_killed_is_started_anew(
         os.kill(process.identity.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(left, timeout=20)
         assert not alive, "who is left without a supervisor ends"
+
+
+def figures(process: ForkedProcess) -> dict[str, float]:
+    """Values by name and labels, of all processes together."""
+    address = re.search(r"metrics: http://127.0.0.1:(\d+)/metrics", process.log_text())
+    assert address is not None, process.log_tail(40)
+    status, text = ask(int(address[1]), "/metrics")
+    assert status == 200
+    families = text_string_to_metric_families(text.decode())
+    found = {" ".join((one.name, *one.labels.values())): one.value for family in families for one in family.samples}
+    names = {name for metric in METRICS.values() for name in metric.sample_names}
+    assert {name.split()[0] for name in found if name.startswith("foreshock_")} <= names
+    return found
+
+
+def wait_for(process: ForkedProcess, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+    deadline_s = time.monotonic() + 30
+    while not condition(found := figures(process)):
+        assert time.monotonic() < deadline_s, found
+        time.sleep(0.05)
+    return found
+
+
+def test_one_endpoint_tells_of_all_processes_also_of_one_that_was_killed(
+    desk_database: DatabaseConnection, tmp_path: Path, token: str
+) -> None:
+    kinds = "foreshock_desk_request_seconds_count GET "
+    score = f"{kinds}/v1/users/{{user_id}}/score 4xx"
+    with served(desk_database, tmp_path, "--workers", "2", "--metrics-port", "0") as (process, port):
+        wait_until_ready(process, port)
+        found = wait_for(process, lambda one: one["foreshock_ready"] == one["foreshock_live"] == 1)
+        assert found["foreshock_desk_processes"] == 2
+        assert found["foreshock_database_schema_current"] == 1
+        assert found["foreshock_desk_resident_memory_bytes"] > 2e7
+        assert ask(port, "/metrics")[0] == 404, "not where everybody may ask"
+        asked = 12
+        for _ in range(asked):
+            ask(port, "/v1/users/nobody/score", Authorization=f"Bearer {token}")
+        ask(port, "/no-such-page")
+        # The last answer is counted after it was sent.
+        found = wait_for(process, lambda one: one.get(score) == asked)
+        assert found["foreshock_desk_request_seconds_count none 4xx"] == 2
+        first = min(workers_of(process), key=psutil.Process.create_time)
+        first.kill()
+        wait_for(process, lambda one: "ended by itself" in process.log_text() and one[score] == asked)
+        ask(port, "/v1/users/nobody/score", Authorization=f"Bearer {token}")
+        assert wait_for(process, lambda one: one[score] == asked + 1)["foreshock_live"] == 1
+        wait_for(process, lambda one: time.time() - one["foreshock_desk_turn_timestamp_seconds"] < 10)
+
+
+def test_tries_to_sign_in_are_counted(client: TestClient, desk: Desk) -> None:
+    new_account(desk.engine, "reader", "anna")
+    for password in ("not it", PASSWORD):
+        client.post("/sign-in", data={"name": "anna", "password": password})
+    for _ in range(40):
+        client.post("/sign-in", data={"name": "nobody", "password": "x"})
+    found = desk.figures.sign_ins
+    assert found["accepted"] == 1
+    assert found["refused"] > 20
+    assert found["limited"] > 5
+    kinds = {kind.route for kind, _, _ in desk.figures.requests()}
+    assert kinds == {"GET /", "GET /queue", "POST /sign-in"}
 
 
 def test_sigterm_ends_it_after_what_it_has_begun(desk_database: DatabaseConnection, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from desk.app import create_app
 from stream.database.connection import DatabaseConnection
 from stream.database.migration import upgrade
 from stream.desk_roles import DeskRole
+from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings, load_settings
 from tests.integration.pages import sample
 
@@ -39,6 +40,7 @@ PEOPLE: dict[str, tuple[DeskRole, str]] = {
     "ben": ("collector", "Ben Okafor"),
     "lea": ("lead", "Lea Novak"),
     "lou": ("lead", "Lou Brandt"),
+    "oki": ("operator", "Oki Tan"),
     "ops": ("operator", "Olga Petrova"),
     "rita": ("reader", "Rita Sen"),
 }
@@ -126,15 +128,24 @@ def desk_options() -> dict[str, Any]:
 
 
 @pytest.fixture
+def desk_kafka() -> KafkaConnection | None:
+    """The brokers that the desk is given; a test's module may say some."""
+    return None
+
+
+@pytest.fixture
 def site(
-    desk_database: DatabaseConnection, portfolio: tuple[str, dt.datetime], desk_options: dict[str, Any]
+    desk_database: DatabaseConnection,
+    portfolio: tuple[str, dt.datetime],
+    desk_options: dict[str, Any],
+    desk_kafka: KafkaConnection | None,
 ) -> Iterator[Site]:
     """The desk at work, five minutes after the latest event."""
     settings = load_settings(
         database_url=desk_database.url, lender_time_zone="Europe/Berlin", desk_four_eyes=True, **desk_options
     )
     clock = Clock(portfolio[1] + dt.timedelta(minutes=5))
-    app = create_app(settings, desk_database, clock)
+    app = create_app(settings, desk_database, clock, kafka=desk_kafka)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none", timeout_graceful_shutdown=2)
     )

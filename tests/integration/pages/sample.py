@@ -14,6 +14,7 @@ from events.types import KINDS, Event, encode_event
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
 from stream.database.connection import DatabaseConnection
+from stream.database.kept_events import kept_event
 from stream.database.products import ContractProduct, stated_product
 from stream.database.writer import DatabaseWriter
 from stream.kafka.publisher import partition_of
@@ -55,7 +56,7 @@ def fill(database: DatabaseConnection) -> dt.datetime:
         writer.write(contracts=_contracts(alerts))
         writer.write_scores([_decoded(value, Score) for values in scored.scores.values() for _, value in values])
         writer.write_alerts(alerts)
-    _write_events(database, taken)
+        writer.write(events=[kept_event(item.event, item.kind, item.partition, item.offset) for item in taken])
     return max(item.event.occurred_at for item in taken if isinstance(item.event, Event))
 
 
@@ -76,17 +77,3 @@ def _contracts(alerts: list[Alert]) -> list[BorrowerContracts]:
         )
         for alert in latest.values()
     ]
-
-
-def _write_events(database: DatabaseConnection, taken: list[Taken]) -> None:
-    columns = "source_topic, source_partition, source_offset, occurred_at, user_id, event_id, kind, payload"
-    with database.connect() as connection, connection.transaction():
-        for month in sorted({item.event.occurred_at.date().replace(day=1) for item in taken}):
-            connection.execute("SELECT make_user_events_month(%s, '5s')", (month,))
-        with connection.cursor() as cursor, cursor.copy(f"COPY user_events ({columns}) FROM STDIN") as copy:
-            for item in taken:
-                event = item.event
-                copy.write_row(
-                    (item.kind, item.partition, item.offset, event.occurred_at, event.user_id, event.event_id,
-                     event.KIND, encode_event(event).decode())
-                )  # fmt: skip

@@ -11,11 +11,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desk.figures import ProcessFigures
 from desk.pages.live import KEPT, Board, frame, parse, stream
 
 
 def desk() -> Any:
-    return SimpleNamespace(stopping=threading.Event())
+    return SimpleNamespace(stopping=threading.Event(), figures=ProcessFigures())
 
 
 async def told(

@@ -20,6 +20,7 @@ from events.reasons import CATALOGUE
 from events.types import KINDS, Activity, Repayment
 from stream.case_records import CASE_ACTIONS, CASE_STATUSES, DISPOSITIONS
 from stream.database.case_tables import PROMISE_STATES
+from stream.database.registry import Step
 from stream.database.tables import MODEL_ALIASES, MODEL_DECISIONS, MODEL_STATUSES, REPLAY_STATUSES, SIGNATURE_STATES
 from stream.desk_roles import DESK_ROLES
 from stream.outputs import LEVELS, Trigger
@@ -53,6 +54,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "signature": SIGNATURE_STATES,
     "standing": STATUSES,
     "status": CASE_STATUSES,
+    "step": get_args(Step),
     "topic": KINDS,
     "trigger": get_args(Trigger),
     "unit": ("days", "weeks"),
