@@ -74,7 +74,7 @@ class Row:
 def period_of(first: str, last: str, level: str, today: dt.date) -> Period:
     """The period that a form names; the last days where it names none, or none that can be."""
     chosen = level if level in LEVELS else None
-    usual = Period(today - dt.timedelta(FIRST_DAYS - 1), today, chosen)
+    usual = Period(today - dt.timedelta(FIRST_DAYS - 1), today, chosen, understood=chosen is not None or not level)
     if not first and not last:
         return usual
     try:
@@ -83,7 +83,7 @@ def period_of(first: str, last: str, level: str, today: dt.date) -> Period:
         return Period(usual.first, usual.last, chosen, understood=False)
     if begin > end or begin.year < 1970 or end.year > 9_000:
         return Period(usual.first, usual.last, chosen, understood=False)
-    return Period(begin, end, chosen)
+    return Period(begin, end, chosen, usual.understood)
 
 
 def read(
@@ -207,8 +207,10 @@ CSV_HEADS = (
 
 
 @router.get("/evidence.csv")
-def evidence_csv(asked: Wanted) -> Response:
-    """All alerts of the period, a line for each action."""
+def evidence_csv(request: Request, asked: Wanted) -> Response:
+    """All alerts of the period, a line for each action; of one that was not understood the page, which says so."""
+    if not asked.period.understood:
+        return back_to(request, f"/evidence?{request.url.query}")
     period = asked.period
 
     def rows() -> Iterator[list[object]]:
@@ -228,7 +230,9 @@ def evidence_csv(asked: Wanted) -> Response:
 
 @router.get("/evidence.pdf")
 def evidence_pdf(request: Request, asked: Wanted) -> Response:
-    """All alerts of the period as a document, if a document holds them."""
+    """All alerts of the period as a document, if a document holds them and it was understood."""
+    if not asked.period.understood:
+        return back_to(request, f"/evidence?{request.url.query}")
     say, period = asked.say, asked.period
     found = list(asked.cases(MOST_IN_PDF + 1))
     if len(found) > MOST_IN_PDF:

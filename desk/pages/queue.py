@@ -290,9 +290,12 @@ CSV_HEADS = (*CSV_COLUMNS, "reason_codes")
 @router.get("/queue.csv")
 def queue_csv(request: Request, session: Exporter) -> Response:
     """All cases that the filters let through, in the order of the queue."""
-    desk = desk_of(request)
-    filters = forms.asked(request.query_params).filters(session.principal.name)
-    return sheet("queue", CSV_HEADS, _rows(desk, session.principal, filters))
+    asked = forms.asked(request.query_params)
+    if asked.wrong:
+        # A file would not say that it is of more cases than were asked for: the page does.
+        return back_to(request, f"/queue?{request.url.query}")
+    filters = asked.filters(session.principal.name)
+    return sheet("queue", CSV_HEADS, _rows(desk_of(request), session.principal, filters))
 
 
 def _rows(desk: Desk, principal: Principal, filters: QueueFilters) -> Iterator[list[object]]:

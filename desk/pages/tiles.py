@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+MOST_COLUMNS = 4
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -34,3 +36,8 @@ class Tile:
     chart: Markup | None = None
     note: str = ""
     later: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it takes a whole row of the page: its table has more columns than a part of one holds."""
+        return len(self.heads) > MOST_COLUMNS

@@ -101,6 +101,16 @@ def test_another_policy_is_told_apart(
     figures = json.loads(report.read_text())
     assert figures["moved"] == 0, "the policy does not change scores"
     assert figures["alerts_gained"] or figures["alerts_earlier"]
+    with database.connect() as connection:
+        query = "SELECT diff, compared_at >= finished_at FROM replay_runs WHERE name = 'strict'"
+        kept, after = connection.execute(query).fetchone()
+    assert after
+    assert {name: kept[name] for name in ("moved", "compared_scores", "levels")} == {
+        name: figures[name] for name in ("moved", "compared_scores", "levels")
+    }
+    assert kept["alerts_gained"] == len(figures["alerts_gained"])
+    assert "most_moved" not in kept
+    assert "u00" not in json.dumps(kept), "no borrower is named"
     again = foreshock(live, database, *arguments)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from desk.cases.rules import CaseRules
 from desk.clerk import Chores, Clerk
 from desk.context import Desk
-from desk.pages import lower
+from desk.pages import lower, portfolio
 from stream.database.connection import DatabaseConnection
 from stream.database.writer import DatabaseWriter
 from stream.desk_roles import DeskRole
@@ -105,6 +105,22 @@ def test_a_form_that_names_a_case_of_others_learns_nothing(sign_in: SignIn, two:
     assert post(mine, f"/cases/{loan.alert_id}/note", version="1", reason="x").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [
+        ("/queue.csv?level=HIHG", "HIHG"),
+        ("/queue.csv?age=-1", "age=-1"),
+        ("/evidence.csv?from=2026-02-30&to=2026-03-01", "were not understood"),
+        ("/evidence.pdf?from=2026-03-02&to=2026-03-01", "were not understood"),
+        ("/evidence.csv?level=HIHG", "were not understood"),
+    ],
+)
+def test_no_file_is_made_of_more_than_was_asked_for(sign_in: SignIn, file: str, page: str) -> None:
+    answer = sign_in("lead").get(file)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert page in answer.text
+
+
 def test_a_borrower_who_is_forgotten_meanwhile_is_not_there(
     sign_in: SignIn, two: tuple[Borrower, Borrower], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +165,13 @@ def test_explanations_leave_threads_for_others(
     card, _ = two
     mine = sign_in("collector")
     assert "being worked out just now" in mine.get(f"/cases/{card.alert_id}/lower").text
+
+
+def test_drift_that_is_being_worked_out_is_not_waited_for(sign_in: SignIn) -> None:
+    mine = sign_in("lead")
+    with portfolio._DRIFTS._lock:
+        assert "being worked out just now" in mine.get("/portfolio/drift").text
+    assert "being worked out just now" not in mine.get("/portfolio/drift").text
 
 
 def test_a_fault_of_ours_does_not_end_the_clerk(

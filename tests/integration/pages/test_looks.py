@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from stream.database import registry, replay_runs
+from stream.database.registry import Decider
+from tests.integration.desk.test_portfolio import DIFF
 from tests.integration.pages.conftest import Site, Visit
+from tests.integration.test_model_registry import a_model
 
 PICTURES = Path(__file__).parents[3] / "docs" / "pictures"
 MOST_PICTURE_BYTES = 150_000
@@ -21,10 +26,20 @@ SLOWEST_S = 0.3
 
 PLACES = {
     "lea": ("/queue", "/queue?level=HIGH", "case", "lower", "/portfolio", "/portfolio/forecast", "/portfolio/drift",
-            "/evidence", "/help", "/queue?user=nobody", "/nothing-here"),
-    "ops": ("/operations",),
+            "/portfolio/replays/march", "/evidence", "/help", "/queue?user=nobody", "/nothing-here"),
+    "ops": ("/operations", "/operations/hand-over"),
 }  # fmt: skip
 """Pages by who looks at them; `case` and `lower` are of the first case of the queue."""
+
+
+@pytest.fixture(autouse=True)
+def _models_and_replays(site: Site) -> None:
+    """What pages show of both: a model to be decided about, and a replay that was compared."""
+    registry.register(site.database, a_model(), Decider("olga", "trained on 2026"))
+    now = site.clock()
+    replay_runs.record_start(site.database, "march", now - dt.timedelta(90), now, a_model().fingerprint)
+    replay_runs.record_end(site.database, "march", "finished", {"scored": 1000})
+    replay_runs.record_diff(site.database, "march", DIFF)
 
 
 def first_case(site: Site) -> str:
