@@ -17,6 +17,10 @@ from desk.access import oidc
 from desk.figures import ProcessFigures, RequestKind
 
 NO_ROUTE = "none"
+ANSWERED_AS = "foreshock.answered_as"
+"""Where a middleware that answers in the place of a route says of which, in the scope: method and path as the code has
+them."""
+
 _SIGN_INS = ("POST /sign-in", f"GET {oidc.CALLBACK}")
 
 
@@ -59,6 +63,8 @@ class Measured:
 
 def route_of(scope: MutableMapping[str, Any]) -> str:
     """Method and path of the route that took a request, as the code has them: of so many there are, and no more."""
+    if (answered_as := scope.get(ANSWERED_AS)) is not None:
+        return str(answered_as)
     route = scope.get("route")
     path = getattr(route, "path_format", None) or getattr(route, "path", None)
     methods = getattr(route, "methods", None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from desk.figures import ProcessFigures
-from desk.measuring import Measured
+from desk.measuring import ANSWERED_AS, Measured
 
 ROUTE = SimpleNamespace(path="/cases/{alert_id}", path_format="/cases/{alert_id}", methods={"GET"})
 
@@ -41,6 +41,12 @@ async def test_answers_are_counted_by_route_and_class() -> None:
     found = counted(figures)
     assert found.pop(("none", "4xx")) == 1
     assert found == {("GET /cases/{alert_id}", f"{first}xx"): 2 if first == 2 else 1 for first in (2, 3, 4, 5)}
+
+
+async def test_what_a_middleware_answers_counts_as_the_route_in_whose_place_it_does() -> None:
+    figures = ProcessFigures()
+    await ask(figures, answering(200), route=None, **{ANSWERED_AS: "GET /quick"})
+    assert counted(figures) == {("GET /quick", "2xx"): 1}
 
 
 async def test_what_fails_without_an_answer_is_a_failure() -> None:
