@@ -190,7 +190,7 @@ def test_two_people_at_one_case(visit: Visit, site: Site) -> None:
     expect(lea.locator("#case-history")).to_contain_text("Mother called")
 
 
-def test_a_form_that_came_back_stays_open_when_news_come(visit: Visit, site: Site) -> None:
+def test_a_form_that_came_back_stays_open_when_news_come(visit: Visit) -> None:
     ann, lea = visit("ann", expect_errors=True), visit("lea")
     ann.goto("/queue?level=HIGH")
     alert_id = take_next(ann)
