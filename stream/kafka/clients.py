@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -62,6 +63,29 @@ def open_admin(connection: KafkaConnection, **options: Any) -> Any:
     return _opened(KafkaAdminClient, connection, options)
 
 
+class _Selector(selectors.DefaultSelector):
+    """Closes, when its client closes, every socket that the client has waited for.
+
+    kafka-python forgets the socket of a connection that is just being made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waited_for: set[socket.socket] = set()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        self._waited_for = {each for each in self._waited_for if each.fileno() != -1}
+        if isinstance(fileobj, socket.socket):
+            self._waited_for.add(fileobj)
+        return super().register(fileobj, events, data)
+
+    def close(self) -> None:
+        super().close()
+        for each in self._waited_for:
+            each.close()
+        self._waited_for.clear()
+
+
 def _opened(kind: Callable[..., Any], connection: KafkaConnection, options: dict[str, Any]) -> Any:
     """A client of the class `kind`.
 
@@ -80,7 +104,7 @@ def _opened(kind: Callable[..., Any], connection: KafkaConnection, options: dict
         with contextlib.suppress(NoBrokerReachable):
             connection = first_reachable(connection, ACCESS_TIMEOUT_S)
     try:
-        return kind(kafka_client=network, **connection.kafka_python_options(), **options)
+        return kind(kafka_client=network, selector=_Selector, **connection.kafka_python_options(), **options)
     except BaseException:
         for begun in networks:
             begun.close()

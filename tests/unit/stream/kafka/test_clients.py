@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,6 +57,27 @@ def nobody() -> Iterator[socket.socket]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound
+
+
+@pytest.fixture
+def busy() -> Iterator[socket.socket]:
+    """Listening, with as many waiting as it lets wait: a connection to it is being made for as long as one tries."""
+    with contextlib.ExitStack() as waiting, socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener
+
+
+@pytest.mark.parametrize("open_client", [open_admin, open_consumer, open_producer])
+def test_a_connection_that_was_being_made_is_closed_too(open_client: Callable[..., Any], busy: socket.socket) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(KafkaError):
+            open_client(connection_to(busy), bootstrap_timeout_ms=300)
+        gc.collect()
+    assert [str(each.message) for each in warned] == []
 
 
 @pytest.mark.parametrize("open_client", [open_admin, open_consumer, open_producer])
