@@ -19,6 +19,7 @@ from desk.access.limits import RequestLimits
 from desk.access.oidc import IdentityProvider
 from desk.api import alerts, health, portfolio, reference, scoring, users
 from desk.api.portfolio import Forecasts
+from desk.api.score_reads import ScoreReader, ScoreReads
 from desk.cases.rules import CaseRules
 from desk.clerk import Clerk
 from desk.clock import Clock, system_clock
@@ -62,12 +63,15 @@ def create_app(
         figures or ProcessFigures(), kafka,
     )  # fmt: skip
 
+    reader = ScoreReader(desk)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = CONNECTIONS
-        with _clerk(desk, kafka) if with_clerk else nullcontext():
-            yield
-            desk.stopping.set()
+        async with reader.open():
+            with _clerk(desk, kafka) if with_clerk else nullcontext():
+                yield
+                desk.stopping.set()
         engine.dispose()
 
     app = FastAPI(
@@ -84,6 +88,7 @@ def create_app(
         app.include_router(module.router)
     site.install(app)
     errors.install(app, site.error_page)
+    app.add_middleware(ScoreReads, reader=reader)
     app.add_middleware(Shield, hosts=allowed_hosts(settings), secure=desk.secure)
     app.add_middleware(Measured, figures=desk.figures)
     return app

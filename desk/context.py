@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from desk.access.limits import RequestLimits
 from desk.access.oidc import IdentityProvider
+from desk.access.remembered import RememberedTokens
 from desk.access.sessions import Lifetime
 from desk.clock import Clock
 from desk.figures import ProcessFigures
@@ -48,6 +49,7 @@ class Desk:
     identity: IdentityProvider | None = None
     figures: ProcessFigures = field(default_factory=ProcessFigures)
     kafka: KafkaConnection | None = None
+    remembered: RememberedTokens = field(default_factory=RememberedTokens)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

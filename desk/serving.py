@@ -10,6 +10,7 @@ a process takes no new connection, finishes what it has begun, within `GRACE_S`,
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import multiprocessing
@@ -218,6 +219,9 @@ def _serve(settings: Settings, listening: socket.socket, made: FastAPI) -> int:
         else lambda _config, _default: tls_context(certfile, settings.desk_tls_keyfile),
     )
     server = _Server(config, made.state.desk)
+    # What is imported stays to the end: no collection of garbage need walk through it while a request waits.
+    gc.collect()
+    gc.freeze()
     # The server sets handlers of its own meanwhile, and sends itself the signal once more when it has ended.
     before = {number: signal.signal(number, server.stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

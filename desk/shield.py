@@ -5,10 +5,10 @@ Plain ASGI, so that streams pass through it as they come. Knows no account.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,7 +32,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-_PRIVATE = "no-store"
+_PRIVATE = b"no-store"
 """Pages and answers hold personal data: no cache on the way, and none in the browser, keeps them."""
 
 _HSTS = "max-age=31536000"
@@ -45,7 +45,9 @@ class Shield:
     def __init__(self, app: ASGIApp, *, hosts: Collection[str] | None, secure: bool) -> None:
         self._app = app
         self._hosts = None if hosts is None else frozenset(hosts)
-        self._secure = secure
+        added = _HEADERS | ({"Strict-Transport-Security": _HSTS} if secure else {})
+        # As bytes and in lower case, as ASGI has headers: every answer gets them.
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in added.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +57,7 @@ class Shield:
 
         async def shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add(MutableHeaders(scope=message), path)
+                message["headers"] = self._completed(message.get("headers", ()), path)
             await send(message)
 
         headers = Headers(scope=scope)
@@ -69,13 +71,14 @@ class Shield:
             return
         await self._app(scope, _Bounded(receive), shielded)
 
-    def _add(self, headers: MutableHeaders, path: str) -> None:
-        for name, value in _HEADERS.items():
-            headers.setdefault(name, value)
-        if not path.startswith("/static/"):
-            headers.setdefault("Cache-Control", _PRIVATE)
-        if self._secure:
-            headers.setdefault("Strict-Transport-Security", _HSTS)
+    def _completed(self, headers: Iterable[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer with those that it must have and does not set itself."""
+        found = list(headers)
+        named = {name.lower() for name, _ in found}
+        found += [header for header in self._headers if header[0] not in named]
+        if b"cache-control" not in named and not path.startswith("/static/"):
+            found.append((b"cache-control", _PRIVATE))
+        return found
 
 
 class _Bounded:

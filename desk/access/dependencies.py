@@ -61,10 +61,23 @@ class _ByToken(Declared):
         desk = desk_of(request)
         if bearer is None:
             raise NotSignedIn("there is no token; send one as `Authorization: Bearer fsk_…`")
-        now = desk.clock()
-        with desk.statements() as connection:
-            principal = tokens.principal_of(connection, bearer.credentials, now)
+        principal = _verified(desk, bearer.credentials)
         return _let_in(desk, principal, self.permission)
+
+
+def _verified(desk: Desk, text: str) -> Principal:
+    """Who a token stands for, remembered for `desk.api.score_reads`. Raises `NotSignedIn`."""
+    now, offered = desk.clock(), tokens.offered_token(text)
+    try:
+        with desk.statements() as connection:
+            principal = tokens.principal_of(connection, text, now)
+    except NotSignedIn:
+        if offered is not None:
+            desk.remembered.forget(offered)
+        raise
+    if offered is not None:
+        desk.remembered.remember(offered, principal, now)
+    return principal
 
 
 async def _offered_csrf(request: Request) -> str | None:

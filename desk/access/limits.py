@@ -42,12 +42,9 @@ class RequestLimits:
 
     def take(self, caller: str, limit: int, now: dt.datetime) -> None:
         """Count a request. Raises `TooManyRequests`."""
-        window = now.replace(second=0, microsecond=0)
-        with self._lock:
-            share = self._shares.get(caller)
-            if share is not None and share.window == window and share.left > 0:
-                share.left -= 1
-                return
+        if self.take_at_hand(caller, now):
+            return
+        window = _window(now)
         size = max(1, limit // SHARES)
         with self._engine.begin() as connection:
             taken = self._add(connection, caller, window, size)
@@ -62,6 +59,23 @@ class RequestLimits:
         if granted <= 0:
             raise TooManyRequests(limit, max(1, WINDOW_S - now.second))
 
+    def take_at_hand(self, caller: str, now: dt.datetime) -> bool:
+        """Count a request of the share that this process has; False, with nothing counted, where it has none left."""
+        window = _window(now)
+        with self._lock:
+            share = self._shares.get(caller)
+            if share is None or share.window != window or share.left <= 0:
+                return False
+            share.left -= 1
+            return True
+
+    def give_back(self, caller: str, now: dt.datetime) -> None:
+        """Undo `take_at_hand`: the request is to be counted by who goes on with it."""
+        with self._lock:
+            share = self._shares.get(caller)
+            if share is not None and share.window == _window(now):
+                share.left += 1
+
     @staticmethod
     def _add(connection: Connection, caller: str, window: dt.datetime, size: int) -> int:
         """Take `size` of a window; returns how many were taken then, at most a share above the limit by each try."""
@@ -72,6 +86,10 @@ class RequestLimits:
             set_={"taken": func.least(RequestCount.taken + add.excluded.taken, 2**30)},
         ).returning(RequestCount.taken)
         return int(connection.execute(statement).scalar_one())
+
+
+def _window(now: dt.datetime) -> dt.datetime:
+    return now.replace(second=0, microsecond=0)
 
 
 def forget_windows(connection: Connection, before: dt.datetime) -> None:

@@ -15,6 +15,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
@@ -134,15 +135,28 @@ def revoke(connection: Connection, token_id: str, *, by: str, now: dt.datetime) 
     return find(connection, token_id)
 
 
+class OfferedToken(NamedTuple):
+    """What a request offers as a token: which one, and the hash of its secret. It may be anybody's invention."""
+
+    token_id: str
+    secret_sha256: bytes
+
+
+def offered_token(text: str) -> OfferedToken | None:
+    """None for what is not even written as a token."""
+    form = _FORM.fullmatch(text)
+    return None if form is None else OfferedToken(form[1], _digest(form[2]))
+
+
 def principal_of(connection: Connection, text: str, now: dt.datetime) -> Principal:
     """Who a token stands for. Raises `NotSignedIn`, in the same words whatever is wrong with it."""
-    form = _FORM.fullmatch(text)
-    if form is None:
+    offered = offered_token(text)
+    if offered is None:
         raise NotSignedIn(_UNKNOWN)
-    token_id, secret = form.groups()
+    token_id = offered.token_id
     row = connection.execute(_VALID, {"wanted": token_id, "at": now}).one_or_none()
     kept = b"" if row is None else bytes(row.secret_sha256)
-    if not hmac.compare_digest(kept, _digest(secret)) or row is None:
+    if not hmac.compare_digest(kept, offered.secret_sha256) or row is None:
         raise NotSignedIn(_UNKNOWN)
     if row.last_used_at is None or now - row.last_used_at >= _USED_EVERY:
         _note_use(connection, token_id, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -32,10 +32,17 @@ from stream.database.tables import AlertState, StatedProduct, UserScore
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 PAGE, LONGEST_PAGE = 50, 500
+LONGEST_USER_ID = 128
 
 Seer = Annotated[Principal, TokenMay(Permission.SEE_USERS)]
 UserId = Annotated[
-    str, Path(min_length=1, max_length=128, description="The user's id, as in the topics.", examples=["u0000003"])
+    str,
+    Path(
+        min_length=1,
+        max_length=LONGEST_USER_ID,
+        description="The user's id, as in the topics.",
+        examples=["u0000003"],
+    ),
 ]
 Limit = Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Most entries of the page.")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
@@ -68,21 +75,14 @@ def score(
     if_none_match: Annotated[str | None, Header(description="`ETag` of a score that you have.")] = None,
 ) -> Response:
     """The latest score. `Age` says how old it is: a limit service should hold its limits when scores are stale."""
+    # Most requests never get here: `desk.api.score_reads` answers them.
     desk = desk_of(request)
     now = desk.clock()
     with desk.statements() as connection:
         row = _read_score(connection, principal, without_nul(user_id), now)
     if row is None:
-        raise _unknown("score", user_id)
-    tag = etag_of(row.score_id, row.sequence, row.model)
-    headers = {
-        "ETag": tag,
-        "Age": str(max(0, int((now - row.updated_at).total_seconds()))),
-        "Cache-Control": "private, no-cache",
-    }
-    if if_none_match is not None and names(if_none_match, tag):
-        return Response(None, 304, headers)
-    return Response(encoded(row._mapping), 200, headers, "application/json")
+        raise unknown("score", user_id)
+    return scored(row._asdict(), now, if_none_match)
 
 
 @router.get(
@@ -173,6 +173,19 @@ def _read_score(connection: Connection, principal: Principal, user_id: str, now:
     return connection.execute(_SCORE_OF_SOME, given | {"products": sorted(principal.products)}).one_or_none()
 
 
+def scored(row: Mapping[str, Any], now: dt.datetime, if_none_match: str | None) -> Response:
+    """The answer that a row of `user_scores` makes, for who has, or has not, the score that `if_none_match` names."""
+    tag = etag_of(row["score_id"], row["sequence"], row["model"])
+    headers = {
+        "ETag": tag,
+        "Age": str(max(0, int((now - row["updated_at"]).total_seconds()))),
+        "Cache-Control": "private, no-cache",
+    }
+    if if_none_match is not None and names(if_none_match, tag):
+        return Response(None, 304, headers)
+    return Response(encoded(row), 200, headers, "application/json")
+
+
 def etag_of(score_id: str, sequence: int, model: str) -> str:
     """The ETag of a score, the same in every process."""
     return f'"{sequence}-{hashlib.sha256(f"{score_id} {sequence} {model}".encode()).hexdigest()[:16]}"'
@@ -212,9 +225,10 @@ def _require_user(connection: Connection, principal: Principal, user_id: str) ->
         UserScore.user_id == without_nul(user_id), sees_user(principal, UserScore.user_id)
     )
     if connection.execute(known).one_or_none() is None:
-        raise _unknown("user", user_id)
+        raise unknown("user", user_id)
 
 
-def _unknown(what: str, user_id: str) -> Problem:
+def unknown(what: str, user_id: str) -> Problem:
+    """There is no user, or score, of this id, or it may not be seen: in the same words."""
     named = f"score of user {user_id!r}" if what == "score" else f"user {user_id!r}"
     return Problem(404, "not_found", f"there is no {named}, or this token's products do not let it be seen")

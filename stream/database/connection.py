@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -42,9 +43,11 @@ UNCHECKED_ENCODING = "SQL_ASCII"
 _REFUSED_CERTIFICATE = "certificate verify failed"
 """What libpq says of a server's certificate that does not pass, whatever the reason."""
 
+_IN_UTC = "SET TIME ZONE 'UTC'"
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 Connection = psycopg.Connection[tuple[object, ...]]
+AsyncConnection = psycopg.AsyncConnection[tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class DatabaseConnection:
             raise SettingsError("database_password: database_url holds a password, too; remove it there")
         return replace(connection, password=settings.database_password.get_secret_value())
 
-    @property
+    @cached_property
     def address(self) -> str:
         """`host:port/name` for messages: no user, no password. Raises `DatabaseError`."""
         given = conninfo_to_dict(self.connection_string())
@@ -138,13 +141,27 @@ class DatabaseConnection:
                 raise DatabaseUnavailable(f"database {self.address} is not available: {why}") from error
             try:
                 self._require_unicode(connection)
-                connection.execute("SET TIME ZONE 'UTC'")
+                connection.execute(_IN_UTC)
             except BaseException:
                 connection.close()
                 raise
         return connection
 
-    def _require_unicode(self, connection: Connection) -> None:
+    async def connect_async(self, application_name: str = "foreshock") -> AsyncConnection:
+        """As `connect`, for an event loop. What is wrong with a server's certificate only `connect` says."""
+        with translated(self.address):
+            connection = await psycopg.AsyncConnection.connect(
+                self.connection_string(application_name), autocommit=True
+            )
+            try:
+                self._require_unicode(connection)
+                await connection.execute(_IN_UTC)
+            except BaseException:
+                await connection.close()
+                raise
+        return connection
+
+    def _require_unicode(self, connection: Connection | AsyncConnection) -> None:
         encoding = connection.info.parameter_status("server_encoding")
         if encoding not in (None, "UTF8", UNCHECKED_ENCODING):
             raise DatabaseEncodingError(
