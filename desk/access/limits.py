@@ -2,7 +2,7 @@
 
 A process takes a share of the minute's requests at once and gives it out without asking again, so that most requests
 cost nothing. Shares count when they are taken: callers get at most the limit, and at least all but one share for each
-process.
+process, or as many as requests of theirs came at once when there was none.
 """
 
 from __future__ import annotations
@@ -49,15 +49,21 @@ class RequestLimits:
         with self._engine.begin() as connection:
             taken = self._add(connection, caller, window, size)
         granted = size - max(0, taken - limit)
+        if granted > 0:
+            self._keep(caller, window, granted - 1)
+        elif not self.take_at_hand(caller, now):  # of what another thread was given
+            raise TooManyRequests(limit, max(1, WINDOW_S - now.second))
+
+    def _keep(self, caller: str, window: dt.datetime, left: int) -> None:
+        """Add to the share of a caller: several threads may have asked at once, and each was given one."""
         with self._lock:
             if len(self._shares) >= _KEPT_CALLERS:
                 self._shares.clear()
-            if granted <= 0:
-                self._shares.pop(caller, None)
-            else:
-                self._shares[caller] = _Share(window, granted - 1)
-        if granted <= 0:
-            raise TooManyRequests(limit, max(1, WINDOW_S - now.second))
+            share = self._shares.get(caller)
+            if share is None or share.window < window:
+                self._shares[caller] = _Share(window, left)
+            elif share.window == window:
+                share.left += left
 
     def take_at_hand(self, caller: str, now: dt.datetime) -> bool:
         """Count a request of the share that this process has; False, with nothing counted, where it has none left."""

@@ -8,6 +8,7 @@ passes on to the route `desk.api.users.score`, which decides by itself, and is w
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 import time
@@ -78,6 +79,7 @@ class ScoreReader:
         self._desk, self._monotonic = desk, monotonic
         self._statements: AwaitedStatements | None = None
         self._passed_on_until_s = -PASSED_ON_S
+        self._asking = asyncio.Lock()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -115,13 +117,16 @@ class ScoreReader:
 
     async def _counted(self, principal: Principal, now: dt.datetime) -> bool:
         """Count a request. False where that is to be passed on: the limit is used up, or the database is away."""
-        limits = self._desk.limits
+        limits, limit = self._desk.limits, self._desk.settings.desk_requests_per_minute
         if limits.take_at_hand(principal.key, now):
             return True
-        try:
-            await to_thread.run_sync(limits.take, principal.key, self._desk.settings.desk_requests_per_minute, now)
-        except (TooManyRequests, DatabaseError, SQLAlchemyError):
-            return False
+        async with self._asking:  # one asks for a share, and the others, who came meanwhile, have of it
+            if limits.take_at_hand(principal.key, now):
+                return True
+            try:
+                await to_thread.run_sync(limits.take, principal.key, limit, now)
+            except (TooManyRequests, DatabaseError, SQLAlchemyError):
+                return False
         return True
 
     async def _read(

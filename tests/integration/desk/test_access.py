@@ -141,6 +141,23 @@ def test_who_is_not_there_is_refused_in_the_same_words(desk: Desk) -> None:
     assert len(said) == 1
 
 
+def test_who_asks_at_once_loses_nothing_of_the_limit(desk: Desk) -> None:
+    limits, limit = RequestLimits(desk.engine), 8 * SHARES
+
+    def ask(_: int) -> int:
+        granted = 0
+        for _ in range(limit // 8):
+            try:
+                limits.take("many at once", limit, NOON)
+            except TooManyRequests:
+                continue
+            granted += 1
+        return granted
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(ask, range(12))) == limit
+
+
 def test_processes_share_a_limit(desk: Desk) -> None:
     one, other, limit = RequestLimits(desk.engine), RequestLimits(desk.engine), 3 * SHARES
     refusals, taken = [], 0
