@@ -25,7 +25,7 @@ from desk.cases.priority import renew
 from desk.cases.promises import DECIDED_AT_ONCE, decide_promises
 from desk.cases.rules import CaseRules
 from desk.clock import Clock
-from desk.outbox import PUBLISHED_AT_ONCE, NotPublished, Send, publish_actions
+from desk.outbox import PUBLISHED_AT_ONCE, NotPublished, Outbox, Send
 from stream.case_records import FORESHOCK
 from stream.database.case_tables import Case
 from stream.database.errors import DatabaseError
@@ -89,7 +89,7 @@ class Clerk:
     ) -> None:
         self._engine = engine
         self._rules = rules
-        self._send = send
+        self._outbox = None if send is None else Outbox(send)
         self._clock = clock
         self._tidy = tidy
         self._on_turn = on_turn
@@ -144,9 +144,9 @@ class Clerk:
         assigned = 0
         if self._rules.auto_assign:
             assigned = self._to_the_end(lambda connection: auto_assign(connection, now, self._rules), GIVEN_AT_ONCE)
-        published, send = 0, self._send
-        if send is not None:
-            published = self._to_the_end(lambda connection: publish_actions(connection, send, now), PUBLISHED_AT_ONCE)
+        published, outbox = 0, self._outbox
+        if outbox is not None:
+            published = self._to_the_end(lambda connection: outbox.publish(connection, now), PUBLISHED_AT_ONCE)
         return Chores(woken, decided, renewed, assigned, published)
 
     def _decide(self, now: dt.datetime) -> int:

@@ -18,15 +18,17 @@ from desk.access.principals import Principal
 from desk.cases.actions import Asked, act
 from desk.cases.rules import CaseRules
 from desk.clerk import Clerk
-from desk.outbox import ActionProducer, NotPublished, publish_actions
+from desk.outbox import ActionProducer, NotPublished, Outbox
 from stream.case_records import AlertAction, PromisedPayment
 from stream.database.connection import DatabaseConnection
+from stream.database.writer import DatabaseWriter
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import create_topics
 from stream.kafka.topic_reader import TopicReader
 from stream.settings import Settings, load_settings
 from tests.desk_data import DAY, Borrower, write_portfolio
 from tests.integration.desk.conftest import NOON, SetClock
+from tests.integration.test_database_writer import a_score, an_alert
 
 ANN = Principal("ann", "account", "collector")
 RULES = CaseRules()
@@ -117,9 +119,45 @@ def test_while_no_broker_takes_them_actions_wait(desk_database: DatabaseConnecti
 
     waiting = text("SELECT count(*) FROM case_actions WHERE published_at IS NULL AND alert_id = :id")
     with pytest.raises(NotPublished), engine.begin() as connection:
-        publish_actions(connection, refuses, NOON)
+        Outbox(refuses).publish(connection, NOON)
     with engine.begin() as connection:
         assert connection.execute(waiting, {"id": borrower.alert_id}).scalar_one() == 1
         sent: list[Sequence[tuple[bytes, bytes]]] = []
-        assert publish_actions(connection, sent.append, NOON) == len(sent[0])
+        assert Outbox(sent.append).publish(connection, NOON) == len(sent[0])
         assert connection.execute(waiting, {"id": borrower.alert_id}).scalar_one() == 0
+    engine.dispose()
+
+
+def test_what_a_borrower_has_two_cases_for_is_published_in_the_order_in_which_it_was_done(
+    desk_database: DatabaseConnection,
+) -> None:
+    """Two collectors work on two cases of one borrower; who began first ends last."""
+    alerts = [an_alert("opened", number, f"twice-{name}", user_id="twice") for number, name in enumerate("ab", 1)]
+    with DatabaseWriter(desk_database) as writer:
+        writer.write([a_score("twice", 1)], alerts, [])
+    engine = desk_database.open_engine("tests", kept=4)
+    sent: list[str] = []
+    outbox = Outbox(lambda records: sent.extend(msgspec.json.decode(value)["alert_id"] for _, value in records))
+    with engine.begin() as connection:
+        outbox.publish(connection, NOON)
+    sent.clear()
+    with engine.connect() as first:
+        begun = first.begin()
+        act(first, ANN, Asked("twice-a", "start"), NOON, RULES)
+        with engine.begin() as second:
+            act(second, ANN, Asked("twice-b", "start"), NOON, RULES)
+        with engine.begin() as connection:
+            assert outbox.publish(connection, NOON) == 0, "the second waits for the first"
+        with engine.begin() as later:
+            act(later, ANN, Asked("twice-b", "note", reason="called"), NOON, RULES)
+        begun.commit()
+        with engine.connect() as other:
+            still = other.begin()  # who begins to write afterwards holds up nobody
+            act(other, ANN, Asked("twice-b", "note", reason="wrote"), NOON, RULES)
+            with engine.begin() as connection:
+                assert outbox.publish(connection, NOON) == 2
+            still.commit()
+    with engine.begin() as connection:
+        assert outbox.publish(connection, NOON) == 2
+    assert sent == ["twice-a", "twice-b", "twice-b", "twice-b"]
+    engine.dispose()
