@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foreshock.options import AsJson, database_of, require_desk, takes_settings
+from foreshock.options import AsJson, database_of, done_by, require_desk, takes_settings
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, errors, fail, print_json, print_plain
 from stream.database.errors import DatabaseError, translated
@@ -67,7 +66,7 @@ def create_account(
             name,
             role,
             password_hash=hash_password(_asked_password(), name),
-            by=getpass.getuser(),
+            by=done_by(),
             now=_now(),
             display_name=display_name,
             products=_listed(products),
@@ -152,7 +151,7 @@ def create_token(
 
     with _changing(settings) as connection:
         made, text = tokens.create(
-            connection, name, role, products=_listed(products), days=days, by=getpass.getuser(), now=_now()
+            connection, name, role, products=_listed(products), days=days, by=done_by(), now=_now()
         )
     errors.print(
         f"token {made.token_id} of {made.name}, {made.role} of {_products(made.products)}, until "
@@ -201,7 +200,7 @@ def revoke_token(
     from desk.access import tokens
 
     with _changing(settings) as connection:
-        tokens.revoke(connection, token_id, by=getpass.getuser(), now=_now())
+        tokens.revoke(connection, token_id, by=done_by(), now=_now())
     console.print(f"token {token_id} is revoked")
 
 

@@ -13,7 +13,7 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import TIME, TIMES, AsJson, Yes, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.options import TIME, TIMES, AsJson, Yes, event_progress, kafka_failure, kafka_of, takes_settings, utc_ms
 from foreshock.people import AsIs, UserArgument, known_as, print_erased
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, errors, fail
@@ -276,10 +276,7 @@ def _named(topics: str | None) -> list[str] | None:
 
 
 def _ms(at: dt.datetime | None) -> int | None:
-    """A time without an offset is UTC."""
-    if at is None:
-        return None
-    return int((at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at).timestamp() * 1000)
+    return None if at is None else utc_ms(at)
 
 
 def _print_json(document: Any) -> None:

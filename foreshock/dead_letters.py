@@ -25,7 +25,7 @@ from foreshock.options import (
     kafka_failure,
     kafka_of,
     takes_settings,
-    utc,
+    utc_ms,
 )
 from foreshock.people import AsIs, known_as
 from foreshock.tables import Column, Table, facts_table
@@ -252,8 +252,8 @@ def _filter(
         frozenset(reasons or ()),
         frozenset(names.get(topic, topic) for topic in topics or ()),
         None if user is None else known_as(settings, user, as_is),
-        None if since is None else _ms(since),
-        None if until is None else _ms(until),
+        None if since is None else utc_ms(since),
+        None if until is None else utc_ms(until),
     )
 
 
@@ -334,7 +334,3 @@ def _moment(ms: int) -> str:
         return moment_of(ms).isoformat()
     except OverflowError:
         return f"{ms} ms since 1970-01-01"
-
-
-def _ms(at: dt.datetime) -> int:
-    return round(utc(at).timestamp() * 1000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foreshock.options import AsJson, database_of, takes_settings
+from foreshock.options import AsJson, database_of, machine_user, takes_settings
 from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import SIGNATURE_FILE, Bundle, BundleError
@@ -231,17 +230,9 @@ def _decided(actor: str | None = None, reason: str | None = None) -> Iterator[De
         if text is not None and not text.strip():
             fail(f"{option} is empty; say who decides, and why", code=2)
     try:
-        yield Decider(_user() if actor is None else actor, reason or "")
+        yield Decider(machine_user() if actor is None else actor, reason or "")
     except DatabaseError as error:
         fail(str(error))
-
-
-def _user() -> str | None:
-    """The user of this machine; None where it has no name for who runs this, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return None
 
 
 def _told(found: RegisteredModel, what: str, *, as_json: bool) -> None:

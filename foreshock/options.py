@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import getpass
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -210,6 +212,24 @@ def require_desk() -> None:
 def utc(at: dt.datetime) -> dt.datetime:
     """A time without an offset is UTC."""
     return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
+
+
+def utc_ms(at: dt.datetime) -> int:
+    """Milliseconds since 1970-01-01, as records have their times; a time without an offset is UTC."""
+    return round(utc(at).timestamp() * 1000)
+
+
+def machine_user() -> str | None:
+    """The user of this machine; None where it has no name for who runs this, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
+
+
+def done_by(actor: str | None = None) -> str:
+    """Who is on record for what a command does: who is named, else the user of this machine."""
+    return actor or machine_user() or f"uid {os.getuid()}"
 
 
 def event_progress(shown_on: Console = console) -> Progress:

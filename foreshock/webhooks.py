@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,10 +18,11 @@ from foreshock.options import (
     Yes,
     confirmed,
     database_of,
+    done_by,
     kafka_failure,
     kafka_of,
     takes_settings,
-    utc,
+    utc_ms,
 )
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, fail, print_json
@@ -85,7 +85,7 @@ def add(
 
         foreshock webhooks add crm https://crm.example.com/hooks/foreshock --level HIGH
     """
-    from stream.webhooks.replaying import ends
+    from stream.webhooks.replaying import ends, tell_everything
 
     wants = _filter(level, transition, product, action)
     keys = sealing_keys(settings)
@@ -94,9 +94,14 @@ def add(
     except ForbiddenAddress as error:
         raise typer.BadParameter(str(error), param_hint="URL") from None
     with _failures(kafka := kafka_of(settings)):
-        starts = {} if from_beginning else ends(kafka, settings, topic_ids(kafka, settings))
-        made_by = actor or getpass.getuser()
-        secret = receivers.add(database_of(settings), keys, name, address, wants, starts, made_by)
+        database, ids, made_by = database_of(settings), topic_ids(kafka, settings), done_by(actor)
+        if from_beginning:
+            # Nothing is sent before all is in its place; if this ends in between, it stands disabled in the list.
+            secret = receivers.add(database, keys, name, address, wants, {}, made_by, state="disabled")
+            tell_everything(kafka, settings, DeliveryTable(database), ids, name)
+            receivers.set_state(database, name, "active")
+        else:
+            secret = receivers.add(database, keys, name, address, wants, ends(kafka, settings, ids), made_by)
     _tell_secret(name, secret, as_json=as_json)
 
 
@@ -286,7 +291,7 @@ def replay(
     else:
         with _failures(kafka := kafka_of(settings)):
             ids = topic_ids(kafka, settings)
-            limits = _ms(since), None if until is None else _ms(until)
+            limits = utc_ms(since), None if until is None else utc_ms(until)
             told = replay_published(kafka, settings, table, ids, name, *limits)
     missing = len(set(message_id or [])) - told if message_id else 0
     if missing > 0:
@@ -394,10 +399,6 @@ def _when(one: Delivery) -> str:
     if one.settled_at is not None:
         return f"{one.settled_at:%Y-%m-%d %H:%M:%S}"
     return f"due {one.due_at:%Y-%m-%d %H:%M:%S}"
-
-
-def _ms(at: dt.datetime) -> int:
-    return round(utc(at).timestamp() * 1000)
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def desk_rights(settings: Settings) -> tuple[Right, ...]:
 
 def webhook_rights(settings: Settings) -> tuple[Right, ...]:
     """Of who delivers webhooks. Who adds one needs the first."""
-    topics = (settings.topics.alerts, settings.topics.alert_actions)
-    return (*_on(topics, "Read"), Right("group", webhook_group(settings.application_id), "Read"))
+    topics, application_id = settings.topics, settings.application_id
+    return (*_on(topics.told_to_webhooks, "Read"), Right("group", webhook_group(application_id), "Read"))
 
 
 def publisher_rights(settings: Settings) -> tuple[Right, ...]:
@@ -134,6 +134,7 @@ def retention_rights(settings: Settings) -> tuple[Right, ...]:
     kept = (
         *topics.inputs,
         *topics.live_outputs(application_id).all,
+        topics.alert_actions,
         topics.changelog(application_id),
         topics.sent_back,
     )
@@ -142,6 +143,7 @@ def retention_rights(settings: Settings) -> tuple[Right, ...]:
         *(Right("topic", topic, operation) for topic in dict.fromkeys(kept) for operation in operations),
         Right("group", application_id, "Describe"),
         Right("group", sink_group(application_id), "Describe"),
+        Right("group", webhook_group(application_id), "Describe"),
     )
 
 
@@ -149,10 +151,11 @@ def status_rights(settings: Settings) -> tuple[Right, ...]:
     """Of who looks with `foreshock status`. With `Read` on all that groups read, lag counts no ends of transactions."""
     topics, application_id = settings.topics, settings.application_id
     return (
-        *_on((*topics.inputs, topics.contracts), "Describe"),
+        *_on((*topics.inputs, topics.contracts, topics.alert_actions), "Describe"),
         *_on((topics.scores, topics.alerts, topics.dead_letters), "Read"),
         Right("group", application_id, "Describe"),
         Right("group", sink_group(application_id), "Describe"),
+        Right("group", webhook_group(application_id), "Describe"),
     )
 
 

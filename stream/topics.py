@@ -107,6 +107,11 @@ class Topics:
         with `event_history` all."""
         return (*self.stored, *(self.inputs if event_history else (self.of_kind("profiles"),)))
 
+    @property
+    def told_to_webhooks(self) -> tuple[str, ...]:
+        """What those who deliver webhooks read."""
+        return (self.alerts, self.alert_actions)
+
     def order(self, application_id: str) -> str:
         """The order journal of an application's workers, see `stream.scoring.order_journal`."""
         return f"{application_id}{_ORDER}"

@@ -17,6 +17,10 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LONGEST_URL = 2_000
 
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""What IANA has set aside in IPv6 for public addresses. Python's own list of what is not public grows with its
+releases, and lacks site-local and further translated networks."""
+
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that a gateway turns into the IPv4 address in their last 32 bits (RFC 6052)."""
 
@@ -84,8 +88,7 @@ class AddressRules:
         embedded = _embedded(address)
         for each in (address, *embedded):
             allowed = any(each in network for network in self.networks if network.version == each.version)
-            # `is_global` holds for some multicast.
-            if not allowed and (not each.is_global or each.is_multicast):
+            if not allowed and not _is_public(each):
                 raise ForbiddenAddress(
                     f"{target} is at {each}, which is no public address; add its network to webhook_networks if it may "
                     "be reached"
@@ -101,6 +104,13 @@ class AddressRules:
         for address in found:
             self.require(address, target)
         return found
+
+
+def _is_public(address: IpAddress) -> bool:
+    # `is_global` holds for some multicast.
+    if not address.is_global or address.is_multicast:
+        return False
+    return isinstance(address, ipaddress.IPv4Address) or address in _GLOBAL_UNICAST or address in _TRANSLATED
 
 
 def _network(text: str) -> Network:

@@ -17,7 +17,7 @@ from functools import partial
 
 from stream.database.errors import DatabaseUnavailable
 from stream.settings import Settings
-from stream.webhooks.deliveries import Claimed, DeliveryTable
+from stream.webhooks.deliveries import PRUNED_AT_ONCE, Claimed, DeliveryTable
 from stream.webhooks.figures import WebhookFigures
 from stream.webhooks.receivers import Webhook
 from stream.webhooks.schedule import STRUGGLING_FAILURES, Answer, Outcome
@@ -82,8 +82,10 @@ class Deliverer:
                     self._figures.waiting = await asyncio.to_thread(self._table.standings)
                     counted_s = self._monotonic()
                 if self._monotonic() - pruned_s >= PRUNE_EVERY_S:
-                    await asyncio.to_thread(self._table.prune, self._settings.webhook_keep_days)
-                    pruned_s = self._monotonic()
+                    # One part at a look: between two parts, deliveries go on.
+                    gone = await asyncio.to_thread(self._table.prune, self._settings.webhook_keep_days)
+                    if gone < PRUNED_AT_ONCE:
+                        pruned_s = self._monotonic()
             except DatabaseUnavailable as error:
                 self._note_outage(error)
             await _either(stopping, LOOK_EVERY_S)
@@ -140,6 +142,10 @@ class Deliverer:
     async def _deliver(self, webhook: Webhook, claimed: Claimed, began_s: float) -> None:
         """One try. `began_s` is when it was claimed: who was frozen since has lost the claim, and sends nothing."""
         if self._monotonic() - began_s > self._settings.webhook_timeout_s:
+            try:
+                await asyncio.to_thread(self._table.release, claimed)
+            except DatabaseUnavailable as error:
+                self._note_outage(error)  # the lease ends by itself
             return
         started_s = self._monotonic()
         try:
@@ -165,6 +171,8 @@ class Deliverer:
                 noted = await asyncio.to_thread(
                     self._table.settle, claimed, answer, self._settings.webhook_attempts, self._chance()
                 )
+                if noted is Outcome.GONE:
+                    await self._look()
             except DatabaseUnavailable as error:
                 self._note_outage(error)
                 if self._monotonic() - began_s > lease_s(self._settings):
@@ -173,8 +181,6 @@ class Deliverer:
                 continue
             if noted is None:
                 logger.info("%s: %s was claimed by another process or told again meanwhile", *_names(claimed))
-            elif answer.outcome is Outcome.GONE:
-                await self._look()
             return
 
     def _tell(self, claimed: Claimed, answer: Answer, *, dead: bool) -> None:

@@ -36,15 +36,26 @@ from stream.webhooks.schedule import Answer, Outcome, delivery_pause_s, receiver
 
 Result = TypeVar("Result")
 
+PRUNED_AT_ONCE = 10_000
+
 _ADD = """
 INSERT INTO webhook_deliveries (webhook, message_id, user_id, type, occurred_at, body) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (webhook, message_id) DO NOTHING
 """
-# A new number, too: those that are told again come in the order in which the topic has them.
+# What is still pending keeps its place before later messages, and what is under way is not sent twice at once. What was
+# settled gets a new number: those that are told again come in the order in which the topic has them.
 _ADD_AGAIN = """
-INSERT INTO webhook_deliveries (webhook, message_id, user_id, type, occurred_at, body) VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (webhook, message_id) DO UPDATE SET number = EXCLUDED.number, state = 'pending', attempts = 0,
-    due_at = now(), claim = NULL, settled_at = NULL
+INSERT INTO webhook_deliveries AS d (webhook, message_id, user_id, type, occurred_at, body)
+VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (webhook, message_id) DO UPDATE SET
+    number = CASE d.state WHEN 'pending' THEN d.number ELSE EXCLUDED.number END, state = 'pending', attempts = 0,
+    due_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.due_at END, settled_at = NULL
+"""
+# At a place before all that is told afterwards, whoever added it first.
+_ADD_BEFORE = """
+INSERT INTO webhook_deliveries AS d (webhook, message_id, user_id, type, occurred_at, body, number)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (webhook, message_id) DO UPDATE SET number = LEAST(d.number, EXCLUDED.number)
 """
 _CLAIM = """
 UPDATE webhook_deliveries AS d SET attempts = d.attempts + 1, claim = %(claim)s,
@@ -74,8 +85,10 @@ _UNDO_CLAIM = """
 UPDATE webhook_deliveries SET due_at = now(), claim = NULL, attempts = attempts - 1
 WHERE webhook = %s AND message_id = %s AND claim = %s AND state = 'pending'
 """
+# While it pauses nothing is begun: what succeeds then was begun before, and says nothing of the pause.
 _IS_WELL = """
-UPDATE webhooks AS w SET failures = 0, paused_until = NULL, last_error = %(error)s
+UPDATE webhooks AS w SET failures = 0, paused_until = CASE WHEN paused_until > now() THEN paused_until END,
+    last_error = %(error)s
 FROM (SELECT name, failures FROM webhooks WHERE name = %(name)s FOR UPDATE) AS before
 WHERE w.name = before.name AND (w.failures > 0 OR w.last_error IS DISTINCT FROM %(error)s)
 RETURNING before.failures
@@ -93,7 +106,7 @@ _PRODUCTS = "SELECT user_id, contract_id, product FROM contract_products WHERE u
 _PRUNE = """
 DELETE FROM webhook_deliveries WHERE (webhook, message_id) IN (
     SELECT webhook, message_id FROM webhook_deliveries
-    WHERE state <> 'pending' AND settled_at < now() - make_interval(secs => %s) LIMIT 10000
+    WHERE state <> 'pending' AND settled_at < now() - make_interval(secs => %s) LIMIT %s
 )
 """
 # Each part by an index of what is pending or dead alone: of what was delivered there is far more.
@@ -114,7 +127,8 @@ WHERE (%(webhook)s::text IS NULL OR webhook = %(webhook)s) AND (%(state)s::text 
 ORDER BY number DESC LIMIT %(most)s
 """
 _REPLAY = """
-UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due_at = now(), claim = NULL, settled_at = NULL
+UPDATE webhook_deliveries SET state = 'pending', attempts = 0, settled_at = NULL,
+    due_at = CASE WHEN claim IS NULL THEN now() ELSE due_at END
 WHERE webhook = %(webhook)s AND (message_id = ANY(%(ids)s) OR %(dead)s AND state = 'dead')
 """
 
@@ -205,15 +219,27 @@ class DeliveryTable:
                     connection.execute(
                         "DELETE FROM webhook_deliveries WHERE user_id = ANY(%s)", (list(map(without_nul, forgotten)),)
                     )
-                rows = [
-                    (name, told.message.message_id, without_nul(told.message.user_id), without_nul(told.message.type),
-                     told.message.occurred_at, told.message.body)
-                    for told in choose(receivers.all_of(connection), connection)
-                    for name in told.webhooks
-                ]  # fmt: skip
+                rows = _rows(choose(receivers.all_of(connection), connection))
                 if rows:
                     with connection.cursor() as cursor:
                         cursor.executemany(_ADD_AGAIN if again else _ADD, rows)
+                return len(rows)
+
+        return self._do(write)
+
+    def add_before(
+        self, choose: Callable[[Sequence[Webhook], Connection], Iterable[Told]], numbers: Mapping[str, int]
+    ) -> int:
+        """As `add`, at places that are given by the messages' ids, to be below 0: before all that `add` ever adds. For
+        a webhook to which nothing is sent yet."""
+
+        def write(connection: Connection) -> int:
+            with connection.transaction():
+                found = _rows(choose(receivers.all_of(connection), connection))
+                rows = [(*row, numbers[row[1]]) for row in found]
+                if rows:
+                    with connection.cursor() as cursor:
+                        cursor.executemany(_ADD_BEFORE, rows)
                 return len(rows)
 
         return self._do(write)
@@ -272,8 +298,9 @@ class DeliveryTable:
         return self._do(lambda connection: connection.execute(_REPLAY, values).rowcount)
 
     def prune(self, keep_days: float) -> int:
-        """Delete what was settled longer ago; returns how many rows, at most 10,000."""
-        return self._do(lambda connection: connection.execute(_PRUNE, (keep_days * 86_400,)).rowcount)
+        """Delete what was settled longer ago; returns how many rows, at most `PRUNED_AT_ONCE`."""
+        values = (keep_days * 86_400, PRUNED_AT_ONCE)
+        return self._do(lambda connection: connection.execute(_PRUNE, values).rowcount)
 
     def _do(self, work: Callable[[Connection], Result]) -> Result:
         with self._lock, translated(self._database.address):
@@ -290,6 +317,15 @@ class DeliveryTable:
             with suppress(psycopg.Error):
                 self._open.close()
         self._open = None
+
+
+def _rows(told: Iterable[Told]) -> list[tuple[Any, ...]]:
+    return [
+        (name, one.message.message_id, without_nul(one.message.user_id), without_nul(one.message.type),
+         one.message.occurred_at, one.message.body)
+        for one in told
+        for name in one.webhooks
+    ]  # fmt: skip
 
 
 def products_of(connection: Connection, users: Collection[str]) -> dict[str, dict[str, str | None]]:

@@ -41,7 +41,7 @@ Decode = Callable[[bytes | None], Message]
 
 def sources(settings: Settings) -> dict[str, Decode]:
     """Topics that webhooks are told of, and what makes a message of a record of each."""
-    return {settings.topics.alerts: alert_message, settings.topics.alert_actions: action_message}
+    return dict(zip(settings.topics.told_to_webhooks, (alert_message, action_message), strict=True))
 
 
 def messages_of(

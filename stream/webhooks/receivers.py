@@ -33,8 +33,8 @@ name, url, state, levels, transitions, products, actions, starts, secret, former
 paused_until, last_error, created_by, created_at, rotated_at
 """
 _INSERT = """
-INSERT INTO webhooks (name, url, levels, transitions, products, actions, starts, secret, created_by)
-VALUES (%(name)s, %(url)s, %(levels)s, %(transitions)s, %(products)s, %(actions)s, %(starts)s, %(secret)s,
+INSERT INTO webhooks (name, url, state, levels, transitions, products, actions, starts, secret, created_by)
+VALUES (%(name)s, %(url)s, %(state)s, %(levels)s, %(transitions)s, %(products)s, %(actions)s, %(starts)s, %(secret)s,
     %(created_by)s)
 """
 _ROTATE = """
@@ -118,6 +118,7 @@ def add(
     wants: Filter,
     starts: Mapping[str, Sequence[int]],
     created_by: str,
+    state: WebhookState = "active",
 ) -> bytes:
     """Add a webhook, whose address was checked; returns its secret. Raises `WebhookError`."""
     if NAME.fullmatch(name) is None:
@@ -127,6 +128,7 @@ def add(
     row: dict[str, Any] = filters | {
         "name": name,
         "url": target,
+        "state": state,
         "starts": Jsonb({topic: list(offsets) for topic, offsets in starts.items()}),
         "secret": keys.seal(secret, f"{name}/{_SECRET}"),
         "created_by": created_by,

@@ -14,13 +14,14 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from aiohttp.abc import ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from stream.webhooks.addresses import AddressRules, ForbiddenAddress, Target
@@ -30,27 +31,61 @@ MOST_ANSWER_BYTES = 64 * 1024
 KEPT_OPEN_S = 15.0
 USER_AGENT = "foreshock-webhooks"
 
+NAMES_AT_ONCE = 32
+"""So many names are looked up at a time, of all receivers; each of them once."""
+
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
 
 class _Refused(OSError):
     """An address that may not be connected to, as an error that aiohttp passes on."""
 
 
-class _CheckedResolver(ThreadedResolver):
-    """Resolves names to addresses that the rules admit."""
+class _CheckedResolver(AbstractResolver):
+    """Resolves names to addresses that the rules admit.
+
+    In threads of its own: a name server that does not answer holds a thread for half a minute, and of those that all
+    share there are few, which the database needs. A name that is asked for again meanwhile waits for the same answer.
+    """
 
     def __init__(self, rules: AddressRules, scheme: str) -> None:
-        super().__init__()
         self._rules, self._scheme = rules, scheme
+        self._threads = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="names")
+        self._asked: dict[tuple[str, int, int], asyncio.Future[list[Any]]] = {}
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
+        wanted = (host, port, int(family))
+        if (asking := self._asked.get(wanted)) is None:
+            look_up = partial(
+                socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=getattr(socket, "AI_ADDRCONFIG", 0)
+            )
+            asking = self._asked[wanted] = asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+            asking.add_done_callback(partial(self._answered, wanted))
+        found = await asyncio.shield(asking)  # who waits no longer leaves it to the others
+        results = [
+            ResolveResult(hostname=host, host=_host_of(address), port=port, family=of, proto=protocol, flags=_NUMERIC)
+            for of, _, protocol, _, address in found
+        ]
         try:
-            self._rules.admissible([each["host"] for each in found], Target(self._scheme, host, port))
+            self._rules.admissible([each["host"] for each in results], Target(self._scheme, host, port))
         except ValueError as error:
             raise _Refused(str(error)) from None
-        return found
+        return results
+
+    def _answered(self, wanted: tuple[str, int, int], asking: asyncio.Future[list[Any]]) -> None:
+        self._asked.pop(wanted, None)
+        if not asking.cancelled():
+            asking.exception()  # who had asked may be gone
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _host_of(address: tuple[Any, ...]) -> str:
+    """The host of a socket's address; with its zone, which link-local ones have."""
+    return f"{address[0]}%{address[3]}" if len(address) == 4 and address[3] else str(address[0])
 
 
 def _socket_maker(rules: AddressRules, scheme: str) -> Callable[[Any], socket.socket]:
@@ -85,11 +120,13 @@ class Sender:
         self._clock_s = clock_s
         self._tls = ssl.create_default_context(cafile=None if cafile is None else str(cafile))
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._resolvers: list[_CheckedResolver] = []
 
     async def __aenter__(self) -> Self:
         for scheme in ("https", "http"):
+            self._resolvers.append(resolver := _CheckedResolver(self._rules, scheme))
             connector = aiohttp.TCPConnector(
-                resolver=_CheckedResolver(self._rules, scheme),
+                resolver=resolver,
                 socket_factory=_socket_maker(self._rules, scheme),
                 ssl=self._tls,
                 use_dns_cache=False,
@@ -111,6 +148,8 @@ class Sender:
     ) -> None:
         for session in self._sessions.values():
             await session.close()
+        for resolver in self._resolvers:
+            await resolver.close()
 
     async def send(self, address: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Try once. Raises nothing that the receiver or the network could cause."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import random
 import threading
 import time
@@ -13,13 +15,20 @@ import pytest
 
 from stream.database import migration, person
 from stream.database.connection import DatabaseConnection
+from stream.database.errors import DatabaseUnavailable
 from stream.outputs import encode_output
+from stream.settings import load_settings
 from stream.webhooks import receivers
+from stream.webhooks.addresses import AddressRules
+from stream.webhooks.deliverer import Deliverer
 from stream.webhooks.deliveries import Claimed, DeliveryTable, Told
+from stream.webhooks.figures import WebhookFigures
 from stream.webhooks.messages import Filter, Message, alert_message
-from stream.webhooks.receivers import WebhookError
+from stream.webhooks.receivers import Webhook, WebhookError
 from stream.webhooks.schedule import Answer, Outcome
 from stream.webhooks.sealing import SealError, SealingKeys
+from stream.webhooks.sender import Sender
+from tests.receiver import receiving
 from tests.unit.stream.webhooks.alerts import an_alert
 
 KEYS = SealingKeys.from_hex("11" * 32)
@@ -118,6 +127,7 @@ def test_a_receiver_that_is_away_is_left_alone_and_caught_up_with(table: Deliver
     assert (webhook.failures, webhook.last_error) == (3, "cannot be reached")
     assert webhook.paused_until is not None
     (last,) = table.claim("crm", 10, lease_s=60)
+    table._do(lambda connection: connection.execute("UPDATE webhooks SET paused_until = now()"))
     assert table.settle(last, Answer(200), 10, 1.0) is Outcome.DELIVERED
     (webhook,) = table.webhooks()
     assert (webhook.failures, webhook.last_error, webhook.paused_until) == (0, None, None)
@@ -158,6 +168,105 @@ def test_what_is_told_again_comes_in_order(table: DeliveryTable) -> None:
         told.append(claimed[0].message_id)
         table.settle(claimed[0], Answer(204), 10, 0.5)
     assert told == [message.message_id for message in messages]
+
+
+def told_in_order(table: DeliveryTable) -> list[str]:
+    told = []
+    while claimed := table.claim("crm", 10, lease_s=60):
+        for one in claimed:
+            told.append(one.message_id)
+            table.settle(one, Answer(204), 10, 0.5)
+    return told
+
+
+def test_what_is_pending_keeps_its_place_when_it_is_told_again(table: DeliveryTable) -> None:
+    """Of a time that ends before the last message: it would else overtake those before it."""
+    messages = [a_message("user-1", number) for number in range(3)]
+    add_messages(table, messages, "crm")
+    add_messages(table, messages[:2], "crm", again=True)
+    assert told_in_order(table) == [message.message_id for message in messages]
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_what_is_under_way_is_not_sent_a_second_time_meanwhile(table: DeliveryTable, by_id: bool) -> None:
+    messages = [a_message("user-1", number) for number in range(2)]
+    add_messages(table, messages, "crm")
+    (under_way,) = table.claim("crm", 10, lease_s=60)
+    if by_id:
+        table.replay("crm", [under_way.message_id])
+    else:
+        add_messages(table, messages, "crm", again=True)
+    assert table.claim("crm", 10, lease_s=60) == []
+    assert table.settle(under_way, Answer(204), 10, 0.5) is Outcome.DELIVERED
+    assert told_in_order(table) == [messages[1].message_id]
+
+
+def test_what_is_older_is_put_before_what_is_there_already(table: DeliveryTable) -> None:
+    messages = [a_message("user-1", number) for number in range(4)]
+    add_messages(table, messages[2:], "crm")
+    places = {message.message_id: number - 3 for number, message in enumerate(messages[:3])}
+    told = [Told(message, ("crm",)) for message in messages[:3]]
+    assert table.add_before(lambda _webhooks, _connection: told, places) == 3
+    add_messages(table, messages, "crm")
+    assert told_in_order(table) == [message.message_id for message in messages]
+
+
+def test_a_pause_that_is_asked_for_outlasts_what_was_under_way(table: DeliveryTable) -> None:
+    """Of a receiver that takes so many a minute, and takes one more while it refuses the next."""
+    add_messages(table, [a_message(f"user-{user}", 0) for user in range(2)], "crm")
+    first, second = table.claim("crm", 10, lease_s=60)
+    table.settle(first, Answer(429, wait_s=60.0), 10, 0.5)
+    assert table.settle(second, Answer(204), 10, 0.5) is Outcome.DELIVERED
+    (webhook,) = table.webhooks()
+    assert webhook.failures == 0
+    assert webhook.paused_until is not None
+    assert webhook.paused_until - webhook.created_at > dt.timedelta(seconds=30)
+
+
+class Faulty(DeliveryTable):
+    """A table whose list of webhooks cannot be read the second time."""
+
+    looks = 0
+
+    def webhooks(self) -> list[Webhook]:
+        self.looks += 1
+        if self.looks == 2:
+            raise DatabaseUnavailable("away")
+        return super().webhooks()
+
+
+def a_deliverer(table: DeliveryTable, sender: Sender) -> Deliverer:
+    settings = load_settings(webhook_networks="127.0.0.0/8", webhook_timeout_s=2)
+    return Deliverer(settings, table, KEYS, sender, WebhookFigures())
+
+
+async def test_a_database_that_goes_away_when_a_receiver_is_gone_ends_nothing(
+    table: DeliveryTable, database: DatabaseConnection
+) -> None:
+    with receiving(lambda _: 410) as receiver:
+        receivers.add(database, KEYS, "gone", receiver.address(), Filter(), {}, "ann")
+        add_messages(table, [a_message("user-1", 0)], "gone")
+        faulty, stopping = Faulty(database), asyncio.Event()
+        async with Sender(AddressRules.parse("127.0.0.0/8"), 2) as sender:
+            running = asyncio.create_task(a_deliverer(faulty, sender).run(stopping))
+            async with asyncio.timeout(20):
+                while faulty.looks < 4:
+                    await asyncio.sleep(0.05)
+            stopping.set()
+            await running
+        faulty.close()
+    assert len(receiver.requests) == 1
+    assert [webhook.state for webhook in table.webhooks() if webhook.name == "gone"] == ["disabled"]
+
+
+async def test_a_message_that_was_not_tried_in_time_has_not_been_tried(table: DeliveryTable) -> None:
+    add_messages(table, [a_message("user-1", 0)], "crm")
+    (webhook,), (claimed,) = table.webhooks(), table.claim("crm", 1, lease_s=60)
+    async with Sender(AddressRules(), 2) as sender:
+        deliverer = a_deliverer(table, sender)
+        await deliverer._deliver(webhook, claimed, time.monotonic() - 60)
+    (again,) = table.claim("crm", 1, lease_s=60)
+    assert (again.message_id, again.attempts) == (claimed.message_id, 1)
 
 
 def test_what_is_old_and_who_is_forgotten_is_cleared_away(table: DeliveryTable, database: DatabaseConnection) -> None:

@@ -208,6 +208,39 @@ async def test_what_goes_wrong_is_told_without_path_and_query() -> None:
     assert "abc" not in answer.words
 
 
+async def test_names_that_are_not_answered_hold_up_neither_others_nor_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released, asked = threading.Event(), []
+
+    def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        if host.startswith("hangs"):
+            released.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with receiving() as receiver, monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", resolve)
+        rules = AddressRules.parse("127.0.0.0/8", insecure=True)
+        async with sender(rules, timeout_s=1) as made:
+            hanging = [
+                asyncio.create_task(made.send(f"http://hangs{host}.example.com:{receiver.port}/", HEADERS, b"{}"))
+                for host in range(8)
+                for _ in range(8)
+            ]
+            await asyncio.sleep(0.1)
+            started_s = time.monotonic()
+            await asyncio.gather(*(asyncio.to_thread(int) for _ in range(20)))
+            answer = await made.send(f"http://works.example.com:{receiver.port}/", HEADERS, b"{}")
+            assert answer.outcome is Outcome.DELIVERED
+            assert time.monotonic() - started_s < 0.8
+            assert {one.words.partition(" ")[2] for one in await asyncio.gather(*hanging)} == {
+                "has not answered within 1 s"
+            }
+            assert len(asked) == 9, "each name is asked for once at a time"
+            released.set()
+
+
 async def test_one_that_hangs_delays_no_other() -> None:
     with receiving(lambda received: time.sleep(2) or 204 if received.path == "/slow" else 204) as receiver:
         async with sender() as made:
