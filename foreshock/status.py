@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -84,12 +84,13 @@ def screen(found: Status) -> Screen:
                 ("database", _database(found.database)),
                 *_group("workers", found.workers),
                 *_group("sink", found.sink),
+                *(() if found.webhooks is None else _group("webhooks", found.webhooks)),
                 ("scores", _scoring(found.scoring, found.at_ms)),
                 ("dead letters", _refusals(found.refusals)),
                 ("alerts", _policies(found.alerts)),
             )
         ),
-        _lags(found.lag, found.sink_lag, found.at_ms),
+        _lags({"workers": found.lag, "sink": found.sink_lag, "webhooks": found.webhook_lag}, found.at_ms),
     ]
     if isinstance(found.alerts, LastAlerts) and found.alerts.alerts:
         parts.append(_alerts(found.alerts, found.at_ms))
@@ -150,7 +151,7 @@ def _policies(part: LastAlerts | Trouble) -> str:
     return f"policy {', '.join(part.policies)}" if part.policies else "none yet"
 
 
-def _lags(workers: Sequence[Lag] | Trouble, sink: Sequence[Lag] | Trouble, at_ms: int) -> RenderableType:
+def _lags(of_readers: Mapping[str, Sequence[Lag] | Trouble | None], at_ms: int) -> RenderableType:
     table = Table(
         "read by",
         "topic",
@@ -160,11 +161,11 @@ def _lags(workers: Sequence[Lag] | Trouble, sink: Sequence[Lag] | Trouble, at_ms
         Column("read a second", numeric=True),
     )
     parts: list[RenderableType] = []
-    for reader, lags in (("workers", workers), ("sink", sink)):
+    for reader, lags in of_readers.items():
         if isinstance(lags, Trouble):
             parts.append(styled(f"lag of the {reader} {_trouble(lags)}"))
             continue
-        for lag in lags:
+        for lag in lags or ():
             waiting = "" if lag.oldest_ms is None else _ago(at_ms - lag.oldest_ms)
             rates = _rate(lag.arriving_per_s), _rate(lag.read_per_s)
             table.add_row(reader, lag.topic, f"{lag.records:,}", waiting, *rates)

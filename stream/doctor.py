@@ -5,6 +5,7 @@ Reads only: creates nothing, commits no offset, joins no consumer group.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
 from stream.kafka.recent_records import RecentRecords
 from stream.kafka.rights import NotAllowed, Right, denial, missing_rights, not_allowed
+from stream.kafka.topic_sizes import GroupLag, group_lags
 from stream.least_rights import sink_rights, worker_rights
 from stream.logs import told
 from stream.retention.plan import find_facts
@@ -32,6 +34,9 @@ from stream.retention.rules import judge_retention
 from stream.scoring.order_journal import OrderRecord, UnreadableOrder
 from stream.settings import Settings
 from stream.state.row import row_dtype
+from stream.topics import webhook_group
+from stream.webhooks.deliveries import DeliveryTable
+from stream.webhooks.judgement import judge_webhooks
 
 SAMPLE_RECORDS = 20_000
 """How many of the latest input records are looked at for users on two partitions: about a second's reading."""
@@ -52,7 +57,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Yields findings as they are made, the most basic first. A connection that is None is reported as a finding."""
     yield from _broker_findings(settings, kafka, sample_records)
-    yield from _database_findings(settings, database)
+    yield from _database_findings(settings, database, kafka)
     finding, bundle = _bundle_finding(settings)
     yield finding
     if kafka is not None and bundle is not None:
@@ -179,7 +184,9 @@ def _user_id(key: bytes | None) -> str | None:
         return None
 
 
-def _database_findings(settings: Settings, database: DatabaseConnection | None) -> Iterator[Finding]:
+def _database_findings(
+    settings: Settings, database: DatabaseConnection | None, kafka: KafkaConnection | None
+) -> Iterator[Finding]:
     if database is None:
         yield Finding(
             "error",
@@ -209,6 +216,7 @@ def _database_findings(settings: Settings, database: DatabaseConnection | None) 
     if revision == migration.head():
         yield _currency_finding(settings, database)
         yield from _champion_findings(settings, database)
+        yield from _webhook_findings(settings, database, kafka)
 
 
 def _currency_finding(settings: Settings, database: DatabaseConnection) -> Finding:
@@ -258,6 +266,27 @@ def _champion_findings(settings: Settings, database: DatabaseConnection) -> Iter
             f"the registry names {champion.fingerprint} ({champion.bundle}), and the bundle is {found}",
             f"set `bundle` as the workers have it, or name what they use: `foreshock models alias {found} champion`",
         )
+
+
+def _webhook_findings(
+    settings: Settings, database: DatabaseConnection, kafka: KafkaConnection | None
+) -> Iterator[Finding]:
+    """Whether webhooks are told what they want; nothing where there is none."""
+    group = webhook_group(settings.application_id)
+    table = DeliveryTable(database)
+    try:
+        webhooks, waiting = table.webhooks(), table.standings()
+    except DatabaseError as error:
+        yield Finding("warning", "webhooks", f"they could not be read: {error}", "check the role's rights")
+        return
+    finally:
+        table.close()
+    lags: list[GroupLag] | None = None
+    if webhooks and kafka is not None:
+        # What cannot be looked at is told with the retention of the topics.
+        with contextlib.suppress(KafkaError, ProvisioningError, NotAllowed):
+            lags = group_lags(kafka, {group: settings.topics.told_to_webhooks}, optional={group})
+    yield from judge_webhooks(webhooks, waiting, group, lags)
 
 
 def _encoding(database: DatabaseConnection) -> str | None:

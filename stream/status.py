@@ -30,7 +30,7 @@ from stream.kafka.topic_sizes import committed_offsets, group_lags, partitions_o
 from stream.logs import told
 from stream.outputs import Alert, DeadLetter, ForeignRecord, OutputDecoder, Score
 from stream.settings import Settings
-from stream.topics import sink_group
+from stream.topics import sink_group, webhook_group
 
 ALERTS_SHOWN = 5
 MOST_LETTERS = 20_000
@@ -137,8 +137,11 @@ class Status:
     cluster: Cluster | Trouble
     workers: Group | Trouble
     sink: Group | Trouble
+    webhooks: Group | Trouble | None
+    """Those who deliver webhooks; None where nobody ever has."""
     lag: Sequence[Lag] | Trouble
     sink_lag: Sequence[Lag] | Trouble
+    webhook_lag: Sequence[Lag] | Trouble | None
     scoring: Scoring | Trouble
     alerts: LastAlerts | Trouble
     refusals: Refusals | Trouble
@@ -148,8 +151,7 @@ class Status:
     @property
     def troubled(self) -> bool:
         """Whether a part could not be looked at."""
-        parts = (self.cluster, self.workers, self.sink, self.lag, self.sink_lag, self.scoring, self.alerts)
-        return any(isinstance(part, Trouble) for part in (*parts, self.refusals, self.database))
+        return any(isinstance(part, Trouble) for part in vars(self).values())
 
 
 NO_ADDRESS = Trouble("no address was given and no embedded stack runs")
@@ -173,10 +175,13 @@ class Observer:
         self._now_ms = now_ms
         self._monotonic = monotonic
         application_id = settings.application_id
-        self._workers, self._sink = application_id, sink_group(application_id)
+        self._workers, self._sink, self._webhooks = (
+            application_id, sink_group(application_id), webhook_group(application_id)
+        )  # fmt: skip
         self._reads: dict[str, tuple[str, ...]] = {
             self._workers: settings.topics.inputs,
             self._sink: settings.topics.read_by_sink(settings.event_history),
+            self._webhooks: settings.topics.told_to_webhooks,
         }
         self._before: Sample | None = None
 
@@ -190,16 +195,20 @@ class Observer:
         groups = self._part(self._groups)
         before = self._before
         self.sample()
-        lag, sink_lag = (
-            self._part(partial(self._lags, group, before, self._before)) for group in (self._workers, self._sink)
+        lag, sink_lag, webhook_lag = (
+            self._part(partial(self._lags, group, before, self._before)) for group in self._reads
         )
+        webhooks = groups if isinstance(groups, Trouble) else groups[self._webhooks]
+        nobody_delivers = isinstance(webhooks, Group) and not (webhooks.members or webhook_lag)
         return Status(
             at_ms=self._now_ms(),
             cluster=self._part(_cluster),
             workers=groups if isinstance(groups, Trouble) else groups[self._workers],
             sink=groups if isinstance(groups, Trouble) else groups[self._sink],
+            webhooks=None if nobody_delivers else webhooks,
             lag=lag,
             sink_lag=sink_lag,
+            webhook_lag=None if nobody_delivers else webhook_lag,
             scoring=self._part(self._scoring),
             alerts=self._part(self._alerts),
             refusals=self._part(self._refusals),
@@ -234,7 +243,7 @@ class Observer:
 
     def _lags(self, group: str, before: Sample | None, now: Sample | None, kafka: KafkaConnection) -> list[Lag]:
         found = []
-        for lag in group_lags(kafka, {group: self._reads[group]}):
+        for lag in group_lags(kafka, {group: self._reads[group]}, optional={self._webhooks}):
             arriving, read = (None, None) if before is None or now is None else rates(before, now, group, lag.topic)
             found.append(Lag(lag.topic, lag.records, lag.oldest_ms, arriving, read))
         return found

@@ -141,10 +141,13 @@ def records_before(connection: KafkaConnection, times_ms: Mapping[str, int]) -> 
     }
 
 
-def group_lags(connection: KafkaConnection, groups: Mapping[str, Sequence[str]]) -> list[GroupLag]:
+def group_lags(
+    connection: KafkaConnection, groups: Mapping[str, Sequence[str]], optional: Collection[str] = ()
+) -> list[GroupLag]:
     """How far groups are behind in the topics that each reads; one for each topic that is there.
 
-    A group that has committed nothing of a topic has all of it to read. Raises `ProvisioningError`, `NotAllowed`.
+    A group that has committed nothing of a topic has all of it to read; one of `optional` that has committed nothing at
+    all is not there, and left out. Raises `ProvisioningError`, `NotAllowed`.
     """
     with answering_admin(connection) as admin:
         partitions = partitions_of(admin, {topic for topics in groups.values() for topic in topics})
@@ -154,6 +157,8 @@ def group_lags(connection: KafkaConnection, groups: Mapping[str, Sequence[str]])
     lags = []
     with RecentRecords(connection) as records:
         for group, topics in groups.items():
+            if group in optional and not committed[group]:
+                continue
             for topic in topics:
                 if topic not in partitions:
                     continue

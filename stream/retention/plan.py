@@ -24,7 +24,7 @@ from stream.kafka.topic_sizes import GroupLag, TopicSize, group_lags, holdings, 
 from stream.people.places import is_beside
 from stream.retention.rules import Facts, Kept, days_until_first_goes, days_until_full, judge_retention, kept
 from stream.settings import Settings
-from stream.topics import sink_group
+from stream.topics import sink_group, webhook_group
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,18 @@ def find_facts(connection: KafkaConnection, settings: Settings, now_ms: int) -> 
     topics, application_id = settings.topics, settings.application_id
     own = {*(topic.name for topic in specifications(settings)), topics.sent_back}
     states = topic_states(connection, lambda name: name in own or is_beside(name, settings))
-    readers = {application_id: topics.inputs, sink_group(application_id): topics.read_by_sink(settings.event_history)}
+    webhooks = webhook_group(application_id)
+    readers = {
+        application_id: topics.inputs,
+        sink_group(application_id): topics.read_by_sink(settings.event_history),
+        webhooks: topics.told_to_webhooks,
+    }
     held = holdings(connection, states.keys(), now_ms)
     return Facts(
         now_ms,
         states,
         held.topics,
-        group_lags(connection, readers),
+        group_lags(connection, readers, optional={webhooks}),
         offsets_retention_ms(connection),
         held.free_bytes,
     )
@@ -148,12 +153,13 @@ def _advice(settings: Settings, facts: Facts) -> Iterator[str]:
     """Outputs are for their readers alone, where the order journal is there for replays."""
     topics = settings.topics
     journal = topics.order(settings.application_id) in facts.states
-    outputs = [topics.scores, topics.alerts]
+    outputs = [topics.scores, topics.alerts, topics.alert_actions]
     endless = [name for name in outputs if name in facts.states and kept(facts.states[name]) == Kept(None)]
     if journal and endless:
         held = sum(facts.sizes[name].size_bytes or 0 for name in endless)
+        named = " and ".join([*([", ".join(endless[:-1])] if endless[:-1] else []), endless[-1]])
         yield (
-            f"{' and '.join(endless)} ({held / 1e6:,.1f} MB) are kept without limit, and no replay reads them: set "
+            f"{named} ({held / 1e6:,.1f} MB) are kept without limit, and no replay reads them: set "
             "output_retention_days to what their readers need"
         )
 

@@ -150,6 +150,14 @@ def test_that_a_token_is_used_is_noted_all_the_same(
     assert used >= NOON + dt.timedelta(minutes=60)
 
 
+def test_it_counts_as_the_route_it_answers_for(client: TestClient, desk: Desk, new_token: Tokens) -> None:
+    text = new_token("reader")
+    for _ in range(4):
+        client.get("/v1/users/ann/score", headers=bearer(text))
+    counted = {kind.route: kind for kind in desk.figures._kinds()}
+    assert list(counted) == [score_reads.ROUTE], "by the route first, and then the short way"
+
+
 def test_the_limit_holds_the_short_way_too(
     desk_database: DatabaseConnection, clock: SetClock, new_token: Tokens
 ) -> None:

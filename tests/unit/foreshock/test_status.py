@@ -41,8 +41,10 @@ WELL = Status(
         "foreshock", "Stable", (Member("worker-1", "/10.0.0.1", (0, 1)), Member("worker-2", "/10.0.0.2", ()))
     ),
     sink=Group("foreshock-sink", "Empty", ()),
+    webhooks=Group("foreshock-webhooks", "Stable", ()),
     lag=[Lag("activity", 1_234, NOW_MS - 90_000, 5.25, 4.0)],
     sink_lag=[Lag("scores", 0)],
+    webhook_lag=[Lag("alert-actions", 7, NOW_MS - 5_000)],
     scoring=Scoring(NOW_MS - 3_000, ("1d75", "2e86")),
     alerts=LastAlerts(((NOW_MS - 7_200_000, ALERT),), ("47a5",)),
     refusals=Refusals({"not_json": 2_000, "null_key": 1}, False),
@@ -65,6 +67,7 @@ def test_everything_that_was_found_is_on_the_screen() -> None:
         "worker-1 /10.0.0.1: partitions 0 1",
         "worker-2 /10.0.0.2: partitions none",
         "group foreshock-sink: Empty, 0 members",
+        "group foreshock-webhooks: Stable, 0 members",
         "last committed 3 s ago, models 1d75, 2e86",
         "policy 47a5",
         "in the last day: 2,000 not_json, 1 null_key among the newest; there are more",
@@ -74,6 +77,8 @@ def test_everything_that_was_found_is_on_the_screen() -> None:
         assert words in said
     (row,) = [line.split() for line in said.splitlines() if "activity" in line]
     assert row == ["workers", "activity", "1,234", "90", "s", "5.2", "4.0"]
+    (row,) = [line.split() for line in said.splitlines() if "alert-actions" in line]
+    assert row == ["webhooks", "alert-actions", "7", "5", "s"]
     assert not WELL.troubled
 
 
@@ -98,9 +103,11 @@ def test_a_part_in_trouble_is_shown_with_the_others(part: str) -> None:
 def test_nothing_there_yet() -> None:
     said = shown(
         dataclasses.replace(
-            WELL, scoring=Scoring(None, ()), alerts=LastAlerts((), ()), refusals=Refusals({}, True), database=None
+            WELL, scoring=Scoring(None, ()), alerts=LastAlerts((), ()), refusals=Refusals({}, True), database=None,
+            webhooks=None, webhook_lag=None,
         )
-    )
+    )  # fmt: skip
+    assert "webhooks" not in said, "nobody ever delivered any"
     assert "in the last day: none\n" in said
     assert "no address was given" in said
     assert "last alerts" not in said

@@ -68,5 +68,5 @@ def test_growth_is_over_the_last_days_or_since_the_first_record() -> None:
 def test_outputs_that_nobody_needs_for_ever_are_named(facts_of: FactsOf) -> None:
     endless = Settings(output_retention_days=None)
     (advice,) = make_plan(endless, facts_of(endless), [], {}).advice
-    assert advice.startswith("scores and alerts (0.0 MB)")
+    assert advice.startswith("scores, alerts and alert-actions (0.0 MB)")
     assert make_plan(SETTINGS, facts_of(SETTINGS), [], {}).advice == ()

@@ -74,6 +74,13 @@ def test_a_reader_that_falls_behind_is_told_of_before_records_go(
     assert [each.level for each in found] == (["error"] if share >= 1 else ["warning"] if share >= 0.5 else [])
 
 
+def test_alerts_that_webhooks_were_not_told_of_yet_are_told_of_before_they_go(facts_of: FactsOf) -> None:
+    lag = GroupLag("foreshock-webhooks", "alert-actions", 3, NOW_MS - 20 * DAY_MS)
+    found = only(SETTINGS, facts_of(SETTINGS, lags=(lag,)))
+    assert (found.level, found.subject) == ("warning", "retention of alert-actions")
+    assert "group foreshock-webhooks has yet to read 3 that begin 20.0 days ago" in found.message
+
+
 def test_the_age_of_what_is_unread_that_cannot_be_seen_is_told(facts_of: FactsOf) -> None:
     lag = GroupLag("foreshock-sink", "scores", 5, None)
     assert "cannot be seen" in only(SETTINGS, facts_of(SETTINGS, lags=(lag,))).message
