@@ -20,13 +20,14 @@ from desk.access.sessions import Session
 from desk.cases.queue import find_case
 from desk.context import Desk, desk_of
 from desk.pages.language import Language
-from desk.pages.reading import SaidEvent, decoded, figures_of, kept_events_of, sort_of
+from desk.pages.reading import SaidEvent, figures_of, kept_events_of, sort_of
 from desk.pages.rendering import language_of, page
 from events.calendar import Calendar
 from events.types import Event
 from model.bundle import Bundle
 from model.bundle_folder import BundleError
 from model.explanation.explain import Explanation, explain
+from stream.database.kept_events import event_of
 from stream.database.tables import UserScore
 
 router = APIRouter(include_in_schema=False)
@@ -80,7 +81,7 @@ def lower(request: Request, session: Seer, alert_id: str) -> Response:
         score = _latest(connection, case.user_id)
         rows = kept_events_of(connection, case.user_id, MOST_KEPT)
     bundle = _bundle(desk)
-    events = [event for row in reversed(rows) if (event := decoded(row)) is not None]
+    events = [event for row in reversed(rows) if (event := event_of(row)) is not None]
     why_not = _why_not(bundle, score, events)
     if why_not or bundle is None or score is None:
         return page(request, session, "lower", section="queue", alert_id=alert_id, why_not=why_not)

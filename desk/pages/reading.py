@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, RowMapping, select, table
 from sqlalchemy import column as sql_column
 
@@ -19,8 +18,9 @@ from desk.access.principals import Principal
 from desk.cases.queue import in_scope
 from desk.pages.language import Language
 from desk.pages.rendering import shown
-from events.types import EVENT_TYPES, Event, Kind, Repayment, Transaction
+from events.types import Event, Kind, Repayment, Transaction
 from stream.database.case_tables import Case, PromiseToPay, UserEvent
+from stream.database.kept_events import event_of
 from stream.database.tables import AlertState, ContractState, ModelVersion, ScoreHistory, StatedProduct, UserScore
 
 MOST_SCORES = 600
@@ -119,14 +119,6 @@ def kept_events_of(connection: Connection, user_id: str, most: int) -> Sequence[
     return connection.execute(query).mappings().all()
 
 
-def decoded(row: RowMapping) -> Event | None:
-    """The typed event of a row; None where it is one that this release does not know."""
-    try:
-        return msgspec.convert(row["payload"], EVENT_TYPES[row["kind"]])
-    except (msgspec.ValidationError, KeyError):
-        return None
-
-
 def earlier_cases(connection: Connection, principal: Principal, user_id: str, alert_id: str) -> Sequence[RowMapping]:
     """The cases of a user but this one that somebody sees, latest first."""
     query = (
@@ -194,7 +186,7 @@ def in_words(rows: Sequence[RowMapping], weighed: Sequence[dict[str, Any]], say:
     weights = {(one["topic"], one["partition"], one["offset"]): float(one["weight"]) for one in weighed}
     found = []
     for row in rows:
-        event = decoded(row)
+        event = event_of(row)
         place = row["source_topic"], row["source_partition"], row["source_offset"]
         sort = row["kind"] if event is None else sort_of(event, say)
         said = "" if event is None else figures_of(event, say)

@@ -6,6 +6,8 @@ An event's own words, without what stands in columns. Decoding records is the si
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -44,3 +46,15 @@ def kept_event(event: Event, topic: str, partition: int, offset: int) -> KeptEve
             {name: value.replace("\x00", "\u2400") if isinstance(value, str) else value for name, value in said.items()}
         )
     return KeptEvent(topic, partition, offset, event.occurred_at, event.user_id, event.event_id, kind, payload)
+
+
+def event_of(row: Mapping[str, Any]) -> Event | None:
+    """The event of a row of `user_events`, as it was before it was kept; None where this release does not know it."""
+    of_kind = EVENT_TYPES.get(row["kind"])
+    if of_kind is None:
+        return None
+    in_columns = {name: row[name] for name in _IN_COLUMNS} | {"occurred_at": row["occurred_at"].astimezone(dt.UTC)}
+    try:
+        return msgspec.convert({**row["payload"], **in_columns}, of_kind)
+    except msgspec.ValidationError:
+        return None

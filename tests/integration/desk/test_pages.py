@@ -87,6 +87,16 @@ def test_no_page_tells_of_a_product_that_is_not_seen(sign_in: SignIn, two: tuple
     assert "elsewhere" in sign_in("lead").get(f"/cases/{card.alert_id}").text, "who sees loans, too"
 
 
+def test_events_are_told_with_their_figures(sign_in: SignIn, two: tuple[Borrower, Borrower]) -> None:
+    """As the sink keeps them: what stands in columns is no part of the payload."""
+    card, _ = two
+    text = sign_in("collector").get(f"/cases/{card.alert_id}").text
+    events = text.partition('id="case-events"')[2].partition("</section>")[0]
+    assert "120.00" in events, "an instalment"
+    assert "41.00" in events, "a withdrawal"
+    assert card.contract_id in events
+
+
 def test_a_form_that_names_a_case_of_others_learns_nothing(sign_in: SignIn, two: tuple[Borrower, Borrower]) -> None:
     card, loan = two
     mine = sign_in("lead", "card")
