@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Arrays: TypeAlias = tuple[NDArray[Any], ...]
-USERS_AT_ONCE = 8_192
+USERS_AT_ONCE = 4_096
 """Of so many users the events are in memory together while they are put in order."""
 
 
