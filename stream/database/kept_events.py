@@ -48,7 +48,7 @@ def kept_event(event: Event, topic: str, partition: int, offset: int) -> KeptEve
     return KeptEvent(topic, partition, offset, event.occurred_at, event.user_id, event.event_id, kind, payload)
 
 
-def event_of(row: Mapping[str, Any]) -> Event | None:
+def event_of(row: Mapping[Any, Any]) -> Event | None:
     """The event of a row of `user_events`, as it was before it was kept; None where this release does not know it."""
     of_kind = EVENT_TYPES.get(row["kind"])
     if of_kind is None:
