@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, case, delete, func, insert, literal, 
 from desk.access.passwords import is_password
 from desk.access.principals import Principal
 from desk.access.refusals import SignInRefused
+from stream.case_records import FORESHOCK
 from stream.database.access_tables import Account, DeskSession
 from stream.desk_roles import DeskRole
 
@@ -25,7 +26,7 @@ FREE_TRIES = 5
 FIRST_LOCK_S = 60
 LONGEST_LOCK_S = 3600
 
-_NAME = re.compile(r"[^\s:/\x00-\x1f]{1,128}")
+_NAME = re.compile(r"[^\s:/@\x00-\x1f-][^\s:/\x00-\x1f]{0,127}")
 _REFUSED = "name and password do not match, or the account is disabled, or locked for a while after failed tries"
 
 
@@ -90,7 +91,13 @@ def create(
     Raises `AccountError` for a name that is taken or cannot be one.
     """
     if _NAME.fullmatch(name) is None:
-        raise AccountError(f"{name!r} cannot be a name: at most 128 characters, no blank, colon or slash")
+        raise AccountError(
+            f"{name!r} cannot be a name: at most 128 characters, no blank, colon or slash, and no dash or @ at its "
+            "beginning"
+        )
+    if name.casefold() == FORESHOCK:
+        # What is done under it would count as done by itself: as nobody's touch, and nobody's verdict.
+        raise AccountError(f"{name!r} cannot be a name: what Foreshock does by itself stands under it; choose another")
     if find(connection, name) is not None:
         raise AccountError(f"there is an account {name}; `foreshock account list` shows them")
     connection.execute(

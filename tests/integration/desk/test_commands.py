@@ -47,6 +47,8 @@ def test_an_account_from_its_making_to_its_end(desk_database: DatabaseConnection
         (("create", "bob", "--role", "lead"), "short\n", "at least 12"),
         (("create", "bob", "--role", "lead"), "aaaaaaaaaaaaaa\n", "same few characters"),
         (("create", "b b", "--role", "lead"), f"{PASSWORD}\n", "cannot be a name"),
+        (("create", "@me", "--role", "lead"), f"{PASSWORD}\n", "no dash or @ at its beginning"),
+        (("create", "Foreshock", "--role", "lead"), f"{PASSWORD}\n", "what Foreshock does by itself stands under it"),
         (("password", "nobody"), f"{PASSWORD}\n", "there is no account"),
         (("disable", "nobody"), "", "there is no account"),
     ],
