@@ -520,3 +520,14 @@ def test_one_clerk_works_at_a_time(engine: Engine, clock: SetClock) -> None:
     first.stop()
     assert second.leads()
     second.stop()
+
+
+def test_a_token_is_no_second_person(connection: Connection, new_borrower: Callable[..., Borrower]) -> None:
+    borrower = new_borrower(levels=("HIGH",))
+    do(connection, borrower, "request_review", LEAD, disposition="false_alarm", reason="paid in cash")
+    service = Principal("eve", "token", "lead")
+    with pytest.raises(IllegalAction, match="a token may be the same person's"):
+        do(connection, borrower, "confirm", service)
+    with pytest.raises(IllegalAction):
+        do(connection, borrower, "confirm", LEAD)
+    assert do(connection, borrower, "confirm", Principal("lou", "account", "lead")).status_to == "closed"
