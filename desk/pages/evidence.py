@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import Connection, RowMapping, select, tuple_
+from sqlalchemy import RowMapping, Select, func, select, tuple_
 
 from desk.access.audit import note_reads
 from desk.access.dependencies import SessionMay
@@ -86,15 +86,8 @@ def period_of(first: str, last: str, level: str, today: dt.date) -> Period:
     return Period(begin, end, chosen, usual.understood)
 
 
-def read(
-    connection: Connection,
-    principal: Principal,
-    period: Period,
-    say: Language,
-    after: tuple[Any, str] | None,
-    most: int,
-) -> Sequence[RowMapping]:
-    """Cases of the period in the order of their alerts' opening, after a place in it."""
+def wanted(principal: Principal, period: Period, say: Language) -> Select[*tuple[Any, ...]]:
+    """Cases of the period that somebody sees, in the order of their alerts' opening."""
     begin, end = period.bounds(say)
     query = (
         select(
@@ -105,13 +98,8 @@ def read(
         .join(AlertState, AlertState.alert_id == Case.alert_id)
         .where(Case.opened_at >= begin, Case.opened_at < end, in_scope(principal))
         .order_by(Case.opened_at, Case.alert_id)
-        .limit(most)
     )  # fmt: skip
-    if period.level is not None:
-        query = query.where(Case.highest_level == period.level)
-    if after is not None:
-        query = query.where(tuple_(Case.opened_at, Case.alert_id) > tuple_(*after))
-    return connection.execute(query).mappings().all()
+    return query if period.level is None else query.where(Case.highest_level == period.level)
 
 
 def in_words(row: RowMapping, actions: Sequence[DoneAction], say: Language) -> Row:
@@ -135,12 +123,14 @@ def batches(
     desk: Desk, principal: Principal, period: Period, say: Language, most: int | None = None
 ) -> Iterator[tuple[RowMapping, list[DoneAction]]]:
     """Cases with their actions, read and noted as seen a few at a time, so that no transaction lasts long."""
+    query = wanted(principal, period, say)
     after: tuple[Any, str] | None = None
     left = most
     while left is None or left > 0:
         size = AT_ONCE if left is None else min(AT_ONCE, left)
         with desk.transaction() as connection:
-            rows = read(connection, principal, period, say, after, size)
+            page = query if after is None else query.where(tuple_(Case.opened_at, Case.alert_id) > tuple_(*after))
+            rows = connection.execute(page.limit(size)).mappings().all()
             done = actions_of_many(connection, [row["alert_id"] for row in rows])
             note_reads(connection, principal, "evidence", [row["user_id"] for row in rows], desk.clock())
         for row in rows:
@@ -163,6 +153,13 @@ class Asked:
     def cases(self, most: int | None = None) -> Iterator[tuple[RowMapping, list[DoneAction]]]:
         """Cases of the period with their actions, as far as who asks sees them."""
         return batches(self.desk, self.session.principal, self.period, self.say, most)
+
+    def are_more_than(self, most: int) -> bool:
+        """Whether there are more of them, of which nobody sees anything by that."""
+        query = wanted(self.session.principal, self.period, self.say)
+        some = query.with_only_columns(Case.alert_id).order_by(None).limit(most + 1).subquery()
+        with self.desk.transaction() as connection:
+            return connection.execute(select(func.count()).select_from(some)).scalar_one() > most
 
     def heads(self) -> list[str]:
         """Heads of a table for people."""
@@ -189,12 +186,12 @@ Wanted = Annotated[Asked, Depends(_asked)]
 def evidence(request: Request, asked: Wanted) -> Response:
     """The first alerts of the period."""
     say, period = asked.say, asked.period
-    found = list(asked.cases(ON_PAGE + 1))
+    found = list(asked.cases(ON_PAGE))
     return page(
         request, asked.session, "evidence", section="evidence",
         notice=None if period.understood else Notice("care", say.t("evidence.wrong_range")),
-        rows=[in_words(row, actions, say) for row, actions in found[:ON_PAGE]],
-        more=len(found) > ON_PAGE, heads=asked.heads(),
+        rows=[in_words(row, actions, say) for row, actions in found],
+        more=asked.are_more_than(ON_PAGE), heads=asked.heads(),
         from_day=period.first.isoformat(), to_day=period.last.isoformat(), level=period.level,
         levels=choices(say, "level", LEVELS), who=who(say), query=_query(period),
     )  # fmt: skip
@@ -234,8 +231,7 @@ def evidence_pdf(request: Request, asked: Wanted) -> Response:
     if not asked.period.understood:
         return back_to(request, f"/evidence?{request.url.query}")
     say, period = asked.say, asked.period
-    found = list(asked.cases(MOST_IN_PDF + 1))
-    if len(found) > MOST_IN_PDF:
+    if asked.are_more_than(MOST_IN_PDF):
         notice = Notice("wrong", say.t("evidence.too_many", most=MOST_IN_PDF))
         return back_to(request, f"/evidence?{_query(period)}", notice)
     made = EvidenceFile(
@@ -245,7 +241,7 @@ def evidence_pdf(request: Request, asked: Wanted) -> Response:
             at=say.minute(asked.desk.clock()), who=shown(asked.session.account.display_name),
         ),
         heads=asked.heads(),
-        rows=[_lines(in_words(row, actions, say), say) for row, actions in found],
+        rows=[_lines(in_words(row, actions, say), say) for row, actions in asked.cases(MOST_IN_PDF)],
         page=lambda number: say.t("evidence.page", number=number),
         empty=say.t("evidence.empty"),
     )  # fmt: skip

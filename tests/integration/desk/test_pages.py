@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from desk.cases.rules import CaseRules
 from desk.clerk import Chores, Clerk
 from desk.context import Desk
-from desk.pages import lower, portfolio
+from desk.pages import evidence, lower, portfolio
 from stream.database.connection import DatabaseConnection
 from stream.database.writer import DatabaseWriter
 from stream.desk_roles import DeskRole
@@ -113,6 +113,30 @@ def test_a_form_that_names_a_case_of_others_learns_nothing(sign_in: SignIn, two:
     assert f"<li>{loan.alert_id}</li>" in answer.text, "what was named, and no more of it"
     assert "<li>of-loan</li>" not in answer.text
     assert post(mine, f"/cases/{loan.alert_id}/note", version="1", reason="x").status_code == 404
+
+
+@pytest.mark.usefixtures("two")
+def test_what_is_noted_as_seen_is_what_was_shown(
+    sign_in: SignIn, desk_database: DatabaseConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "ON_PAGE", 1)
+    monkeypatch.setattr(evidence, "MOST_IN_PDF", 1)
+    mine = sign_in("lead")
+
+    def noted() -> list[str]:
+        with desk_database.connect() as connection:
+            query = "SELECT user_id FROM personal_data_reads WHERE what = 'evidence' ORDER BY number"
+            return [str(row[0]) for row in connection.execute(query)]
+
+    before = len(noted())
+    page = mine.get(f"/evidence{YEAR}").text
+    (seen,) = noted()[before:]
+    assert seen in page
+    shown = mine.get(f"/evidence.pdf{YEAR}")
+    assert shown.headers["content-type"].startswith("text/html"), "more than a document holds"
+    assert "at most 1 alerts" in shown.text
+    assert len(noted()) == before + 2, "of the page that says so"
+    assert len(mine.get(f"/evidence.csv{YEAR}").text.splitlines()) > 3
 
 
 @pytest.mark.parametrize(
