@@ -98,6 +98,7 @@ def _round(bench: Bench, arena: Arena, challenger: Path, rate: int) -> dict[str,
         _await(lambda: _has_all(arena, taker), "the shadow to catch up", [*live, *shadow])
         reader = stack.enter_context(_Reader(arena))
         feed = stack.enter_context(_Feed(arena, workload, backlog, rate))
+        _await(lambda: reader.partitions == arena.settings.partitions, "scores to come", [*live, *shadow])
         time.sleep(bench.seconds / SHARE)
         costs = _costs(live, shadow, rate, bench.seconds / SHARE)
         command_s = _promote(arena)
@@ -239,6 +240,11 @@ class _Reader(ScoreReader):
         for model in dict.fromkeys(models):
             begun_s, _ = by_model.get(model, (now_s, now_s))
             by_model[model] = begun_s, now_s
+
+    @property
+    def partitions(self) -> int:
+        """Of how many partitions scores have come."""
+        return len(self._spans)
 
     def pauses_s(self) -> dict[str, float]:
         """By partition. Raises `BenchError` where not two models were there, one after the other."""

@@ -280,7 +280,8 @@ def _replay_table(result: Result) -> tuple[Row, list[Row]]:
     rows: list[Row] = [
         *((f"{title}, per second", _count(result[name])) for title, name in rates.items()),
         ("replay to live", _ratio(result["replay_to_live"])),
-        ("scoring, as a share of a replay worker's time", f"{result['scoring_share']:.0%}"),
+        ("rate that `replay plan` expects, to that of the replay", _ratio(result["expected_to_replayed"])),
+        ("beside intake and scoring, in times of intake", f"{result['rest_to_intake']:.1f}"),
         ("order journal, bytes per event", f"{result['journal_bytes_per_event']:.1f}"),
         ("archive, bytes per record", _count(result["archive_bytes_per_record"])),
         ("topics, bytes per record", _count(result["topic_bytes_per_record"])),

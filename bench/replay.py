@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from bench.arena import Arena, Lap
+from bench.arena import Arena, BenchError, Lap
 from bench.options import Bench
 from bench.workload import Workload
 from stream.embedded.server import ServerProcess
@@ -28,7 +28,7 @@ from stream.event_archive.reader import ArchiveReader
 from stream.kafka.provisioning import create_topics
 from stream.kafka.topic_reader import TopicReader
 from stream.kafka.topic_sizes import holdings
-from stream.replay.estimate import SCORING_SHARE, calibrate
+from stream.replay.estimate import calibrate
 from stream.replay.plan import plan_replay
 from stream.replay.range import ReplayRange
 from stream.replay.run import Assignment, prepare_topics
@@ -64,13 +64,16 @@ def _round(bench: Bench, number: int, workload: Workload) -> dict[str, float]:
         journal = arena.topics.order(arena.settings.application_id)
         held = holdings(arena.kafka, [journal, *arena.topics.inputs], time.time_ns() // 1_000_000).topics
         events = sum(held[topic].records for topic in arena.topics.inputs)
-        expected = 0.0 if calibration is None else calibration.events_per_s / SCORING_SHARE
+        if calibration is None:
+            raise BenchError("there are too few events; give --events more")
+        rest_s = calibration.events / replayed.events_per_second - calibration.seconds
         return {
             "live_events": live.events_per_second,
             "replayed_events": replayed.events_per_second,
             "events_replayed_from_archive": from_archive.events_per_second,
             "replay_to_live": replayed.events_per_second / live.events_per_second,
-            "scoring_share": replayed.events_per_second / expected if expected else 0.0,
+            "expected_to_replayed": calibration.events_per_s / replayed.events_per_second,
+            "rest_to_intake": rest_s / calibration.intake_s,
             "journal_bytes_per_event": (held[journal].size_bytes or 0) / events,
             "topic_bytes_per_record": sum(held[topic].size_bytes or 0 for topic in arena.topics.inputs) / events,
             **rates,
@@ -81,9 +84,9 @@ def _folder(arena: Arena) -> Path:
     return arena.folder / "archive"
 
 
-def _replay(arena: Arena, name: str, archive: Path | None = None) -> Lap:
+def _replay(arena: Arena, name: str, *archives: Path) -> Lap:
     """A worker of a replay of everything, without a database to record it in."""
-    plan = plan_replay(arena.kafka, arena.settings, ReplayRange(name, *WHOLE), archive=archive)
+    plan = plan_replay(arena.kafka, arena.settings, ReplayRange(name, *WHOLE), archives=archives)
     prepare_topics(arena.kafka, arena.settings, plan, overwrite=False, go_on=False)
     told, counts = arena.folder / f"{name}.json", arena.folder / f"{name}-counts"
     told.write_bytes(msgspec.json.encode(Assignment.of(plan, None, arena.settings.application_id)))

@@ -52,7 +52,7 @@ def create_account(
     The password is asked for, or read from the standard input where that is no terminal. Who signs in by the identity
     provider (`desk_oidc_issuer`) needs no account before.
 
-        foreshock account create ann --role collector --products card,instalment_loan
+        foreshock account create ann --role collector --products card,car_loan
     """
     require_desk()
     from desk.access import accounts

@@ -13,7 +13,18 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import TIME, TIMES, AsJson, Yes, event_progress, kafka_failure, kafka_of, takes_settings, utc_ms
+from foreshock.options import (
+    TIME,
+    TIMES,
+    AsJson,
+    Yes,
+    confirmed,
+    event_progress,
+    kafka_failure,
+    kafka_of,
+    takes_settings,
+    utc_ms,
+)
 from foreshock.people import AsIs, UserArgument, known_as, print_erased
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, errors, fail
@@ -209,6 +220,7 @@ def forget(
         bool, typer.Option("--without-kafka", help="Do not export first: the topics are no more.")
     ] = False,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Erase a user's records in an archive.
 
@@ -219,13 +231,14 @@ def forget(
         foreshock archive forget /archive customer-4711 --config production.toml
     """
     name = known_as(settings, user, as_is)
-    if not yes and not typer.confirm(f"Erase {name!r} in {folder} for good?"):
-        raise typer.Exit(1)
+    confirmed(f"Erase {name!r} in {folder} for good?", yes=yes)
     kafka = None if without_kafka else kafka_of(settings)
-    with _failures(kafka):
-        with _progress("erasing") as on_progress:
-            erased = erase_in_archive(kafka, folder, name, on_progress)
-        print_erased(erased, folder)
+    with _failures(kafka), _progress("erasing", as_json=as_json) as on_progress:
+        erased = erase_in_archive(kafka, folder, name, on_progress)
+    if as_json:
+        _print_json({"partitions": erased})
+        return
+    print_erased(erased, folder)
 
 
 def _export_into(

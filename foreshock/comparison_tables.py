@@ -1,12 +1,32 @@
-"""Tables that a shadow's report and a replay's diff have in common, from their figures."""
+"""What a shadow's report and a replay's diff have in common: an option, and tables from their figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from foreshock.tables import Column, Table
+from stream.published_outputs import SEGMENT_FIELDS
 
+
+def _field(name: str) -> str:
+    if name not in SEGMENT_FIELDS:
+        raise typer.BadParameter(f"use {', '.join(SEGMENT_FIELDS)}; products are shown in any case")
+    return name
+
+
+Segments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--segment",
+        metavar="FIELD",
+        parser=_field,
+        help=f"Also by this field of profiles, once for each of several: {', '.join(SEGMENT_FIELDS)}.",
+        show_default=False,
+    ),
+]
 SHIFTS = ("earlier", "later", "gained", "lost")
 EXAMPLES = 5
 
@@ -22,11 +42,16 @@ def deciles_table(deciles: Sequence[dict[str, Any]], other: str) -> Table:
     return table
 
 
-def products_table(products: Sequence[dict[str, Any]], other: str) -> Table:
-    """How scores and alerts shift by product."""
+def segments_tables(figures: dict[str, Any], other: str) -> Iterator[Table]:
+    """How scores and alerts shift by product, and by each field of profiles that was asked for."""
+    for name, segments in {"product": figures["products"], **figures["segments"]}.items():
+        yield _segments_table(name.replace("_", " "), segments, other)
+
+
+def _segments_table(heading: str, segments: Sequence[dict[str, Any]], other: str) -> Table:
     headings = ("scores", "mean live", f"mean {other}", "shift", "level changed", *SHIFTS)
-    table = Table("product", *(Column(heading, numeric=True) for heading in headings))
-    for one in products:
+    table = Table(heading, *(Column(heading, numeric=True) for heading in headings))
+    for one in segments:
         numbers = (f"{one[key]:.4f}" for key in ("mean_live", "mean_other"))
         alerts = (f"{one['alerts'].get(shift, 0):,}" for shift in SHIFTS)
         table.add_row(

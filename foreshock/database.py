@@ -49,6 +49,6 @@ def roles(
     and again after each. The roles are foreshock_owner (upgrades), foreshock_sink, foreshock_replay,
     foreshock_models, foreshock_people (`forget`, `export`) and foreshock_reader (reports).
 
-        foreshock db roles | psql --set ON_ERROR_STOP=1 postgresql://admin@host/risk
+        foreshock db roles | psql --set ON_ERROR_STOP=1 postgresql://admin@host/db
     """
     console.out(roles_script(schema, prefix), end="", highlight=False)

@@ -132,7 +132,7 @@ class Demo:
             asyncio.run(self._publish())
             lag = running.enter_context(_Lag.open(self._kafka))
             self._wait(lag, "score", self._topics.inputs, self._settings.application_id)
-            self._wait(lag, "store", self._topics.stored, sink_group(self._settings.application_id))
+            self._wait(lag, "store", self._topics.stored, sink_group(self._settings.readers))
             report.events_published = lag.size(self._topics.inputs)
         self._read_topics(report)
         self.summary = summarise(self._database, less_than_days_past_due=SERIOUS_DAYS_PAST_DUE)

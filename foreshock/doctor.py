@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Never
+
 import typer
 
-from foreshock.options import takes_settings
-from foreshock.terminal import console, styled
+from foreshock.options import AsJson, takes_settings
+from foreshock.terminal import console, print_json, styled
 from stream.database.connection import DatabaseConnection
 from stream.doctor import examine
 from stream.embedded import stack
@@ -19,7 +22,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 @takes_settings(
     "bootstrap_servers", "database_url", "topic_prefix", "application_id", "partitions", "bundle", "stack_dir"
 )
-def doctor(*, settings: Settings) -> None:
+def doctor(*, settings: Settings, as_json: AsJson = False) -> None:
     """Say what is wrong with servers, topics, users or bundle.
 
     Checks the broker, the topics, whether users appear on two partitions, the database and the model bundle, and says
@@ -28,11 +31,19 @@ def doctor(*, settings: Settings) -> None:
     running = stack.running(settings.stack_dir)
     kafka = KafkaConnection.from_settings(settings) or (None if running is None else running.kafka)
     database = DatabaseConnection.from_settings(settings) or (None if running is None else running.database)
-    failed = False
-    for finding in examine(settings, kafka, database):
-        print_finding(finding)
-        failed |= finding.level == "error"
-    raise typer.Exit(1 if failed else 0)
+    tell_findings(examine(settings, kafka, database), as_json=as_json)
+
+
+def tell_findings(findings: Iterable[Finding], *, as_json: bool) -> Never:
+    """Print findings as they are made, or all at once as JSON, and end the command: exit code 1 if one is an error."""
+    told: list[Finding] = []
+    for finding in findings:
+        told.append(finding)
+        if not as_json:
+            print_finding(finding)
+    if as_json:
+        print_json(told)
+    raise typer.Exit(1 if any(finding.level == "error" for finding in told) else 0)
 
 
 def print_finding(finding: Finding) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from foreshock.options import Report, database_of, takes_settings
+from foreshock.options import AsJson, Report, database_of, takes_settings
 from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail, styled
+from foreshock.terminal import console, fail, print_json, styled
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError, Source
 from stream.database.errors import DatabaseError
@@ -50,6 +50,7 @@ def drift(
         Path | None, typer.Option(help="Write Prometheus metrics to this .prom file, for node-exporter.")
     ] = None,
     report: Report = None,
+    as_json: AsJson = False,
     check: Annotated[bool, typer.Option("--check", help="Exit code 1 if anything has drifted.")] = False,
 ) -> None:
     """Compare recent inputs and scores with those of the training.
@@ -77,25 +78,29 @@ def drift(
             from model.evaluation.evaluate import progress_bars
             from model.evaluation.scored_source import score_source
 
-            with progress_bars(True) as bars:
+            with progress_bars(not as_json) as bars:
                 scored = score_source(loaded, open_source(source, path, users, months, seed), bars)
             found = drift_of_source(scored, period)
     except (BundleError, DatabaseError, DatasetError, ValueError) as error:
         fail(str(error))
-    _show(found)
-    _write(found, out, metrics, report)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+    _write(found, out, metrics, report, quiet=as_json)
     if check and (found.shifted or found.miscalibrated):
         raise typer.Exit(1)
 
 
-def _write(found: DriftReport, out: Path | None, metrics: Path | None, report: Path | None) -> None:
+def _write(found: DriftReport, out: Path | None, metrics: Path | None, report: Path | None, *, quiet: bool) -> None:
     from reports.drift_page import page
     from reports.textfile import write_drift_metrics
 
     try:
         if out is not None:
             out.write_text(page(found), encoding="utf-8")
-            console.print(f"wrote {out}")
+            if not quiet:
+                console.print(f"wrote {out}")
         if metrics is not None:
             write_drift_metrics(found, metrics)
         if report is not None:

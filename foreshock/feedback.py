@@ -29,9 +29,10 @@ def export(
     settings: Settings,
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, a line of JSON for each alert.")],
 ) -> None:
-    """Write how cases were closed and promises kept, for `train --feedback`.
+    """Write how cases were closed, for `train --feedback`.
 
-    Cases that nobody touched are left out. Needs PostgreSQL, as the role foreshock_reader. Holds ids of borrowers.
+    And how promises to pay were kept. Cases that nobody touched are left out. Needs PostgreSQL, as the role
+    foreshock_reader. Holds ids of borrowers.
 
         foreshock feedback export feedback.jsonl
     """

@@ -109,7 +109,7 @@ def export(
     Records of all topics and of an archive, the state in words, and the rows of the database. Reads every topic from
     its beginning. Needs Kafka, PostgreSQL, and the workers' bundle for the words of the state.
 
-        foreshock export customer-4711 --out customer-4711.json --config production.toml
+        foreshock export customer-4711 --out 4711.json --config production.toml
     """
     from model.bundle import Bundle, BundleError
     from stream.database.errors import DatabaseError

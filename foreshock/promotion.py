@@ -104,7 +104,11 @@ def _hand_over(
                     description=f"partitions handed over ({behind:,} events behind)" if behind else "handed over",
                 )
 
-            done = Promotion(kafka, settings.topics, giver, taker, partitions, show).run(most_behind, timeout_s)
+            def show_reading(left: int) -> None:
+                progress.update(task, description=f"reading the alerts of {giver} ({left:,} rows left)")
+
+            promotion = Promotion(kafka, settings.topics, giver, taker, partitions, show, show_reading)
+            done = promotion.run(most_behind, timeout_s)
     except (HandOverRefused, ChangelogUnreadable, ProvisioningError, TopicUnreadable, UnreadableOrder) as error:
         fail(str(error))
     except KafkaError as error:

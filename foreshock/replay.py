@@ -14,7 +14,7 @@ import typer
 from kafka.errors import KafkaError
 from rich.console import Console
 
-from foreshock.comparison_tables import deciles_table, facts_of, products_table
+from foreshock.comparison_tables import Segments, deciles_table, facts_of, segments_tables
 from foreshock.options import (
     TIME,
     TIMES,
@@ -37,6 +37,7 @@ from reports.replay_page import page
 from stream.alerts.policy import PolicyError
 from stream.comparison.pairing import TooFarApart
 from stream.database import replay_runs
+from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
 from stream.embedded.server import EmbeddedError
 from stream.event_archive.manifest import ArchiveError
@@ -76,11 +77,11 @@ To = Annotated[
     dt.datetime, typer.Option("--to", formats=TIMES, metavar=TIME, help="End in event time, UTC, itself left out.")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine, up to one for each partition.")]
-ArchiveFolder = Annotated[
-    Path | None,
+ArchiveFolders = Annotated[
+    list[Path] | None,
     typer.Option(
-        "--archive", metavar="FOLDER", help="Read an archive of the topics first, and from the topics what follows.",
-        show_default=False,
+        "--archive", metavar="FOLDER", show_default=False,
+        help="Read an archive of the topics first, and from the topics what follows; once for each of several.",
     ),
 ]  # fmt: skip
 Users = Annotated[
@@ -97,14 +98,15 @@ def plan(
     from_: From,
     to: To,
     users: Users = None,
-    archive: ArchiveFolder = None,
+    archives: ArchiveFolders = None,
     workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a replay would read, what time and disk it would take, and what is missing.
+    """Say what a replay would read, take and miss.
 
-    The time is by scoring the first events here with the bundle, the disk by what live topics hold. Changes nothing.
-    Needs Kafka with the input topics.
+    Shows partitions, offsets, the time and the disk that are expected, and what retention has taken. The time is by
+    scoring the first events here with the bundle, the disk by what live topics hold. Changes nothing. Needs Kafka with
+    the input topics.
 
         foreshock replay plan march --from 2023-03-01 --to 2023-04-01
     """
@@ -112,8 +114,8 @@ def plan(
     with _failures(kafka):
         replayed = _range(_one_name(name, None), from_, to, users)
         loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
-        found = _plan(kafka, settings, replayed, archive, errors if as_json else console)
-        with open_source(kafka, archive) as reader:
+        found = _plan(kafka, settings, replayed, archives, errors if as_json else console)
+        with open_source(kafka, archives or ()) as reader:
             calibration = calibrate(reader, settings, loaded, found.partitions)
         expected = expected_bytes(kafka, settings, found)
     if as_json:
@@ -136,7 +138,7 @@ def run(
     from_: From,
     to: To,
     users: Users = None,
-    archive: ArchiveFolder = None,
+    archives: ArchiveFolders = None,
     workers: Workers = 1,
     rate: Annotated[
         float | None,
@@ -153,6 +155,7 @@ def run(
             show_default="none",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a past range of event time again, beside the live topics.
 
@@ -169,21 +172,16 @@ def run(
         loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         settings.alert_policy(loaded.thresholds)
         require_rights(kafka, replay_rights(settings, name))
-        planned = _plan(kafka, settings, replayed, archive)
+        shown_on = errors if as_json else console
+        planned = _plan(kafka, settings, replayed, archives, shown_on)
         for warning in plan_warnings(planned, settings):
             errors.print(styled(warning, "yellow"))
-        recorded = replay_runs.find(database, name)
-        asked = (replayed.from_at, replayed.to_at, replayed.users or (), loaded.fingerprint_hex)
-        goes_on = recorded is not None and recorded.is_unfinished(*asked)
-        if prepare_topics(kafka, settings, planned, overwrite=overwrite, go_on=goes_on):
-            console.print(f"going on with replay {name}")
-        else:
-            replay_runs.record_start(
-                database, name, replayed.from_at, replayed.to_at, loaded.fingerprint_hex, sorted(replayed.users or ())
-            )
+        goes_on = _begin(kafka, database, settings, planned, loaded, overwrite=overwrite)
+        if goes_on:
+            shown_on.print(f"going on with replay {name}")
         counts: Counter[str] = Counter()
         try:
-            with event_progress() as progress:
+            with event_progress(shown_on) as progress:
                 task = progress.add_task("replaying", total=None)
                 counts = follow_in_processes(
                     kafka, settings, planned, workers, rate,
@@ -194,10 +192,51 @@ def run(
             raise
         replay_runs.record_end(database, name, "finished", counts)
         remove_states(kafka, settings, planned)
+    told = {key: counts[key] for key in ("scored", "published_scores", "published_alerts")}
+    if as_json:
+        print_json({"name": name, "model": loaded.fingerprint_hex, "went_on": goes_on, "counted_here": told})
+        return
+    here = " here, beside what was there" if goes_on else ""
     console.print(
-        f"replayed {counts['scored']:,} events under model {loaded.fingerprint_hex}: "
-        f"{counts['published_scores']:,} scores and {counts['published_alerts']:,} alert records in the range"
+        f"replayed {told['scored']:,} events{here} under model {loaded.fingerprint_hex}: "
+        f"{told['published_scores']:,} scores and {told['published_alerts']:,} alert records in the range"
     )
+
+
+def _begin(
+    kafka: KafkaConnection,
+    database: DatabaseConnection,
+    settings: Settings,
+    planned: ReplayPlan,
+    bundle: Bundle,
+    *,
+    overwrite: bool,
+) -> bool:
+    """Make its topics and record that it runs; whether an unfinished run is gone on with. Raises `ReplayError`."""
+    replayed = planned.replayed
+    policy, counting = settings.alert_policy(bundle.thresholds), settings.portfolio_rules()
+    rules = " ".join(
+        map(
+            str,
+            (
+                policy.version, counting.calendar.time_zone, counting.serious_days, counting.materiality_absolute,
+                counting.materiality_relative,
+            ),
+        )
+    )  # fmt: skip
+    asked = (replayed.from_at, replayed.to_at, sorted(replayed.users or ()), bundle.fingerprint_hex)
+    recorded = replay_runs.find(database, replayed.name)
+    earlier, goes_on = "", False
+    if recorded is not None:
+        differences = list(recorded.differences(*asked, rules))
+        goes_on = recorded.status != "finished" and not differences
+        others = f", of another {' and another '.join(differences)}" if differences else ", which is finished"
+        earlier = "" if goes_on else others
+    if prepare_topics(kafka, settings, planned, overwrite=overwrite, go_on=goes_on, earlier=earlier):
+        return True
+    from_at, to_at, users, model = asked
+    replay_runs.record_start(database, replayed.name, from_at, to_at, model, users, rules)
+    return False
 
 
 @replay_app.command("work", hidden=True)
@@ -233,13 +272,17 @@ def _plan(
     kafka: KafkaConnection,
     settings: Settings,
     replayed: ReplayRange,
-    archive: Path | None,
+    archives: list[Path] | None,
     shown_on: Console = console,
 ) -> ReplayPlan:
     with event_progress(shown_on) as progress:
         task = progress.add_task("looking at partitions", total=None)
         return plan_replay(
-            kafka, settings, replayed, lambda done, total: progress.update(task, completed=done, total=total), archive
+            kafka,
+            settings,
+            replayed,
+            lambda done, total: progress.update(task, completed=done, total=total),
+            archives or (),
         )
 
 
@@ -249,6 +292,7 @@ def diff(
     *,
     settings: Settings,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a finished run.")],
+    segments: Segments = None,
     as_json: AsJson = False,
     report: Report = None,
     html: Annotated[
@@ -270,7 +314,7 @@ def diff(
         if recorded is None:
             fail(f"no run named {name!r} is on record; `foreshock replay run {name} --from … --to …` makes one")
         if recorded.status != "finished":
-            fail(f"run {name!r} is {recorded.status}; run it again with --overwrite")
+            fail(f"run {name!r} is {recorded.status}; the same `foreshock replay run` goes on with it to its end")
         users = frozenset(recorded.users) if recorded.users else None
         with event_progress(errors if as_json else console) as progress:
             task = progress.add_task("comparing", total=None)
@@ -280,6 +324,7 @@ def diff(
                 ReplayRange(name, recorded.from_at, recorded.to_at, users),
                 Definition(bundle.manifest.delinquency_days, bundle.manifest.headline_horizon_days),
                 lambda done, total: progress.update(task, completed=done, total=total),
+                segments or (),
             )
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(result.as_report()), indent=2) + b"\n")
@@ -327,7 +372,7 @@ def _range(name: str, from_at: dt.datetime, to_at: dt.datetime, users: str | Non
 def _show(result: ReplayDiff) -> None:
     figures = result.as_report()
     console.print(facts_table(facts_of(figures)))
-    for table in (deciles_table(figures["deciles"], "replayed"), products_table(figures["products"], "replayed")):
+    for table in (deciles_table(figures["deciles"], "replayed"), *segments_tables(figures, "replayed")):
         console.print()
         console.print(table)
     console.print(styled("something differs" if result.differs else "nothing differs", "bold"))

@@ -45,7 +45,7 @@ def plan_rows(
     found: ReplayPlan, workers: int, calibration: Calibration | None, expected: ExpectedBytes
 ) -> list[tuple[str, str]]:
     """Figures and what they are called."""
-    archived = [] if found.archive is None else [("of them from the archive", f"{found.archived:,}")]
+    archived = [("of them from archives", f"{found.archived:,}")] if found.archives else []
     return [
         ("partitions", f"{found.partitions:,}"),
         ("offsets to be read", f"{found.offsets:,}"),

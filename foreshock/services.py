@@ -267,7 +267,7 @@ def sink(*, settings: Settings) -> None:
     from stream.sink_metrics import SinkCollector, standing_of
     from stream.topics import sink_group
 
-    kafka = admitting(settings, sink_rights(settings), sink_group(settings.application_id))
+    kafka = admitting(settings, sink_rights(settings), sink_group(settings.readers))
     database = _holding_text(database_of(settings))
     started, probe = SinkApp(settings, kafka, database), DatabaseProbe(database)
     health = health_of(settings, lambda: standing_of(started, probe))

@@ -11,7 +11,7 @@ import msgspec
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.comparison_tables import deciles_table, products_table
+from foreshock.comparison_tables import Segments, deciles_table, segments_tables
 from foreshock.options import TIME, TIMES, AsJson, Report, event_progress, kafka_failure, kafka_of, takes_settings, utc
 from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail, print_json
@@ -90,6 +90,7 @@ def report(
         dt.datetime | None,
         typer.Option(formats=TIMES, metavar=TIME, help="End in event time, UTC, left out.", show_default="the last"),
     ] = None,
+    segments: Segments = None,
     as_json: AsJson = False,
     report_file: Report = None,
 ) -> None:
@@ -118,6 +119,7 @@ def report(
                 Scope(_utc(from_), _utc(to)),
                 None,
                 lambda done, total: progress.update(task, completed=done, total=total),
+                segments or (),
             )
     except (TopicUnreadable, TooFarApart) as error:
         fail(str(error))
@@ -133,7 +135,7 @@ def report(
     for table in (
         _levels(figures),
         deciles_table(figures["scores"]["deciles"], "shadow"),
-        products_table(figures["products"], "shadow"),
+        *segments_tables(figures, "shadow"),
     ):
         console.print()
         console.print(table)
@@ -141,7 +143,7 @@ def report(
 
 @shadow_app.command("remove")
 @takes_settings("bootstrap_servers", "topic_prefix", "application_id", "stack_dir")
-def remove(*, settings: Settings, name: Name) -> None:
+def remove(*, settings: Settings, name: Name, as_json: AsJson = False) -> None:
     """Delete a shadow's topics and consumer group.
 
     Its workers must be stopped. Afterwards the name may be used for another bundle. A `state_dir` of its workers is
@@ -156,6 +158,9 @@ def remove(*, settings: Settings, name: Name) -> None:
         removed = remove_shadow(kafka_of(settings), settings, name)
     except (ProvisioningError, ShadowError) as error:
         fail(str(error))
+    if as_json:
+        print_json({"deleted": removed})
+        return
     console.print(f"deleted {', '.join(removed)}" if removed else f"there is nothing of a shadow {name}")
 
 

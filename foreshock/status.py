@@ -126,6 +126,9 @@ def _group(name: str, part: Group | Trouble) -> Iterator[tuple[str, str]]:
     for member in part.members:
         numbers = " ".join(map(str, member.partitions)) or "none"
         yield "", f"{member.name} {member.host}: partitions {numbers}"
+    for words, others in (("handed over to", part.handed_to), ("follow", part.follows)):
+        for other, partitions in others.items():
+            yield "", f"{words} {other}: partitions {' '.join(map(str, partitions))}"
 
 
 def _scoring(part: Scoring | Trouble, at_ms: int) -> str:

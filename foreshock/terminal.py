@@ -72,9 +72,9 @@ errors = TerminalConsole(stderr=True)
 def print_json(value: Any, *, one_line: bool = False) -> None:
     """Print a value as JSON in ASCII, whatever it holds: safe on a terminal, and for programs to read.
 
-    Indented, or on `one_line`. Times are as RFC 3339 has them, bytes base64.
+    Indented, or on `one_line`. Times are as RFC 3339 has them, bytes base64, and what is no number or infinite is null.
     """
-    plain = msgspec.to_builtins(value, str_keys=True)
+    plain = msgspec.json.decode(msgspec.json.encode(value))
     sys.stdout.write(json.dumps(plain, indent=None if one_line else 2) + "\n")
     sys.stdout.flush()
 

@@ -83,7 +83,7 @@ def add(
     It is told of alerts that are published from now on. An alert of which the product is not known passes `--product`.
     Needs Kafka, PostgreSQL and `webhook_key`; `foreshock webhooks run` delivers.
 
-        foreshock webhooks add crm https://crm.example.com/hooks/foreshock --level HIGH
+        foreshock webhooks add crm https://crm.example.com/foreshock --level HIGH
     """
     from stream.webhooks.replaying import ends, tell_everything
 
@@ -324,7 +324,7 @@ def run(*, settings: Settings) -> None:
     from stream.webhooks.service import WebhookService, standing_of
 
     keys = sealing_keys(settings)
-    kafka = admitting(settings, webhook_rights(settings), webhook_group(settings.application_id))
+    kafka = admitting(settings, webhook_rights(settings), webhook_group(settings.readers))
     database = database_of(settings)
     service, probe = WebhookService(settings, kafka, database, keys), DatabaseProbe(database)
     health = health_of(settings, lambda: standing_of(service, probe))

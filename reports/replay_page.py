@@ -31,6 +31,10 @@ def page(name: str, from_at: dt.datetime, to_at: dt.datetime, result: ReplayDiff
         from_at=from_at,
         to_at=to_at,
         figures=figures,
+        by_field={
+            name.replace("_", " "): segments
+            for name, segments in {"product": figures["products"], **figures["segments"]}.items()
+        },
         live_models=", ".join(result.found.live_models) or "none",
         replayed_models=", ".join(result.found.other_models) or "none",
         deciles=_deciles(figures["deciles"]),

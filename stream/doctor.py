@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from faust.types import TP
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
@@ -23,6 +24,7 @@ from stream.database.errors import DatabaseEncodingError, DatabaseError
 from stream.database.summary import without_amounts
 from stream.kafka.clients import open_consumer
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.lineage import Committed, committed_by
 from stream.kafka.provisioning import BROKER_TIMEOUT_MS, Finding, ProvisioningError, check_topics, reachable
 from stream.kafka.recent_records import RecentRecords
 from stream.kafka.rights import NotAllowed, Right, denial, missing_rights, not_allowed
@@ -34,6 +36,7 @@ from stream.retention.rules import judge_retention
 from stream.scoring.order_journal import OrderRecord, UnreadableOrder
 from stream.settings import Settings
 from stream.state.row import row_dtype
+from stream.status import standings
 from stream.topics import webhook_group
 from stream.webhooks.deliveries import DeliveryTable
 from stream.webhooks.judgement import judge_webhooks
@@ -272,7 +275,7 @@ def _webhook_findings(
     settings: Settings, database: DatabaseConnection, kafka: KafkaConnection | None
 ) -> Iterator[Finding]:
     """Whether webhooks are told what they want; nothing where there is none."""
-    group = webhook_group(settings.application_id)
+    group = webhook_group(settings.readers)
     table = DeliveryTable(database)
     try:
         webhooks, waiting = table.webhooks(), table.standings()
@@ -352,6 +355,28 @@ def _state_findings(settings: Settings, kafka: KafkaConnection, bundle: Bundle) 
         return
     yield judge_states(rows, row_dtype(bundle.state_width), bundle.fingerprint)
     yield judge_order(orders, are_states=bool(rows))
+    with contextlib.suppress(KafkaError, OSError, ProvisioningError):  # what cannot be looked at, `rights` has told
+        yield from judge_standing(settings, committed_by(kafka, application_id))
+
+
+def judge_standing(settings: Settings, committed: Mapping[TP, Committed]) -> Iterator[Finding]:
+    """What the workers' offsets say of hand-overs: nothing where they lead everywhere. Does no I/O."""
+    found, own = standings(committed), settings.application_id
+    for other, partitions in found["handed_to"].items():
+        yield Finding(
+            "warning",
+            "hand-over",
+            f"{own} has handed partitions {', '.join(map(str, partitions))} over to {other}, whose workers score there",
+            f"stop the workers of {own}, and set application_id to {other!r} and readers_id to {settings.readers!r} "
+            "everywhere else, the sink included; or go back: docs/guides/change-a-model.md",
+        )
+    for other, partitions in found["follows"].items():
+        yield Finding(
+            "warning",
+            "hand-over",
+            f"{own} follows {other} in partitions {', '.join(map(str, partitions))} and publishes nothing there",
+            f"nothing, while {other} is what is live: then that is the application_id to look at",
+        )
 
 
 def judge_order(values: Sequence[bytes | None], *, are_states: bool) -> Finding:

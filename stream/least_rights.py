@@ -59,7 +59,7 @@ def sink_rights(settings: Settings) -> tuple[Right, ...]:
     topics = settings.topics
     return (
         *_on(topics.read_by_sink(settings.event_history), "Read"),
-        Right("group", sink_group(settings.application_id), "Read"),
+        Right("group", sink_group(settings.readers), "Read"),
         Right("cluster", CLUSTER, "IdempotentWrite"),
     )
 
@@ -71,8 +71,7 @@ def desk_rights(settings: Settings) -> tuple[Right, ...]:
 
 def webhook_rights(settings: Settings) -> tuple[Right, ...]:
     """Of who delivers webhooks. Who adds one needs the first."""
-    topics, application_id = settings.topics, settings.application_id
-    return (*_on(topics.told_to_webhooks, "Read"), Right("group", webhook_group(application_id), "Read"))
+    return (*_on(settings.topics.told_to_webhooks, "Read"), Right("group", webhook_group(settings.readers), "Read"))
 
 
 def publisher_rights(settings: Settings) -> tuple[Right, ...]:
@@ -142,8 +141,8 @@ def retention_rights(settings: Settings) -> tuple[Right, ...]:
     return (
         *(Right("topic", topic, operation) for topic in dict.fromkeys(kept) for operation in operations),
         Right("group", application_id, "Describe"),
-        Right("group", sink_group(application_id), "Describe"),
-        Right("group", webhook_group(application_id), "Describe"),
+        Right("group", sink_group(settings.readers), "Describe"),
+        Right("group", webhook_group(settings.readers), "Describe"),
     )
 
 
@@ -154,8 +153,8 @@ def status_rights(settings: Settings) -> tuple[Right, ...]:
         *_on((*topics.inputs, topics.contracts, topics.alert_actions), "Describe"),
         *_on((topics.scores, topics.alerts, topics.dead_letters), "Read"),
         Right("group", application_id, "Describe"),
-        Right("group", sink_group(application_id), "Describe"),
-        Right("group", webhook_group(application_id), "Describe"),
+        Right("group", sink_group(settings.readers), "Describe"),
+        Right("group", webhook_group(settings.readers), "Describe"),
     )
 
 

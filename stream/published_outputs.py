@@ -1,7 +1,7 @@
 """Compares what two groups of workers have published of the same events: the live ones, and a shadow or a replay.
 
 Reads topics; writes nothing. Scores are merged as they are read. Of one partition at a time, the openings of alerts and
-each borrower's product are in memory; of all, when each borrower defaulted and was last seen.
+each borrower's segments are in memory; of all, when each borrower defaulted and was last seen.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from events.columns import COLUMNS
 from stream.comparison.alerts import AlertShifts, Opening, ShiftedAlert, paired
 from stream.comparison.outcomes import Confusion, Outcomes
 from stream.comparison.pairing import LIVE, OTHER, Pair, Pairing, PublishedScore, Side
 from stream.comparison.scores import ScoreShifts
-from stream.database.products import stated_product
+from stream.database.products import stated_profile
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.topic_reader import TopicReader
 from stream.outputs import LEVELS, AlertKind, Level, Moment, Offset, forgotten_by
 from stream.replay.foreign import ForeignRecords, OutputValues
 from stream.topics import OutputTopics
 
-UNKNOWN_PRODUCT = "unknown"
+UNKNOWN_SEGMENT = "unknown"
+PRODUCT = "product"
+SEGMENT_FIELDS = tuple(name for name in COLUMNS["profiles"].categorical if name != PRODUCT)
+"""Fields of profiles whose categories are segments, beside the product, which always is one."""
+
 MOST_MOVED = 10
 BUDGET_DAYS = 30.0
 
@@ -89,11 +94,13 @@ class Comparison:
     `identical` counts scores of equal bytes. `order_differs` counts events that are another one of their user's events
     on the other side: then both sides took these users' events in another order, or one has lost some.
     `not_compared` has the counts of `stream.comparison.pairing.Pairing`. `changed_alert_records` are records of alerts
-    that one side lacks or has with other bytes; `moved_alerts` has, by user, the alerts that differ.
+    that one side lacks or has with other bytes; `moved_alerts` has, by user, the alerts that differ. `fields` are those
+    of profiles by whose categories there are segments, beside the product.
     """
 
     scope: Scope
     definition: Definition | None = None
+    fields: tuple[str, ...] = ()
     live_models: Counter[str] = field(default_factory=Counter)
     other_models: Counter[str] = field(default_factory=Counter)
     scores: ScoreShifts = field(default_factory=ScoreShifts)
@@ -120,8 +127,18 @@ class Comparison:
 
     def products(self) -> list[dict[str, Any]]:
         """Scores and alerts by product, the largest first."""
-        of_alerts = {name: dict(counts) for name, counts in self.alerts.by_segment.items()}
-        return [{**asdict(segment), "alerts": of_alerts.get(segment.segment, {})} for segment in self.scores.segments()]
+        return self._of_field(PRODUCT)
+
+    def segments(self) -> dict[str, list[dict[str, Any]]]:
+        """The same by the categories of each of `fields`."""
+        return {name: self._of_field(name) for name in self.fields}
+
+    def _of_field(self, name: str) -> list[dict[str, Any]]:
+        alerts = self.alerts.by_segment
+        return [
+            {**asdict(segment), "alerts": dict(alerts.get((name, segment.segment), {}))}
+            for segment in self.scores.segments(name)
+        ]
 
     def alerts_per_1000(self, count: int) -> float | None:
         """Opened alerts per 1,000 borrowers and `BUDGET_DAYS` days, None where too little was seen."""
@@ -139,12 +156,13 @@ def compare_outputs(
     scope: Scope,
     definition: Definition | None = None,
     on_progress: OnProgress = lambda _done, _total: None,
+    fields: Sequence[str] = (),
 ) -> Comparison:
     """Compare two groups' outputs; `profiles` is the topic that tells products and who was forgotten.
 
-    Raises `TopicUnreadable` when a topic is missing, `TooFarApart`.
+    `fields` are some of `SEGMENT_FIELDS`. Raises `TopicUnreadable` when a topic is missing, `TooFarApart`.
     """
-    result, foreign = Comparison(scope, definition), ForeignRecords()
+    result, foreign = Comparison(scope, definition, tuple(fields)), ForeignRecords()
     outcomes = Outcomes(definition.delinquency_days) if definition else None
     opened: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
     seen: set[str] = set()
@@ -153,14 +171,14 @@ def compare_outputs(
         partitions = other.partitions(other_scores)
         total, done = live.size([live_scores]) + other.size([other_scores]), 0
         for partition in range(partitions):
-            products, forgotten = _products(live, profiles, partition)
-            pairing = Pairing(partial(_is_wanted, scope, forgotten))
+            borrowers = _Borrowers.read(live, profiles, partition, (PRODUCT, *fields))
+            pairing = Pairing(partial(_is_wanted, scope, borrowers.forgotten))
             streams = (
                 _Scores(live, live_scores, partition, foreign, outcomes),
                 _Scores(other, other_scores, partition, foreign, outcomes),
             )
             for pairs, read in _in_step(streams, pairing):
-                _add_scores(result, pairs, products, seen)
+                _add_scores(result, pairs, borrowers, seen)
                 done += read
                 on_progress(done, total)
             result.not_compared.update(pairing.counts)
@@ -168,9 +186,10 @@ def compare_outputs(
                 _Alerts.read(live, live_alerts, partition, pairing, scope, foreign),
                 _Alerts.read(other, other_alerts, partition, pairing, scope, foreign),
             )
-            _add_alerts(result, sides, products)
+            _add_alerts(result, sides, borrowers)
             for openings, side in zip(opened, sides, strict=True):
                 openings |= {user: [one.opened_ms for one in found] for user, found in side.openings.items()}
+    on_progress(total, total)  # offsets without a record, ends of transactions, were not counted
     foreign.tell()
     result.users = len(seen)
     if outcomes is not None and definition is not None:
@@ -179,6 +198,39 @@ def compare_outputs(
             outcomes.confusion(openings, definition.horizon_days, *within) for openings in opened
         )
     return result
+
+
+@dataclass
+class _Borrowers:
+    """Of one partition, what each borrower's latest profile that says something of a field says, by field and user; and
+    who is to be forgotten."""
+
+    stated: dict[str, dict[str, str]]
+    forgotten: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, reader: TopicReader, topic: str, partition: int, fields: Sequence[str]) -> _Borrowers:
+        found, names = cls({name: {} for name in fields}), dict[str, str]()
+        now_ms = round(dt.datetime.now(dt.UTC).timestamp() * 1000)
+        for record in reader.each(topic, partition):
+            user_id = (record.key or b"").decode(errors="replace")
+            if record.value is None:
+                for stated in found.stated.values():
+                    stated.pop(user_id, None)
+                found.forgotten.add(user_id)
+                continue
+            profile = stated_profile(record.key, record.value, now_ms)
+            if profile is None:
+                continue
+            found.forgotten.discard(user_id)
+            for name, stated in found.stated.items():
+                if (category := getattr(profile, name)) is not None:
+                    stated[user_id] = names.setdefault(category, category)
+        return found
+
+    def segments_of(self, user_id: str) -> dict[str, str]:
+        """The borrower's segment by field."""
+        return {name: stated.get(user_id, UNKNOWN_SEGMENT) for name, stated in self.stated.items()}
 
 
 def _named(topics: OutputTopics) -> tuple[str, str]:
@@ -259,7 +311,7 @@ def _in_step(streams: tuple[_Scores, _Scores], pairing: Pairing) -> Iterator[tup
     pairing.end()
 
 
-def _add_scores(result: Comparison, pairs: Sequence[Pair], products: dict[str, str], seen: set[str]) -> None:
+def _add_scores(result: Comparison, pairs: Sequence[Pair], borrowers: _Borrowers, seen: set[str]) -> None:
     if not pairs:
         return
     live, other = [pair[LIVE] for pair in pairs], [pair[OTHER] for pair in pairs]
@@ -283,7 +335,10 @@ def _add_scores(result: Comparison, pairs: Sequence[Pair], products: dict[str, s
         [score.score for score in other],
         [score.level for score in live],
         [score.level for score in other],
-        [products.get(score.user_id, UNKNOWN_PRODUCT) for score in live],
+        {
+            name: [stated.get(score.user_id, UNKNOWN_SEGMENT) for score in live]
+            for name, stated in borrowers.stated.items()
+        },
     )
 
 
@@ -328,7 +383,7 @@ class _Alerts:
         return found
 
 
-def _add_alerts(result: Comparison, sides: tuple[_Alerts, _Alerts], products: dict[str, str]) -> None:
+def _add_alerts(result: Comparison, sides: tuple[_Alerts, _Alerts], borrowers: _Borrowers) -> None:
     live, other = sides
     result.changed_alert_records += sum(
         live.records.get(name) != other.records.get(name) for name in live.records.keys() | other.records.keys()
@@ -336,30 +391,10 @@ def _add_alerts(result: Comparison, sides: tuple[_Alerts, _Alerts], products: di
     for user_id in sorted(live.openings.keys() | other.openings.keys()):
         shifts = paired(sorted(live.openings.get(user_id, [])), sorted(other.openings.get(user_id, [])))
         wanted = [shift for shift in shifts if _is_within(result.scope, shift)]
-        result.alerts.add(user_id, products.get(user_id, UNKNOWN_PRODUCT), wanted)
+        result.alerts.add(user_id, borrowers.segments_of(user_id), wanted)
         result.moved_alerts += [(user_id, shift) for shift in wanted if shift.shift != "same"]
 
 
 def _is_within(scope: Scope, shift: ShiftedAlert) -> bool:
     """Whether an alert was opened within the times on one side at least."""
     return any(scope.covers_ms(opening.opened_ms) for opening in (shift.live, shift.other) if opening is not None)
-
-
-def _products(reader: TopicReader, topic: str, partition: int) -> tuple[dict[str, str], set[str]]:
-    """Each borrower's product, as their latest profile that has one states it, and who is to be forgotten."""
-    found: dict[str, str] = {}
-    forgotten: set[str] = set()
-    names: dict[str, str] = {}
-    now_ms = round(dt.datetime.now(dt.UTC).timestamp() * 1000)
-    for record in reader.each(topic, partition):
-        user_id = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            found.pop(user_id, None)
-            forgotten.add(user_id)
-            continue
-        stated = stated_product(record.key, record.value, partition, record.offset, now_ms)
-        if stated is not None:
-            forgotten.discard(user_id)
-            if stated.product is not None:
-                found[user_id] = names.setdefault(stated.product, stated.product)
-    return found, forgotten

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     application_id: str = Field(
         "foreshock", min_length=1, description="Consumer group of the workers; names the changelog."
     )
+    readers_id: str | None = Field(
+        None,
+        min_length=1,
+        description="What the consumer groups of sink and webhooks begin with; unset means `application_id`. Set it to "
+        "the `application_id` of before when that changes, as after a hand-over: they go on where they are.",
+    )
     input_retention_days: float | None = Field(
         None,
         gt=0,
@@ -438,6 +444,11 @@ class Settings(BaseSettings):
             return Pseudonyms.from_hex(self.pseudonym_key_id, self.pseudonym_key.get_secret_value())
         except ValueError as error:
             raise SettingsError(f"pseudonym_key: {error}") from None
+
+    @property
+    def readers(self) -> str:
+        """What the groups begin with of those who read what workers publish: `sink_group`, `webhook_group`."""
+        return self.readers_id or self.application_id
 
     @property
     def topics(self) -> Topics:

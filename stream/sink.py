@@ -95,7 +95,7 @@ class SinkApp:
         self.app = faust_app(
             settings,
             kafka,
-            sink_group(settings.application_id),
+            sink_group(settings.readers),
             store="memory://",
             table_standby_replicas=0,
         )

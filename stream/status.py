@@ -10,10 +10,11 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from faust.types import TP
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError
@@ -23,6 +24,7 @@ from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
 from stream.kafka.clients import NoBrokerReachable
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.lineage import Committed, Standing, committed_by
 from stream.kafka.provisioning import DAY_MS, ProvisioningError, answering_admin
 from stream.kafka.recent_records import RecentRecords
 from stream.kafka.rights import NotAllowed, denial
@@ -31,6 +33,9 @@ from stream.logs import told
 from stream.outputs import Alert, DeadLetter, ForeignRecord, OutputDecoder, Score
 from stream.settings import Settings
 from stream.topics import sink_group, webhook_group
+
+NOT_THERE = "not there"
+"""State of a group that nobody has joined yet, or that was deleted."""
 
 ALERTS_SHOWN = 5
 MOST_LETTERS = 20_000
@@ -66,11 +71,17 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """A consumer group, its state in Kafka's words (`Stable`, `Empty`, `PreparingRebalance`, …) and its members."""
+    """A consumer group, its state in Kafka's words (`Stable`, `Empty`, `PreparingRebalance`, …) and its members.
+
+    Of workers: the partitions that they have handed over, by the application that has them now, and those in which they
+    follow another application.
+    """
 
     name: str
     state: str
     members: tuple[Member, ...]
+    handed_to: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    follows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,7 +187,7 @@ class Observer:
         self._monotonic = monotonic
         application_id = settings.application_id
         self._workers, self._sink, self._webhooks = (
-            application_id, sink_group(application_id), webhook_group(application_id)
+            application_id, sink_group(settings.readers), webhook_group(settings.readers)
         )  # fmt: skip
         self._reads: dict[str, tuple[str, ...]] = {
             self._workers: settings.topics.inputs,
@@ -239,7 +250,9 @@ class Observer:
     def _groups(self, kafka: KafkaConnection) -> dict[str, Group]:
         with answering_admin(kafka) as admin:
             found = admin.describe_groups(list(self._reads))
-        return {name: group_of(name, found[name]) for name in self._reads}
+        groups = {name: group_of(name, found[name]) for name in self._reads}
+        standing = standings(committed_by(kafka, self._workers))
+        return groups | {self._workers: replace(groups[self._workers], **standing)}
 
     def _lags(self, group: str, before: Sample | None, now: Sample | None, kafka: KafkaConnection) -> list[Lag]:
         found = []
@@ -318,7 +331,19 @@ def group_of(name: str, described: Mapping[str, Any]) -> Group:
             Member(member["client_id"] or member["member_id"], member["client_host"], tuple(sorted(numbers)))
         )
     state = described.get("error") or described.get("group_state") or "not known"
+    if "GroupIdNotFound" in state:  # from Kafka 4 on an error where it was the state Dead
+        state = NOT_THERE
     return Group(name, state, tuple(sorted(members, key=lambda member: (member.partitions, member.name))))
+
+
+def standings(committed: Mapping[TP, Committed]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Partitions that a group has handed over (`handed_to`) or in which it `follows`, by application. Does no I/O."""
+    found: dict[str, dict[str, set[int]]] = {"handed_to": {}, "follows": {}}
+    for tp, kept in committed.items():
+        for how, other in asdict(Standing.of(kept.lineage)).items():
+            if how in found and other is not None:
+                found[how].setdefault(other, set()).add(tp.partition)
+    return {how: {other: tuple(sorted(own)) for other, own in each.items()} for how, each in found.items()}
 
 
 def _cluster(kafka: KafkaConnection) -> Cluster:

@@ -160,12 +160,12 @@ def is_order(topic: str) -> bool:
 
 
 def sink_group(application_id: str) -> str:
-    """The sink's consumer group; that of the workers is the `application_id` itself."""
+    """The sink's consumer group, of `Settings.readers`; that of the workers is the `application_id` itself."""
     return f"{application_id}-sink"
 
 
 def webhook_group(application_id: str) -> str:
-    """The consumer group of those who deliver webhooks."""
+    """The consumer group of those who deliver webhooks, of `Settings.readers`."""
     return f"{application_id}-webhooks"
 
 

@@ -95,7 +95,7 @@ class AlertExample:
 
 @dataclass
 class AlertShifts:
-    """Counts of alerts of many users; `by_segment` has them by segment as well.
+    """Counts of alerts of many users; `by_segment` has them by field and segment as well.
 
     `examples` has up to `EXAMPLES` alerts of each kind of shift but `same`, those first added.
     """
@@ -103,16 +103,17 @@ class AlertShifts:
     counts: Counter[Shift] = field(default_factory=Counter)
     live_levels: Counter[Level] = field(default_factory=Counter)
     other_levels: Counter[Level] = field(default_factory=Counter)
-    by_segment: dict[str, Counter[Shift]] = field(default_factory=dict)
+    by_segment: dict[tuple[str, str], Counter[Shift]] = field(default_factory=dict)
     examples: list[AlertExample] = field(default_factory=list)
     _leads: Counter[float] = field(default_factory=Counter)
     """Lead days, to a tenth."""
 
-    def add(self, user_id: str, segment: str, shifted: Iterable[ShiftedAlert]) -> None:
-        """Add alerts of one user."""
+    def add(self, user_id: str, segments: Mapping[str, str], shifted: Iterable[ShiftedAlert]) -> None:
+        """Add alerts of one user, who is of these segments, by field."""
         for alert in shifted:
             self.counts[alert.shift] += 1
-            self.by_segment.setdefault(segment, Counter())[alert.shift] += 1
+            for segment in segments.items():
+                self.by_segment.setdefault(segment, Counter())[alert.shift] += 1
             if alert.live is not None:
                 self.live_levels[alert.live.level] += 1
             if alert.other is not None:

@@ -5,7 +5,7 @@ Deciles are made of bins of `BIN` in log-odds, so memory does not grow with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +61,39 @@ class SegmentShift:
 
 
 @dataclass
+class SegmentSums:
+    """Sums over pairs of scores by segment."""
+
+    _codes: dict[str, int] = field(default_factory=dict)
+    _sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((4, MOST_SEGMENTS + 1)))
+
+    def add(
+        self,
+        segments: Sequence[str],
+        live: NDArray[np.float64],
+        other: NDArray[np.float64],
+        level_changed: NDArray[np.bool_],
+    ) -> None:
+        """Add pairs, `[n]` of each."""
+        codes = np.array([self._code(segment) for segment in segments])
+        for row, weights in enumerate((None, live, other, level_changed.astype(np.float64))):
+            self._sums[row] += np.bincount(codes, weights=weights, minlength=MOST_SEGMENTS + 1)
+
+    def shifts(self) -> Iterator[SegmentShift]:
+        """Every segment, the largest first."""
+        found = {**self._codes, OTHER_SEGMENTS: MOST_SEGMENTS}
+        for name, code in sorted(found.items(), key=lambda item: -self._sums[0, item[1]]):
+            count, live, other, changed = self._sums[:, code].tolist()
+            if count:
+                yield SegmentShift(name, int(count), live / count, other / count, (other - live) / count, int(changed))
+
+    def _code(self, name: str) -> int:
+        if name not in self._codes and len(self._codes) < MOST_SEGMENTS:
+            self._codes[name] = len(self._codes)
+        return self._codes.get(name, MOST_SEGMENTS)
+
+
+@dataclass
 class ScoreShifts:
     """Sums over pairs of scores. `levels` int64 `[live, other]` counts them by their levels."""
 
@@ -73,8 +106,7 @@ class ScoreShifts:
     """By bin of the live score: how many, their sum, that of the other's, how many are higher, how many lower."""
     _others: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
     """By bin, how many of the other's scores."""
-    _segments: dict[str, int] = field(default_factory=dict)
-    _by_segment: NDArray[np.float64] = field(default_factory=lambda: np.zeros((4, MOST_SEGMENTS + 1)))
+    _fields: dict[str, SegmentSums] = field(default_factory=dict)
 
     def add(
         self,
@@ -82,9 +114,9 @@ class ScoreShifts:
         other: Sequence[float],
         live_levels: Sequence[Level],
         other_levels: Sequence[Level],
-        segments: Sequence[str],
+        segments: Mapping[str, Sequence[str]],
     ) -> None:
-        """Add pairs, one of each sequence."""
+        """Add pairs, one of each sequence; `segments` has theirs by the field that they are of."""
         if not len(live):
             return
         was, now = np.asarray(live, dtype=np.float64), np.asarray(other, dtype=np.float64)
@@ -101,9 +133,8 @@ class ScoreShifts:
             weights = None if values is None else values.astype(np.float64)
             self._sums[row] += np.bincount(bins, weights=weights, minlength=BINS)
         self._others += np.bincount(_bins(now), minlength=BINS)
-        codes = np.array([self._segment(segment) for segment in segments])
-        for row, weights in enumerate((None, was, now, (level_was != level_now).astype(np.float64))):
-            self._by_segment[row] += np.bincount(codes, weights=weights, minlength=MOST_SEGMENTS + 1)
+        for name, own in segments.items():
+            self._fields.setdefault(name, SegmentSums()).add(own, was, now, level_was != level_now)
 
     @property
     def level_changed(self) -> int:
@@ -142,18 +173,9 @@ class ScoreShifts:
         now = np.bincount(tenth, weights=self._others, minlength=DECILES)
         return population_stability(was, now)
 
-    def segments(self) -> Iterator[SegmentShift]:
-        """Every segment, the largest first."""
-        found = {**self._segments, OTHER_SEGMENTS: MOST_SEGMENTS}
-        for name, code in sorted(found.items(), key=lambda item: -self._by_segment[0, item[1]]):
-            count, live, other, changed = self._by_segment[:, code].tolist()
-            if count:
-                yield SegmentShift(name, int(count), live / count, other / count, (other - live) / count, int(changed))
-
-    def _segment(self, name: str) -> int:
-        if name not in self._segments and len(self._segments) < MOST_SEGMENTS:
-            self._segments[name] = len(self._segments)
-        return self._segments.get(name, MOST_SEGMENTS)
+    def segments(self, name: str) -> Iterator[SegmentShift]:
+        """Every segment of the field `name`, the largest first."""
+        return self._fields.get(name, SegmentSums()).shifts()
 
     def _tenths(self) -> NDArray[np.int64]:
         """The decile of each bin, by the rank of its middle."""

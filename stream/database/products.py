@@ -28,11 +28,9 @@ class ContractProduct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 _decode = msgspec.json.Decoder(Profile).decode
 
 
-def stated_product(
-    key: bytes | None, value: bytes | None, partition: int, offset: int, now_ms: int
-) -> ContractProduct | None:
-    """What a record of `profiles` says; None for one that workers refuse, by the rules of `stream.scoring.intake`, of
-    which their dead letters tell. `now_ms` is wall time."""
+def stated_profile(key: bytes | None, value: bytes | None, now_ms: int) -> Profile | None:
+    """The profile in a record of `profiles`; None for one that workers refuse, by the rules of `stream.scoring.intake`,
+    of which their dead letters tell. `now_ms` is wall time."""
     if key is None or value is None or len(value) > MAX_VALUE_BYTES:
         return None
     try:
@@ -40,6 +38,16 @@ def stated_product(
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if profile.user_id.encode() != key or time_outside(round(profile.occurred_at.timestamp() * 1000), now_ms):
+        return None
+    return profile
+
+
+def stated_product(
+    key: bytes | None, value: bytes | None, partition: int, offset: int, now_ms: int
+) -> ContractProduct | None:
+    """What a record of `profiles` says of a product; None as of `stated_profile`."""
+    profile = stated_profile(key, value, now_ms)
+    if profile is None:
         return None
     return ContractProduct(
         user_id=profile.user_id,

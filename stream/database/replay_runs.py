@@ -1,10 +1,13 @@
 """The table of replays: name, range, users, model, status and counts of each, and what its comparison with the live
-outputs found. Runs no replay."""
+outputs found. Runs no replay.
+
+`counts` holds, beside what was counted, under `rules` by which alert policy and rules of counting the replay goes.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,12 +19,13 @@ from stream.database.connection import DatabaseConnection
 from stream.database.errors import translated
 
 _START = """
-INSERT INTO replay_runs (name, from_at, to_at, users, model, status) VALUES (%s, %s, %s, %s, %s, 'running')
+INSERT INTO replay_runs (name, from_at, to_at, users, model, status, counts)
+VALUES (%s, %s, %s, %s, %s, 'running', %s)
 ON CONFLICT (name) DO UPDATE SET from_at = EXCLUDED.from_at, to_at = EXCLUDED.to_at, users = EXCLUDED.users,
-    model = EXCLUDED.model, status = 'running', started_at = now(), finished_at = NULL, counts = '{}',
+    model = EXCLUDED.model, status = 'running', started_at = now(), finished_at = NULL, counts = EXCLUDED.counts,
     compared_at = NULL, diff = NULL
 """
-_FINISH = "UPDATE replay_runs SET status = %s, finished_at = now(), counts = %s WHERE name = %s"
+_FINISH = "UPDATE replay_runs SET status = %s, finished_at = now(), counts = counts || %s WHERE name = %s"
 _COMPARED = "UPDATE replay_runs SET compared_at = now(), diff = %s WHERE name = %s"
 _FIND = "SELECT from_at, to_at, users, model, status, counts FROM replay_runs WHERE name = %s"
 
@@ -35,12 +39,20 @@ class RecordedRun:
     users: list[str]
     model: str
     status: Literal["running", "finished", "failed"]
-    counts: dict[str, int]
+    counts: dict[str, Any]
 
-    def is_unfinished(self, from_at: dt.datetime, to_at: dt.datetime, users: Collection[str], model: str) -> bool:
-        """Whether it is the beginning of a run of this range, users and model."""
-        asked = (from_at, to_at, sorted(users), model)
-        return self.status != "finished" and asked == (self.from_at, self.to_at, sorted(self.users), self.model)
+    def differences(
+        self, from_at: dt.datetime, to_at: dt.datetime, users: Sequence[str], model: str, rules: str
+    ) -> Iterator[str]:
+        """What of another run is not the same, so that it would not go on with this one."""
+        if (from_at, to_at) != (self.from_at, self.to_at):
+            yield "range"
+        if sorted(users) != sorted(self.users):
+            yield "users"
+        if model != self.model:
+            yield "model"
+        if self.counts.get("rules") != rules:
+            yield "policy"
 
 
 def record_start(
@@ -50,10 +62,11 @@ def record_start(
     to_at: dt.datetime,
     model: str,
     users: Sequence[str] = (),
+    rules: str = "",
 ) -> None:
     """Record that replay `name` runs; a name used before starts over. Raises `DatabaseUnavailable`."""
     with translated(database.address), database.connect("foreshock-replay") as connection:
-        connection.execute(_START, (name, from_at, to_at, list(users), model))
+        connection.execute(_START, (name, from_at, to_at, list(users), model, Jsonb({"rules": rules})))
 
 
 def find(database: DatabaseConnection, name: str) -> RecordedRun | None:

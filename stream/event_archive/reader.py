@@ -1,5 +1,5 @@
-"""Reads records from an archive as `stream.kafka.topic_reader` does from topics, and from the topics what the archive
-does not hold: what came before its first offset, and what came after its last export.
+"""Reads records from archives as `stream.kafka.topic_reader` does from topics, and from the topics what the archives
+do not hold: what came before their first offset, and what came after the last export.
 
 Each file is compared with its SHA-256 before anything of it is used. Memory holds the files of one segment, compressed,
 and a batch of records of each.
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.event_archive.archive import Archive
-from stream.event_archive.manifest import ArchiveError, Manifest, Segment, require_same_topic, shown
+from stream.event_archive.joining import JoinedManifests, Slice
+from stream.event_archive.manifest import ArchiveError, Manifest, require_same_topic, shown
 from stream.event_archive.parquet import decode
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import topic_id
@@ -24,25 +25,31 @@ from stream.kafka.topic_reader import POLL_RECORDS, TopicReader
 
 
 class ArchiveReader:
-    """Records of an archive, with `connection` followed by those that the topics hold beyond it.
+    """Records of one archive or of several, of which one goes on where another ends or before that; with `connection`
+    followed by those that the topics hold beyond them.
 
-    What the archive has nothing of is read from its topic. A topic must be the one that was archived, by the broker's
-    id, and must go on where the archive ends; with `alone_where_empty` it may also be another one to which nothing was
-    ever written: then the archive is all there is. Where records were lost to retention before an export came to them,
-    in the archive or behind it, reading is an error; with `accepts_loss` they are passed over.
+    What no archive has anything of is read from its topic. A topic must be the one that was archived, by the broker's
+    id, and must go on where the last archive ends; with `alone_where_empty` it may also be another one to which nothing
+    was ever written: then archives are all there is. Where records were lost to retention before an export came to
+    them, in an archive or behind it, reading is an error; with `accepts_loss` they are passed over.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folders: Path | Sequence[Path],
         connection: KafkaConnection | None = None,
         group_id: str | None = None,
         *,
         accepts_loss: bool = False,
         alone_where_empty: bool = False,
     ) -> None:
-        self.archive = Archive.open(folder)
-        self._manifests = {(found.topic, found.partition): found for found in self.archive.manifests()}
+        """Raises `ArchiveError` where a folder is no archive, or archives are of other topics or leave out records
+        between them."""
+        self.archives = tuple(map(Archive.open, [folders] if isinstance(folders, Path) else folders))
+        self.place = " and ".join(str(archive.folder) for archive in self.archives)
+        self._holders: dict[tuple[str, int], list[Archive]] = {}
+        """Which archives hold something of a partition, in the order of `JoinedManifests.manifests`."""
+        self._manifests = self._joined()
         self._connection = connection
         self._group_id = group_id
         self._accepts_loss = accepts_loss
@@ -59,7 +66,7 @@ class ArchiveReader:
 
     @property
     def topics(self) -> list[str]:
-        """Names of the topics that the archive holds."""
+        """Names of the topics that the archives hold."""
         return sorted({topic for topic, _ in self._manifests})
 
     def partitions(self, topic: str) -> int:
@@ -87,29 +94,30 @@ class ArchiveReader:
         yield from self._of_topic(topic, partition, max(first, manifest.next_offset, held.start), held.stop)
 
     def archived(self, topic: str, partition: int, since: int) -> Iterator[RawRecord]:
-        """Those records of a partition from offset `since` on that the archive itself holds, in order. Raises
+        """Those records of a partition from offset `since` on that the archives themselves hold, in order. Raises
         `ArchiveError`."""
         manifest = self._manifests.get((topic, partition))
-        for segment in () if manifest is None else manifest.segments:
-            if segment.next_offset > since:
+        for one in () if manifest is None else manifest.slices:
+            if one.end > since:
                 assert manifest is not None
-                yield from self._of_segment(manifest, segment, since)
+                yield from self._of_slice(manifest, one, since)
 
     def archived_span(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that the archive itself holds, and the one after its last; 0 and 0 where it has nothing."""
+        """The first offset that the archives themselves hold, and the one after the last; 0 and 0 where they have
+        nothing."""
         manifest = self._manifests.get((topic, partition))
         return (0, 0) if manifest is None else (manifest.start_offset, manifest.next_offset)
 
     def archived_partitions(self, topic: str) -> int:
-        """Number of partitions that the archive itself holds of a topic, 0 where it has nothing of it."""
+        """Number of partitions that the archives themselves hold of a topic, 0 where they have nothing of it."""
         return 1 + max((partition for name, partition in self._manifests if name == topic), default=-1)
 
     def exists(self, topic: str) -> bool:
-        """Whether the archive holds such a topic, or there is one that this client may see."""
+        """Whether an archive holds such a topic, or there is one that this client may see."""
         return topic in self.topics or (self._reader is not None and self._reader.exists(topic))
 
     def span(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is there, in the archive or in the topic, and the one after the last. Raises
+        """The first offset that is there, in an archive or in the topic, and the one after the last. Raises
         `ArchiveError`."""
         begin, end = self.archived_span(topic, partition)
         held = self._held(topic, partition)
@@ -128,9 +136,11 @@ class ArchiveReader:
             found = self._reader.last(topic, partition)
         if found is not None or manifest is None:
             return found
-        segments = [segment for segment in manifest.segments if segment.records]
-        for segment in segments[-1:]:
-            *_, found = self._of_segment(manifest, segment, max(file.last_offset for file in segment.files))
+        for one in reversed(manifest.slices):
+            offset = max((file.last_offset for file in one.segment.files), default=-1)
+            if offset >= one.begin:
+                *_, found = self._of_slice(manifest, one, offset)
+                break
         return found
 
     def records(
@@ -172,7 +182,7 @@ class ArchiveReader:
                 self._ids[topic] = topic_id(self._connection, topic)
             if self._alone_where_empty and self._ids[topic] != manifest.topic_id and not held.stop:
                 return None
-            require_same_topic(manifest, self._ids[topic], str(self.archive.folder))
+            require_same_topic(manifest.manifests[-1], self._ids[topic], self.place)
         return held
 
     def _require_held(self, topic: str, partition: int | None) -> None:
@@ -180,17 +190,17 @@ class ArchiveReader:
         held = any(name == topic and partition in (None, number) for name, number in self._manifests)
         if self._reader is None and not held:
             what = topic if partition is None else f"{topic}-{partition}"
-            raise ArchiveError(f"{self.archive.folder} holds nothing of {what}; export it, or name another folder")
+            raise ArchiveError(f"{self.place} holds nothing of {what}; export it, or name another folder")
 
     def require_whole(self, topic: str, partition: int, first: int = 0) -> None:
-        """Raises `ArchiveError` where records from offset `first` on are neither in the archive nor in the topic."""
+        """Raises `ArchiveError` where records from offset `first` on are neither in an archive nor in the topic."""
         manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition)
         if manifest is None:
             return
         where, next_offset = f"{topic}-{partition}", manifest.next_offset
         if held is not None and held.stop < next_offset:
             raise ArchiveError(
-                f"{where} ends before offset {held.stop}, and {self.archive.folder} goes on at {next_offset}: the "
+                f"{where} ends before offset {held.stop}, and {self.place} goes on at {next_offset}: the "
                 "topic has lost records that the archive has; read the archive alone, or import it into new topics"
             )
         lost = [offsets for offsets in manifest.lost if offsets.stop > first]
@@ -198,7 +208,7 @@ class ArchiveReader:
             lost.append(range(next_offset, held.start))
         if lost and not self._accepts_loss:
             raise ArchiveError(
-                f"{where}: offsets {shown(lost)} are not in {self.archive.folder} and not in the topic any more: "
+                f"{where}: offsets {shown(lost)} are not in {self.place} and not in the topic any more: "
                 "retention took them before they were exported"
             )
 
@@ -219,20 +229,48 @@ class ArchiveReader:
                     tuple(record.headers or ()),
                 )
 
-    def _of_segment(self, manifest: Manifest, segment: Segment, first: int) -> Iterator[RawRecord]:
-        files = [file for file in segment.files if file.last_offset >= first]
+    def _joined(self) -> dict[tuple[str, int], JoinedManifests]:
+        """By topic and partition, what the archives hold together. Raises `ArchiveError`."""
+        held: dict[tuple[str, int], list[Manifest]] = {}
+        for archive in self.archives:
+            for manifest in archive.manifests():
+                place = manifest.topic, manifest.partition
+                held.setdefault(place, []).append(manifest)
+                self._holders.setdefault(place, []).append(archive)
+        return {place: self._join(manifests, self._holders[place]) for place, manifests in held.items()}
+
+    def _join(self, manifests: Sequence[Manifest], holders: Sequence[Archive]) -> JoinedManifests:
+        joined = JoinedManifests.of(manifests)
+        for archive, manifest in zip(holders, manifests, strict=True):
+            if manifest.topic_id != joined.topic_id:
+                raise ArchiveError(
+                    f"{holders[0].folder} and {archive.folder} hold different topics of the name {joined.topic} (ids "
+                    f"{joined.topic_id} and {manifest.topic_id}): it was made anew in between, and the same offsets "
+                    "are other records; read them one at a time"
+                )
+        if joined.missing:
+            raise ArchiveError(
+                f"{joined.topic}-{joined.partition}: offsets {shown(joined.missing)} lie between what {self.place} "
+                "hold, and are in none of them; name the archive that holds them as well"
+            )
+        return joined
+
+    def _of_slice(self, joined: JoinedManifests, one: Slice, first: int) -> Iterator[RawRecord]:
+        manifest = joined.manifests[one.number]
+        archive, first = self._holders[joined.topic, joined.partition][one.number], max(first, one.begin)
+        files = [file for file in one.segment.files if file.last_offset >= first]
         by_file = [
             decode(
-                self.archive.content(manifest, file),
+                archive.content(manifest, file),
                 manifest.topic,
                 manifest.partition,
-                str(self.archive.folder / manifest.path_of(file)),
+                str(archive.folder / manifest.path_of(file)),
             )
             for file in files
         ]
         records: Iterator[RawRecord] = heapq.merge(*by_file, key=attrgetter("offset"))
         if len(by_file) == 1:
             (records,) = by_file
-        if first > segment.start_offset:
+        if first > one.segment.start_offset:
             records = (record for record in records if record.offset >= first)
         yield from records

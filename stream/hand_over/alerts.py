@@ -5,7 +5,7 @@ Of a row only the alert is read, which lies before the state of the network, so 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,17 +65,14 @@ class AlertReader:
         """By partition, the offset of the changelog that is to be read next."""
         return {tp.partition: int(self._consumer.position(tp)) for tp in self._rows}
 
-    def left(self) -> int:
-        """How many offsets of the changelog are still to be read."""
-        ends = self._consumer.end_offsets(self._rows)
-        return sum(max(int(ends[tp]) - position, 0) for tp, position in zip(self._rows, self.positions().values()))  # noqa: B905
-
-    def read(self) -> None:
-        """Read to where the topics end now. Raises `ChangelogUnreadable`."""
+    def read(self, on_progress: Callable[[int], None] = lambda _left: None) -> None:
+        """Read to where the topics end now; `on_progress` gets how many offsets are left. Raises
+        `ChangelogUnreadable`."""
         assigned = list(self._consumer.assignment())
         ends = self._consumer.end_offsets(assigned)
         silent = 0
         while behind := [tp for tp in assigned if self._consumer.position(tp) < ends[tp]]:
+            on_progress(sum(ends[tp] - self._consumer.position(tp) for tp in behind))
             found = self._consumer.poll(timeout_ms=POLL_MS)
             silent = 0 if found else silent + 1
             if silent >= STALLED_POLLS:

@@ -88,23 +88,26 @@ class Promotion:
         taker: str,
         partitions: int,
         on_progress: OnProgress = lambda _: None,
+        on_reading: Callable[[int], None] = lambda _left: None,
     ) -> None:
+        """`on_progress` gets how it stands, `on_reading` how many rows of the giver are left to be read for alerts."""
         self._kafka = kafka
         self._topics = topics
         self._giver = giver
         self._taker = taker
         self._partitions = partitions
         self._on_progress = on_progress
+        self._on_reading = on_reading
 
     def look(self) -> Situation:
         return look(self._kafka, self._topics, self._giver, self._taker, self._partitions)
 
     def run(self, most_behind: int, timeout_s: float) -> HandedOverPartitions:
-        """Wait until the taker is at most so many offsets behind in each partition, hand over, and wait until it leads.
+        """Read the giver's alerts, wait until the taker is at most so many offsets behind in each partition, hand over,
+        and wait until it leads.
 
         Raises `HandOverRefused`, also where one of the two takes longer than `timeout_s`, and what reading raises.
         """
-        deadline_s = time.monotonic() + timeout_s
         pending = self.look().pending
         alerts, pause_s = 0, 0.0
         if pending:
@@ -113,9 +116,10 @@ class Promotion:
                 self._kafka, self._topics.changelog(self._giver), self._topics.order(self._giver), pending
             )
             try:
-                reader.read()
+                reader.read(self._on_reading)
+                deadline_s = time.monotonic() + timeout_s
                 self._await_catching_up(most_behind, deadline_s)
-                reader.read()
+                reader.read(self._on_reading)
                 began_s = time.monotonic()
                 asyncio.run(self._hand_over(reader, pending))
                 self._await_lead(deadline_s)
@@ -124,7 +128,7 @@ class Promotion:
             finally:
                 reader.close()
         else:
-            self._await_lead(deadline_s)
+            self._await_lead(time.monotonic() + timeout_s)
         return HandedOverPartitions(pending, alerts, pause_s)
 
     def _await_catching_up(self, most_behind: int, deadline_s: float) -> None:

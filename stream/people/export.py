@@ -96,7 +96,7 @@ def _write_archived(out: BinaryIO, folder: Path, user_id: str) -> int:
     """Write what an archive holds of a user, by topic; returns how many records. Raises `ArchiveError`."""
     count = 0
     with ArchiveReader(folder, accepts_loss=True) as archived:
-        letters = Topics(archived.archive.description.topic_prefix).dead_letters
+        letters = Topics(archived.archives[0].description.topic_prefix).dead_letters
         out.write(b',"archive":{')
         for number, topic in enumerate(archived.topics):
             out.write(b'%s%s:{"records":[' % (b"," if number else b"", _json(topic)))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -111,6 +112,7 @@ class ReplayDiff:
             "levels": found.levels(),
             "deciles": [asdict(decile) for decile in scores.deciles()],
             "products": found.products(),
+            "segments": found.segments(),
             "live_alerts": self.live_alerts,
             "replayed_alerts": self.replayed_alerts,
             "changed_alert_records": found.changed_alert_records,
@@ -143,8 +145,9 @@ def diff_with_live(
     replayed: ReplayRange,
     definition: Definition | None = None,
     on_progress: OnProgress = lambda _done, _total: None,
+    fields: Sequence[str] = (),
 ) -> ReplayDiff:
-    """Compare a replay with what was published live in its range.
+    """Compare a replay with what was published live in its range; by segments, too, of the profiles' `fields`.
 
     Raises `TopicUnreadable` when a topic is missing, `TooFarApart`.
     """
@@ -152,5 +155,5 @@ def diff_with_live(
     scope = Scope(replayed.from_at, replayed.to_at, replayed.users)
     live, other = topics.live_outputs(settings.application_id), topics.replay_outputs(replayed.name)
     return ReplayDiff.of(
-        compare_outputs(kafka, live, other, topics.of_kind("profiles"), scope, definition, on_progress)
+        compare_outputs(kafka, live, other, topics.of_kind("profiles"), scope, definition, on_progress, fields)
     )

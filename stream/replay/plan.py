@@ -5,7 +5,7 @@ was forgotten. Reads topics and archives; changes nothing.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,8 +44,8 @@ class ReplayPlan:
     `inputs` are the spans of the input topics by topic and partition. `order_topic` is the journal that is followed,
     None where there is none, and `journal` its spans by partition. `taken_to` has, by partition and in the order of
     `KINDS`, the offsets before which the live workers have taken everything: what follows them is left for a later
-    replay. `forgotten` has, by partition and key, the offset of the last request to forget a user. `archive` is the
-    folder of an archive that is read in the place of the topics, as far as it goes: `archived` of the `offsets`.
+    replay. `forgotten` has, by partition and key, the offset of the last request to forget a user. `archives` are the
+    folders of archives that are read in the place of the topics, as far as they go: `archived` of the `offsets`.
     """
 
     replayed: ReplayRange
@@ -54,7 +54,7 @@ class ReplayPlan:
     journal: tuple[Span, ...]
     taken_to: tuple[tuple[int, ...], ...]
     forgotten: Mapping[int, Mapping[bytes, int]] = field(default_factory=dict)
-    archive: Path | None = None
+    archives: tuple[Path, ...] = ()
     archived: int = 0
 
     @property
@@ -105,15 +105,15 @@ def plan_replay(
     settings: Settings,
     replayed: ReplayRange,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-    archive: Path | None = None,
+    archives: Sequence[Path] = (),
 ) -> ReplayPlan:
-    """Look at what is there, in the topics and in an archive of them.
+    """Look at what is there, in the topics and in archives of them.
 
-    Raises `TopicUnreadable` when an input topic is missing or the broker stays silent, and `ArchiveError` where the
+    Raises `TopicUnreadable` when an input topic is missing or the broker stays silent, and `ArchiveError` where an
     archive is of other topics, or something is missing between them.
     """
     topics = settings.topics
-    with open_source(kafka, archive) as reader:
+    with open_source(kafka, archives) as reader:
         partitions = reader.partitions(topics.inputs[0])
         archived = 0
         if isinstance(reader, ArchiveReader):
@@ -132,36 +132,37 @@ def plan_replay(
             taken_to.append(ends if order_topic is None else _taken_to(reader, order_topic, partition))
             forgotten[partition] = _forgotten(reader, topics.inputs[PROFILES], partition, taken_to[-1][PROFILES])
             on_progress(partition + 1, partitions)
-    return ReplayPlan(replayed, inputs, order_topic, journal, tuple(taken_to), forgotten, archive, archived)
+    return ReplayPlan(replayed, inputs, order_topic, journal, tuple(taken_to), forgotten, tuple(archives), archived)
 
 
-def open_source(kafka: KafkaConnection, archive: Path | None) -> TopicReader | ArchiveReader:
+def open_source(kafka: KafkaConnection, archives: Sequence[Path]) -> TopicReader | ArchiveReader:
     """What a replay's events are read from. Raises `ArchiveError`."""
-    if archive is None:
+    if not archives:
         return TopicReader(kafka)
     require_pyarrow()
-    return ArchiveReader(archive, kafka, alone_where_empty=True)
+    return ArchiveReader(archives, kafka, alone_where_empty=True)
 
 
 def _looked_over(archived: ArchiveReader, settings: Settings, partitions: int) -> int:
-    """How many offsets of the inputs an archive holds, which is one of these topics and goes on in them without a hole.
+    """How many offsets of the inputs archives hold, which are of these topics and go on in them without a hole.
 
     Raises `ArchiveError`.
     """
-    topics, folder = settings.topics, archived.archive.folder
-    prefix = archived.archive.description.topic_prefix
-    if prefix != topics.prefix:
-        raise ArchiveError(
-            f"{folder} is of topic_prefix = {prefix!r}, and this command of {topics.prefix!r}: ids of scores name the "
-            f"topics; give --topic-prefix {prefix!r}, or import the archive: `foreshock archive import --keep-offsets`"
-        )
+    topics = settings.topics
+    for archive in archived.archives:
+        folder, prefix = archive.folder, archive.description.topic_prefix
+        if prefix != topics.prefix:
+            raise ArchiveError(
+                f"{folder} is of topic_prefix = {prefix!r}, and this command of {topics.prefix!r}: ids of scores name "
+                f"the topics; give --topic-prefix {prefix!r}, or import it: `foreshock archive import --keep-offsets`"
+            )
     total = 0
     for topic in (*topics.inputs, topics.order(settings.application_id)):
         held = archived.archived_partitions(topic)
         if held > partitions:
             raise ArchiveError(
-                f"{folder} has {held} partitions of {topic}, and {topics.inputs[0]} has {partitions}: make the topics "
-                f"with {held} (`foreshock topics create --partitions {held}`)"
+                f"{archived.place} has {held} partitions of {topic}, and {topics.inputs[0]} has {partitions}: make the "
+                f"topics with {held} (`foreshock topics create --partitions {held}`)"
             )
         for partition in range(held):
             archived.require_whole(topic, partition)

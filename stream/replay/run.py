@@ -57,7 +57,7 @@ class Assignment(msgspec.Struct, frozen=True):
     forgotten: dict[int, dict[str, int]]
     events_per_s: float | None
     application_id: str
-    archive: str | None = None
+    archives: list[str] = []
 
     @classmethod
     def of(cls, plan: ReplayPlan, events_per_s: float | None, application_id: str) -> Assignment:
@@ -78,12 +78,12 @@ class Assignment(msgspec.Struct, frozen=True):
             },
             events_per_s,
             application_id,
-            None if plan.archive is None else str(plan.archive.resolve()),
+            [str(folder.resolve()) for folder in plan.archives],
         )
 
     def feed(self) -> ArchiveFeed | None:
         """What its worker reads in the place of the topics. Raises `ArchiveError`."""
-        return None if self.archive is None else ArchiveFeed(ArchiveReader(Path(self.archive)))
+        return ArchiveFeed(ArchiveReader([*map(Path, self.archives)])) if self.archives else None
 
     def following(self) -> Following:
         """How its worker follows the journal."""
@@ -105,12 +105,13 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 def prepare_topics(
-    kafka: KafkaConnection, settings: Settings, plan: ReplayPlan, *, overwrite: bool, go_on: bool
+    kafka: KafkaConnection, settings: Settings, plan: ReplayPlan, *, overwrite: bool, go_on: bool, earlier: str = ""
 ) -> bool:
     """Create the topics of a replay; whether an earlier one is gone on with.
 
-    `go_on` says that what is there is the beginning of the same replay. Raises `ReplayError` when topics exist and
-    neither that nor `overwrite` is set, `TopicUnreadable` when there are no input topics.
+    `go_on` says that what is there is the beginning of the same replay; `earlier` what to say of the run that it is
+    from where it is not. Raises `ReplayError` when topics exist and neither that nor `overwrite` is set,
+    `TopicUnreadable` when there are no input topics.
     """
     name = plan.replayed.name
     own = replay_settings(settings, name, plan.partitions)
@@ -124,7 +125,7 @@ def prepare_topics(
             delete_topics(kafka, admin, present)
         elif present and not go_on:
             raise ReplayError(
-                f"{' and '.join(present)} exist from an earlier run; choose another name or give --overwrite"
+                f"{' and '.join(present)} exist from an earlier run{earlier}; choose another name or give --overwrite"
             )
     finally:
         admin.close()

@@ -74,10 +74,10 @@ def find_facts(connection: KafkaConnection, settings: Settings, now_ms: int) -> 
     topics, application_id = settings.topics, settings.application_id
     own = {*(topic.name for topic in specifications(settings)), topics.sent_back}
     states = topic_states(connection, lambda name: name in own or is_beside(name, settings))
-    webhooks = webhook_group(application_id)
+    webhooks = webhook_group(settings.readers)
     readers = {
         application_id: topics.inputs,
-        sink_group(application_id): topics.read_by_sink(settings.event_history),
+        sink_group(settings.readers): topics.read_by_sink(settings.event_history),
         webhooks: topics.told_to_webhooks,
     }
     held = holdings(connection, states.keys(), now_ms)

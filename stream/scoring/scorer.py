@@ -55,6 +55,18 @@ KeyedValues = list[tuple[bytes, bytes]]
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class ScoredInputs:
+    """What the model was given of a batch's events of one kind, in any order: `row` int64 `[n]` are the numbers of the
+    users' rows, `numeric` float32 and `categorical` int64 `[n, columns]` as `events.columns` has them."""
+
+    kind_no: int
+    row: NDArray[np.int64]
+    occurred_ms: NDArray[np.int64]
+    numeric: NDArray[np.float32]
+    categorical: NDArray[np.int64]
+
+
 @dataclass
 class Scored:
     """The results of a batch. `scores` and `alerts` are keys and JSON values by partition, in order.
@@ -78,6 +90,8 @@ class Scored:
     """Scores at the headline horizon, in any order, in parts."""
     scored_rows: list[NDArray[np.int64]] = field(default_factory=list)
     """Numbers of the rows whose users have these scores, in parts of the same lengths."""
+    inputs: list[ScoredInputs] = field(default_factory=list)
+    """The inputs of these scores, by kind, in parts."""
     transitions: Counter[tuple[AlertKind, Level]] = field(default_factory=Counter)
     """Alerts by kind and level: the new one, of a cleared alert the one that it had."""
 
@@ -361,6 +375,10 @@ class Scorer:
         scored.counts["scored"] += len(order)
         scored.headline.append(found.probabilities[:, self._bundle.headline])
         scored.scored_rows.append(batch.row)
+        for kind_no, each in inputs.items():
+            own = batch.kind_no == kind_no
+            told = ScoredInputs(kind_no, batch.row[own], batch.occurred_ms[own], each.numeric, each.categorical)
+            scored.inputs.append(told)
 
     def _inputs(self, batch: Batch) -> dict[int, KindInputs]:
         """Inputs by kind number, each kind's events in the order of `batch`.

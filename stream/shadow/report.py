@@ -42,5 +42,6 @@ def shadow_report(name: str, found: Comparison) -> dict[str, Any]:
             "examples": [asdict(example) for example in alerts.examples],
         },
         "products": found.products(),
+        "segments": found.segments(),
         "not_compared": {what: count for what, count in found.not_compared.items() if count},
     }

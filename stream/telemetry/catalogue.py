@@ -15,6 +15,7 @@ LABELS: dict[str, str] = {
     "application": "`application_id`; one value",
     "chore": "what the desk does by itself: `woken`, `decided`, `renewed`, `assigned`, `published`",
     "bound": "of an interval: `estimate`, `low`, `high`",
+    "kind": "of an event: `repayments`, `transactions`, `activity`, `profiles`",
     "level": "of an alert: `LOW`, `MEDIUM`, `HIGH`",
     "model": "fingerprint of the bundle; one value per process",
     "month": "`YYYY-MM` of scores whose horizon has passed; as many as the report covers",
@@ -265,6 +266,24 @@ SCORE_PSI_USERS = Metric(
     "0 while events are scored: the bundle has no drift reference.",
     "Make one: `foreshock reference`.",
 )
+INPUT_PSI = Metric(
+    "foreshock_input_psi", "gauge", "index",
+    "Population stability index of an input of the model, a missing value and an unseen category among its bins: of "
+    "one random event of each of this worker's users and kind, in each half of a window of the last 14 to 28 days "
+    "since it started, against the drift reference of its bundle. Not there without a reference, with fewer than 200 "
+    "users, or before the events are of about a week.",
+    "above 0.25: what comes in is not what the model was trained with. Many at once, or one within a day: a feed, with "
+    "another unit, a field that is missing, a new category. One, over weeks: other customers.",
+    "Look at the feed first, then run `foreshock drift`; see the runbook on inputs.",
+    labels=("model", "variable"),
+)
+INPUT_PSI_USERS = Metric(
+    "foreshock_input_psi_users", "gauge", "users",
+    "Users in the window of `foreshock_input_psi`; 0 without a reference.",
+    "0 of a kind while its events are scored: the bundle has no drift reference.",
+    "Make one: `foreshock reference`.",
+    labels=("kind",),
+)
 TRANSITIONS = Metric(
     "foreshock_alert_transitions_total", "counter", "transitions",
     "Alerts that opened, escalated or cleared. `level` is the new one, of a cleared alert the one that it had.",
@@ -506,7 +525,7 @@ DRIFT_WINDOW_END = _drift(
 
 GROUPS: dict[str, tuple[Metric, ...]] = {
     "Whether it works": (INFO, MODEL_INFO, LIVE, READY, CHECKPOINT_AGE, LOOP_STALLED, BROKER_UNREACHABLE),
-    "What comes in": (EVENTS, DEAD_LETTERS, LATE, UNMERGED, LAG, WATERMARK),
+    "What comes in": (EVENTS, DEAD_LETTERS, LATE, UNMERGED, LAG, WATERMARK, INPUT_PSI, INPUT_PSI_USERS),
     "How fast": (EVENT_TO_SCORE, POLL_TO_SCORE, STAGE, COMMIT),
     "States": (
         USERS, PARTITIONS_OWNED, PARTITIONS_RESTORED, RESTORE_REMAINING, RESTORED_ROWS, ROWS_EVICTED, ROWS_LOADED,

@@ -98,7 +98,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         settings = self._settings
         self._consumer = aiokafka_consumer(
             self._kafka,
-            group_id=webhook_group(settings.application_id),
+            group_id=webhook_group(settings.readers),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

@@ -36,8 +36,11 @@ from stream.state.slab import Slab
 from stream.topics import DEAD_LETTER_MAX_BYTES, OutputTopics
 from stream.worker.checkpoint import Checkpoints, Cut, KeyedValue
 from stream.worker.cut import IntervalCut
+from stream.worker.drift_reference import reference_of
 from stream.worker.engine import Engine, wall_ms
+from stream.worker.figures import Figures
 from stream.worker.following import Following, Pace
+from stream.worker.input_drift import InputDrift
 from stream.worker.restoration import Restoration
 from stream.worker.roles import Role, Roles
 from stream.worker.score_drift import ScoreDrift
@@ -62,6 +65,12 @@ def worker_slab(bundle: Bundle, archives: Archives | None = None, resident_users
     if archives is None:
         return Slab(blank, reserve_bytes=reserve_bytes)
     return ResidentSlab(blank, archives, resident_users, reserve_bytes=reserve_bytes)
+
+
+def _figures(bundle: Bundle) -> Figures:
+    """Empty ones, which compare scores and inputs with the bundle's reference."""
+    reference = reference_of(bundle)
+    return Figures(ScoreDrift.of(reference), InputDrift.of(bundle, reference))
 
 
 class WorkerApp:
@@ -146,7 +155,7 @@ class WorkerApp:
             restored=lambda: self._store.restored,
             roles=self.roles,
             is_in_force=self._is_in_force,
-            drift=ScoreDrift.of(bundle),
+            figures=_figures(bundle),
         )
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)

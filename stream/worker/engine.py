@@ -38,7 +38,6 @@ from stream.worker.figures import Figures
 from stream.worker.following import ForgottenUsers, with_early
 from stream.worker.refused import LetterBox, RefusedRecords
 from stream.worker.roles import Role, Roles
-from stream.worker.score_drift import ScoreDrift
 from stream.worker.stages import Stages
 
 WATCHDOG_INTERVAL_S = 1.0
@@ -87,13 +86,13 @@ class Engine:
         restored: Callable[[], frozenset[int]] | None = None,
         roles: Roles | None = None,
         is_in_force: Callable[[int, OrderRecord], Awaitable[bool]] = _yes,
-        drift: ScoreDrift | None = None,
+        figures: Figures | None = None,
     ) -> None:
         """`has_failed` tells whether the process is about to end: then no poll is processed, nothing made durable.
         `restored` tells of which partitions the states are there, None: of all. `roles` tells in which partitions this
         worker follows another application, None: in none. `is_in_force` tells whether a hand-over of a partition to
-        this application is the one by which it is to lead, and not one from before it gave back what it led. `drift`
-        counts scores to compare them with the bundle's reference."""
+        this application is the one by which it is to lead, and not one from before it gave back what it led. `figures`
+        count what is scored, for the metrics."""
         self._settings = settings
         self._calendar = Calendar(settings.lender_time_zone)
         self._scorer = scorer
@@ -125,7 +124,7 @@ class Engine:
         self.stages = stages or Stages()
         self._idle_since_s: float | None = None
         self.counts: Counter[str] = Counter()
-        self.figures = Figures(drift)
+        self.figures = figures or Figures()
         self._has_failed = has_failed
         self._restored = restored
         self._is_in_force = is_in_force

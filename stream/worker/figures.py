@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from stream.scoring.intake import Taken
 from stream.scoring.scorer import Scored
 from stream.telemetry.catalogue import EVENT_TO_SCORE, POLL_TO_SCORE, SCORE
+from stream.worker.input_drift import InputDrift
 from stream.worker.score_drift import ScoreDrift
 
 
 class Figures:
     """Counts since the start of the process."""
 
-    def __init__(self, drift: ScoreDrift | None = None) -> None:
-        """`drift` counts scores as well, where there is a reference to compare them with."""
+    def __init__(self, drift: ScoreDrift | None = None, input_drift: InputDrift | None = None) -> None:
+        """`drift` counts scores as well, `input_drift` inputs, where there is a reference to compare them with."""
         self.drift = drift
+        self.input_drift = input_drift
         self.event_to_score = EVENT_TO_SCORE.histogram()
         self.poll_to_score = POLL_TO_SCORE.histogram()
         self.scores = SCORE.histogram()
@@ -46,6 +48,8 @@ class Figures:
         if self.drift is not None:
             for rows, headline in zip(scored.scored_rows, scored.headline, strict=True):
                 self.drift.note(rows, headline, self._polled_ms)
+        if self.input_drift is not None:
+            self.input_drift.note(scored.inputs, self._polled_ms)
         if scored.dead_letters:
             self.refused.update(letter.reason for letter in scored.dead_letters)
         if scored.transitions:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from events.types import KINDS
 from stream.telemetry import catalogue
 from stream.telemetry.health import Health
 from stream.telemetry.metric import Metric, Scrape
 from stream.telemetry.vitals import scrape_vitals
 from stream.worker.app import WorkerApp
-from stream.worker.score_drift import ScoreDrift
+from stream.worker.figures import Figures
 
 OUTCOMES = {
     "scored": "scored",
@@ -54,7 +55,7 @@ class WorkerCollector(Collector):
         scrape.add_histogram(catalogue.EVENT_TO_SCORE, figures.event_to_score)
         scrape.add_histogram(catalogue.POLL_TO_SCORE, figures.poll_to_score)
         scrape.add_histogram(catalogue.SCORE, figures.scores)
-        self._drift(scrape, figures.drift)
+        self._drift(scrape, figures)
         scrape.add_histogram(catalogue.COMMIT, stages.commits)
         scrape.add_all(catalogue.STAGE, stages.spent_s)
         scrape.add_all(catalogue.DEAD_LETTERS, dict(figures.refused))
@@ -63,12 +64,18 @@ class WorkerCollector(Collector):
             scrape.add(catalogue.TRANSITIONS, count, transition, level)
         return scrape.families()
 
-    def _drift(self, scrape: Scrape, drift: ScoreDrift | None) -> None:
-        index = None if drift is None else drift.index()
+    def _drift(self, scrape: Scrape, figures: Figures) -> None:
+        model, scores, inputs = self._worker.bundle.fingerprint_hex, figures.drift, figures.input_drift
+        index = None if scores is None else scores.index()
         scrape.declare(catalogue.SCORE_PSI)
         if index is not None:
-            scrape.add(catalogue.SCORE_PSI, index, self._worker.bundle.fingerprint_hex)
-        scrape.add(catalogue.SCORE_PSI_USERS, 0 if drift is None else drift.users)
+            scrape.add(catalogue.SCORE_PSI, index, model)
+        scrape.add(catalogue.SCORE_PSI_USERS, 0 if scores is None else scores.users)
+        scrape.declare(catalogue.INPUT_PSI)
+        for variable, moved in sorted(({} if inputs is None else inputs.indices()).items()):
+            scrape.add(catalogue.INPUT_PSI, moved, model, variable)
+        users = dict.fromkeys(KINDS, 0) if inputs is None else inputs.users()
+        scrape.add_all(catalogue.INPUT_PSI_USERS, {str(kind): count for kind, count in users.items()})
 
     @staticmethod
     def _events(scrape: Scrape, counts: Mapping[str, int]) -> None:

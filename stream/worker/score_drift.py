@@ -1,4 +1,5 @@
 """Whether the scores of the last hours are distributed as where the model was trained: the population stability index.
+Of inputs `stream.worker.input_drift` tells.
 
 The bundle's drift reference counts one score for each user, so at most one of each user counts here in each half of the
 window; a user is known by the number of their row, which an eviction may give to another one. Does no I/O once it is
@@ -7,32 +8,18 @@ made. Filled in the event loop, a few numpy calls for a batch; read in any threa
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import REFERENCE_FILE, Bundle, BundleError
 from stream.comparison.stability import population_stability
+from stream.worker.drift_reference import Distribution
 
 HALF_WINDOW_MS = 12 * 3_600_000
 LEAST_USERS = 200
 """With fewer scores in the window, chance alone would move the index."""
-
-logger = logging.getLogger("foreshock.worker")
-
-
-class _Distribution(msgspec.Struct):
-    edges: list[float]
-    counts: list[int]
-
-
-class _Reference(msgspec.Struct):
-    bundle: str
-    distributions: dict[str, msgspec.Raw]
 
 
 class ScoreDrift:
@@ -49,22 +36,12 @@ class ScoreDrift:
         self._begun_ms: int | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> ScoreDrift | None:
-        """By the bundle's reference; None where it has none, or, with a warning, none that can be used: scoring does
-        not depend on it."""
-        path = bundle.path / REFERENCE_FILE
-        try:
-            content = bundle.document(REFERENCE_FILE)
-            if content is None:
-                return None
-            found = msgspec.json.decode(content, type=_Reference)
-            if found.bundle != bundle.fingerprint_hex:
-                raise ValueError(f"it is that of model {found.bundle}")
-            score = msgspec.json.decode(found.distributions["score"], type=_Distribution)
-            return cls(score.edges, score.counts[:-1])  # the last are users without a score
-        except (BundleError, ValueError, KeyError, UnicodeDecodeError, RecursionError) as error:
-            logger.warning("%s cannot be used, so the drift of scores is not measured: %s", path, error)
+    def of(cls, reference: Mapping[str, Distribution] | None) -> ScoreDrift | None:
+        """By a bundle's reference; None where it has none, or none of scores."""
+        found = None if reference is None else reference.get("score")
+        if found is None or found.edges is None or not any(found.counts[:-1]):
             return None
+        return cls(found.edges, found.counts[:-1])  # the last are users without a score
 
     def note(self, rows: NDArray[np.int64], scores: NDArray[np.floating[Any]], now_ms: int) -> None:
         """Count scores, `[n]`, of users with these rows, at this wall time."""

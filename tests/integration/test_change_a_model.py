@@ -84,8 +84,9 @@ def test_the_guide_leads_there_and_back(deploy: Deploy, database: DatabaseConnec
         "signing.pem": str(tmp_path / "signing.pem"),
         "may.json": str(tmp_path / "may.json"),
         "foreshock-shadow-may": taker,
-        "83ab": former,
-        "1d75": Bundle.load(bundle).fingerprint_hex[:8],
+        "model/pretrained": str(PRETRAINED_BUNDLE),
+        "1d75": former,
+        "83ab": Bundle.load(bundle).fingerprint_hex[:8],
         "past.html": str(tmp_path / "past.html"),
         "2026-05-04": "2023-01-01",
         "2025-01-01": "2023-01-01",
@@ -95,11 +96,8 @@ def test_the_guide_leads_there_and_back(deploy: Deploy, database: DatabaseConnec
     guide = Guide(names, {f"FORESHOCK_{name.upper()}": str(value) for name, value in variables.items()})
     inputs = live.topics.inputs
     guide.ask(["bundle", "keygen", str(tmp_path / "signing.pem"), str(tmp_path / "signing.pub")])
-    for decision in ("register", "approve"):
-        guide.ask(
-            ["models", decision, str(PRETRAINED_BUNDLE) if decision == "register" else former, "--reason", "live"]
-        )
-    guide.ask(["models", "alias", former, "champion", "--reason", "live"])
+    for decision in ("models register", "models approve", "models alias"):
+        guide.run(decision)
 
     def takes(part: list[Any], *groups: str) -> None:
         live.publish(part)
@@ -118,7 +116,7 @@ def test_the_guide_leads_there_and_back(deploy: Deploy, database: DatabaseConnec
     with live.running("worker", "before") as before:
         takes(parts[0], giver)
         guide.run("bundle sign")
-        assert names["1d75"] in guide.run("models register").stdout
+        assert names["83ab"] in guide.run("models register").stdout
         guide.run("models show")
         guide.run("models approve")
         guide.run("models alias")

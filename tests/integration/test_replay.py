@@ -74,14 +74,16 @@ def test_the_same_bundle_differs_in_nothing(live: Any, database: DatabaseConnect
         "few": ("2023-02-01", "2100-01-01", ["--users", "u0000003,u0000007,u0000044"]),
     }
     for name, (since, until, users) in ranges.items():
-        run = foreshock(live, database, "replay", "run", name, "--from", since, "--to", until, *users)
+        run = foreshock(live, database, "replay", "run", name, "--from", since, "--to", until, *users, "--json")
         assert run.returncode == 0, run.stdout + run.stderr
+        told = json.loads(run.stdout)
+        assert (told["name"], told["went_on"]) == (name, False)
         report = tmp_path / f"{name}.json"
         diff = foreshock(live, database, "replay", "diff", name, "--report", str(report))
         assert diff.returncode == 0, diff.stdout + diff.stderr
         figures = json.loads(report.read_text())
         assert figures["differs"] is False
-        assert figures["compared_scores"] == figures["identical_scores"] > 0
+        assert figures["compared_scores"] == figures["identical_scores"] == told["counted_here"]["published_scores"] > 0
     assert json.loads((tmp_path / "whole.json").read_text())["compared_scores"] == len(live.records(live.topics.scores))
     assert {topic: live.size(topic) for topic in live.topics.all} == before, "live topics must stay as they are"
     recorded = find(database, "few")
@@ -96,10 +98,18 @@ def test_another_policy_is_told_apart(
     arguments = ("replay", "run", "--name", "strict", "--from", "2023-01-01", "--to", "2100-01-01")
     assert foreshock(live, database, *arguments).returncode == 0
     report = tmp_path / "strict.json"
-    diff = foreshock(live, database, "replay", "diff", "strict", "--report", str(report))
+    asked = ("replay", "diff", "strict", "--segment", "employment", "--report", str(report))
+    diff = foreshock(live, database, *asked)
     assert diff.returncode == 3, diff.stdout + diff.stderr
     figures = json.loads(report.read_text())
     assert figures["moved"] == 0, "the policy does not change scores"
+    by_employment = figures["segments"]["employment"]
+    assert sum(each["scores"] for each in by_employment) == figures["compared_scores"]
+    shifts = ("gained", "lost", "earlier", "later")
+    assert sum(each["alerts"].get(shift, 0) for each in by_employment for shift in shifts) == sum(
+        len(figures[f"alerts_{shift}"]) for shift in shifts
+    )
+    assert "employment" in diff.stdout
     assert figures["alerts_gained"] or figures["alerts_earlier"]
     with database.connect() as connection:
         query = "SELECT diff, compared_at >= finished_at FROM replay_runs WHERE name = 'strict'"
@@ -128,8 +138,10 @@ def two_free_ports() -> int:
     raise AssertionError("no free ports")
 
 
-def test_a_replay_that_is_killed_goes_on_where_it_was(live: Any, database: DatabaseConnection, tmp_path: Path) -> None:
-    """Two workers, slowed down; nothing is published twice."""
+def test_a_replay_that_is_killed_goes_on_where_it_was(
+    live: Any, database: DatabaseConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers, slowed down; nothing is published twice, and another policy is not mixed in."""
     asked = ("replay", "run", "killed", "--from", "2000-01-01", "--to", "2100-01-01", "--workers", "2")
     topic, port = live.topics.replay_scores("killed"), two_free_ports()
     slow = subprocess.Popen(
@@ -152,6 +164,11 @@ def test_a_replay_that_is_killed_goes_on_where_it_was(live: Any, database: Datab
     published = live.size(topic)
     time.sleep(1.0)
     assert live.size(topic) < published + 2_000, "its workers ended with it"
+    with monkeypatch.context() as patched:
+        patched.setenv("FORESHOCK_ALERT_DPD_BACKSTOP", "3")
+        other = foreshock(live, database, *asked)
+        assert other.returncode == 1
+        assert "exist from an earlier run, of another policy; choose another name" in other.stderr
     run = foreshock(live, database, *asked)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "going on with replay killed" in run.stdout

@@ -28,11 +28,15 @@ WHOLE = ("--from", "2000-01-01", "--to", "2100-01-01")
 
 
 class Archived(NamedTuple):
-    """A deployment whose topics begin behind much of what its archive holds, and go on behind its end."""
+    """A deployment whose topics begin behind much of what its archives hold, and go on behind their end."""
 
     live: Any
-    archive: Path
+    archives: tuple[Path, ...]
     database: DatabaseConnection | None = None
+
+    @property
+    def options(self) -> list[str]:
+        return [word for folder in self.archives for word in ("--archive", str(folder))]
 
 
 def arguments(found: Archived, *given: str) -> list[str]:
@@ -64,34 +68,37 @@ def live(deploy_shared: Deploy) -> Any:
 
 
 @pytest.fixture(scope="module")
-def archive(live: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Exported in the middle of what a worker has scored; then retention takes what stood before."""
-    folder = tmp_path_factory.mktemp("kept") / "archive"
+def archives(live: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Two folders, of which the second begins where the first ends, filled in the middle of what a worker has scored;
+    then retention takes what stood before."""
+    folders = tuple(tmp_path_factory.mktemp("kept") / name for name in ("first", "second"))
     events = list(open_dataset("simulator", users=40, months=6, seed=23).events())
-    half = len(events) // 2
-    found = Archived(live, folder)
+    at = {len(events) // 4 // 500 * 500: folders[0], len(events) // 2 // 500 * 500: folders[1]}
+    since: tuple[str, ...] = ()
     with live.running("worker") as worker:
         for start in range(0, len(events), 500):
             live.publish(events[start : start + 500])
-            if start < half <= start + 500:
+            if start in at:
                 live.wait_until_scored(worker)
                 live.wait_until_scored(worker)
-                done = foreshock(found, "archive", "export", str(folder))
+                done = foreshock(Archived(live, folders), "archive", "export", str(at[start]), *since)
                 assert done.returncode == 0, done.stdout + done.stderr
+                time.sleep(1.0)  # `--from` takes whole seconds
+                since = ("--from", f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}")
         live.wait_until_scored(worker)
         live.wait_until_scored(worker)
-    with ArchiveReader(folder) as reader:
+    with ArchiveReader(folders) as reader:
         for topic in (*live.topics.inputs, live.topics.order(live.settings.application_id)):
             least = min(reader.archived_span(topic, number)[1] for number in range(live.settings.partitions))
             if "profiles" not in topic and least > 3:  # below 0 would delete all
                 live.delete_records(topic, least - 3)
-    return folder
+    return folders
 
 
 @pytest.fixture
-def found(live: Any, archive: Path, database: DatabaseConnection) -> Archived:
+def found(live: Any, archives: tuple[Path, ...], database: DatabaseConnection) -> Archived:
     migration.upgrade(database)
-    return Archived(live, archive, database)
+    return Archived(live, archives, database)
 
 
 def values(live: Any, topic: str) -> Counter[bytes]:
@@ -103,12 +110,12 @@ def test_what_the_topics_have_lost_comes_from_the_archive(found: Archived, tmp_p
     live = found.live
     told = planned(found)
     assert set(told["lost"]) == set(live.topics.inputs) - {live.topics.of_kind("profiles")}
-    with_archive = ("--archive", str(found.archive))
-    told = planned(found, *with_archive)
+    with_archives = found.options
+    told = planned(found, *with_archives)
     assert told["lost"] == {}
     assert 0 < told["archived_offsets"] < told["offsets"]
 
-    asked = ("replay", "run", "kept", *WHOLE, *with_archive)
+    asked = ("replay", "run", "kept", *WHOLE, *with_archives)
     topic = live.topics.replay_scores("kept")
     slow = subprocess.Popen(
         [sys.executable, "-m", "foreshock", *arguments(found, *asked, "--rate", "400")], stderr=subprocess.DEVNULL
@@ -132,7 +139,7 @@ def test_what_the_topics_have_lost_comes_from_the_archive(found: Archived, tmp_p
 def test_without_a_journal_the_archive_is_taken_by_event_time(found: Archived) -> None:
     """So all of the events are: their scores in another order, but as many."""
     nobody = found._replace(live=_Under(found.live, "nobody"))
-    run = foreshock(nobody, "replay", "run", "timed", *WHOLE, "--archive", str(found.archive))
+    run = foreshock(nobody, "replay", "run", "timed", *WHOLE, *found.options)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "there is no order journal nobody-order" in run.stderr
     live = found.live
@@ -144,10 +151,16 @@ def test_an_archive_that_does_not_fit_is_refused(found: Archived, tmp_path: Path
     other = foreshock(found, "replay", "plan", "other", *WHOLE, "--archive", str(tmp_path))
     assert other.returncode == 1
     assert "is no archive" in other.stderr
-    given = arguments(found, "replay", "plan", "other", *WHOLE, "--archive", str(found.archive))
+    given = arguments(found, "replay", "plan", "other", *WHOLE, *found.options)
     given[given.index("--topic-prefix") + 1] = "other."
     prefixed = forked.run(given)
     assert prefixed.returncode == 1
+    later = foreshock(found, "replay", "plan", "other", *WHOLE, *found.options[2:])
+    assert later.returncode == 0, later.stdout + later.stderr
+    assert "retention has taken what stood before" in later.stdout.replace("\n", " ")
+    earlier = foreshock(found, "replay", "plan", "other", *WHOLE, *found.options[:2])
+    assert earlier.returncode == 1
+    assert "retention took them before they were exported" in earlier.stderr.replace("\n", " ")
 
 
 def test_topics_made_anew_are_left_alone_and_the_archive_is_all_there_is(
@@ -156,7 +169,7 @@ def test_topics_made_anew_are_left_alone_and_the_archive_is_all_there_is(
     """The last test of this deployment: as on another cluster, whose topics are empty."""
     live = found.live
     scores, alerts = values(live, live.topics.scores), values(live, live.topics.alerts)
-    with ArchiveReader(found.archive) as reader:
+    with ArchiveReader(found.archives) as reader:
         ends = {
             (topic, number): reader.archived_span(topic, number)[1]
             for topic in live.topics.inputs
@@ -165,7 +178,7 @@ def test_topics_made_anew_are_left_alone_and_the_archive_is_all_there_is(
     for topic in (*live.topics.inputs, live.topics.order(live.settings.application_id)):
         delete_topic(topic)
     live.create_topics()
-    run = foreshock(found, "replay", "run", "alone", *WHOLE, "--archive", str(found.archive))
+    run = foreshock(found, "replay", "run", "alone", *WHOLE, *found.options)
     assert run.returncode == 0, run.stdout + run.stderr
     again = values(live, live.topics.replay_scores("alone"))
     held = Counter({value: n for value, n in scores.items() if _source(value)[2] < ends[_source(value)[:2]]})
@@ -180,7 +193,7 @@ def test_profiles_that_were_compacted_come_from_the_archive(
     """By a real log cleaner. Without the archive, those users whose profiles it has left alone are scored as live."""
     migration.upgrade(database)
     live = deploy(batch_max_records=200, partitions=2)
-    found = Archived(live, tmp_path / "archive", database)
+    found = Archived(live, (tmp_path / "archive",), database)
     latest: dict[str, Profile] = {}
     events = [
         event
@@ -205,7 +218,7 @@ def test_profiles_that_were_compacted_come_from_the_archive(
             live.publish(part)
             live.wait_until_scored(worker)
             live.wait_until_scored(worker)
-        done = foreshock(found, "archive", "export", str(found.archive))
+        done = foreshock(found, "archive", "export", str(found.archives[0]))
         assert done.returncode == 0, done.stdout + done.stderr
         everything = len(live.records(profiles))
         live.configure(
@@ -222,7 +235,7 @@ def test_profiles_that_were_compacted_come_from_the_archive(
     live.wait(lambda: len(live.records(profiles)) < everything + len(changed), "the log cleaner", seconds=120)
     scores = values(live, live.topics.scores)
 
-    kept = foreshock(found, "replay", "run", "kept", *WHOLE, "--archive", str(found.archive))
+    kept = foreshock(found, "replay", "run", "kept", *WHOLE, *found.options)
     assert kept.returncode == 0, kept.stdout + kept.stderr
     assert values(live, live.topics.replay_scores("kept")) == scores
     assert values(live, live.topics.replay_alerts("kept")) == values(live, live.topics.alerts)

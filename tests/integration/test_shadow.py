@@ -122,16 +122,22 @@ def test_another_bundle_is_compared_and_removed(live: Any, lenient: Path, tmp_pa
     assert found["live_models"] != found["shadow_models"]
     assert sum(each["scores"] for each in found["products"]) == scores["compared"]
     assert {each["segment"] for each in found["products"]} != {"unknown"}
+    assert found["segments"] == {}
 
-    part = report(live, "lenient", "--from", "2023-03-01", "--to", "2023-04-01", "--report", str(tmp_path / "r.json"))
+    part = report(live, "lenient", "--from", "2023-03-01", "--to", "2023-04-01", "--report", str(tmp_path / "r.json"),
+                  "--segment", "region", "--segment", "marital_status")  # fmt: skip
     live_scores = [json.loads(value) for value in by_id(live, live.topics.scores, "score_id").values()]
     assert part["scores"]["compared"] == sum(
         "2023-03-01" <= score["occurred_at"] < "2023-04-01" for score in live_scores
     )
     assert json.loads((tmp_path / "r.json").read_text()) == part
-    said = foreshock(live, "shadow", "report", "lenient")
+    assert set(part["segments"]) == {"region", "marital_status"}
+    for segments in part["segments"].values():
+        assert sum(each["scores"] for each in segments) == part["scores"]["compared"]
+        assert len(segments) > 1
+    said = foreshock(live, "shadow", "report", "lenient", "--segment", "marital_status")
     assert said.exit_code == 0, said.stderr
-    for words in ("scores compared", "gained / lost", "decile", "product", "shadow MEDIUM"):
+    for words in ("scores compared", "gained / lost", "decile", "product", "marital status", "shadow MEDIUM"):
         assert words in said.stdout
 
     removed = foreshock(live, "shadow", "remove", "lenient", "--application-id", live.settings.application_id)

@@ -47,6 +47,8 @@ ROOT: Any = typer.main.get_command(app)
         (["archive", "export", "archive", "--stack-dir", "no-such-stack"], "foreshock up"),
         (["archive", "import", "archive", "--topics", ",", "--bootstrap-servers", "localhost:1"], "names no topic"),
         (["archive", "forget", "no-such-folder", "u", "--yes", "--without-kafka"], "is no archive"),
+        (["replay", "diff", "march", "--segment", "colour"], "marital_status"),
+        (["replay", "plan", "a b", "--from", "2023-01-01", "--to", "2024-01-01"], "--bootstrap-servers"),
         (["reasons", "measure", "--bundle", "no-such-bundle"], "no-such-bundle"),
         (["reasons", "calibrate", "--source", "taiwan"], "--path"),
     ],
@@ -69,14 +71,20 @@ def test_a_file_of_settings_that_cannot_be_read_is_one_line(tmp_path: Path, cont
 
 def commands(command: Any = ROOT, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command with the words that call it."""
-    for name, found in getattr(command, "commands", {}).items():
-        yield from commands(found, *path, name)
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "list_commands"):
         yield path, command
+        return
+    for name in command.list_commands(None):  # most are made when they are asked for
+        yield from commands(command.get_command(None, name), *path, name)
 
 
 FOUND = dict(commands())
-PATHS = list(FOUND)
+PATHS = [path for path, command in FOUND.items() if not command.hidden]
+
+
+def test_all_commands_are_found() -> None:
+    assert {path[0] for path in PATHS} == {name for names in COMMANDS.values() for name in names}
+    assert len(PATHS) > 70
 
 
 def help_of(*path: str) -> str:
@@ -106,6 +114,28 @@ def test_every_command_and_option_says_what_it_is_for(path: tuple[str, ...]) -> 
     assert first.endswith(".")
     assert len(first) <= 68, "the list of commands shows it on one line"
     assert [parameter.name for parameter in command.params if not getattr(parameter, "help", None)] == []
+
+
+OPERATIONS = [
+    "archive",
+    "dead-letters",
+    "doctor",
+    "drift",
+    "models",
+    "replay",
+    "retention",
+    "shadow",
+    "status",
+    "topics",
+]
+RUNS_UNTIL_STOPPED = {("shadow", "run"), ("replay", "work")}
+
+
+def test_what_operators_ask_can_be_read_by_programs() -> None:
+    asked = [path for path in PATHS if path[0] in OPERATIONS and path not in RUNS_UNTIL_STOPPED]
+    without = [path for path in asked if "--json" not in {name for each in FOUND[path].params for name in each.opts}]
+    assert len(asked) > 20
+    assert without == []
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.doctor import judge_order, judge_places, judge_states
+from stream.doctor import judge_order, judge_places, judge_standing, judge_states
+from stream.kafka.lineage import Committed
 from stream.scoring.order_journal import HAND_OVER_VERSION, OrderLog
+from stream.settings import Settings
 
 TOPICS = st.sampled_from(["repayments", "transactions", "activity", "profiles"])
 PLACES = st.dictionaries(
@@ -43,6 +46,20 @@ def row(model: int, dtype: np.dtype[np.void] = DTYPE) -> bytes:
     made = np.zeros(1, dtype=dtype)
     made["model"] = model
     return made.tobytes()
+
+
+def test_a_hand_over_is_told_of_with_what_to_set() -> None:
+    settings = Settings(application_id="old")
+    leads = {TP("repayments", 0): Committed(3, "a,changelog=1")}
+    assert list(judge_standing(settings, leads)) == []
+    gone = {TP("repayments", 0): Committed(3, "a,handed-over=new,changelog=1")}
+    (finding,) = judge_standing(settings, gone)
+    assert finding.level == "warning"
+    assert "handed partitions 0 over to new" in finding.message
+    assert "application_id to 'new' and readers_id to 'old'" in finding.remedy
+    follows = {TP("repayments", 2): Committed(3, "a,following=new")}
+    (finding,) = judge_standing(settings, follows)
+    assert "follows new in partitions 2" in finding.message
 
 
 def test_states_of_this_layout_and_model_are_well() -> None:

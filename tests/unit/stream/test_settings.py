@@ -179,3 +179,8 @@ def test_insecure_holds_for_the_processes_of_a_command_too() -> None:
     assert not load_settings().insecure
     assert load_settings(insecure=True).insecure
     assert load_settings().insecure
+
+
+def test_readers_go_by_the_application_unless_they_have_an_id_of_their_own() -> None:
+    assert Settings(application_id="new").readers == "new"
+    assert Settings(application_id="new", readers_id="old").readers == "old"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from faust.types import TP
 from kafka import TopicPartition
 
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.lineage import Committed
 from stream.settings import Settings
-from stream.status import Group, Member, Observer, Sample, Trouble, group_of, rates
+from stream.status import Group, Member, Observer, Sample, Trouble, group_of, rates, standings
 
 FIRST, SECOND, OTHER = TopicPartition("scores", 0), TopicPartition("scores", 1), TopicPartition("alerts", 0)
 
@@ -49,6 +51,20 @@ def test_members_have_the_numbers_of_their_partitions() -> None:
         "g", "Stable", (Member("m", "/10.0.0.2", ()), Member("foreshock", "/10.0.0.1", (1, 3)))
     )
     assert group_of("g", {"error": "denied", "group_state": "", "members": []}).state == "denied"
+    unknown = "[Error 69] GroupIdNotFoundError: Group g not found."
+    assert group_of("g", {"error": unknown, "group_state": "Dead", "members": []}).state == "not there"
+
+
+def test_hand_overs_are_told_by_partition() -> None:
+    committed = {
+        TP("repayments", 0): Committed(7, "a,b,handed-over=new,changelog=3"),
+        TP("activity", 0): Committed(7, "a,b,handed-over=new,changelog=3"),
+        TP("repayments", 1): Committed(7, "a,b,following=old,changelog=3"),
+        TP("repayments", 2): Committed(7, "a,b,changelog=3"),
+        TP("repayments", 3): Committed(7, "a,b,handed-over=new"),
+    }
+    assert standings(committed) == {"handed_to": {"new": (0, 3)}, "follows": {"old": (1,)}}
+    assert standings({}) == {"handed_to": {}, "follows": {}}
 
 
 @pytest.mark.parametrize("kafka", [None, KafkaConnection.parse("127.0.0.1:1")])

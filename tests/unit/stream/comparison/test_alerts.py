@@ -46,11 +46,16 @@ def test_examples() -> None:
 
 def test_shifts_are_counted_in_all_and_by_segment() -> None:
     shifts = AlertShifts()
-    shifts.add("ann", "loan", paired(openings([10, 200]), openings([3])))
-    shifts.add("bob", "card", paired(openings([10]), openings([10])))
-    shifts.add("cid", "loan", paired(openings([50, 300]), openings([47, 250])))
+    shifts.add("ann", {"product": "loan", "region": "north"}, paired(openings([10, 200]), openings([3])))
+    shifts.add("bob", {"product": "card", "region": "north"}, paired(openings([10]), openings([10])))
+    shifts.add("cid", {"product": "loan", "region": "south"}, paired(openings([50, 300]), openings([47, 250])))
     assert shifts.counts == {"earlier": 3, "lost": 1, "same": 1}
-    assert shifts.by_segment == {"loan": {"earlier": 3, "lost": 1}, "card": {"same": 1}}
+    assert shifts.by_segment == {
+        ("product", "loan"): {"earlier": 3, "lost": 1},
+        ("product", "card"): {"same": 1},
+        ("region", "north"): {"earlier": 1, "lost": 1, "same": 1},
+        ("region", "south"): {"earlier": 2},
+    }
     assert (shifts.live_levels, shifts.other_levels) == ({"MEDIUM": 5}, {"MEDIUM": 4})
     assert (shifts.median_lead_days("earlier"), shifts.median_lead_days("later")) == (7.0, None)
     assert [(one.user_id, one.shift, one.lead_days) for one in shifts.examples] == [
@@ -61,6 +66,6 @@ def test_shifts_are_counted_in_all_and_by_segment() -> None:
 def test_examples_are_few() -> None:
     shifts = AlertShifts()
     for number in range(100):
-        shifts.add(f"u{number}", "loan", [ShiftedAlert("lost", Opening(0, "HIGH"), None)])
+        shifts.add(f"u{number}", {"product": "loan"}, [ShiftedAlert("lost", Opening(0, "HIGH"), None)])
     assert len(shifts.examples) == EXAMPLES
     assert shifts.counts["lost"] == 100

@@ -16,7 +16,8 @@ Rows = list[tuple[float, float, Level, Level, str]]
 
 
 def add(shifts: ScoreShifts, rows: Rows) -> None:
-    shifts.add(*([row[place] for row in rows] for place in range(5)))  # type: ignore[arg-type]
+    live, other, live_levels, other_levels, segments = ([row[place] for row in rows] for place in range(5))
+    shifts.add(live, other, live_levels, other_levels, {"product": segments})  # type: ignore[arg-type]
 
 
 @given(PAIRS, st.integers(0, 60))
@@ -36,17 +37,17 @@ def test_sums_are_those_of_all_pairs_however_they_come(rows: Rows, at: int) -> N
     assert sum(decile.mean_live * decile.scores for decile in shifts.deciles()) == pytest.approx(
         sum(was for was, *_ in rows)
     )
-    for segment in shifts.segments():
+    for segment in shifts.segments("product"):
         own = [row for row in rows if row[4] == segment.segment]
         assert (segment.scores, segment.level_changed) == (len(own), sum(row[2] != row[3] for row in own))
         assert segment.mean_shift == pytest.approx(float(np.mean([row[1] - row[0] for row in own])))
-    assert sum(segment.scores for segment in shifts.segments()) == len(rows)
+    assert sum(segment.scores for segment in shifts.segments("product")) == len(rows)
 
 
 def test_deciles_are_tenths_of_the_live_scores() -> None:
     live = np.random.default_rng(1).beta(1, 20, 20_000)
     shifts = ScoreShifts()
-    shifts.add(live.tolist(), (live * 0.5).tolist(), ["LOW"] * len(live), ["LOW"] * len(live), ["loan"] * len(live))
+    shifts.add(live.tolist(), (live * 0.5).tolist(), ["LOW"] * len(live), ["LOW"] * len(live), {})
     deciles = list(shifts.deciles())
     edges = np.quantile(live, np.linspace(0, 1, 11))
     assert [decile.scores for decile in deciles] == pytest.approx([2_000] * 10, rel=0.03)
@@ -62,7 +63,7 @@ def test_the_stability_index_is_zero_for_the_same_scores_and_grows_with_the_shif
     for factor in (1.0, 1.2, 2.0):
         shifts = ScoreShifts()
         none: list[Level] = ["LOW"] * len(live)
-        shifts.add(live.tolist(), np.minimum(live * factor, 1).tolist(), none, none, ["loan"] * len(live))
+        shifts.add(live.tolist(), np.minimum(live * factor, 1).tolist(), none, none, {})
         found.append(shifts.population_stability())
     assert found[0] == 0
     assert found[0] < found[1] < found[2]
@@ -70,9 +71,16 @@ def test_the_stability_index_is_zero_for_the_same_scores_and_grows_with_the_shif
     assert ScoreShifts().population_stability() == 0
 
 
+def test_the_stability_index_sees_scores_where_no_live_one_is() -> None:
+    shifts = ScoreShifts()
+    none: list[Level] = ["LOW"] * 1_000
+    shifts.add([0.01] * 1_000, [0.5] * 1_000, none, none, {})
+    assert shifts.population_stability() > 10
+
+
 def test_the_ends_of_the_scale_have_bins() -> None:
     shifts = ScoreShifts()
-    shifts.add([0.0, 1.0, 0.5], [1.0, 0.0, 0.5], ["LOW"] * 3, ["HIGH", "LOW", "LOW"], ["a"] * 3)
+    shifts.add([0.0, 1.0, 0.5], [1.0, 0.0, 0.5], ["LOW"] * 3, ["HIGH", "LOW", "LOW"], {})
     first, middle, last = shifts.deciles()
     assert (first.live_from, last.live_to, middle.mean_shift) == (0.0, 1.0, 0.0)
     assert shifts.levels.tolist() == [[2, 0, 1], [0, 0, 0], [0, 0, 0]]
@@ -81,6 +89,8 @@ def test_the_ends_of_the_scale_have_bins() -> None:
 
 def test_segments_beyond_the_limit_are_put_together() -> None:
     shifts, count = ScoreShifts(), MOST_SEGMENTS + 5
-    shifts.add([0.5] * count, [0.6] * count, ["LOW"] * count, ["LOW"] * count, [f"p{n}" for n in range(count)])
-    first, *rest = shifts.segments()
+    shifts.add(
+        [0.5] * count, [0.6] * count, ["LOW"] * count, ["LOW"] * count, {"product": [f"p{n}" for n in range(count)]}
+    )
+    first, *rest = shifts.segments("product")
     assert (first.segment, first.scores, len(rest)) == ("other", 5, MOST_SEGMENTS)

@@ -20,14 +20,16 @@ DAY_MS = 86_400_000
 def make_archive(tmp_path: Path) -> Callable[..., Archive]:
     """Makes an archive of records by topic and partition; options are those of `store`."""
 
-    def make(records: Iterable[RawRecord], stop: int | None = None, **options: Any) -> Archive:
-        archive = Archive.make(tmp_path / "archive", Description("", "foreshock"))
+    def make(
+        records: Iterable[RawRecord], stop: int | None = None, name: str = "archive", of: str = "id-of-", **options: Any
+    ) -> Archive:
+        archive = Archive.make(tmp_path / name, Description("", "foreshock"))
         by_place: dict[tuple[str, int], list[RawRecord]] = {}
         for record in records:
             by_place.setdefault((record.topic, record.partition), []).append(record)
         for (topic, partition), own in by_place.items():
             start = own[0].offset if stop is None else 0
-            manifest = Manifest(topic, "id-of-" + topic, partition, start, start)
+            manifest = Manifest(topic, of + topic, partition, start, start)
             store(archive, manifest, own, own[-1].offset + 1 if stop is None else stop, **options)
         return archive
 

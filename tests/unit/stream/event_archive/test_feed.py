@@ -45,6 +45,18 @@ def test_it_begins_anywhere_and_again(make_archive: Make, some_records: Some) ->
         assert fetched[profiles].end == 5
 
 
+def test_several_archives_are_fed_as_one(make_archive: Make, some_records: Some) -> None:
+    records = some_records(range(50))
+    folders = [make_archive(records[:30], name="a").folder, make_archive(records[20:], name="b").folder]
+    feed = ArchiveFeed(ArchiveReader(folders), records=7)
+    position, found = 0, []
+    while holds(feed, REPAYMENTS, position):
+        fetched = feed.read({REPAYMENTS: position})[REPAYMENTS]
+        found += fetched.records
+        position = fetched.end
+    assert (position, found) == (50, records)
+
+
 @pytest.mark.parametrize(
     ("topic", "expected"),
     [

@@ -78,3 +78,44 @@ def test_nothing_of_a_damaged_file_is_given_out(make_archive: Make, some_records
         place.write_bytes(place.read_bytes()[:-1] + b"\0")
     with ArchiveReader(made.folder) as reader, pytest.raises(ArchiveError, match="is damaged"):
         next(reader.each("repayments", 0))
+
+
+def test_several_archives_are_read_as_one(make_archive: Make, some_records: Some) -> None:
+    """Of which the second begins before the first ends, and only one has the second partition."""
+    records, others = some_records(range(90)), some_records(range(7), partition=1)
+    first = make_archive(records[:40], name="2024", most_records=12)
+    second = make_archive([*records[30:], *others], name="2025", most_records=10)
+    with ArchiveReader([second.folder, first.folder]) as reader:
+        assert list(reader.each("repayments", 0)) == records
+        for start in (0, 29, 35, 40, 41, 89, 90):
+            assert list(reader.each("repayments", 0, start)) == records[start:]
+        assert list(reader.each("repayments", 1)) == others
+        assert reader.archived_span("repayments", 0) == reader.span("repayments", 0) == (0, 90)
+        assert reader.archived_partitions("repayments") == 2
+        last = reader.last("repayments", 0)
+        assert last is not None
+        assert last.offset == 89
+
+
+def test_archives_that_leave_out_records_between_them_are_an_error(make_archive: Make, some_records: Some) -> None:
+    first = make_archive(some_records(range(10)), name="2023")
+    third = make_archive(some_records(range(20, 30)), name="2025")
+    with pytest.raises(ArchiveError, match=r"repayments-0: offsets 10 to 19 lie between .*2023 and .*2025"):
+        ArchiveReader([first.folder, third.folder])
+
+
+def test_archives_of_a_topic_that_was_made_anew_are_an_error(make_archive: Make, some_records: Some) -> None:
+    first = make_archive(some_records(range(10)), name="before")
+    second = make_archive(some_records(range(10)), name="after", of="another-")
+    with pytest.raises(ArchiveError, match="different topics of the name repayments"):
+        ArchiveReader([first.folder, second.folder])
+
+
+def test_what_one_archive_has_lost_another_may_have(make_archive: Make, some_records: Some) -> None:
+    records = some_records(range(20))
+    late = make_archive(records[:5], name="late")
+    (manifest,) = late.manifests()
+    late.save(manifest.with_segment(Segment(5, 12, lost=True)))
+    early = make_archive(records[3:], name="early")
+    with ArchiveReader([late.folder, early.folder]) as reader:
+        assert list(reader.each("repayments", 0)) == records

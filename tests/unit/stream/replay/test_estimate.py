@@ -13,7 +13,7 @@ from events.types import KINDS
 from model.bundle import Bundle
 from stream.kafka.record import RawRecord
 from stream.kafka.topic_sizes import TopicSize
-from stream.replay.estimate import SCORING_SHARE, calibrate, outputs_bytes
+from stream.replay.estimate import REST_TO_INTAKE, calibrate, outputs_bytes
 from stream.settings import PRETRAINED_BUNDLE, load_settings
 
 
@@ -36,7 +36,7 @@ class Records:
 
 
 def test_a_rate_is_measured_on_the_first_events() -> None:
-    """With a clock that goes on by a second at each look: two looks for each batch."""
+    """With a clock that goes on by a second at each look: three looks for each batch, one of them after intake."""
     reader, settings = Records(600), load_settings()
     clock = count()
 
@@ -46,8 +46,9 @@ def test_a_rate_is_measured_on_the_first_events() -> None:
     found = calibrate(reader, settings, Bundle.load(PRETRAINED_BUNDLE), 2, 50, ticks)
     assert found is not None
     assert 0 < found.events < reader.given, "the first batch does not count"
-    assert found.events_per_s == pytest.approx(found.events / found.seconds * SCORING_SHARE)
-    assert "measured here" in str(found)
+    assert found.seconds == pytest.approx(2 * found.intake_s)
+    assert found.events_per_s == pytest.approx(found.events / (found.intake_s * (2 + REST_TO_INTAKE)))
+    assert f"{2 / (2 + REST_TO_INTAKE):.0%} of what a worker does" in str(found)
 
 
 def test_nothing_is_told_where_there_is_nothing_to_measure() -> None:

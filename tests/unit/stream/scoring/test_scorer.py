@@ -20,6 +20,7 @@ import model.bundle
 from events.types import KINDS, Activity, Event, Profile, Repayment, Transaction, encode_event
 from model.bundle import Bundle
 from model.datasets.sources import open_dataset
+from model.histories.sequences import build_sequences
 from stream.kafka.record import RawRecord
 from stream.outputs import Alert, Score
 from stream.scoring.forgetting import is_forgetting, pieces_between
@@ -125,6 +126,21 @@ def test_scores_stand_in_the_order_of_the_events() -> None:
         expected = [f"{t.kind}:{t.partition}:{t.offset}" for t in portfolio()[:500] if t.partition == partition]
         assert found == expected
         assert [key for key, _ in values] == [t.key for t in portfolio()[:500] if t.partition == partition]
+
+
+def test_the_inputs_that_are_told_are_those_that_training_has_of_the_same_events() -> None:
+    scorer, _ = new_scorer()
+    events = [item.event for item in portfolio()]
+    trained = build_sequences(events, calendar=bundle().calendar).recoded(bundle().vocabularies)
+    parts = [scorer.score(portfolio()[start : start + 700]) for start in range(0, len(events), 700)]
+    for kind_no, kind in enumerate(KINDS):
+        told = [each for part in parts for each in part.inputs if each.kind_no == kind_no]
+        numeric = np.concatenate([each.numeric for each in told])
+        categorical = np.concatenate([each.categorical for each in told])
+        assert sum(len(each.row) for each in told) == len(numeric) == len(trained.numeric[kind])
+        both = [np.hstack([numeric, categorical]), np.hstack([trained.numeric[kind], trained.categorical[kind]])]
+        found, expected = (np.nan_to_num(each, nan=-1e9) for each in both)
+        np.testing.assert_array_equal(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)])
 
 
 def test_what_the_state_holds_is_not_scored_again() -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-from pathlib import Path
-
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle import REFERENCE_FILE, Bundle
+from model.bundle import Bundle
 from model.evaluation.drift_reference import read_drift_reference
 from stream.settings import PRETRAINED_BUNDLE
+from stream.worker.drift_reference import reference_of
 from stream.worker.score_drift import HALF_WINDOW_MS, LEAST_USERS, ScoreDrift
 
 EDGES = [0.1, 0.2, 0.4]
@@ -78,7 +74,7 @@ def test_too_few_users_tell_nothing() -> None:
 
 def test_the_shipped_bundle_has_a_reference() -> None:
     bundle = Bundle.load(PRETRAINED_BUNDLE)
-    drift, reference = ScoreDrift.of(bundle), read_drift_reference(bundle)
+    drift, reference = ScoreDrift.of(reference_of(bundle)), read_drift_reference(bundle)
     assert drift is not None
     assert reference is not None
     found = reference.distributions["score"]
@@ -89,16 +85,6 @@ def test_the_shipped_bundle_has_a_reference() -> None:
     assert drift.index() == pytest.approx(0.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("content", [b"{", b"{}", b'{"bundle":"0","distributions":{}}', None])
-def test_a_reference_that_cannot_be_used_is_told_of_and_scoring_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
-) -> None:
-    folder = Path(shutil.copytree(PRETRAINED_BUNDLE, tmp_path / "bundle"))
-    found = msgspec.json.decode((folder / REFERENCE_FILE).read_bytes())
-    found["distributions"]["score"]["counts"] = [0] * 11
-    (folder / REFERENCE_FILE).write_bytes(msgspec.json.encode(found) if content is None else content)
-    with caplog.at_level(logging.WARNING):
-        assert ScoreDrift.of(Bundle.load(folder)) is None
-    assert "the drift of scores is not measured" in caplog.text
-    (folder / REFERENCE_FILE).unlink()
-    assert ScoreDrift.of(Bundle.load(folder)) is None
+def test_there_is_none_without_a_reference_of_scores() -> None:
+    assert ScoreDrift.of(None) is None
+    assert ScoreDrift.of({}) is None
