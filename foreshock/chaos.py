@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -24,13 +26,17 @@ from foreshock.options import Report, takes_settings
 from foreshock.terminal import console, fail, styled
 from model.bundle import Bundle, BundleError
 from stream.database.errors import DatabaseError
-from stream.embedded.server import EmbeddedError
+from stream.embedded.server import EmbeddedError, ServerProcess
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import ProvisioningError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
+    from bench.chaos.crew import NewProcess
     from bench.chaos.run import Outcome
+
+CAN_FORK = sys.platform == "linux"
+"""Elsewhere each process is started as users start it, which takes seconds."""
 
 
 @takes_settings("bootstrap_servers", "bundle", "stack_dir", "log_format")
@@ -112,8 +118,16 @@ class _Lanes:
         """Yields runs as they end. Raises what ended a lane."""
         for plan in plans:
             self._waiting.put(plan)
-        with ThreadPoolExecutor(self._number) as pool:
-            lanes = {pool.submit(self._work, number) for number in range(self._number)}
+        from bench import quick_java
+        from bench.forks import ForkServer
+
+        with (
+            quick_java.used(self._folder / "java"),
+            ForkServer() if CAN_FORK else nullcontext() as forks,
+            ThreadPoolExecutor(self._number) as pool,
+        ):
+            new_process = ServerProcess if forks is None else forks.process
+            lanes = {pool.submit(self._work, number, new_process) for number in range(self._number)}
             try:
                 for _ in plans:
                     yield self._next(lanes)
@@ -129,7 +143,7 @@ class _Lanes:
                     if lane.done():
                         lane.result()
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, new_process: NewProcess) -> None:
         from bench.chaos.run import run
         from bench.chaos.servers import Servers
 
@@ -144,7 +158,8 @@ class _Lanes:
                     except queue.Empty:
                         return
                     try:
-                        self._done.put(run(servers, self._settings, plan, folder / "runs", f"chaos-{plan.seed}"))
+                        name = f"chaos-{plan.seed}"
+                        self._done.put(run(servers, self._settings, plan, folder / "runs", name, new_process))
                     except Exception:  # the next runs get other servers
                         broken = True
                         self._done.put(_Broken(plan, traceback.format_exc()))

@@ -151,7 +151,7 @@ class Conductor:
                 self._crew.signal(name, signal.SIGCONT)
 
     def _past_session_s(self) -> float:
-        return self._plan.session_timeout_s + self._chance.uniform(0.5, 3.0)
+        return self._plan.session_timeout_s + self._chance.uniform(0.3, 2.0)
 
     # Workers.
 
@@ -195,7 +195,7 @@ class Conductor:
         self._crew.await_words(name, AT_WORK, WAIT_FOR_WORK_S)
         time.sleep(self._chance.uniform(0.5, 2.0))
         self._mark("transaction_timeout")
-        self._freeze_for(name, SHORT_TRANSACTION_S + self._chance.uniform(1.0, 3.0))
+        self._freeze_for(name, SHORT_TRANSACTION_S + self._chance.uniform(0.7, 2.0))
 
     def _clock_jump(self) -> None:
         name = self._some_worker()

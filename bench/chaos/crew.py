@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -33,19 +34,28 @@ of the program."""
 
 SHADOW = "challenger"
 
+NewProcess = Callable[[str, Sequence[str], Path], ServerProcess]
+"""Makes a process, not yet started, of a name, a command and the file of its log."""
+
 
 class Crew:
     """The processes of a run, by name: `worker-0`, …, `shadow-0`, …, `sink-0`, …. A context: leaving it stops them all.
 
-    `challenger` is the bundle of the shadows.
+    `challenger` is the bundle of the shadows, `new_process` what their processes are made by.
     """
 
     def __init__(
-        self, arena: Arena, plan: Plan, database: DatabaseConnection | None, challenger: Path | None = None
+        self,
+        arena: Arena,
+        plan: Plan,
+        database: DatabaseConnection | None,
+        challenger: Path | None = None,
+        new_process: NewProcess = ServerProcess,
     ) -> None:
         self._arena = arena
         self._plan = plan
         self._database = database
+        self._new_process = new_process
         self._running = ExitStack()
         self._members: dict[str, ServerProcess] = {}
         self._ended_by_us: set[str] = set()
@@ -70,6 +80,8 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for name in self._members:  # or each would take over what the one before it gives up
+            self.signal(name, signal.SIGTERM)
         self._running.close()
 
     def state_folder(self, name: str) -> Path:
@@ -81,7 +93,7 @@ class Crew:
         orders = orders or Orders()
         orders = structs.replace(orders, settings=self._settings(name) | orders.settings)
         log = self._arena.folder / f"{self._started:03}-{name}.log"
-        process = ServerProcess(name, command(orders, *self._words(name)), log)
+        process = self._new_process(name, command(orders, *self._words(name)), log)
         process.start()
         self._running.callback(process.stop)
         self._members[name] = process
@@ -101,7 +113,7 @@ class Crew:
         name = "rollback" if back else "promote"
         orders = structs.replace(orders, settings=self._settings("worker-0"))
         log = self._arena.folder / f"{self._started:03}-{name}.log"
-        process = ServerProcess(name, command(orders, "replay", name, SHADOW), log)
+        process = self._new_process(name, command(orders, "replay", name, SHADOW), log)
         process.start()
         self._running.callback(process.stop)
         return process

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-SESSION_S = 3.0
+SESSION_S = 2.0
 """The group's session timeout in a run: a frozen worker is silent for longer."""
 
-SHORT_TRANSACTION_S, LONG_SESSION_S = 4.0, 12.0
+SHORT_TRANSACTION_S, LONG_SESSION_S = 3.0, 8.0
 """Where a transaction's timeout is to pass before the session of its worker."""
 
 HAND_OVER_SHARE = 1 / 6

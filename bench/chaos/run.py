@@ -12,7 +12,7 @@ from typing import Any
 from bench.arena import Arena
 from bench.challenger import challenger_of
 from bench.chaos.conductor import Conductor
-from bench.chaos.crew import SHADOW, Crew
+from bench.chaos.crew import SHADOW, Crew, NewProcess
 from bench.chaos.feed import Pace, feeding
 from bench.chaos.oracle import Published, Verdict, judge, outputs_of
 from bench.chaos.plan import Plan
@@ -20,6 +20,7 @@ from bench.chaos.progress import Followed, Progress
 from bench.chaos.servers import Servers
 from bench.chaos.succession import judge_succession
 from bench.chaos.tables import wrong_rows
+from stream.embedded.server import ServerProcess
 from stream.settings import Settings
 from stream.topics import shadow_application, sink_group
 
@@ -33,7 +34,7 @@ class Outcome:
     `settled` is False when lag stayed; `lag` is what stayed then. `disturbances` counts faults by kind, and `kills`,
     `freezes` and `stops` of them; `ends` what processes ended of. `recovery_s` has, by kind, the seconds from a fault
     until all was committed that stood in the topics when it began. `unexplained` are the last words of processes that
-    ended by themselves and did not say why.
+    ended by themselves and did not say why. `phases_s` says what the `seconds` of the run went into.
     """
 
     plan: Plan
@@ -45,7 +46,7 @@ class Outcome:
     verdict: Verdict
     unexplained: list[str]
     largest_rss_mib: float
-    settle_s: float
+    phases_s: dict[str, float]
     seconds: float
     logs: str = ""
 
@@ -61,12 +62,33 @@ class Outcome:
         return found
 
 
-def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: str) -> Outcome:
+class _Phases:
+    """What time goes into, one phase after the other."""
+
+    def __init__(self) -> None:
+        self.begun_s = self._since_s = time.monotonic()
+        self.spent_s: dict[str, float] = {}
+
+    def end(self, name: str) -> None:
+        """What was since the last end of a phase was this one."""
+        before_s, self._since_s = self._since_s, time.monotonic()
+        self.spent_s[name] = round(self._since_s - before_s, 1)
+
+
+def run(
+    servers: Servers,
+    settings: Settings,
+    plan: Plan,
+    folder: Path,
+    name: str,
+    new_process: NewProcess = ServerProcess,
+) -> Outcome:
     """Do one run on topics, and a database, of its own by the name given, which are deleted again.
 
-    Its files are left in `folder` only where it went wrong.
+    `new_process` is what workers, sinks and commands are made by. The run's files are left in `folder` only where it
+    went wrong.
     """
-    begun_s = time.monotonic()
+    phases = _Phases()
     kafka = servers.kafka
     with ExitStack() as opened:
         arena = opened.enter_context(
@@ -81,18 +103,24 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
         if database is not None:
             outputs = arena.topics.read_by_sink()
             followed["sinks"] = Followed(sink_group(arena.settings.application_id), outputs)
-        with Progress(kafka, followed) as progress, Crew(arena, plan, database, applications[-1].bundle) as crew:
+        with (
+            Progress(kafka, followed) as progress,
+            Crew(arena, plan, database, applications[-1].bundle, new_process) as crew,
+        ):
             pace = Pace()
             with feeding(kafka, arena.settings, plan, pace) as done:
+                phases.end("preparing")
                 conductor = Conductor(plan, crew, servers, database, progress)
                 conductor.begin()
+                phases.end("starting")
                 pace.begin.set()
                 conductor.disturb(done, pace.finish)
-            settling_s = time.monotonic()
+            phases.end("disturbing")
             settled = progress.await_all(SETTLE_LIMIT_S, crew.revive)
-            settle_s = time.monotonic() - settling_s
+            phases.end("settling")
             lag, logs = progress.lag(), crew.log_tails()
             crew.revive()
+        phases.end("stopping")
         published = Published.read(kafka, arena.settings)
         if plan.shadows:
             verdict = judge_succession(kafka, applications).as_verdict()
@@ -102,6 +130,8 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
             wrong = wrong_rows(database, outputs_of(published, arena.topics))
             verdict = replace(verdict, wrong_table_rows=sum(wrong.values()))
             logs += "" if not verdict.wrong_table_rows else f"\nrows of the database that are wrong: {wrong}"
+        phases.end("judging")
+    phases.end("removing")
     outcome = Outcome(
         plan,
         conductor.done(),
@@ -112,8 +142,8 @@ def run(servers: Servers, settings: Settings, plan: Plan, folder: Path, name: st
         verdict,
         crew.unexplained,
         round(crew.largest_rss_mib, 1),
-        round(settle_s, 1),
-        round(time.monotonic() - begun_s, 1),
+        phases.spent_s,
+        round(time.monotonic() - phases.begun_s, 1),
         logs,
     )
     if outcome.is_right:

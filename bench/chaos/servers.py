@@ -36,8 +36,13 @@ PORTS = range(20_000, 32_000)
 """Below those that a system gives to whoever connects: a client that tries again and again while a server is down would
 at last get the server's own port, and the server not."""
 
-BROKER_PROPERTIES = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
-"""How often the broker looks for transactions whose time has passed: by default every 10 s."""
+BROKER_PROPERTIES = {
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "400",
+}
+"""How often the broker looks for transactions whose time has passed (by default every 10 s), and how long one that was
+killed and started again is still taken for its former self, and has to wait (9 s)."""
 
 MAX_CONNECTIONS = 20
 TORN_BYTES = 100

@@ -22,6 +22,7 @@ from kafka.errors import (
     NotCoordinatorError,
 )
 
+from bench import quick_java
 from bench.chaos.oracle import contract_values, contracts_in
 from events.types import KINDS, Event, KeyedEvent, keyed
 from model.bundle import Bundle
@@ -39,7 +40,7 @@ from stream.settings import PRETRAINED_BUNDLE, Settings, load_settings
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import Topics
-from tests import quick_java, shared
+from tests import shared
 from tests.forked import ForkedProcess
 from tests.untraced import untraced
 
@@ -325,13 +326,9 @@ def _id_of(output: Score | Alert) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_java(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    kept = quick_java.classes()
-    with shared.one_at_a_time(shared.session_folder(tmp_path_factory), "classes"):
-        if not kept.exists() and os.access(kept.parent, os.W_OK):
-            quick_java.make(server_folder / "recorded")
-    with pytest.MonkeyPatch.context() as patch:
-        if kept.exists():
-            patch.setenv(quick_java.OPTIONS, quick_java.option(kept))
+    with ExitStack() as used:
+        with shared.one_at_a_time(shared.session_folder(tmp_path_factory), "classes"):
+            used.enter_context(quick_java.used(server_folder / "recorded"))
         yield
 
 

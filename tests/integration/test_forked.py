@@ -63,11 +63,11 @@ def test_they_end_with_their_owner(tmp_path: Path, how: signal.Signals) -> None:
     code = textwrap.dedent(f"""
         import os, time
         from pathlib import Path
-        from tests import forked
-        forked.MODULES = ()
+        from bench.forks import ForkServer
+        server = ForkServer(())
         log = Path({str(tmp_path / "log")!r})
-        started = forked.server().start(["-c", "import time; time.sleep(60)"], log, log, os.environ)
-        print(forked.server()._process.pid, started.pid, started.created_s, flush=True)
+        started = server.start(["-c", "import time; time.sleep(60)"], log, log, os.environ)
+        print(server._process.pid, started.pid, started.created_s, flush=True)
         time.sleep(60)
     """)
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -41,12 +41,9 @@ LIVE = replace(
     ],
     ids=["memory", "disk", "standby"],
 )
-def test_live_arrival_under_kills_and_freezes(
-    kafka: KafkaConnection, tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.chaos.crew.ServerProcess", ForkedProcess)
+def test_live_arrival_under_kills_and_freezes(kafka: KafkaConnection, tmp_path: Path, plan: Plan) -> None:
     with Servers(tmp_path, kafka) as servers:
-        outcome = run(servers, load_settings(), plan, tmp_path, f"chaos{plan.seed}")
+        outcome = run(servers, load_settings(), plan, tmp_path, f"chaos{plan.seed}", ForkedProcess)
     assert outcome.is_right, outcome.as_report()
     assert sum(outcome.disturbances.get(name, 0) for name in ("kills", "freezes", "stops")) >= 2
     assert outcome.verdict.scores > 0.75 * plan.events

@@ -1,8 +1,8 @@
 """A process that has imported what worker, sink and the other commands import, and forks one of them for each request.
 
-A program of its own, which `tests.forked` starts and talks to: importing takes a command longer than all else that
-most tests have it do. What it forks is set up as if it had been started: environment, folder, standard streams, session
-and signals. Knows nothing of Foreshock but the names of modules.
+A program of its own, which `bench.forks` starts and talks to: importing takes a command longer than all else that
+most tests and chaotic runs have it do. What it forks is set up as if it had been started: environment, folder, standard
+streams, session and signals. Knows nothing of Foreshock but the names of modules.
 
 A request is a line of JSON on standard input. For each that it takes it writes a line `started`, and one `ended` when
 that process has ended. At the end of its input, which comes when its owner ends, it ends its processes and itself.

@@ -1,7 +1,9 @@
-"""A quick start for Kafka in tests: Java keeps the classes that it has loaded, and loads them in half of the time.
+"""A quick start for Kafka in tests and chaotic runs: Java keeps the classes that it has loaded, and loads them in half
+of the time.
 
-Brokers, those of commands too, are started some twenty times in a run of all tests. Made once for each environment, in
-its folder, by a broker that is started for it. Where Java does not take it (another version), it starts as ever.
+Brokers are started some twenty times in a run of all tests, and again and again where they are killed. Made once for
+each environment, in its folder, by a broker that is started for it. Where Java does not take it (another version), it
+starts as ever.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,14 +42,8 @@ def make(folder: Path) -> None:
         if doing == "starting the broker":  # and not the program that formats its storage
             os.environ[OPTIONS] = f'"-XX:AOTCacheOutput={draft}"'
 
-    before = os.environ.get(OPTIONS)
-    try:
+    with _restored():
         broker.start(record)
-    finally:
-        if before is None:
-            os.environ.pop(OPTIONS, None)
-        else:
-            os.environ[OPTIONS] = before
     identity = broker.identity
     os.kill(identity.pid, broker.stop_signal)
     deadline_s = time.monotonic() + _LIMIT_S
@@ -58,3 +56,28 @@ def make(folder: Path) -> None:
         beside.write_bytes(draft.read_bytes())
         beside.replace(classes())
         draft.unlink()
+
+
+@contextmanager
+def used(folder: Path) -> Iterator[None]:
+    """Context in which brokers start quickly; in `folder` the classes are made, where they are not kept yet."""
+    kept = classes()
+    if not kept.exists() and os.access(kept.parent, os.W_OK):
+        make(folder)
+    with _restored():
+        if kept.exists():
+            os.environ[OPTIONS] = option(kept)
+        yield
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Leaves the variable as it was."""
+    before = os.environ.get(OPTIONS)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(OPTIONS, None)
+        else:
+            os.environ[OPTIONS] = before
