@@ -30,14 +30,15 @@ class Poll:
     """The records of one poll by topic and partition.
 
     `ends` are the next offsets to read where `records` alone do not tell (see `Fetched`). `lagging` are the assigned
-    partitions of which the broker is known, or not yet known not, to hold more. `epoch` is how often partitions had
-    been given up when the poll began (`Consumer.epoch`).
+    partitions of which the broker is known, or not yet known not, to hold more, and `waiting` is how many records it is
+    known to hold. `epoch` is how often partitions had been given up when the poll began (`Consumer.epoch`).
     """
 
     records: Mapping[TP, Sequence[Record]] = field(default_factory=dict)
     lagging: frozenset[TP] = frozenset()
     epoch: int = 0
     ends: Mapping[TP, int] = field(default_factory=dict)
+    waiting: int = 0
 
     def reached(self) -> dict[TP, int]:
         """The next offset to read of each partition that the poll is about."""

@@ -106,12 +106,22 @@ class WorkerApp:
         self._seeking: set[asyncio.Task[None]] = set()
         self.restoration = Restoration()
         self._consumer: Consumer | None = None
-        self.table = StateTable(
+        self.table = self._new_table()
+        self.app.tables.add(self.table)
+        self.policy = settings.alert_policy(bundle.thresholds)
+        stages = Stages()
+        self.checkpoints = self._new_checkpoints(stages)
+        self.engine = self._new_engine(stages)
+        schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)
+
+    def _new_table(self) -> StateTable:
+        return StateTable(
             self.app,
             name=TABLE_NAME,
             key_type=bytes,
             value_type=bytes,
-            partitions=settings.partitions,
+            partitions=self.settings.partitions,
             recovery_buffer_size=2,
             options={
                 "slab": self.slab,
@@ -122,30 +132,26 @@ class WorkerApp:
                 "restoration": self.restoration,
             },
         )
-        self.app.tables.add(self.table)
-        stages = Stages()
-        self.checkpoints = Checkpoints(
+
+    def _new_checkpoints(self, stages: Stages) -> Checkpoints:
+        return Checkpoints(
             self,
             self.slab,
             self.roles.outputs,
-            settings.topics.inputs,
-            interval_s=settings.commit_interval_s,
+            self.settings.topics.inputs,
+            interval_s=self.settings.commit_interval_s,
             monotonic=time.monotonic,
             on_failure=self._fail,
             stages=stages,
-            rules=settings.portfolio_rules(),
+            rules=self.settings.portfolio_rules(),
         )
-        self.policy = settings.alert_policy(bundle.thresholds)
-        self.engine = Engine(
+
+    def _new_engine(self, stages: Stages) -> Engine:
+        settings = self.settings
+        letters, rules = DeadLetters(settings.application_id), settings.portfolio_rules()
+        return Engine(
             settings,
-            Scorer(
-                bundle,
-                self.policy,
-                self.slab,
-                settings.topics,
-                DeadLetters(settings.application_id),
-                settings.portfolio_rules(),
-            ),
+            Scorer(self.bundle, self.policy, self.slab, settings.topics, letters, rules),
             self.slab,
             self.checkpoints,
             self._publish_missed,
@@ -155,10 +161,8 @@ class WorkerApp:
             restored=lambda: self._store.restored,
             roles=self.roles,
             is_in_force=self._is_in_force,
-            figures=_figures(bundle),
+            figures=_figures(self.bundle),
         )
-        schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)
 
     async def _score(self, polls: Any) -> None:
         """The agent: passes every poll to the engine."""

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch
 
-import stream.kafka.transport  # noqa: F401  # which tells aiokafka what to make of a record
+import stream.kafka.consumer_thread  # noqa: F401  # which tells aiokafka what to make of a record
 from stream.kafka.header_names import FetchedRecords
 
 Sent = list[tuple[bytes | None, bytes | None, list[tuple[bytes, bytes | None]]]]

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-import stream.kafka.transport  # noqa: F401  # which tells aiokafka what to make of a record
+import stream.kafka.consumer_thread  # noqa: F401  # which tells aiokafka what to make of a record
 from events.types import KINDS, Forgetting, Kind, Repayment
 from stream.kafka.record import RawRecord
 from stream.outputs import DeadLetter
