@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
@@ -116,6 +116,10 @@ class _Interval:
     """Next offsets to read."""
     sent: list[asyncio.Future[None]] = field(default_factory=list)
     """Outputs on their way."""
+    touched: list[NDArray[np.int64]] = field(default_factory=list)
+    """Numbers of the rows that changed, in parts, with repeats."""
+    told: list[NDArray[np.int64]] = field(default_factory=list)
+    """Those of them of whose contracts events have told."""
 
     def send(self, published: asyncio.Future[None]) -> None:
         self.sent = [future for future in self.sent if not _succeeded(future)]
@@ -124,13 +128,13 @@ class _Interval:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the cut of one partition is about: row numbers int64 `[n]` without repeats, those of them of whose contracts
-    events have told, and the records of the order journal."""
+    """What the cut of one partition is about: row numbers int64 `[n]` without repeats, whether events have told of the
+    contracts of their users, bool `[n]`, and the records of the order journal."""
 
     cut: Cut
     partition: int
     touched: NDArray[np.int64]
-    told: NDArray[np.int64]
+    are_told: NDArray[np.bool_]
     interval: _Interval
     order: Sequence[bytes]
 
@@ -163,8 +167,6 @@ class Checkpoints:
         self._stages = stages or Stages()
         self._rules = rules
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
-        self._touched: list[NDArray[np.int64]] = []
-        self._told: list[NDArray[np.int64]] = []
         self._open: dict[int, _Interval] = {}
         self._before_cut: dict[int, list[asyncio.Future[None]]] = {}
         """By partition, outputs of the transaction before the open one."""
@@ -202,8 +204,9 @@ class Checkpoints:
                 originals = [(letter.key, letter.value) for letter in letters]
                 headers = [letter.record_headers() for letter in letters]
                 outputs.append((topic, partition, originals, headers))
-        self._touched.append(scored.touched)
-        self._told += scored.told
+        self.changed(scored.touched)
+        for partition, rows in self._by_partition(scored.told):
+            self._interval(partition).told.append(rows)
         for partition, scores in scored.scores.items():
             self._interval(partition).latest.update(scores)
         for partition, forgotten in scored.forgotten.items():
@@ -245,8 +248,9 @@ class Checkpoints:
             self._interval(partition).copied.extend(records)
 
     def changed(self, rows: NDArray[np.int64]) -> None:
-        """Rows, int64 `[n]`, were changed by something else than an event."""
-        self._touched.append(rows)
+        """Rows, int64 `[n]`, were changed."""
+        for partition, part in self._by_partition([rows]):
+            self._interval(partition).touched.append(part)
 
     def _interval(self, partition: int) -> _Interval:
         found = self._open.get(partition)
@@ -266,11 +270,12 @@ class Checkpoints:
         those that stay as they are."""
         self._cut_offsets = {tp: offset for tp, offset in self._cut_offsets.items() if tp.partition != partition}
 
-    async def tick(self) -> None:
+    async def tick(self, *, is_behind: bool = False) -> None:
         """Begin to complete what was scored since its last cut of those partitions whose turn it is.
 
-        Partitions take turns, so that each is cut about once in `CUT_SHARE` of an interval. The cut is made before this
-        returns; what follows it runs beside the caller.
+        Partitions take turns, so that each is cut about once in `CUT_SHARE` of an interval, or once in an interval when
+        this worker `is_behind`: its events have waited for longer than that, and users' rows are sent less often. The
+        cut is made before this returns; what follows it runs beside the caller.
         """
         if len(self._running) >= GROUPS_UNDER_WAY:
             return
@@ -280,7 +285,7 @@ class Checkpoints:
             return
         count = len(waiting) + len(busy)
         groups = min(count, MOST_GROUPS)
-        now_s, period_s = self._monotonic(), self._interval_s * CUT_SHARE
+        now_s, period_s = self._monotonic(), self._interval_s * (1.0 if is_behind else CUT_SHARE)
         if now_s - waiting[0][0] < period_s and now_s - self._last_s < period_s / groups:
             return
         self._last_s = now_s
@@ -317,36 +322,33 @@ class Checkpoints:
         for running in self._running:
             running.cancel()
         self._unacknowledged.clear()
-        self._touched, self._told = [], []
         self._open, self._before_cut = {}, {}
         self._read, self._cut_offsets, self._cut_s = {}, {}, {}
         self._slab.thaw()
 
     async def _cut(self, partitions: Sequence[int]) -> list[_Work]:
         """What was scored of these partitions since they were cut; its rows are frozen as they are now."""
-        touched, self._touched = self._of_partitions(self._touched, partitions)
-        told, self._told = self._of_partitions(self._told, partitions)
         intervals = {partition: self._open.pop(partition) for partition in partitions}
         order = {partition: self._order_records(partition, interval) for partition, interval in intervals.items()}
+        touched = {partition: _once(interval.touched) for partition, interval in intervals.items()}
         for partition, interval in intervals.items():
             self._slab.freeze(touched[partition])
             self._before_cut[partition] = list(interval.sent)
             self._cut_offsets.update(interval.offsets)
         cut = await self._durable.cut(partitions)
         return [
-            _Work(cut, partition, touched[partition], told[partition], interval, order[partition])
-            for partition, interval in intervals.items()
+            _Work(cut, partition, rows, np.isin(rows, _once(interval.told)), interval, order[partition])
+            for (partition, rows), interval in zip(touched.items(), intervals.values(), strict=True)
         ]
 
-    def _of_partitions(
-        self, parts: Sequence[NDArray[np.int64]], partitions: Sequence[int]
-    ) -> tuple[dict[int, NDArray[np.int64]], list[NDArray[np.int64]]]:
-        """The rows of each of `partitions`, int64 `[n]` without repeats, and those of others."""
-        rows = np.unique(np.concatenate(parts)) if parts else _NO_ROWS
+    def _by_partition(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Partitions, and those of the rows that are theirs."""
+        if not any(part.size for part in parts):
+            return
+        rows = np.concatenate(parts)
         partition_of_row = self._slab.partitions_of(rows)
-        others = rows[~np.isin(partition_of_row, partitions)]
-        found = {partition: rows[partition_of_row == partition] for partition in partitions}
-        return found, [others] if others.size else []
+        for partition in np.flatnonzero(np.bincount(partition_of_row)).tolist():
+            yield partition, rows[partition_of_row == partition]
 
     def _order_records(self, partition: int, interval: _Interval) -> list[bytes]:
         """What the order journal is to hold of what was taken since the last cut."""
@@ -368,22 +370,22 @@ class Checkpoints:
             if topic is not None and work.order:
                 work.cut.publish(topic, work.partition, [(None, value) for value in work.order])
             for start in range(0, len(work.touched), PIECE_ROWS):
-                await self._publish_piece(work, work.touched[start : start + PIECE_ROWS])
+                await self._publish_piece(work, slice(start, start + PIECE_ROWS))
                 await asyncio.sleep(0)  # let events be scored between two pieces, also where nothing has to be awaited
             for published in work.interval.sent:
                 await published
         with self._stages("commit"):
             await work.cut.commit(work.partition, work.interval.offsets)
 
-    async def _publish_piece(self, work: _Work, rows: NDArray[np.int64]) -> None:
-        """Send some rows, and the last scores and the contracts of their users.
+    async def _publish_piece(self, work: _Work, piece: slice) -> None:
+        """Send some of the rows, and the last scores and the contracts of their users.
 
         Here and not as they come, since the cuts of a partition are completed one after the other: of a compacted
         topic, what stands last counts.
         """
         frozen: list[tuple[bytes, bytes | None]] = []
         contracts: list[tuple[bytes, bytes]] = []
-        are_told = np.isin(rows, work.told)
+        rows, are_told = work.touched[piece], work.are_told[piece]
         for told, part in ((True, rows[are_told]), (False, rows[~are_told])):
             if part.size:
                 pairs = self._slab.frozen(part)[work.partition]
@@ -405,6 +407,11 @@ class Checkpoints:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._on_failure(error)
+
+
+def _once(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Row numbers without repeats."""
+    return np.unique(np.concatenate(parts)) if parts else _NO_ROWS
 
 
 _scores: Callable[[OutputTopics], str | None] = attrgetter("scores")

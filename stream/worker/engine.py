@@ -158,7 +158,7 @@ class Engine:
                 raise
             self._torn = False
             if not self._letters:  # or the cut would have events from behind those that they are about
-                await self._checkpoints.tick()
+                await self._checkpoints.tick(is_behind=poll.waiting >= self._settings.batch_max_records)
             with self.stages("watchdog"):
                 await self._watch(caught_up=not poll.lagging)
             self._report()

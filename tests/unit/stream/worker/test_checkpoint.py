@@ -305,6 +305,29 @@ async def test_rows_go_in_pieces() -> None:
     assert broker.kept == {}, "none of these users was scored"
 
 
+async def test_rows_go_with_their_own_partition() -> None:
+    """One batch changes rows of several partitions, which are cut one after the other."""
+    broker = Broker()
+    run = Run(broker)
+    located = [run.slab.locate(partition, [b"%d" % number for number in range(3)]) for partition in (2, 0, 1)]
+    rows = np.concatenate(located)[[8, 0, 4, 1, 0, 3, 2, 5, 7, 6]]
+    run.slab.rows["sequence"][rows] = rows + 1
+    run.checkpoints.changed(rows[:5])
+    run.checkpoints.changed(rows[5:])
+    for partition in range(3):
+        run.checkpoints.reached({TP("transactions", partition): 1})
+    await run.checkpoints.tick()
+    assert broker.begun == [0]
+    await run.completed()
+    assert broker.rows == {(0, b"%d" % number): 4 + number for number in range(3)}
+    await run.checkpoints.flush()
+    assert broker.rows == {
+        (partition, b"%d" % number): 3 * place + number + 1
+        for place, partition in enumerate((2, 0, 1))
+        for number in range(3)
+    }
+
+
 async def test_nothing_new_makes_no_transaction() -> None:
     broker = Broker()
     run = Run(broker)
@@ -343,6 +366,21 @@ async def test_partitions_are_cut_in_turn_each_once_in_an_interval() -> None:
         assert len(times_s) == pytest.approx(4, abs=1)
         assert max(np.diff(times_s)) <= 1.05
     assert broker.begun[4:8] == broker.begun[:4]
+
+
+@pytest.mark.parametrize(("is_behind", "begun_s"), [(False, [CUT_SHARE, 2 * CUT_SHARE]), (True, [1.0])])
+async def test_a_worker_that_is_behind_cuts_once_in_an_interval(is_behind: bool, begun_s: list[float]) -> None:
+    broker = Broker()
+    run = Run(broker, interval_s=1.0)
+    found_s: list[float] = []
+    for step in range(150):
+        run.clock_s = step / 100
+        await run.score(step)
+        known = len(broker.begun)
+        await run.checkpoints.tick(is_behind=is_behind)
+        await run.completed()
+        found_s += [run.clock_s] * (len(broker.begun) - known)
+    assert found_s == pytest.approx(begun_s)
 
 
 async def test_a_partition_that_was_idle_does_not_wait_for_its_turn_and_delays_no_other() -> None:

@@ -272,9 +272,9 @@ async def test_dead_letters_that_follow_others_go_together_and_nothing_is_commit
     engine = engine_on(broker)
     tick = engine._checkpoints.tick
 
-    async def told() -> None:
+    async def told(*, is_behind: bool) -> None:
         ticks.append(len(broker.records.get("dead-letters", [])))
-        await tick()
+        await tick(is_behind=is_behind)
 
     monkeypatch.setattr(engine._checkpoints, "tick", told)
     for offset in range(4):
