@@ -35,6 +35,9 @@ READS_PER_S = 200
 EVENTS_PER_S = 1_000
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 WARM_UP_SHARE = 0.2
+WORKER_WARM_UP_S = 3.0
+"""A worker has scored for so long, and a broker that is new has taken it, before somebody asks."""
+
 READY_LIMIT_S = 60.0
 FIRST_SCORE_LIMIT_S = 120.0
 
@@ -53,7 +56,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     """Percentiles of the delay without a worker and beside one; of each percentile the median over the rounds."""
     found: dict[str, list[dict[str, float]]] = {"alone": [], "beside a worker": []}
     server = EmbeddedPostgres(bench.folder / "postgres")
-    workload = bench.workload(round(EVENTS_PER_S * bench.seconds * 2) + 1)
+    workload = bench.workload(round(EVENTS_PER_S * (WORKER_WARM_UP_S + bench.seconds + 1)) + 1)
     try:
         bench.tell("starting PostgreSQL")
         database = server.start()
@@ -160,11 +163,13 @@ def _fed_worker(bench: Bench, workload: Workload, number: int) -> Iterator[None]
         try:
             arena.publish(Workload(workload.users, workload.records[:1]))
             arena.wait_for(worker, arena.topics.scores, 1, FIRST_SCORE_LIMIT_S)
-            records = workload.records[1 : 1 + round(EVENTS_PER_S * (bench.seconds + 1))]
+            fed_s = WORKER_WARM_UP_S + bench.seconds + 1
+            records = workload.records[1 : 1 + round(EVENTS_PER_S * fed_s)]
             feeding = threading.Thread(
                 target=lambda: run_loop(feed_each(arena.kafka, arena.topics, records, EVENTS_PER_S)), name="feed"
             )
             feeding.start()
+            time.sleep(WORKER_WARM_UP_S)
             yield
             feeding.join()
         finally:
