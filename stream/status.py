@@ -252,8 +252,8 @@ class Observer:
             found = admin.describe_groups(list(self._reads))
         groups = {name: group_of(name, found[name]) for name in self._reads}
         standing = standings(committed_by(kafka, self._workers))
-        own = replace(groups[self._workers], handed_to=standing["handed_to"], follows=standing["follows"])
-        return groups | {self._workers: own}
+        told = replace(groups[self._workers], handed_to=standing["handed_to"], follows=standing["follows"])
+        return groups | {self._workers: told}
 
     def _lags(self, group: str, before: Sample | None, now: Sample | None, kafka: KafkaConnection) -> list[Lag]:
         found = []
