@@ -57,6 +57,9 @@ def test_like_a_dictionary(steps: list[tuple[str, int, int, int]]) -> None:
             expected = {at: value for at, value in expected.items() if at[0] != partition}
         assert {(p, k): value for p, k, value in slab.items()} == expected
         assert len(slab) == len(expected)
+    for partition in range(3):
+        keys = [key for at, key in expected if at == partition]
+        assert slab.partitions_of(slab.locate(partition, keys)).tolist() == [partition] * len(keys)
 
 
 def test_gather_scatter_and_by_partition() -> None:
