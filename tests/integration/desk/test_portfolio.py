@@ -67,7 +67,7 @@ def lead_of(borrower: Borrower) -> dt.timedelta | None:
     )
 
 
-@pytest.mark.parametrize("products", [None, {"card"}, {"card", "loan"}, set()], ids=str)
+@pytest.mark.parametrize("products", [None, {"card"}, {"card", "loan"}, set()], ids=["all", "cards", "both", "none"])
 def test_figures_are_of_the_products_that_are_seen(connection: Connection, products: set[str] | None) -> None:
     scope = None if products is None else frozenset(products)
     found = figures(
