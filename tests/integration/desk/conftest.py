@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher, profiles
 from fastapi import FastAPI
 from psycopg import sql
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from starlette.testclient import TestClient
 
 from desk.access import accounts, passwords, tokens
@@ -115,3 +115,10 @@ def new_account(engine: Engine, role: DeskRole, name: str | None = None) -> str:
             connection, made, role, password_hash=hash_password(PASSWORD, made, QUICK), by="tests", now=NOON
         )
     return made
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A transaction of the module's `engine` that is rolled back."""
+    with engine.connect() as found:
+        yield found

@@ -63,13 +63,6 @@ def engine(desk_database: DatabaseConnection) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is rolled back."""
-    with engine.connect() as found:
-        yield found
-
-
-@pytest.fixture
 def new_borrower(desk_database: DatabaseConnection) -> Callable[..., Borrower]:
     """Writes a borrower with an alert, of a product of their own unless told otherwise."""
 

@@ -42,13 +42,6 @@ def engine(desk_database: DatabaseConnection) -> Iterator[Engine]:
     found.dispose()
 
 
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is rolled back."""
-    with engine.connect() as found:
-        yield found
-
-
 def alerted(products: frozenset[str] | None) -> list[Borrower]:
     return [one for one in BORROWERS if one.opened_days is not None and (products is None or one.product in products)]
 
