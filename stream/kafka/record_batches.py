@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -14,6 +14,15 @@ NO_HEADERS: list[Header] = []
 
 BATCH_BYTES = 900_000
 """Size of a record batch; below the broker's default limit for one message."""
+
+
+class Outgoing(NamedTuple):
+    """Key–value pairs for one partition of a topic, in order, each with its headers if there are any."""
+
+    topic: str
+    partition: int
+    records: Sequence[tuple[bytes | None, bytes | None]]
+    headers: Sequence[list[Header]] | None = None
 
 
 async def send_records(

@@ -20,7 +20,7 @@ from faust.types import TP
 from stream.kafka.lineage import marked, with_changelog_offset
 from stream.kafka.loop_thread import Submit, on_this_loop
 from stream.kafka.record import Header
-from stream.kafka.record_batches import send_records
+from stream.kafka.record_batches import Outgoing, send_records
 from stream.topics import transactional_id
 
 PRODUCERS_PER_PARTITION = 2
@@ -74,12 +74,16 @@ class Transaction:
         What is returned is done when all replicas have them; its result is the offset of the last record batch, which
         is that of the batch's first record.
         """
-        return self.submit(self.deliver(topic, records, headers))
+        return self.submit(self._queued(topic, records, headers))
 
-    async def deliver(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
+    async def _queued(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
+        return await self.queue(topic, records, headers)
+
+    def queue(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> asyncio.Task[int]:
         """As `send`, in the loop of the producer."""
-        self.deliveries.append(asyncio.create_task(self._deliver(topic, records, headers)))
-        return await self.deliveries[-1]
+        delivery = asyncio.create_task(self._deliver(topic, records, headers))
+        self.deliveries.append(delivery)
+        return delivery
 
     async def _deliver(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
         async with self.turn:
@@ -166,21 +170,23 @@ class Transactions:
         started = await asyncio.gather(*(self._submit(self._start(partition)) for partition in new))
         self._pairs |= zip(new, started, strict=True)
 
-    def send(
-        self, topic: str, partition: int, records: Pairs, headers: Sequence[list[Header]] | None = None
-    ) -> asyncio.Future[int]:
-        """Queue records of one partition into its open transaction, as `Transaction.send`. Raises `KeyError` for one
-        that is not owned."""
-        return self._submit(self._deliver(partition, self._pairs[partition], topic, records, headers))
+    def send(self, outgoing: Sequence[Outgoing]) -> asyncio.Future[list[int]]:
+        """Queue records into the open transactions of their partitions, after what was queued before.
 
-    async def _deliver(
-        self, partition: int, pair: _Pair, topic: str, records: Pairs, headers: Sequence[list[Header]] | None
-    ) -> int:
-        async with pair.lock:
-            if pair.open is None:
-                pair.open = await self._begin(partition, pair)
-            transaction = pair.open
-        return await transaction.deliver(topic, records, headers)
+        In one step for all of them: each handing over to the producers' thread costs as much as scoring an event. What
+        is returned is done when all replicas have them; its results are those of `Transaction.send`. Raises `KeyError`
+        for a partition that is not owned.
+        """
+        return self._submit(self._deliver(outgoing, [self._pairs[each.partition] for each in outgoing]))
+
+    async def _deliver(self, outgoing: Sequence[Outgoing], pairs: Sequence[_Pair]) -> list[int]:
+        deliveries = []
+        for each, pair in zip(outgoing, pairs, strict=True):
+            async with pair.lock:
+                if pair.open is None:
+                    pair.open = await self._begin(each.partition, pair)
+                deliveries.append(pair.open.queue(each.topic, each.records, each.headers))
+        return await asyncio.gather(*deliveries)
 
     async def cut(self, partitions: Collection[int]) -> dict[int, Transaction]:
         """The open transactions of these partitions; what is sent from here on belongs to the next ones.

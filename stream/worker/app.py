@@ -22,7 +22,7 @@ from stream.kafka.faust_app import faust_app
 from stream.kafka.lineage import HandedOver, Standing, changelog_offset_in, committed_by, examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
-from stream.kafka.record import Header
+from stream.kafka.record_batches import Outgoing
 from stream.kafka.topic_reader import TopicReader
 from stream.kafka.transactions import in_words
 from stream.kafka.transport import Consumer, consumer_of, producer_of
@@ -34,7 +34,7 @@ from stream.state.resident import ResidentSlab
 from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import DEAD_LETTER_MAX_BYTES, OutputTopics
-from stream.worker.checkpoint import Checkpoints, Cut, KeyedValue
+from stream.worker.checkpoint import Checkpoints, Cut
 from stream.worker.cut import IntervalCut
 from stream.worker.drift_reference import reference_of
 from stream.worker.engine import Engine, wall_ms
@@ -293,14 +293,8 @@ class WorkerApp:
     def _store(self) -> SlabStore:
         return cast(SlabStore, self.table.data)
 
-    def send(
-        self,
-        topic: str,
-        partition: int,
-        records: Sequence[KeyedValue],
-        headers: Sequence[list[Header]] | None = None,
-    ) -> Awaitable[Any]:
-        return producer_of(self.app).transactions.send(topic, partition, records, headers)
+    def send(self, outgoing: Sequence[Outgoing]) -> Awaitable[Any]:
+        return producer_of(self.app).transactions.send(outgoing)
 
     async def cut(self, partitions: Collection[int]) -> Cut:
         return IntervalCut(

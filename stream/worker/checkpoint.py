@@ -34,6 +34,7 @@ from faust.types import TP
 from numpy.typing import NDArray
 
 from stream.kafka.record import Header
+from stream.kafka.record_batches import Outgoing
 from stream.outputs import SOURCE_HEADER, DeadLetter
 from stream.portfolio import PortfolioRules
 from stream.scoring.contract_records import contract_records
@@ -87,15 +88,8 @@ class Cut(Protocol):
 class Durable(Protocol):
     """What a checkpoint needs of Kafka."""
 
-    def send(
-        self,
-        topic: str,
-        partition: int,
-        records: Sequence[KeyedValue],
-        headers: Sequence[list[Header]] | None = None,
-    ) -> Awaitable[Any]:
-        """Queue records of one partition in order, with the headers of each if there are any; what is returned is done
-        when they are acknowledged."""
+    def send(self, outgoing: Sequence[Outgoing]) -> Awaitable[Any]:
+        """Queue records, those of a partition in order; what is returned is done when all are acknowledged."""
 
     async def cut(self, partitions: Collection[int]) -> Cut:
         """Close the open transactions of partitions: what is sent from here on belongs to the next ones."""
@@ -184,15 +178,15 @@ class Checkpoints:
 
         Returns what is done when the broker has acknowledged them, None where there are none.
         """
-        outputs: list[tuple[str, int, Sequence[KeyedValue], Sequence[list[Header]] | None]] = []
+        outputs: list[Outgoing] = []
         for by_partition, topic_of in ((scored.scores, _scores), (scored.alerts, _alerts)):
             for partition, records in by_partition.items():
                 if (topic := topic_of(self._outputs(partition))) is not None:
-                    outputs.append((topic, partition, records, None))
+                    outputs.append(Outgoing(topic, partition, records))
             for partition, forgotten in scored.forgotten.items():
                 if (topic := topic_of(self._outputs(partition))) is not None:
                     told: list[list[Header]] = [[(SOURCE_HEADER, source.encode())] for _, source in forgotten]
-                    outputs.append((topic, partition, [(key, None) for key, _ in forgotten], told))
+                    outputs.append(Outgoing(topic, partition, [(key, None) for key, _ in forgotten], told))
         refused: dict[int, list[DeadLetter]] = {}
         for letter in (*scored.dead_letters, *dead_letters):
             refused.setdefault(letter.partition, []).append(letter)
@@ -203,7 +197,7 @@ class Checkpoints:
             if topic is not None:
                 originals = [(letter.key, letter.value) for letter in letters]
                 headers = [letter.record_headers() for letter in letters]
-                outputs.append((topic, partition, originals, headers))
+                outputs.append(Outgoing(topic, partition, originals, headers))
         self.changed(scored.touched)
         for partition, rows in self._by_partition(scored.told):
             self._interval(partition).told.append(rows)
@@ -218,7 +212,7 @@ class Checkpoints:
             return None
         # Before anything is awaited: from here on the rows hold what has not been published yet.
         published: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        partitions = sorted({partition for _, partition, _, _ in outputs})
+        partitions = sorted({output.partition for output in outputs})
         for partition in partitions:
             self._interval(partition).send(published)
         try:
@@ -228,11 +222,10 @@ class Checkpoints:
                     await before
             while len(self._unacknowledged) >= UNACKNOWLEDGED_BATCHES:
                 await self._unacknowledged.popleft()
-            acks = [self._durable.send(*output) for output in outputs]
+            acknowledged = asyncio.ensure_future(self._durable.send(outputs))
         except BaseException as error:
             _fail(published, error)
             raise
-        acknowledged = asyncio.gather(*acks)
         acknowledged.add_done_callback(functools.partial(_settle, published))
         self._unacknowledged.append(published)
         await asyncio.sleep(0)  # let it be sent before the next batch is computed

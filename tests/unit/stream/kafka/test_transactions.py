@@ -14,6 +14,7 @@ from faust.types import TP
 
 from stream.kafka import transactions as module
 from stream.kafka.loop_thread import LoopThread
+from stream.kafka.record_batches import Outgoing
 from stream.kafka.transactions import Fenced, NotSent, Transactions, in_words
 
 
@@ -89,14 +90,14 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 async def test_two_producers_take_turns(worker: Worker) -> None:
     await worker.transactions.own({0})
     del worker.log[:]
-    assert await worker.transactions.send("scores", 0, [(b"u", b"1")]) == 10
+    assert await worker.transactions.send([Outgoing("scores", 0, [(b"u", b"1")])]) == [10]
     (first,) = (await worker.transactions.cut({0})).values()
-    await worker.transactions.send("scores", 0, [(b"u", b"2")])
+    await worker.transactions.send([Outgoing("scores", 0, [(b"u", b"2")])])
     assert await first.send("changelog", [(b"u", b"row"), (b"v", b"row")]) == 20
     await first.commit({}, "app", "changelog")
     (second,) = (await worker.transactions.cut({0})).values()
     await second.commit({}, "app", "changelog")
-    await worker.transactions.send("scores", 0, [(b"u", b"3")])
+    await worker.transactions.send([Outgoing("scores", 0, [(b"u", b"3")])])
     assert worker.log == [
         "begin app-0-0",
         "send app-0-0 scores 0 [(b'u', b'1')]",
@@ -114,9 +115,10 @@ async def test_records_keep_their_order_and_belong_to_the_transaction_that_was_o
     await worker.transactions.own({0})
     del worker.log[:]
     worker.may_queue.clear()
-    sent = [worker.transactions.send("scores", 0, [(b"u", b"%d" % number)]) for number in range(2)]
+    sent: list[asyncio.Future[Any]] = []
+    sent += [worker.transactions.send([Outgoing("scores", 0, [(b"u", b"%d" % number)])]) for number in range(2)]
     (first,) = (await worker.transactions.cut({0})).values()
-    sent.append(worker.transactions.send("scores", 0, [(b"u", b"next")]))
+    sent.append(worker.transactions.send([Outgoing("scores", 0, [(b"u", b"next")])]))
     sent += [first.send("changelog", [(b"u", b"%d" % number)]) for number in range(2)]
     await asyncio.sleep(0)
     worker.may_queue.set()
@@ -145,8 +147,8 @@ async def test_producers_live_in_the_thread_that_they_are_given(monkeypatch: pyt
     worker.may_queue.set()
     transactions = Transactions("app", make, thread.submit)
     await transactions.own({0, 1})
-    sent = [transactions.send("scores", 0, [(b"u", b"%d" % number)]) for number in range(20)]
-    assert await asyncio.gather(*sent) == [10] * 20
+    sent = [transactions.send([Outgoing("scores", 0, [(b"u", b"%d" % number)])]) for number in range(20)]
+    assert await asyncio.gather(*sent) == [[10]] * 20
     numbers = [line[-4] for line in worker.log if line.startswith("send app-0-0")]
     assert numbers == [str(number)[-1] for number in range(20)]
     cut = await transactions.cut({0})
@@ -177,7 +179,7 @@ async def test_offsets_alone_make_a_transaction_and_carry_the_topic(worker: Work
 async def test_a_commit_waits_for_all_that_was_sent_and_tells_how_far_the_changelog_is(worker: Worker) -> None:
     await worker.transactions.own({0})
     worker.may_queue.clear()
-    outputs = worker.transactions.send("scores", 0, [(b"u", b"1")] * 9)
+    outputs = worker.transactions.send([Outgoing("scores", 0, [(b"u", b"1")] * 9)])
     (cut,) = (await worker.transactions.cut({0})).values()
     rows = cut.send("changelog", [(b"u", b"row")] * 4)
     committing = asyncio.ensure_future(cut.commit({TP("activity", 0): 7}, "app", "changelog", 41))
@@ -195,10 +197,10 @@ async def test_what_is_not_acknowledged_is_not_committed(
     worker: Worker, end: BaseException | None, error: type[Exception]
 ) -> None:
     await worker.transactions.own({0})
-    await worker.transactions.send("scores", 0, [(b"u", b"1")])
+    await worker.transactions.send([Outgoing("scores", 0, [(b"u", b"1")])])
     worker.lost = end
     worker.may_queue.clear()
-    outputs = worker.transactions.send("alerts", 0, [(b"u", b"2")])
+    outputs = worker.transactions.send([Outgoing("alerts", 0, [(b"u", b"2")])])
     (cut,) = (await worker.transactions.cut({0})).values()
     await asyncio.sleep(0)
     if end is None:
@@ -224,7 +226,7 @@ async def test_partitions_that_stay_get_new_producers_as_well(worker: Worker) ->
     assert sorted(started) == ["start app-1-0", "start app-1-1", "start app-2-0", "start app-2-1"]
     assert worker.transactions.partitions == {1, 2}
     with pytest.raises(KeyError):
-        worker.transactions.send("scores", 0, [])
+        worker.transactions.send([Outgoing("scores", 0, [])])
 
 
 async def test_a_partition_that_cannot_be_owned_is_an_error_and_leaves_nothing_behind(worker: Worker) -> None:
@@ -237,17 +239,35 @@ async def test_a_partition_that_cannot_be_owned_is_an_error_and_leaves_nothing_b
 
 async def test_who_was_fenced_is_told_so(worker: Worker) -> None:
     await worker.transactions.own({0})
-    await worker.transactions.send("scores", 0, [])
+    await worker.transactions.send([Outgoing("scores", 0, [])])
     (cut,) = (await worker.transactions.cut({0})).values()
     worker.producers["app-0-0"].fenced = True
     with pytest.raises(Fenced, match="partition 0 belongs to another worker by now"):
         await cut.commit({TP("activity", 0): 7}, "app", "changelog")
 
 
+async def test_records_of_several_partitions_and_topics_go_in_one_step_and_in_order(worker: Worker) -> None:
+    await worker.transactions.own({0, 1})
+    del worker.log[:]
+    outgoing = [
+        Outgoing("scores", 1, [(b"u", b"1")]),
+        Outgoing("scores", 0, [(b"v", b"1")]),
+        Outgoing("alerts", 1, [(b"u", b"2")]),
+    ]
+    sent = [worker.transactions.send(outgoing), worker.transactions.send([Outgoing("scores", 1, [(b"u", b"3")])])]
+    assert await asyncio.gather(*sent) == [[10, 10, 10], [10]]
+    assert [line for line in worker.log if line.startswith("send app-1")] == [
+        "send app-1-0 scores 1 [(b'u', b'1')]",
+        "send app-1-0 alerts 1 [(b'u', b'2')]",
+        "send app-1-0 scores 1 [(b'u', b'3')]",
+    ]
+    assert [line for line in worker.log if line.startswith("begin")] == ["begin app-1-0", "begin app-0-0"]
+
+
 async def test_headers_go_with_their_records(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(monkeypatch)
     await worker.transactions.own([0])
-    await worker.transactions.send("dead-letters", 0, [(None, None)], [[("a", b"b")]])
+    await worker.transactions.send([Outgoing("dead-letters", 0, [(None, None)], [[("a", b"b")]])])
     assert worker.log[-1] == "send app-0-0 dead-letters 0 [(None, None)] with [[('a', b'b')]]"
 
 

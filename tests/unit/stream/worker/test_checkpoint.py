@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from events.calendar import DAY_MS
 from events.contracts import OPEN, PERFORMING
 from events.types import KINDS
 from stream.kafka.record import Header, RawRecord
+from stream.kafka.record_batches import Outgoing
 from stream.outputs import BorrowerContracts, moment_of
 from stream.scoring.dead_letters import DeadLetters
 from stream.scoring.order_journal import OrderRecord
@@ -57,9 +58,12 @@ class Broker:
         if self._fails_at is not None and self._operations >= self._fails_at:
             raise ConnectionError("the broker is gone")
 
-    def send(
-        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
-    ) -> Awaitable[Any]:
+    def send(self, outgoing: Sequence[Outgoing]) -> Awaitable[Any]:
+        return asyncio.gather(*(asyncio.ensure_future(self._send(*each)) for each in outgoing))
+
+    def _send(
+        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None
+    ) -> Coroutine[Any, Any, None]:
         transaction = self.open.setdefault(partition, [])
         if headers is not None:
             assert len(headers) == len(records)
@@ -70,7 +74,7 @@ class Broker:
             self.log.append(("sent", topic))
             transaction.extend((topic, value) for _, value in records)
 
-        return asyncio.ensure_future(acknowledge())
+        return acknowledge()
 
     async def cut(self, partitions: Collection[int]) -> Transactions:
         assert partitions

@@ -19,6 +19,7 @@ from stream.alerts.state_machine import initial_state
 from stream.kafka.lineage import Committed
 from stream.kafka.poll import Poll
 from stream.kafka.record import Header, RawRecord
+from stream.kafka.record_batches import Outgoing
 from stream.outputs import Score
 from stream.scoring.order_journal import OrderRecord, hand_over_records
 from stream.scoring.scorer import Scorer
@@ -45,14 +46,13 @@ class Broker:
         self.committed: dict[TP, int] = {}
         self.stuck = False
 
-    def send(
-        self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
-    ) -> asyncio.Future[None]:
-        assert partition == 0
+    def send(self, outgoing: Sequence[Outgoing]) -> asyncio.Future[None]:
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self.stuck:
-            self.records.setdefault(topic, []).extend(value for _, value in records)
-            self.headers.setdefault(topic, []).extend(headers or ())
+            for each in outgoing:
+                assert each.partition == 0
+                self.records.setdefault(each.topic, []).extend(value for _, value in each.records)
+                self.headers.setdefault(each.topic, []).extend(each.headers or ())
             acknowledged.set_result(None)
         return acknowledged
 
@@ -64,7 +64,7 @@ class Broker:
     def publish(
         self, topic: str, partition: int, records: Sequence[KeyedValue], headers: Sequence[list[Header]] | None = None
     ) -> None:
-        self.send(topic, partition, records, headers)
+        self.send([Outgoing(topic, partition, records, headers)])
 
     async def commit(self, partition: int, offsets: Mapping[TP, int]) -> None:
         assert partition == 0
@@ -74,7 +74,7 @@ class Broker:
         return self
 
     async def missed(self, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
-        await self.send("missed", partition, records)
+        await self.send([Outgoing("missed", partition, records)])
 
     def scored(self, topic: str = "scores") -> list[str]:
         """Ids of the events scored; a full stop where the user was forgotten."""
