@@ -1,8 +1,5 @@
-"""The table of replays: name, range, users, model, status and counts of each, and what its comparison with the live
-outputs found. Runs no replay.
-
-`counts` holds, beside what was counted, under `rules` by which alert policy and rules of counting the replay goes.
-"""
+"""The table of replays: name, range, users, model, rules, status and counts of each, and what its comparison with the
+live outputs found. Runs no replay."""
 
 from __future__ import annotations
 
@@ -19,27 +16,29 @@ from stream.database.connection import DatabaseConnection
 from stream.database.errors import translated
 
 _START = """
-INSERT INTO replay_runs (name, from_at, to_at, users, model, status, counts)
-VALUES (%s, %s, %s, %s, %s, 'running', %s)
+INSERT INTO replay_runs (name, from_at, to_at, users, model, rules, status)
+VALUES (%s, %s, %s, %s, %s, %s, 'running')
 ON CONFLICT (name) DO UPDATE SET from_at = EXCLUDED.from_at, to_at = EXCLUDED.to_at, users = EXCLUDED.users,
-    model = EXCLUDED.model, status = 'running', started_at = now(), finished_at = NULL, counts = EXCLUDED.counts,
-    compared_at = NULL, diff = NULL
+    model = EXCLUDED.model, rules = EXCLUDED.rules, status = 'running', started_at = now(), finished_at = NULL,
+    counts = EXCLUDED.counts, compared_at = NULL, diff = NULL
 """
 _FINISH = "UPDATE replay_runs SET status = %s, finished_at = now(), counts = counts || %s WHERE name = %s"
 _COMPARED = "UPDATE replay_runs SET compared_at = now(), diff = %s WHERE name = %s"
-_FIND = "SELECT from_at, to_at, users, model, status, counts FROM replay_runs WHERE name = %s"
+_FIND = "SELECT from_at, to_at, users, model, rules, status, counts FROM replay_runs WHERE name = %s"
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A row of `replay_runs`. Empty `users` means all."""
+    """A row of `replay_runs`. Empty `users` means all; `rules` name the alert policy and the rules of counting it goes
+    by, None where that is not on record."""
 
     from_at: dt.datetime
     to_at: dt.datetime
     users: list[str]
     model: str
+    rules: str | None
     status: Literal["running", "finished", "failed"]
-    counts: dict[str, Any]
+    counts: dict[str, int]
 
     def differences(
         self, from_at: dt.datetime, to_at: dt.datetime, users: Sequence[str], model: str, rules: str
@@ -51,7 +50,7 @@ class RecordedRun:
             yield "users"
         if model != self.model:
             yield "model"
-        if self.counts.get("rules") != rules:
+        if rules != self.rules:
             yield "policy"
 
 
@@ -62,11 +61,11 @@ def record_start(
     to_at: dt.datetime,
     model: str,
     users: Sequence[str] = (),
-    rules: str = "",
+    rules: str | None = None,
 ) -> None:
     """Record that replay `name` runs; a name used before starts over. Raises `DatabaseUnavailable`."""
     with translated(database.address), database.connect("foreshock-replay") as connection:
-        connection.execute(_START, (name, from_at, to_at, list(users), model, Jsonb({"rules": rules})))
+        connection.execute(_START, (name, from_at, to_at, list(users), model, rules))
 
 
 def find(database: DatabaseConnection, name: str) -> RecordedRun | None:

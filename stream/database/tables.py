@@ -333,8 +333,9 @@ class NotedDecision(Base):
 
 
 class ReplayRun(Base):
-    """Every replay by name: its range of event time, its users (none named is all), its model, how it ended and what it
-    counted; and what its last comparison with the live outputs found, without the borrowers (`diff`)."""
+    """Every replay by name: its range of event time, its users (none named is all), its model, the alert policy and
+    rules of counting it goes by (null where that is not on record), how it ended and what it counted; and what its last
+    comparison with the live outputs found, without the borrowers (`diff`)."""
 
     __tablename__ = "replay_runs"
 
@@ -343,6 +344,7 @@ class ReplayRun(Base):
     to_at: Mapped[dt.datetime] = mapped_column(MOMENT)
     users: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     model: Mapped[str] = mapped_column(Text)
+    rules: Mapped[str | None] = mapped_column(Text)
     status: Mapped[ReplayStatus] = mapped_column(Text)
     started_at: Mapped[dt.datetime] = mapped_column(MOMENT, server_default=func.now())
     finished_at: Mapped[dt.datetime | None] = mapped_column(MOMENT)

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from psycopg.types.json import Jsonb
 
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError, DatabaseUnavailable
@@ -214,6 +215,31 @@ def test_views_say_what_the_tables_come_to(database: DatabaseConnection) -> None
 def in_order(database: DatabaseConnection, view: str, *columns: str) -> list[tuple[Any, ...]]:
     with database.connect() as connection:
         return connection.execute(f"SELECT {', '.join(columns)} FROM {view}").fetchall()
+
+
+def test_rules_of_replays_are_moved_out_of_the_counts_and_back(database: DatabaseConnection) -> None:
+    upgrade(database)
+    downgrade(database, "0008")
+    before = [
+        ("april", {"scored": 3}),
+        ("march", {"rules": "p Europe/Berlin 90", "scored": 12}),
+        ("may", {"rules": ""}),
+    ]
+    with database.connect() as connection:
+        for name, counts in before:
+            connection.execute(
+                "INSERT INTO replay_runs (name, from_at, to_at, model, status, counts)"
+                " VALUES (%s, '2023-03-01', '2023-04-01', 'm', 'running', %s)",
+                (name, Jsonb(counts)),
+            )
+    upgrade(database)
+    assert in_order(database, "replay_runs ORDER BY name", "name", "rules", "counts") == [
+        ("april", None, {"scored": 3}),
+        ("march", "p Europe/Berlin 90", {"scored": 12}),
+        ("may", "", {}),
+    ]
+    downgrade(database, "0008")
+    assert in_order(database, "replay_runs ORDER BY name", "name", "counts") == before
 
 
 def test_down_leaves_nothing_behind(database: DatabaseConnection) -> None:

@@ -223,10 +223,11 @@ def replays(upgraded: DatabaseConnection) -> list[dict[str, Any]]:
 
 def test_a_replay_from_start_to_end_and_over_again(upgraded: DatabaseConnection) -> None:
     until = START + dt.timedelta(days=30)
-    record_start(upgraded, "march", START, until, "m1")
+    record_start(upgraded, "march", START, until, "m1", rules="p UTC")
     (running,) = replays(upgraded)
     assert (running["status"], running["finished_at"], running["counts"]) == ("running", None, {})
     assert (running["from_at"], running["to_at"], running["model"]) == (START, until, "m1")
+    assert running["rules"] == "p UTC"
 
     record_end(upgraded, "march", "finished", {"scores": 12, "alerts": 1})
     (finished,) = replays(upgraded)
@@ -237,17 +238,29 @@ def test_a_replay_from_start_to_end_and_over_again(upgraded: DatabaseConnection)
     record_end(upgraded, "march", "failed", {})
     (again,) = replays(upgraded)
     assert (again["status"], again["model"], again["to_at"]) == ("failed", "m2", START)
+    assert (again["rules"], again["counts"]) == (None, {}), "nothing of the run before is left"
 
 
 def test_a_replay_is_found_by_name(upgraded: DatabaseConnection) -> None:
     assert find(upgraded, "march") is None
 
-    record_start(upgraded, "march", START, START, "m", ["ann", "bob"])
+    record_start(upgraded, "march", START, START, "m", ["ann", "bob"], "p UTC")
     record_end(upgraded, "march", "finished", {"scores": 12})
-    assert find(upgraded, "march") == RecordedRun(START, START, ["ann", "bob"], "m", "finished", {"scores": 12})
+    found = RecordedRun(START, START, ["ann", "bob"], "m", "p UTC", "finished", {"scores": 12})
+    assert find(upgraded, "march") == found
 
     record_start(upgraded, "march", START, START, "m")
-    assert find(upgraded, "march") == RecordedRun(START, START, [], "m", "running", {})
+    assert find(upgraded, "march") == RecordedRun(START, START, [], "m", None, "running", {})
+
+
+def test_what_of_a_replay_is_not_the_same() -> None:
+    recorded = RecordedRun(START, START, ["ann", "bob"], "m", "p UTC", "running", {})
+    until = START + dt.timedelta(days=1)
+
+    assert list(recorded.differences(START, START, ["bob", "ann"], "m", "p UTC")) == []
+    assert list(recorded.differences(START, until, [], "n", "q UTC")) == ["range", "users", "model", "policy"]
+    unnoted = RecordedRun(START, START, [], "m", None, "running", {})
+    assert list(unnoted.differences(START, START, [], "m", "p UTC")) == ["policy"]
 
 
 def test_a_replay_that_never_started_cannot_end(upgraded: DatabaseConnection) -> None:
