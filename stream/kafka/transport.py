@@ -76,7 +76,13 @@ class Consumer(driver.Consumer):
         """How often partitions have been revoked so far. (The group's generation starts again with a new group.)"""
         self._polled_epoch = 0
         self._expected: dict[TP, int] = {}
-        """Where the next records of each input partition must begin, so that none is left out and none comes twice."""
+        """Where the next records of each input partition must begin, so that none is left out and none comes twice.
+        Those of others are not read."""
+        self._rebalances = 0
+        """How often partitions were revoked or assigned."""
+        self._is_rebalancing = False
+        """Whether partitions were revoked, and those that are assigned then are not taken over yet. Faust's `app` does
+        not tell: a recovery that a rebalance overtakes says at its end that none is under way."""
         self._begun: dict[TP, int] = {}
         """Where partitions begin, until a poll has told: also that of an idle topic is to be committed, whose lag and
         whose topic's id nobody would know."""
@@ -138,10 +144,11 @@ class Consumer(driver.Consumer):
         # Read here and not before the poll: a poll may wait for a whole rebalance before it fetches.
         self._polled_generation, self._polled_epoch = self.app.consumer_generation_id, self.epoch
         wanted = None if active_partitions is None else active_partitions - self.held
-        if wanted is not None and self.app.rebalancing:
+        if wanted is not None:
             # During a rebalance Faust polls inputs, then seeks to the committed offsets (if there are any), and then
             # empties the queues of its streams: records polled until then would never be scored.
-            wanted = {tp for tp in wanted if self._is_changelog_tp(tp)}
+            inputs = set() if self.app.rebalancing else self._expected.keys()
+            wanted = {tp for tp in wanted if tp in inputs or self._is_changelog_tp(tp)}
         if wanted is not None and not wanted:
             await self.sleep(timeout)
             return {}
@@ -163,12 +170,24 @@ class Consumer(driver.Consumer):
         return self._advanced.get(tp)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._rebalances += 1
+        self._is_rebalancing = True
         await super().on_partitions_revoked(revoked)
-        self._expected.clear()
+        self._expect_nothing()
         self._astray.clear()
         self._lags = {}
         for tp in revoked:
             self._advanced.pop(tp, None)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._rebalances += 1
+        self._expect_nothing()
+        await super().on_partitions_assigned(assigned, generation_id)
+        self._is_rebalancing = False
+
+    def _expect_nothing(self) -> None:
+        self._expected.clear()
+        self._begun.clear()
 
     async def wait_empty(self) -> None:
         """Called by Faust before a rebalance takes partitions away, and when stopping."""
@@ -204,28 +223,41 @@ class Consumer(driver.Consumer):
                 raise
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Called by Faust at the end of a recovery: inputs may be read from there on.
+
+        Not where a rebalance has overtaken that recovery: its partitions may be another's by now, and the states of
+        those that are assigned next are not there. Then the seek at the end of the next recovery counts.
+        """
+        rebalances = self._rebalances
         try:
-            self._expected = dict(await self._thread.seek_to_committed())
-            self._begun = dict(self._expected)
+            found = dict(await self._thread.seek_to_committed())
         except OffsetNotThere as error:
             if self.on_failure is None:
                 raise
             self.on_failure(error)
             return {}
-        return self._expected
+        if self._is_rebalancing or rebalances != self._rebalances:
+            return {}
+        self._expected, self._begun = found, dict(found)
+        return found
 
     async def _bring_back(self, astray: dict[TP, int]) -> None:
         """Seek to where each of these partitions must go on.
 
         Where that was in vain, the records are not there: retention has taken them, or the topic was made anew.
         """
+        rebalances = self._rebalances
         for tp in [tp for tp in astray if self._astray[tp] >= ASTRAY_POLLS]:
             try:
-                self._expected[tp] = astray[tp] = await self._thread.start_again(tp, astray[tp])
+                found = await self._thread.start_again(tp, astray[tp])
             except OffsetNotThere as error:
                 if self.on_failure is None:
                     raise
                 self.on_failure(error)
+                continue
+            if rebalances != self._rebalances:
+                return  # where to go on is found anew
+            self._expected[tp] = astray[tp] = found
         await self._thread.seek_back(astray)
 
     async def _deliver(self, records: Mapping[Any, Fetched | Block]) -> None:

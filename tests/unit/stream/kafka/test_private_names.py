@@ -64,6 +64,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
         "commit_and_end_transactions": "self",
         "on_buffer_drop": "self tp",
         "on_buffer_full": "self tp",
+        "on_partitions_assigned": "self assigned generation_id",
         "on_partitions_revoked": "self revoked",
         "perform_seek": "self",
         "seek_to_committed": "self",

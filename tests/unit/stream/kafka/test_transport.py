@@ -35,8 +35,12 @@ class Answers:
         """First offset and the one after the last that the broker holds."""
         self.lags: int | None = 0
         self.unreachable_s = 0.0
+        self.seeks = asyncio.Event()
+        """Whether the broker answers where to go on."""
+        self.seeks.set()
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
+        await self.seeks.wait()
         return {INPUT: self.committed}
 
     async def seek_back(self, positions: Mapping[TP, int]) -> None:
@@ -64,12 +68,17 @@ class Loop:
         self.consumer._thread = self.answers
         self.delivered: asyncio.Queue[Any] = asyncio.Queue()
         self.consumer.callback = self._deliver
+        self.consumer._on_partitions_revoked = self._rebalanced
+        self.consumer._on_partitions_assigned = self._rebalanced
         self.consumer._set_active_tps({INPUT})
         self.should_stop = False
         self.rebalance(1)
 
     async def _deliver(self, message: ConsumerMessage) -> None:
         await self.delivered.put(message.value)
+
+    async def _rebalanced(self, *_: Any) -> None:
+        """What the app does of its own."""
 
     def rebalance(self, generation: int) -> None:
         self.consumer.stop_flow()
@@ -82,6 +91,7 @@ class Loop:
         self.consumer.resume_flow()
 
     async def resume(self) -> None:
+        self.consumer.resume_partitions({INPUT})
         await self.consumer.perform_seek()
         self.consumer.resume_flow()
         self.app.rebalancing = False
@@ -178,6 +188,60 @@ async def test_a_poll_from_before_the_partitions_were_given_up_is_dropped(loop: 
     loop.answers.queue.put_nowait({INPUT: FETCHED})
     await settled()
     assert all(not poll.records for poll in [loop.delivered.get_nowait() for _ in range(loop.delivered.qsize())])
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
+        pass
+    assert poll.records == {INPUT: [RECORD]}
+
+
+@pytest.mark.parametrize("seeks", ["before the partitions go", "after that", "after others have come"])
+async def test_a_recovery_that_a_rebalance_overtakes_lets_no_input_be_read(loop: Loop, seeks: str) -> None:
+    """Faust resumes polling and says that no rebalance is under way when the recovery of the one before is done, while
+    partitions go: what was read then would be of partitions that another has, or whose states are not there."""
+    assert loop.app.rebalancing
+    if seeks == "before the partitions go":
+        loop.answers.seeks.clear()
+        overtaken = asyncio.create_task(loop.resume())
+        await settled()
+    await loop.consumer.on_partitions_revoked({INPUT})
+    if seeks == "after that":
+        overtaken = asyncio.create_task(loop.resume())
+    await settled()
+    loop.app.consumer_generation_id = 2
+    loop.answers.queue.put_nowait({INPUT: FETCHED})
+    if seeks == "after others have come":
+        loop.answers.seeks.clear()
+        overtaken = asyncio.create_task(loop.resume())
+        await settled()
+    await loop.consumer.on_partitions_assigned({INPUT}, 2)
+    loop.answers.seeks.set()
+    await overtaken
+    await settled()
+    assert loop.answers.polls == 0
+    await loop.resume()
+    while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
+        assert poll.ends in ({}, {INPUT: 7})
+    assert poll.records == {INPUT: [RECORD]}
+
+
+async def test_where_to_go_on_is_not_what_was_asked_before_a_rebalance(loop: Loop) -> None:
+    await loop.resume()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def start_again(_tp: TP, _expected: int) -> int:
+        asked.set()
+        await answer.wait()
+        return 30
+
+    loop.answers.start_again = start_again
+    behind = RawRecord("transactions", 0, 30, 0, b"u", b"{}")
+    for _ in range(ASTRAY_POLLS):
+        loop.answers.queue.put_nowait({INPUT: Fetched([behind], -1, 31)})
+    await asyncio.wait_for(asked.wait(), 5)
+    await loop.consumer.on_partitions_revoked({INPUT})
+    await loop.consumer.on_partitions_assigned({INPUT}, 1)
+    await loop.resume()
+    answer.set()
     loop.answers.queue.put_nowait({INPUT: FETCHED})
     while not (poll := await asyncio.wait_for(loop.delivered.get(), 5)).records:
         pass
