@@ -51,6 +51,25 @@ class Repeated(logging.Filter):
         return True
 
 
+ENDINGS = ("Crashed reason=", "We experienced a crash!")
+"""What Faust's lines hold when it ends."""
+
+
+class Echoed(logging.Filter):
+    """Leaves out Faust's lines on an end of which a line of our own has told why. One with a traceback stays: then
+    something failed that nobody has told of yet."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_ending = any(ending in str(record.msg) for ending in ENDINGS)
+        has_traceback = bool(record.exc_info) and isinstance(record.exc_info, tuple) and record.exc_info[1] is not None
+        return not is_ending or has_traceback
+
+
+class ToldInFull(RuntimeError):
+    """An end whose message says all that there is to say: what was found, where, and what to do. It is no fault of the
+    code, and no traceback belongs into the log."""
+
+
 _REPEAT_VALUES = (LookupError, ValueError, TypeError)
 """Errors of Python whose messages repeat the value that was wrong, as those of these libraries do:"""
 _REPEATING_LIBRARIES = ("msgspec", "psycopg", "sqlalchemy")
@@ -68,6 +87,13 @@ def told(error: BaseException) -> str:
         state = getattr(error, "sqlstate", None)
         return f"{kind.__name__}{f' {state}' if state else ''} (its words are logged at the level debug only)"
     return f"{kind.__name__}: {error}" if str(error) else kind.__name__
+
+
+def log_end(logger: logging.Logger, what: str, error: BaseException, cause: BaseException | None = None) -> None:
+    """Log why this process ends, once: `what` and `cause`, where that says of `error` what is behind it; with the
+    traceback of `error`, unless nobody needs it."""
+    is_fault = cause in (None, error) and not isinstance(error, ToldInFull)
+    logger.critical("%s: %s", what, told(cause or error), exc_info=error if is_fault else None)
 
 
 class _Lines(logging.Formatter):
@@ -158,6 +184,7 @@ def set_up_logging(settings: Settings) -> None:
     handler = StandardError()
     debug = settings.log_level == "debug"
     handler.setFormatter((JsonLines if settings.log_format == "json" else TextLines)(reveal=debug))
+    handler.addFilter(Echoed())
     handler.addFilter(Repeated())
     root = logging.getLogger()
     for before in [found for found in root.handlers if isinstance(found, StandardError)]:

@@ -27,6 +27,7 @@ from stream.kafka.lineage import Committed
 from stream.kafka.poll import Fetched
 from stream.kafka.reconnection import Reconnection
 from stream.kafka.record import RawRecord
+from stream.logs import ToldInFull
 
 logger = logging.getLogger("foreshock.transport")
 
@@ -84,7 +85,7 @@ def _resets(state: TopicPartitionState) -> int:
 TopicPartitionState.reset_to = _note_reset
 
 
-class OffsetNotThere(RuntimeError):
+class OffsetNotThere(ToldInFull):
     """A committed offset lies behind the end of its topic; the message says where, why that may be, and what to do."""
 
 

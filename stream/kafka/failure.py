@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from stream.kafka.rights import denial
-from stream.logs import told
+from stream.logs import log_end
 
 SHUTDOWN_LIMIT_S = 15.0
 """How long a failed app may take to stop before the process is ended without it."""
@@ -40,8 +40,7 @@ class Failure:
         if self.error is not None:
             return
         self.error = error
-        cause = denial(error, self._app.connection) or error
-        self._logger.critical("%s stops: %s", self._what, told(cause), exc_info=error)
+        log_end(self._logger, f"{self._what} stops", error, denial(error, self._app.connection))
         loop = asyncio.get_running_loop()
         # Stopping flushes and leaves the group; it must not hang on the very thing that failed.
         loop.call_later(SHUTDOWN_LIMIT_S, os._exit, 1)

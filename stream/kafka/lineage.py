@@ -24,6 +24,7 @@ from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailable
 
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import answering_admin
+from stream.logs import ToldInFull
 from stream.topics import is_order
 
 SEPARATOR = ","
@@ -38,11 +39,11 @@ _MARKS = (FOLLOWING, WATCHING, HANDED_OVER)
 logger = logging.getLogger("foreshock.lineage")
 
 
-class OtherLineage(RuntimeError):
+class OtherLineage(ToldInFull):
     """The group's offsets are not of these topics; the message says which differ, why that may be, and what to do."""
 
 
-class HandedOver(RuntimeError):
+class HandedOver(ToldInFull):
     """Another application has taken this one's partitions over; the message says which, and what to do."""
 
 

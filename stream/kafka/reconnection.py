@@ -12,13 +12,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from stream.logs import ToldInFull
+
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 """Pauses double from the first to the longest. Each is shortened at random by up to half, so that many clients do not
 retry at the same time."""
 
 
-class BrokersUnreachable(RuntimeError):
+class BrokersUnreachable(ToldInFull):
     """No broker has answered for longer than `broker_timeout_s`; the message says how long and what to do."""
 
 

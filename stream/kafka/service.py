@@ -14,7 +14,7 @@ from faust.worker import Worker
 from stream.kafka.faust_app import App
 from stream.kafka.rights import denial
 from stream.kafka.stall import StallWatch
-from stream.logs import told
+from stream.logs import log_end, told
 
 COLLECT_SELDOM = (50_000, 20, 100)
 """Thresholds of the garbage collector. With Python's own it runs many times per batch and finds nothing to free."""
@@ -53,7 +53,7 @@ def serve(
             logger.critical("%s stops: %s", what, _why(ended.__context__, app))
     except BaseException as error:
         if failure() is None:
-            logger.critical("%s stops: %s", what, told(denial(error, app.connection) or error), exc_info=error)
+            log_end(logger, f"{what} stops", error, denial(error, app.connection))
         return 1
     finally:
         watch.stop()

@@ -21,6 +21,7 @@ from stream.kafka.lineage import marked, with_changelog_offset
 from stream.kafka.loop_thread import Submit, on_this_loop
 from stream.kafka.record import Header
 from stream.kafka.record_batches import Outgoing, send_records
+from stream.logs import ToldInFull
 from stream.topics import transactional_id
 
 PRODUCERS_PER_PARTITION = 2
@@ -30,7 +31,7 @@ NO_OFFSET = -1
 Pairs = Sequence[tuple[bytes | None, bytes | None]]
 
 
-class Fenced(RuntimeError):
+class Fenced(ToldInFull):
     """Another worker has taken a partition over; nothing of this one's counts any more. The message names it."""
 
 

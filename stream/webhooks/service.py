@@ -18,7 +18,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import topic_id, topic_states
 from stream.kafka.rights import denial
 from stream.kafka.stall import StallWatch
-from stream.logs import told
+from stream.logs import log_end, told
 from stream.settings import Settings, SettingsError
 from stream.telemetry.health import Standing
 from stream.webhooks.addresses import AddressRules
@@ -78,8 +78,7 @@ class WebhookService:
             asyncio.run(self._run(on_look))
         except Exception as error:
             self.error = error
-            cause = denial(error, self.kafka) or error
-            logger.critical("webhooks stop: %s", told(cause), exc_info=error)
+            log_end(logger, "webhooks stop", error, denial(error, self.kafka))
             return 1
         return 0
 

@@ -204,6 +204,7 @@ def test_a_model_takes_over_and_gives_back_while_events_flow_and_workers_are_kil
         shadow.kill(0)
         live.wait(lambda: not champion.running, "the workers before to end")
         assert f"handed over to {taker}" in champion.ended[0]
+        assert "Traceback" not in champion.ended[0], "an orderly end"
         await_scores(live, 1, "scores of the new model")
 
         former.start(0)
@@ -336,6 +337,9 @@ def test_what_stands_against_a_hand_over_is_told(deploy: Deploy, challenger: Pat
         live.wait(lambda: not process.alive, "the worker to end")
     assert f"handed over to {taker}" in process.log_text()
     assert "the broker has forgotten its offsets" in process.log_text()
+    ended = [line for line in process.log_text().splitlines() if "handed over to" in line]
+    assert len(ended) == 1, process.log_text()
+    assert "Traceback" not in process.log_text()
 
 
 def await_scores(deployment: Any, partition: int, what: str) -> None:

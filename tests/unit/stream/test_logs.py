@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import datetime as dt
+import inspect
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import mode
 import msgspec
 import psycopg
 import pytest
@@ -17,6 +21,7 @@ from stream.kafka.refusal import BrokerRefuses
 from stream.logs import (
     REPEAT_PASSWORDS,
     REPEATED_EVERY_S,
+    Echoed,
     JsonLines,
     Repeated,
     TextLines,
@@ -61,6 +66,30 @@ def test_other_complaints_and_our_own_lines_are_not_held_back() -> None:
     assert not repeated.filter(record("aiokafka.conn", "one", 0.1))
     assert all(repeated.filter(record("foreshock.worker", "users=1", 0.0)) for _ in range(3))
     assert all(repeated.filter(record("aiokafka.client", "detail", 0.0, level=logging.INFO)) for _ in range(3))
+
+
+def test_what_faust_says_of_an_end_that_was_told_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """In the words of the installed version, which may change."""
+
+    class Fails(mode.Service):
+        async def on_start(self) -> None:
+            await self.crash(ValueError("told before"))
+
+    async def end() -> None:
+        await Fails().maybe_start()
+
+    asyncio.run(end())
+    (line,) = [found for found in caplog.records if "told before" in found.getMessage()]
+    assert line.levelno == logging.ERROR
+    assert not Echoed().filter(line)
+    assert "We experienced a crash!" in inspect.getsource(mode.Worker)
+    assert not Echoed().filter(record("faust.worker", "[^Worker]: We experienced a crash! Reraising …", 0.0))
+    assert Echoed().filter(record("faust.worker", "a service does not stop", 0.0))
+    try:
+        raise ValueError("nobody has told of it")
+    except ValueError:
+        line.exc_info = sys.exc_info()
+    assert Echoed().filter(line)
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])

@@ -10,7 +10,11 @@ import pytest
 
 from stream.kafka import failure as failure_module
 from stream.kafka.connection import KafkaConnection
+from stream.kafka.consumer_thread import OffsetNotThere
 from stream.kafka.failure import Failure
+from stream.kafka.lineage import HandedOver, OtherLineage
+from stream.kafka.reconnection import BrokersUnreachable
+from stream.kafka.transactions import Fenced
 
 
 class App:
@@ -37,6 +41,31 @@ async def test_the_first_error_counts_and_crashes_the_app(caplog: pytest.LogCapt
     (line,) = caplog.records
     assert (line.name, line.levelno) == ("foreshock.sink", logging.CRITICAL)
     assert line.getMessage() == "sink stops: RuntimeError: a column is missing"
+
+
+@pytest.mark.parametrize("kind", [HandedOver, OtherLineage, Fenced, BrokersUnreachable, OffsetNotThere])
+async def test_an_end_that_its_message_tells_in_full_has_no_traceback(
+    kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    failure = Failure(App(), "worker")
+    try:
+        raise kind("a was handed over to b: stop these workers")
+    except kind as error:
+        failure(error)
+    await asyncio.sleep(0)
+    (line,) = caplog.records
+    assert line.levelno == logging.CRITICAL
+    assert line.getMessage() == f"worker stops: {kind.__name__}: a was handed over to b: stop these workers"
+    assert line.exc_info is None
+
+
+async def test_a_fault_has_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    fault = RuntimeError("the state is ahead")
+    Failure(App(), "worker")(fault)
+    await asyncio.sleep(0)
+    (line,) = caplog.records
+    assert line.exc_info is not None
+    assert line.exc_info[1] is fault
 
 
 async def test_an_app_that_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
