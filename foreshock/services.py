@@ -127,13 +127,15 @@ def serve_worker(started: WorkerApp, name: str) -> int:
     settings = started.settings
     health = health_of(settings, lambda: standing_of(started))
     tell(settings, health, lambda: _collector(started, health))
-    return serve(
+    code = serve(
         started.app,
         lambda: started.failure.error,
         name,
         stall_timeout_s=settings.stall_timeout_s,
         on_look=health.look,
     )
+    started.keep_drift()
+    return code
 
 
 def admitting(settings: Settings, rights: Sequence[Right], group: str) -> KafkaConnection:

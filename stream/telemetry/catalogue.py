@@ -269,9 +269,9 @@ SCORE_PSI_USERS = Metric(
 INPUT_PSI = Metric(
     "foreshock_input_psi", "gauge", "index",
     "Population stability index of an input of the model, a missing value and an unseen category among its bins: of "
-    "one random event of each of this worker's users and kind, in each half of a window of the last 14 to 28 days "
-    "since it started, against the drift reference of its bundle. Not there without a reference, with fewer than 200 "
-    "users, or before the events are of about a week.",
+    "one random event of each of this worker's users and kind, in each half of a window of the last 14 to 28 days, "
+    "against the drift reference of its bundle. With `state_dir` the window goes on after a restart. Not there without "
+    "a reference, with fewer than 200 users, or before the events are of about a week.",
     "above 0.25: what comes in is not what the model was trained with. Many at once, or one within a day: a feed, with "
     "another unit, a field that is missing, a new category. One, over weeks: other customers.",
     "Look at the feed first, then run `foreshock drift`; see the runbook on inputs.",
@@ -279,7 +279,8 @@ INPUT_PSI = Metric(
 )
 INPUT_PSI_USERS = Metric(
     "foreshock_input_psi_users", "gauge", "users",
-    "Users in the window of `foreshock_input_psi`; 0 without a reference.",
+    "Users in the window of `foreshock_input_psi`, which rests on one event of each, once in each half of the window "
+    "and after each restart; 0 without a reference.",
     "0 of a kind while its events are scored: the bundle has no drift reference.",
     "Make one: `foreshock reference`.",
     labels=("kind",),

@@ -36,6 +36,7 @@ from stream.state.slab import Slab
 from stream.topics import DEAD_LETTER_MAX_BYTES, OutputTopics
 from stream.worker.checkpoint import Checkpoints, Cut
 from stream.worker.cut import IntervalCut
+from stream.worker.drift_file import KEEP_EVERY_S, DriftFile
 from stream.worker.drift_reference import reference_of
 from stream.worker.engine import Engine, wall_ms
 from stream.worker.figures import Figures
@@ -114,6 +115,9 @@ class WorkerApp:
         self.engine = self._new_engine(stages)
         schema = PollSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         self.app.agent(self.app.topic(*self._read, schema=schema, maxsize=1), name="score", concurrency=1)(self._score)
+        self._drift_file = self._open_drift_file()
+        if self._drift_file is not None:
+            self.app.timer(KEEP_EVERY_S)(self._keep_drift)
 
     def _new_table(self) -> StateTable:
         return StateTable(
@@ -163,6 +167,23 @@ class WorkerApp:
             is_in_force=self._is_in_force,
             figures=_figures(self.bundle),
         )
+
+    def _open_drift_file(self) -> DriftFile | None:
+        drift, folder = self.engine.figures.input_drift, self.settings.state_dir
+        if drift is None or folder is None:
+            return None
+        name = self.settings.topics.changelog(self.settings.application_id)
+        found = DriftFile(folder / f"{name}.input-drift.json", self.bundle.fingerprint_hex, drift)
+        found.read(wall_ms())
+        return found
+
+    async def _keep_drift(self) -> None:
+        await asyncio.to_thread(self.keep_drift)
+
+    def keep_drift(self) -> None:
+        """Keep on disk what was counted of the inputs, where there is a disk for it."""
+        if self._drift_file is not None:
+            self._drift_file.write()
 
     async def _score(self, polls: Any) -> None:
         """The agent: passes every poll to the engine."""

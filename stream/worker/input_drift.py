@@ -1,18 +1,21 @@
 """Whether what comes in is distributed as where the model was trained: a population stability index for each input.
 
 The bundle's drift reference counts one random event of each user and kind, so one random event of each user and kind
-counts here in each half of the window: the k-th that is looked at takes the place of the one before with probability
+counts here in each part of the window: the k-th that is looked at takes the place of the one before with probability
 1/k. A user is known by the number of their row, which an eviction may give to another one. Within a month, instalments
 come due and are paid on some days and not on others, so that one day is no sample: nothing is said before the events
-are of a week. Does no I/O once it is made. Filled in the event loop; read in any thread.
+are of a week. A part ends after half of the window, or with the process: what was counted by then can be kept, counts
+alone and nothing of who it was, and gone on with. Does no I/O once it is made. Filled in the event loop; read in any
+thread.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +28,8 @@ from stream.scoring.scorer import ScoredInputs
 from stream.worker.drift_reference import Distribution
 
 HALF_WINDOW_MS = 14 * DAY_MS
+SHORTEST_PART_MS = DAY_MS
+"""Parts that begin closer together are kept as one: a worker that is started over and over would have many."""
 EVENTS_PER_S = 500.0
 MOST_AT_ONCE = 1_000
 """So many events are looked at a second on average, and at once: what is looked at is a random part of a busy batch."""
@@ -33,6 +38,8 @@ LEAST_USERS = 200
 LEAST_DAYS = 7.0
 """Of so many days events have to be, in event time: with fewer, the time of the month alone would move it."""
 MOST_SEEN = np.iinfo(np.uint16).max
+MOST_USERS = 1 << 40
+"""More in a part that is kept are none that anybody has counted."""
 
 
 @dataclass(frozen=True)
@@ -89,29 +96,100 @@ class _Bins:
         return np.concatenate([np.where(np.isnan(values), self.missing, above), codes], axis=1)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What was counted in a part of the window: `counts` of all inputs' bins, one after another, int64, of so many
+    `users`, and by day the events that were looked at."""
+
+    begun_ms: int
+    counts: NDArray[np.int64]
+    users: int
+    days: Counter[int]
+
+    def __add__(self, other: _Part) -> _Part:
+        """Both as one, as old as this one."""
+        return _Part(
+            self.begun_ms, self.counts + other.counts, self.users + other.users, self.days + other.days
+        )  # fmt: skip
+
+
+class KeptPart(msgspec.Struct, frozen=True):
+    """A `_Part`, as it is kept."""
+
+    begun_ms: int
+    counts: list[int]
+    users: int
+    days: dict[int, int]
+
+
+class KeptInputs(msgspec.Struct, frozen=True):
+    """What was counted of the kinds of events, with the bins of each input that was counted in them, by its name."""
+
+    bins: dict[str, dict[str, int]]
+    parts: dict[str, list[KeptPart]]
+
+
 class _OfKind:
-    """What has come of one kind in the two halves of the window. Counts are of all inputs' bins, one after another."""
+    """What has come of one kind in the parts of the window."""
 
     def __init__(self, bins: _Bins, random: np.random.Generator) -> None:
         self._bins = bins
         self._begins = bins.begins
         self._random = random
-        self._before, self._now = (np.zeros(self._begins[-1], dtype=np.int64) for _ in range(2))
-        self._users_before = self._users = 0
-        self._days_before, self._days = Counter[int](), Counter[int]()
-        """Events that were looked at, by day."""
+        self._past: tuple[_Part, ...] = ()
+        self._now = self._empty(0)
         smallest = np.uint8 if max(map(len, bins.reference), default=0) <= 1 << 8 else np.uint16
         self._places = np.zeros((0, len(bins.names)), dtype=smallest)
         self._looked_at = np.zeros(0, dtype=np.uint16)
 
-    def begin_half(self, *, follows: bool) -> None:
-        """A half of the window begins; it `follows` the one before unless there was a pause."""
-        nothing = np.zeros_like(self._now), 0, Counter[int]()
-        self._before, self._users_before, self._days_before = (
-            (self._now, self._users, self._days) if follows else nothing
-        )
-        self._now, self._users, self._days = np.zeros_like(self._now), 0, Counter()
+    def _empty(self, begun_ms: int) -> _Part:
+        return _Part(begun_ms, np.zeros(self._begins[-1], dtype=np.int64), 0, Counter())
+
+    def begin_part(self, now_ms: int) -> None:
+        """A part of the window begins."""
+        if self._now.users:
+            self._past = (*self._past, self._now)
+        self._now = self._empty(now_ms)
         self._looked_at[:] = 0
+
+    def leave_behind(self, now_ms: int) -> None:
+        """Forget the parts that the window has left behind."""
+        if self._past and now_ms - self._past[0].begun_ms >= 2 * HALF_WINDOW_MS:
+            self._past = tuple(part for part in self._past if now_ms - part.begun_ms < 2 * HALF_WINDOW_MS)
+
+    def bins(self) -> dict[str, int]:
+        """How many bins each input has."""
+        return {name: len(counts) for name, counts in zip(self._bins.names, self._bins.reference, strict=True)}
+
+    def kept(self) -> list[KeptPart]:
+        return [
+            KeptPart(part.begun_ms, part.counts.tolist(), part.users, dict(part.days))
+            for part in (*self._past, self._now)
+            if part.users
+        ]
+
+    def go_on(self, parts: Iterable[_Part]) -> None:
+        """Count these parts as well, which are older than all that is counted here."""
+        self._past = (*parts, *self._past)
+
+    def parts_of(self, kept: Iterable[KeptPart], now_ms: int) -> list[_Part]:
+        """What the window still reaches of parts that are kept. Raises `ValueError` for what is none."""
+        found: list[_Part] = []
+        for one in sorted(kept, key=lambda part: part.begun_ms):
+            # Each user counts once in the bins of each input.
+            of_inputs = np.split(np.array(one.counts, dtype=object), self._begins[1:-1])
+            if len(one.counts) != self._begins[-1] or min(one.counts, default=0) < 0 or one.users > MOST_USERS:
+                raise ValueError(f"{len(one.counts)} counts of {one.users} users, and not of {self._begins[-1]} bins")
+            if any(sum(counts) != one.users for counts in of_inputs):
+                raise ValueError(f"counts of another number of users than {one.users}")
+            if not 0 <= now_ms - one.begun_ms < 2 * HALF_WINDOW_MS:
+                continue
+            part = _Part(one.begun_ms, np.array(one.counts, dtype=np.int64), one.users, Counter(one.days))
+            if found and part.begun_ms - found[-1].begun_ms < SHORTEST_PART_MS:
+                found[-1] = found[-1] + part
+            else:
+                found.append(part)
+        return found
 
     def note(self, part: ScoredInputs, most: int) -> int:
         """Look at up to `most` of the events; returns at how many."""
@@ -121,7 +199,7 @@ class _OfKind:
         chosen = taken[first]
         users = rows[chosen]
         days, events = np.unique(part.occurred_ms[chosen] // DAY_MS, return_counts=True)
-        self._days = self._days + Counter(dict(zip(days.tolist(), events.tolist(), strict=True)))
+        seen = Counter(dict(zip(days.tolist(), events.tolist(), strict=True)))
         if (missing := int(users.max()) + 1 - len(self._looked_at)) > 0:
             missing = max(missing, len(self._looked_at))
             self._looked_at = np.concatenate([self._looked_at, np.zeros(missing, dtype=np.uint16)])
@@ -131,33 +209,35 @@ class _OfKind:
         self._looked_at[users] = np.minimum(before, MOST_SEEN - 1) + 1
         takes_place = self._random.random(len(users)) * self._looked_at[users] < 1
         chosen, users, had = chosen[takes_place], users[takes_place], before[takes_place] > 0
+        now = replace(self._now, days=self._now.days + seen)
         if len(chosen):
             places = self._bins.places(part.numeric[chosen], part.categorical[chosen])
             change = self._counted(places) - self._counted(self._places[users[had]])
             self._places[users] = places
-            self._users += int(np.count_nonzero(~had))
-            self._now = self._now + change
+            now = replace(now, counts=now.counts + change, users=now.users + int(np.count_nonzero(~had)))
+        self._now = now
         return len(taken)
 
     def _counted(self, places: NDArray[np.integer]) -> NDArray[np.int64]:
-        return np.bincount((places + self._begins[:-1]).ravel(), minlength=len(self._now))
+        return np.bincount((places + self._begins[:-1]).ravel(), minlength=int(self._begins[-1]))
 
     @property
     def users(self) -> int:
-        """Users who count in the window."""
-        return self._users_before + self._users
+        """Users who count in the window, once in each of its parts."""
+        return sum(part.users for part in (*self._past, self._now))
 
     def days(self) -> float:
         """Of how many days the events are: the number of equally busy days that would be as unequal, so that a few late
         events count for little."""
-        events = np.array(list((self._days_before + self._days).values()), dtype=np.float64)
+        days = sum((part.days for part in (*self._past, self._now)), Counter[int]())
+        events = np.array(list(days.values()), dtype=np.float64)
         return float(events.sum() ** 2 / (events**2).sum()) if len(events) else 0.0
 
     def indices(self) -> Iterator[tuple[str, float]]:
         """Each input's name and index; none with fewer than `LEAST_USERS`, or of fewer than `LEAST_DAYS`."""
         if self.days() < LEAST_DAYS:
             return
-        counts = self._before + self._now
+        counts = np.sum([part.counts for part in (*self._past, self._now)], axis=0)
         for number, name in enumerate(self._bins.names):
             now = counts[self._begins[number] : self._begins[number + 1]]
             if now.sum() >= LEAST_USERS:
@@ -183,10 +263,11 @@ class InputDrift:
     def note(self, parts: Iterable[ScoredInputs], now_ms: int) -> None:
         """Look at some of these events, at this wall time."""
         if self._begun_ms is None or now_ms - self._begun_ms >= HALF_WINDOW_MS:
-            follows = self._begun_ms is not None and now_ms - self._begun_ms < 2 * HALF_WINDOW_MS
             for kind in self._kinds.values():
-                kind.begin_half(follows=follows)
+                kind.begin_part(now_ms)
             self._begun_ms = now_ms
+        for kind in self._kinds.values():
+            kind.leave_behind(now_ms)
         passed_s = max(now_ms - self._noted_ms, 0) / 1000
         self._allowed, self._noted_ms = min(self._allowed + passed_s * EVENTS_PER_S, MOST_AT_ONCE), now_ms
         events = [part for part in parts if part.kind_no in self._kinds and len(part.row)]
@@ -196,8 +277,24 @@ class InputDrift:
             if (most := round(len(part.row) * share)) > 0:
                 self._allowed -= self._kinds[part.kind_no].note(part, most)
 
+    def kept(self) -> KeptInputs:
+        """What was counted in the window, for who goes on with it."""
+        return KeptInputs(
+            {KINDS[kind_no]: kind.bins() for kind_no, kind in self._kinds.items()},
+            {KINDS[kind_no]: kind.kept() for kind_no, kind in self._kinds.items()},
+        )
+
+    def go_on(self, kept: KeptInputs, now_ms: int) -> None:
+        """Count what a process before has counted as well. Raises `ValueError` where it was counted in other bins, or
+        is none of that; then nothing is."""
+        if kept.bins != {KINDS[kind_no]: kind.bins() for kind_no, kind in self._kinds.items()}:
+            raise ValueError("inputs were counted in other bins")
+        parts = [kind.parts_of(kept.parts.get(KINDS[no], []), now_ms) for no, kind in self._kinds.items()]
+        for kind, found in zip(self._kinds.values(), parts, strict=True):
+            kind.go_on(found)
+
     def users(self) -> dict[Kind, int]:
-        """Users who count in the window, by kind."""
+        """Users who count in the window, by kind, once in each of its parts."""
         return {KINDS[kind_no]: kind.users for kind_no, kind in self._kinds.items()}
 
     def indices(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from stream.comparison.stability import population_stability
 from stream.scoring.scorer import ScoredInputs
 from stream.settings import PRETRAINED_BUNDLE
 from stream.worker.drift_reference import Distribution, reference_of
-from stream.worker.input_drift import EVENTS_PER_S, HALF_WINDOW_MS, LEAST_USERS, MOST_AT_ONCE, InputDrift
+from stream.worker.input_drift import EVENTS_PER_S, HALF_WINDOW_MS, LEAST_USERS, MOST_AT_ONCE, InputDrift, KeptInputs
 
 USERS = 2_000
 CALENDAR = {"day_of_month", "day_of_year"}
@@ -164,6 +165,62 @@ def test_the_window_rolls() -> None:
     assert drift.indices()["activity.count"] > before, "the first half is forgotten"
     drift.note([], 9 * HALF_WINDOW_MS)
     assert (drift.users()["activity"], drift.indices()) == (0, {}), "after a pause, nothing of before"
+
+
+def test_counting_goes_on_after_a_restart() -> None:
+    part = inputs("activity", 500)
+    part.numeric[:] = np.nan
+    drift = noted(part)
+    again = new_drift()
+    again.go_on(msgspec.json.decode(msgspec.json.encode(drift.kept()), type=KeptInputs), DAY_MS)
+    assert (again.users(), again.indices()) == (drift.users(), drift.indices())
+    assert again.indices()["activity.count"] > 1.0
+    again.note([part], DAY_MS)
+    assert again.users()["activity"] == 1_000, "once in each part"
+    again.note([], 2 * HALF_WINDOW_MS - 1)
+    assert again.users()["activity"] == 1_000
+    again.note([], 2 * HALF_WINDOW_MS)
+    assert again.users()["activity"] == 500, "the window has left behind what was counted before"
+
+
+def test_of_what_is_kept_the_window_reaches_the_last_days() -> None:
+    kept = noted(inputs("activity", 500)).kept()
+    for now_ms, users in ((2 * HALF_WINDOW_MS - 1, 500), (2 * HALF_WINDOW_MS, 0), (-1, 0)):
+        later = new_drift()
+        later.go_on(kept, now_ms)
+        assert later.users()["activity"] == users, "a clock that was set back tells of no time"
+
+
+def test_a_worker_that_is_started_over_and_over_keeps_few_parts() -> None:
+    kept = new_drift().kept()
+    for now_ms in range(0, 3 * DAY_MS, DAY_MS // 10):
+        drift = new_drift()
+        drift.go_on(kept, now_ms)
+        drift.note([inputs("activity", 100)], now_ms)
+        kept = drift.kept()
+    assert drift.users()["activity"] == 3_000
+    assert len(kept.parts["activity"]) <= 4
+
+
+@pytest.mark.parametrize("field", ["counts", "users", "fewer", "negative", "bins"])
+def test_what_was_not_counted_by_the_same_reference_is_refused_as_a_whole(field: str) -> None:
+    kept = noted(inputs("activity", 500), inputs("transactions", 500)).kept()
+    (part,) = kept.parts["transactions"]
+    counts = part.counts
+    wrong = {
+        "counts": msgspec.structs.replace(part, counts=[counts[0] + 1, *counts[1:]]),
+        "users": msgspec.structs.replace(part, users=499),
+        "fewer": msgspec.structs.replace(part, counts=counts[:-1]),
+        "negative": msgspec.structs.replace(part, counts=[-1, counts[0] + counts[1] + 1, *counts[2:]]),
+    }
+    if field == "bins":
+        found = msgspec.structs.replace(kept, bins={**kept.bins, "activity": {"count": 3}})
+    else:
+        found = msgspec.structs.replace(kept, parts={**kept.parts, "transactions": [wrong[field]]})
+    drift = new_drift()
+    with pytest.raises(ValueError, match="count"):
+        drift.go_on(found, 0)
+    assert set(drift.users().values()) == {0}
 
 
 def test_too_few_users_tell_nothing() -> None:
