@@ -8,6 +8,7 @@ and a batch of records of each.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -127,20 +128,23 @@ class ArchiveReader:
             return held.start, held.stop
         return (min(begin, held.start) if held else begin), max(end, held.stop)
 
-    def last(self, topic: str, partition: int) -> RawRecord | None:
-        """The last record of a partition, None where it has none. Raises as `each`."""
+    def last(self, topic: str, partition: int, before: int | None = None) -> RawRecord | None:
+        """The last record of a partition, `before` an offset where one is given, None where it has none. Raises as
+        `each`."""
         manifest, held = self._manifests.get((topic, partition)), self._held(topic, partition)
         _, end = self.archived_span(topic, partition)
         found: RawRecord | None = None
         if held is not None and held.stop > end and self._reader is not None:
-            found = self._reader.last(topic, partition)
+            found = self._reader.last(topic, partition, before)
         if found is not None or manifest is None:
             return found
         for one in reversed(manifest.slices):
-            offset = max((file.last_offset for file in one.segment.files), default=-1)
-            if offset >= one.begin:
-                *_, found = self._of_slice(manifest, one, offset)
-                break
+            end = one.end if before is None else min(one.end, before)
+            newest = max((file.last_offset for file in one.segment.files), default=-1)
+            records = self._of_slice(manifest, one, newest if newest < end else one.begin)
+            last = deque((record for record in records if record.offset < end), maxlen=1)
+            if last:
+                return last[0]
         return found
 
     def records(

@@ -70,15 +70,19 @@ class TopicReader:
         tp = TopicPartition(topic, partition)
         return int(self._consumer.beginning_offsets([tp])[tp]), int(self._consumer.end_offsets([tp])[tp])
 
-    def last(self, topic: str, partition: int) -> Any:
-        """The last committed record of a partition, None where it has none. Raises as `records`."""
+    def last(self, topic: str, partition: int, before: int | None = None) -> Any:
+        """The last committed record of a partition, `before` an offset where one is given, None where it has none.
+        Raises as `records`."""
         begin, end = self.span(topic, partition)
+        end = max(end if before is None else min(end, before), begin)
         reach = LAST_RECORDS
         while True:
             since = max(begin, end - reach)
             found = None
-            for batches, _ in self.records([topic], partition, {topic: since}):
-                found = (batches.get(topic) or [found])[-1]
+            for record in self.each(topic, partition, since) if end > begin else ():
+                if record.offset >= end:
+                    break
+                found = record
             if found is not None or since == begin:
                 return found
             reach *= 100  # behind ends of transactions and what was aborted

@@ -118,18 +118,21 @@ def plan_replay(
         archived = 0
         if isinstance(reader, ArchiveReader):
             archived = _looked_over(reader, settings, partitions)
-        inputs = {topic: _spans(reader, topic, partitions) for topic in topics.inputs}
+        # The journal first: while workers go on, what it tells of by now stands in the inputs a moment later, too.
         order_topic: str | None = topics.order(settings.application_id)
         journal: tuple[Span, ...] = ()
         if order_topic is not None and reader.exists(order_topic):
             journal = _spans(reader, order_topic, partitions)
         if not any(span.offsets for span in journal):
             order_topic, journal = None, ()
+        inputs = {topic: _spans(reader, topic, partitions) for topic in topics.inputs}
         forgotten: dict[int, dict[bytes, int]] = {}
         taken_to: list[tuple[int, ...]] = []
         for partition in range(partitions):
             ends = tuple(spans[partition].end for spans in inputs.values())
-            taken_to.append(ends if order_topic is None else _taken_to(reader, order_topic, partition))
+            if order_topic is not None:
+                ends = _taken_to(reader, order_topic, partition, journal[partition].end)
+            taken_to.append(ends)
             forgotten[partition] = _forgotten(reader, topics.inputs[PROFILES], partition, taken_to[-1][PROFILES])
             on_progress(partition + 1, partitions)
     return ReplayPlan(replayed, inputs, order_topic, journal, tuple(taken_to), forgotten, tuple(archives), archived)
@@ -175,9 +178,10 @@ def _spans(reader: TopicReader | ArchiveReader, topic: str, partitions: int) -> 
     return tuple(Span(*reader.span(topic, partition)) for partition in range(partitions))
 
 
-def _taken_to(reader: TopicReader | ArchiveReader, order_topic: str, partition: int) -> tuple[int, ...]:
-    """Where the journal's last record says that reading went on; the beginning where the partition has none."""
-    last = reader.last(order_topic, partition)
+def _taken_to(reader: TopicReader | ArchiveReader, order_topic: str, partition: int, end: int) -> tuple[int, ...]:
+    """Where the journal's last record before offset `end` says that reading went on; the beginning where the partition
+    has none. What live workers have added to it since is not a part of this replay."""
+    last = reader.last(order_topic, partition, end)
     return (0,) * len(KINDS) if last is None else OrderRecord.decode(last.value).ends
 
 

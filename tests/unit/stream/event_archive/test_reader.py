@@ -95,6 +95,11 @@ def test_several_archives_are_read_as_one(make_archive: Make, some_records: Some
         last = reader.last("repayments", 0)
         assert last is not None
         assert last.offset == 89
+        for before in (1, 12, 30, 41, 89):
+            found = reader.last("repayments", 0, before)
+            assert found is not None
+            assert found.offset == before - 1
+        assert reader.last("repayments", 0, 0) is None
 
 
 def test_archives_that_leave_out_records_between_them_are_an_error(make_archive: Make, some_records: Some) -> None:

@@ -110,6 +110,19 @@ def test_reading_begins_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> 
     assert reader.span("scores", 0)[0] == 3
 
 
+def test_the_last_record_may_be_asked_for_as_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before, last in ((None, 9), (9, 8), (6, 3), (3, None), (1, None)):
+        reader = reader_of(Consumer({"scores": range(3, 10)}, holes=frozenset({4, 5})), monkeypatch)
+        found = reader.last("scores", 0, before)
+        # While it is looked for, others come.
+        assert (None if found is None else found.offset) == last
+
+
+def test_the_last_record_may_stand_far_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = Consumer({"scores": range(1_000)}, per_poll=100, holes=frozenset(range(300, 1_000)))
+    assert reader_of(consumer, monkeypatch).last("scores", 0, 900).offset == 299
+
+
 def test_records_that_are_deleted_before_they_are_read_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The consumer goes on with what is there only where it is told to."""
     told: dict[str, Any] = {}
