@@ -166,18 +166,23 @@ class Engine:
             return self._ahead()
 
     def _with_states(self, poll: Poll) -> Poll:
-        """The poll without positions of partitions whose states are not read. Raises `StatesMissing` where it has
-        records of such.
+        """The poll without what is of partitions whose states are not read. Raises `StatesMissing` where it has events
+        of such.
 
-        A recovery that another rebalance overtakes resumes polling at its end, while this worker takes the partitions
-        of the later one over: their positions are known then, but it must not commit them yet.
+        Positions may be, and must not be committed yet. Records of the order journal may be, too: where some workers of
+        a group follow and others do not any more, only the former take part in it, and get all of its partitions,
+        whoever has the inputs. Who gets the inputs later reads the journal from where it was committed.
         """
         if self._restored is None:
             return poll
         restored = self._restored()
-        if early := {tp.partition for tp in poll.records} - restored:
+        if early := {tp.partition for tp in poll.records if tp.topic in self._topics} - restored:
             raise StatesMissing(f"events of partitions {sorted(early)} came before the states of their users")
-        return replace(poll, ends={tp: end for tp, end in poll.ends.items() if tp.partition in restored})
+        return replace(
+            poll,
+            records={tp: batch for tp, batch in poll.records.items() if tp.partition in restored},
+            ends={tp: end for tp, end in poll.ends.items() if tp.partition in restored},
+        )
 
     async def _score_poll(self, poll: Poll) -> None:
         with self.stages("intake"):

@@ -158,6 +158,21 @@ async def test_events_that_come_before_the_states_of_their_users_are_not_scored(
     assert broker.scored() == ["t1"]
 
 
+async def test_a_journal_of_partitions_that_others_have_is_passed_over() -> None:
+    """Workers of one group of which some follow no more: those that do get all partitions of the journal."""
+    broker = Broker()
+    following = Following(ORDER, leader="foreshock", taker="other", takes_over=True)
+    engine = engine_on(broker, restored=lambda: frozenset({0}), following=following, application_id="other")
+    none = np.empty(0, dtype=np.int64)
+    told = OrderRecord((0,) * len(KINDS), (9,) * len(KINDS), none, none, (none,) * len(KINDS)).encode()
+    of_another = {TP(ORDER, 1): [RawRecord(ORDER, 1, 5, 0, None, told)]}
+    await engine.take(Poll(of_another, ends={TP(ORDER, 1): 6, TP(ORDER, 0): 3}))
+    await engine.drain(1)
+    assert broker.committed == {TP(ORDER, 0): 3}
+    with pytest.raises(StatesMissing, match=r"partitions \[1\]"):
+        await engine.take(Poll({TP("activity", 1): poll([activity(1)]).records[TP("activity", 0)]}, epoch=1))
+
+
 async def test_positions_of_partitions_whose_states_are_not_read_are_not_committed() -> None:
     """An overtaken recovery lets polls through while the worker takes over the partitions of the next rebalance."""
     broker, partitions = Broker(), frozenset[int]()
