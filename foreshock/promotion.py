@@ -132,4 +132,5 @@ def _hand_over(
         )
     else:
         console.print(f"{taker} leads in all {partitions} partitions; there was nothing to do", highlight=False)
-    console.print(f"stop the workers of {giver}", highlight=False)
+    if len(done.returned) < partitions:  # those that follow go on
+        console.print(f"stop the workers of {giver}", highlight=False)

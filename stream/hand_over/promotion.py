@@ -39,11 +39,13 @@ OnProgress = Callable[[Situation], None]
 @dataclass(frozen=True)
 class HandedOverPartitions:
     """`given` partitions were handed over by this call, with so many `alerts`; at most `pause_s` seconds went by from
-    the giver's last transaction to the first one of the taker."""
+    the giver's last transaction to the first one of the taker. In `returned` partitions the giver's workers follow the
+    taker by now."""
 
     given: frozenset[int]
     alerts: int
     pause_s: float
+    returned: frozenset[int] = frozenset()
 
 
 def look(kafka: KafkaConnection, topics: Topics, giver: str, taker: str, partitions: int) -> Situation:
@@ -129,7 +131,7 @@ class Promotion:
                 reader.close()
         else:
             self._await_lead(time.monotonic() + timeout_s)
-        return HandedOverPartitions(pending, alerts, pause_s)
+        return HandedOverPartitions(pending, alerts, pause_s, self.look().returned)
 
     def _await_catching_up(self, most_behind: int, deadline_s: float) -> None:
         while True:

@@ -18,7 +18,8 @@ class HandOverRefused(RuntimeError):
 class Situation:
     """`giver` hands over to `taker`. `ends` are, by partition, the giver's committed offsets by input topic. `pending`
     are the partitions that it has still to hand over, `led` those where the taker leads by now. `behind` is, by pending
-    partition, how many offsets of the input topics the taker has still to take of what the giver has taken."""
+    partition, how many offsets of the input topics the taker has still to take of what the giver has taken. `returned`
+    are partitions in which the giver follows the taker: it has handed them over, and its workers were started again."""
 
     giver: str
     taker: str
@@ -26,6 +27,7 @@ class Situation:
     pending: frozenset[int]
     led: frozenset[int]
     behind: Mapping[int, int]
+    returned: frozenset[int] = frozenset()
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class Situation:
         ends: dict[int, dict[str, Committed]] = {}
         pending: set[int] = set()
         led: set[int] = set()
+        returned: set[int] = set()
         behind: dict[int, int] = {}
         for partition in range(partitions):
             tps = [TP(topic, partition) for topic in inputs]
@@ -52,14 +55,17 @@ class Situation:
             ends[partition] = {tp.topic: given[tp] for tp in tps}
             own = [Standing.of(given[tp].lineage) for tp in tps]
             other = [Standing.of(taken[tp].lineage) for tp in tps if tp in taken]
-            if any(found.handed_to == taker for found in own):
+            has_returned = all(found.follows == taker for found in own)
+            if has_returned:
+                returned.add(partition)
+            if has_returned or any(found.handed_to == taker for found in own):
                 if other and not any(found.follows or found.handed_to for found in other):
                     led.add(partition)
                 continue
             _require_relation(giver, taker, partition, own, other)
             pending.add(partition)
             behind[partition] = sum(max(given[tp].offset - (taken[tp].offset if tp in taken else 0), 0) for tp in tps)
-        return cls(giver, taker, ends, frozenset(pending), frozenset(led), behind)
+        return cls(giver, taker, ends, frozenset(pending), frozenset(led), behind, frozenset(returned))
 
 
 def _require_relation(

@@ -72,6 +72,9 @@ def _situation(
     taken: Mapping[TP, Committed],
 ) -> tuple[Situation | None, str]:
     try:
-        return Situation.of(giver, taker, topics.inputs, partitions, given, taken), ""
+        found = Situation.of(giver, taker, topics.inputs, partitions, given, taken)
     except HandOverRefused as error:
         return None, str(error)
+    if len(found.returned) == partitions:
+        return None, f"{giver} itself follows {taker}: it has nothing to hand over"
+    return found, ""

@@ -19,7 +19,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.earlier_records import EarlierRecords
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
-from stream.kafka.lineage import HandedOver, Standing, changelog_offset_in, committed_by, examine
+from stream.kafka.lineage import HandedOver, changelog_offset_in, committed_by, examine
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.record_batches import Outgoing
@@ -43,7 +43,7 @@ from stream.worker.figures import Figures
 from stream.worker.following import Following, Pace
 from stream.worker.input_drift import InputDrift
 from stream.worker.restoration import Restoration
-from stream.worker.roles import Role, Roles
+from stream.worker.roles import Role, Roles, is_in_force
 from stream.worker.score_drift import ScoreDrift
 from stream.worker.stages import Stages
 from stream.worker.store import SlabStore, StateTable
@@ -271,10 +271,18 @@ class WorkerApp:
             return False
         kept = await asyncio.to_thread(committed_by, self.app.connection, told.giver)
         found = [kept.get(TP(topic, partition)) for topic in self.settings.topics.inputs]
-        return all(
-            one is not None and one.offset == end and Standing.of(one.lineage).handed_to == told.taker
-            for one, end in zip(found, record.ends, strict=True)
-        )
+        if is_in_force(found, record):
+            return True
+        # Its workers may have been started again before this one came here, and follow it by now.
+        if self._order_topic is None or not is_in_force(found, record, has_returned=True):
+            return False
+        return await asyncio.to_thread(self._ends_with, partition, record)
+
+    def _ends_with(self, partition: int, record: OrderRecord) -> bool:
+        """Whether nothing was taken of a partition after this record of the journal that is followed."""
+        with TopicReader(self.app.connection) as reader:
+            last = reader.last(str(self._order_topic), partition)
+        return last is not None and OrderRecord.decode(last.value).ends == record.ends
 
     def _require_lead(self, partitions: Collection[int]) -> None:
         """See that partitions of which the broker has no offsets were not handed over: it forgets those of a group in

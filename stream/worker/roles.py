@@ -15,10 +15,31 @@ from faust.types import TP
 
 from events.types import KINDS
 from stream.kafka.lineage import FOLLOWING, WATCHING, Committed, HandedOver, Leader, Standing
+from stream.scoring.order_journal import OrderRecord
 from stream.topics import OutputTopics
 from stream.worker.following import Following
 
 _NOTHING = (0,) * len(KINDS)
+
+
+def is_in_force(committed: Sequence[Committed | None], record: OrderRecord, *, has_returned: bool = False) -> bool:
+    """Whether the giver's offsets, by kind, say of a record that tells of a hand-over that it is the one by which the
+    giver has ended; or that the giver `has_returned` since, and follows the taker.
+
+    A giver that has returned reads on, and waits for the taker: its offsets are beyond the record's only as far as
+    there is nothing to be taken. That goes for an earlier hand-over to the same taker, too.
+    """
+    told = record.hand_over
+    if told is None:
+        return False
+    for one, end in zip(committed, record.ends, strict=True):
+        if one is None:
+            return False
+        standing = Standing.of(one.lineage)
+        holds = standing.follows == told.taker if has_returned else standing.handed_to == told.taker
+        if not holds or (one.offset < end if has_returned else one.offset != end):
+            return False
+    return True
 
 
 class Role(Enum):

@@ -37,6 +37,19 @@ def test_what_is_handed_over_is_led_when_the_taker_says_so() -> None:
     assert (found.pending, found.led) == ({0}, {1})
 
 
+def test_a_giver_that_follows_by_now_has_handed_over() -> None:
+    """The command was killed half-way, and the giver's workers were started again: it goes on with the rest."""
+    back, gone = offsets("following=b"), offsets("")
+    half = gone | {tp: kept for tp, kept in back.items() if tp.partition == 1}
+    taken = offsets("following=a") | {tp: kept for tp, kept in gone.items() if tp.partition == 1}
+    found = situation(half, taken)
+    assert (found.pending, found.led, found.returned) == ({0}, {1}, {1})
+    waits = situation(half, offsets("following=a"))
+    assert (waits.pending, waits.led, waits.returned) == ({0}, frozenset(), {1}), "the taker has yet to come to it"
+    done = situation(back, gone)
+    assert (done.pending, done.led, done.returned) == (frozenset(), {0, 1}, {0, 1})
+
+
 @pytest.mark.parametrize(
     ("given", "taken", "said"),
     [

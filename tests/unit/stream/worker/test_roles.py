@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from faust.types import TP
 
-from stream.alerts.state_machine import initial_state
+from stream.alerts.state_machine import ALERT_STATE, initial_state
 from stream.kafka.lineage import Committed, HandedOver
-from stream.scoring.order_journal import HandOver
+from stream.scoring.order_journal import HandOver, OrderRecord
 from stream.topics import OutputTopics, Topics
 from stream.worker.following import Following
-from stream.worker.roles import Role, Roles
+from stream.worker.roles import Role, Roles, is_in_force
 
 INPUTS = Topics().inputs
 LED = Topics().live_outputs("b")
@@ -73,3 +74,28 @@ def test_outputs_and_marks_follow_from_the_role() -> None:
     replay = Roles(LED, REPLAYING, SHADOW)
     assert (replay.outputs(0), replay.mark(0), replay.topics) == (SHADOW, "watching=a", ("scores.shadow.b",))
     assert (Roles(LED).outputs(5), Roles(LED).mark(5), Roles(LED).leader) == (LED, "", None)
+
+
+def test_which_hand_over_is_in_force() -> None:
+    """One that the giver has ended by, and has not led since; also where it has come back and follows."""
+
+    def offsets(mark: str, *beyond: int) -> list[Committed | None]:
+        return [
+            Committed(end + more, f"i1,c,{mark}") for end, more in zip(record.ends, beyond or (0, 0, 0, 0), strict=True)
+        ]
+
+    told = HandOver("a", "b", (), np.zeros(0, dtype=ALERT_STATE))
+    record = OrderRecord.of_hand_over((3, 4, 0, 1), told)
+    assert is_in_force(offsets("handed-over=b"), record)
+    assert not is_in_force(offsets("handed-over=b", 0, 1, 0, 0), record), "it has led since"
+    assert not is_in_force(offsets("handed-over=c"), record)
+    assert not is_in_force([None, *offsets("handed-over=b")[1:]], record)
+    assert not is_in_force(offsets("following=b"), record)
+    assert is_in_force(offsets("following=b", 0, 2, 0, 0), record, has_returned=True)
+    assert is_in_force(offsets("watching=b"), record, has_returned=True)
+    assert not is_in_force(offsets("following=b", 0, -1, 0, 0), record, has_returned=True)
+    assert not is_in_force(offsets("following=c"), record, has_returned=True)
+    assert not is_in_force(offsets("handed-over=b"), record, has_returned=True)
+    none = np.empty(0, dtype=np.int64)
+    plain = OrderRecord(record.ends, record.ends, none, none, (none,) * 4)
+    assert not is_in_force(offsets("handed-over=b"), plain)
