@@ -12,7 +12,7 @@ import typer
 
 from foreshock.options import AsJson, database_of, done_by, require_desk, takes_settings
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, errors, fail, print_json, print_plain
+from foreshock.terminal import console, errors, fail, print_json, print_plain, tell
 from stream.database.errors import DatabaseError, translated
 from stream.desk_roles import DeskRole
 from stream.settings import Settings
@@ -46,6 +46,7 @@ def create_account(
         int | None, typer.Option(min=0, help="Most cases a day, instead of desk_daily_cap.", show_default="the setting")
     ] = None,
     language: Annotated[str | None, typer.Option(help="Language of the pages.", show_default="the browser's")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make an account that signs in by a password.
 
@@ -73,7 +74,8 @@ def create_account(
             daily_cap=daily_cap,
             language=language,
         )
-    console.print(f"account {made.name}, {made.role} of {_products(made.products)}")
+    told = {"name": made.name, "role": made.role, "products": made.products}
+    tell(as_json, told, f"account {made.name}, {made.role} of {_products(made.products)}")
 
 
 @account_app.command("list")
@@ -100,21 +102,21 @@ def list_accounts(*, settings: Settings, as_json: AsJson = False) -> None:
 
 @account_app.command("disable")
 @takes_settings("database_url", "stack_dir")
-def disable_account(*, settings: Settings, name: Name) -> None:
+def disable_account(*, settings: Settings, name: Name, as_json: AsJson = False) -> None:
     """Let an account in no longer; it is signed out at once."""
-    _set_active(settings, name, active=False)
+    _set_active(settings, name, active=False, as_json=as_json)
 
 
 @account_app.command("enable")
 @takes_settings("database_url", "stack_dir")
-def enable_account(*, settings: Settings, name: Name) -> None:
+def enable_account(*, settings: Settings, name: Name, as_json: AsJson = False) -> None:
     """Let a disabled account in again."""
-    _set_active(settings, name, active=True)
+    _set_active(settings, name, active=True, as_json=as_json)
 
 
 @account_app.command("password")
 @takes_settings("database_url", "stack_dir")
-def set_password(*, settings: Settings, name: Name) -> None:
+def set_password(*, settings: Settings, name: Name, as_json: AsJson = False) -> None:
     """Give an account a new password; it is signed out everywhere.
 
     The password is asked for, or read from the standard input where that is no terminal. It also ends a lock.
@@ -127,7 +129,7 @@ def set_password(*, settings: Settings, name: Name) -> None:
         if accounts.find(connection, name) is None:
             fail(f"there is no account {name!r}; `foreshock account list` shows them")
         accounts.set_password(connection, name, hash_password(_asked_password(), name))
-    console.print(f"account {name} has a new password")
+    tell(as_json, {"name": name}, f"account {name} has a new password")
 
 
 @token_app.command("create")
@@ -139,6 +141,7 @@ def create_token(
     role: Role,
     products: Products = None,
     days: Annotated[float, typer.Option(min=0.01, max=366, help="Days until it expires.")] = 90.0,
+    as_json: AsJson = False,
 ) -> None:
     """Make a token, and print it: this once, and never again.
 
@@ -153,6 +156,18 @@ def create_token(
         made, text = tokens.create(
             connection, name, role, products=_listed(products), days=days, by=done_by(), now=_now()
         )
+    if as_json:
+        print_json(
+            {
+                "token_id": made.token_id,
+                "name": made.name,
+                "role": made.role,
+                "products": made.products,
+                "expires_at": made.expires_at,
+                "token": text,
+            }
+        )
+        return
     errors.print(
         f"token {made.token_id} of {made.name}, {made.role} of {_products(made.products)}, until "
         f"{made.expires_at:%Y-%m-%d}; keep it as a secret, it is not shown again"
@@ -194,6 +209,7 @@ def revoke_token(
     *,
     settings: Settings,
     token_id: Annotated[str, typer.Argument(help="The token's id, of `foreshock token list`.", show_default=False)],
+    as_json: AsJson = False,
 ) -> None:
     """End a token at once."""
     require_desk()
@@ -201,7 +217,7 @@ def revoke_token(
 
     with _changing(settings) as connection:
         tokens.revoke(connection, token_id, by=done_by(), now=_now())
-    console.print(f"token {token_id} is revoked")
+    tell(as_json, {"token_id": token_id, "state": "revoked"}, f"token {token_id} is revoked")
 
 
 @contextmanager
@@ -231,13 +247,13 @@ def _unwrapped() -> Iterator[None]:
         raise (error if error.orig is None else error.orig) from error
 
 
-def _set_active(settings: Settings, name: str, *, active: bool) -> None:
+def _set_active(settings: Settings, name: str, *, active: bool, as_json: bool) -> None:
     require_desk()
     from desk.access import accounts
 
     with _changing(settings) as connection:
         accounts.set_active(connection, name, active=active)
-    console.print(f"account {name} is {'active' if active else 'disabled'}")
+    tell(as_json, {"name": name, "active": active}, f"account {name} is {'active' if active else 'disabled'}")
 
 
 def _asked_password() -> str:

@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError as AioKafkaError
 from kafka.errors import KafkaError
 from rich.status import Status
 
-from foreshock.options import Report, takes_settings
+from foreshock.options import AsJson, Report, takes_settings
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail, styled
+from foreshock.terminal import console, errors, fail, print_json, styled, tell
 from model.bundle import Bundle, BundleError
 from stream.embedded.server import EmbeddedError
 from stream.kafka.connection import KafkaConnection
@@ -82,6 +82,7 @@ def bench(
         Path | None, typer.Option("--report-dir", help="Folder of the results, a JSON file and a picture of each.")
     ] = None,
     docs_dir: Annotated[Path, typer.Option(help="Documents that `report` brings up to date.")] = Path("docs"),
+    as_json: AsJson = False,
 ) -> None:
     """Measure Foreshock beside other ways to do the same.
 
@@ -96,22 +97,28 @@ def bench(
 
     try:
         if name is BenchName.PEERS:
-            with console.status("") as status:
+            with errors.status("") as status:
                 install(settings.stack_dir, lambda text: status.update(styled(text)))
             return
         if name is BenchName.REPORT:
-            for path in render(report_dir or Path("bench/results"), docs_dir):
-                console.print(str(path))
+            paths = [str(path) for path in render(report_dir or Path("bench/results"), docs_dir)]
+            tell(as_json, paths, *paths)
             return
     except (PeersError, RenderingError, SectionError) as error:
         fail(str(error))
     asked = {"events": events, "users": users, "seconds": seconds, "rounds": rounds}
     sizes = {key: value for key, value in asked.items() if value is not None}
-    _measure(name, settings, sizes, report, report_dir)
+    _measure(name, settings, sizes, report, report_dir, as_json=as_json)
 
 
 def _measure(
-    name: BenchName, settings: Settings, sizes: dict[str, Any], report: Path | None, report_dir: Path | None
+    name: BenchName,
+    settings: Settings,
+    sizes: dict[str, Any],
+    report: Path | None,
+    report_dir: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     from bench.arena import BenchError
     from bench.rendering import draw
@@ -123,7 +130,7 @@ def _measure(
     try:
         Bundle.load(settings.bundle, settings.bundle_public_key)
         with (
-            console.status("starting Kafka …") as status,
+            errors.status("starting Kafka …") as status,
             broker(KafkaConnection.from_settings(settings), names, _teller(status, "")) as kafka,
         ):
             for each in names:
@@ -135,13 +142,16 @@ def _measure(
                     report_dir.mkdir(parents=True, exist_ok=True)
                     (report_dir / f"{each}.json").write_bytes(result_bytes(result))
                     draw(result, report_dir)
-                console.print(table_of(result))
+                if as_json:
+                    print_json(result, one_line=len(names) > 1)
+                else:
+                    console.print(table_of(result))
     except (BenchError, BundleError, EmbeddedError, ProvisioningError) as error:
         fail(str(error))
     except (AioKafkaError, KafkaError) as error:
         fail(f"the broker failed: {error!r}; is it up, and has it room?")
     except KeyboardInterrupt:
-        console.print("interrupted; stopping what was started")
+        errors.print("interrupted; stopping what was started")
         raise typer.Exit(130) from None
 
 

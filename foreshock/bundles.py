@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from foreshock.options import takes_settings
-from foreshock.terminal import console, fail
+from foreshock.options import AsJson, takes_settings
+from foreshock.terminal import fail, tell
 from model.bundle import Bundle, BundleError
 from model.bundle_documents import LIST_FILE, decode_list, forget_list, list_documents
 from model.bundle_folder import (
@@ -32,6 +32,7 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle f
 def keygen(
     private_key: Annotated[Path, typer.Argument(metavar="PRIVATE", help="New file for the private key.")],
     public_key: Annotated[Path, typer.Argument(metavar="PUBLIC", help="New file for the public key.")],
+    as_json: AsJson = False,
 ) -> None:
     """Make a pair of keys for signing bundles.
 
@@ -50,12 +51,14 @@ def keygen(
         fail(f"{error.filename} is there already; name a new file, keys are never overwritten")
     except OSError as error:
         fail(f"{error.filename} cannot be written ({error.strerror})")
-    console.print(f"key {key_id(public)}: private in {private_key}, public in {public_key}")
+    facts = {"key": key_id(public), "private_key": str(private_key), "public_key": str(public_key)}
+    tell(as_json, facts, f"key {key_id(public)}: private in {private_key}, public in {public_key}")
 
 
 def sign(
     bundle: BundleArgument,
     key: Annotated[Path, typer.Option(help="PEM file of the private key.")],
+    as_json: AsJson = False,
 ) -> None:
     """Sign a bundle.
 
@@ -81,8 +84,13 @@ def sign(
         fail(f"{key}: {error}")
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
-    console.print(f"signed bundle {loaded.fingerprint_hex}: {bundle / SIGNATURE_FILE}")
-    console.print(f"signed documents: {_named(decode_list(bundle / LIST_FILE, documents).files)}")
+    signed = list(decode_list(bundle / LIST_FILE, documents).files)
+    tell(
+        as_json,
+        {"model": loaded.fingerprint_hex, "signature": str(bundle / SIGNATURE_FILE), "documents": signed},
+        f"signed bundle {loaded.fingerprint_hex}: {bundle / SIGNATURE_FILE}",
+        f"signed documents: {_named(signed)}",
+    )
 
 
 @takes_settings()
@@ -92,6 +100,7 @@ def verify(
         Path | None,
         typer.Option(help="PEM file of the public key.", show_default="the setting bundle_public_key"),
     ] = None,
+    as_json: AsJson = False,
     *,
     settings: Settings,
 ) -> None:
@@ -105,13 +114,22 @@ def verify(
     key = public_key or settings.bundle_public_key
     try:
         loaded = Bundle.load(bundle, key)
-        signed = "not checked: no key was given" if key is None else f"by key {_signer(bundle, key)}"
+        signer = None if key is None else _signer(bundle, key)
     except BundleError as error:
         fail(str(error))
-    console.print(f"bundle {loaded.fingerprint_hex}: {len(loaded.manifest.files)} files as {MANIFEST_FILE} says")
-    console.print(f"signature: {signed}")
-    if loaded.vouched_documents is not None:
-        console.print(f"signed documents: {_named(loaded.vouched_documents)}")
+    documents = None if loaded.vouched_documents is None else sorted(loaded.vouched_documents)
+    tell(
+        as_json,
+        {
+            "model": loaded.fingerprint_hex,
+            "files": len(loaded.manifest.files),
+            "signed_by": signer,
+            "signed_documents": documents,
+        },
+        f"bundle {loaded.fingerprint_hex}: {len(loaded.manifest.files)} files as {MANIFEST_FILE} says",
+        f"signature: {'not checked: no key was given' if signer is None else f'by key {signer}'}",
+        *([] if documents is None else [f"signed documents: {_named(documents)}"]),
+    )
 
 
 def _named(documents: Iterable[str]) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from foreshock.options import takes_settings
+from foreshock.options import AsJson, takes_settings
 from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
-from foreshock.terminal import console, fail
+from foreshock.terminal import fail, tell
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError, Source
 from stream.settings import Settings
@@ -31,6 +31,7 @@ def card(
     users: UsersOption = 1_000,
     months: MonthsOption = 24,
     seed: Annotated[int, data_option("Seed of the simulation; give another than in training.")] = 1_001,
+    as_json: AsJson = False,
     *,
     settings: Settings,
 ) -> None:
@@ -61,7 +62,8 @@ def card(
         fail(str(error))
     except OSError as error:
         fail(f"{error}; name a file that can be written with --out")
-    console.print(f"wrote {written}")
+    facts = {"model": loaded.fingerprint_hex, "file": str(written), "evaluated": figures is not None}
+    tell(as_json, facts, f"wrote {written}")
 
 
 @takes_settings("bundle")
@@ -73,6 +75,7 @@ def reference(
     users: UsersOption = 4_000,
     months: MonthsOption = 24,
     seed: Annotated[int, data_option("Seed of the simulation that the bundle was trained on.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Write the reference that drift is measured against.
 
@@ -97,4 +100,8 @@ def reference(
         fail(str(error))
     except OSError as error:
         fail(f"{error}; copy the bundle to a folder that can be written, and name it with --bundle")
-    console.print(f"wrote {written}: {taken.users:,} users, {len(taken.distributions)} variables")
+    facts = {
+        "model": loaded.fingerprint_hex, "file": str(written), "users": taken.users,
+        "variables": len(taken.distributions),
+    }  # fmt: skip
+    tell(as_json, facts, f"wrote {written}: {taken.users:,} users, {len(taken.distributions)} variables")

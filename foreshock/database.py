@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from foreshock.options import database_of, takes_settings
-from foreshock.terminal import console, fail
+from foreshock.options import AsJson, database_of, takes_settings
+from foreshock.terminal import console, fail, tell
 from stream.database import migration
 from stream.database.errors import DatabaseError
 from stream.database.roles import roles_script
@@ -22,6 +22,7 @@ def upgrade(
     *,
     settings: Settings,
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="Revision to go to.")] = "head",
+    as_json: AsJson = False,
 ) -> None:
     """Bring the database schema up to date; safe to run again.
 
@@ -34,7 +35,8 @@ def upgrade(
         migration.upgrade(database, revision)
     except DatabaseError as error:
         fail(str(error))
-    console.print(f"the schema is at {migration.current(database)}")
+    reached = migration.current(database)
+    tell(as_json, {"revision": reached}, f"the schema is at {reached}")
 
 
 @database_app.command("roles")

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from foreshock.options import Report, takes_settings
+from foreshock.options import AsJson, Report, takes_settings
 from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, data_option, open_source
 from foreshock.tables import facts_table
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, fail, print_json
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError
 from stream.settings import Settings
@@ -25,6 +25,7 @@ def evaluate(
     months: MonthsOption = 24,
     seed: Annotated[int, data_option("Seed of the simulation; give another than in training.")] = 1_001,
     report: Report = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a source with a bundle and compare with the truth.
 
@@ -40,7 +41,10 @@ def evaluate(
         metrics = run_evaluation(loaded, dataset, held_out_only=source != "simulator")
     except (BundleError, DatasetError, ValueError) as error:
         fail(str(error))
-    show_metrics(metrics)
+    if as_json:
+        print_json(metrics)
+    else:
+        show_metrics(metrics)
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2) + b"\n")
 

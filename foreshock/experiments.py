@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
+from foreshock.options import AsJson
 from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, data_option, open_source
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, fail, print_json, tell
 from model.datasets.dataset import DatasetError, Source
 
 
@@ -26,6 +27,7 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Stop when the study has this many finished trials.")] = 20,
     minutes: Annotated[float, typer.Option(min=0.1, help="Stop after this many minutes.")] = 30.0,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs of a trial.")] = 6,
+    as_json: AsJson = False,
 ) -> None:
     """Search for good options of `train`.
 
@@ -57,8 +59,7 @@ def tune(
     except (DatasetError, TrainingError, ValueError) as error:
         fail(str(error))
     report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    console.print(f"{len(found.trials)} trials; validation AUC {found.validation_auc:.4f} with")
-    console.print(found.command, soft_wrap=True)
+    tell(as_json, found, f"{len(found.trials)} trials; validation AUC {found.validation_auc:.4f} with", found.command)
 
 
 def ablate(
@@ -77,6 +78,7 @@ def ablate(
         data_option("Seed of the simulation and of the training; may be given several times (1 and 2 if not given)."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what each choice about inputs or contracts gains.
 
@@ -105,7 +107,10 @@ def ablate(
     text = page_of(found)
     if page is not None:
         page.write_text(text, encoding="utf-8")
-    console.print(text, soft_wrap=True)
+    if as_json:
+        print_json(found)
+    else:
+        console.print(text, soft_wrap=True)
 
 
 def _data_options(source: Source, path: Path | None, users: int, months: int) -> dict[str, Any]:

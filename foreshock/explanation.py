@@ -12,10 +12,10 @@ from kafka.errors import KafkaError
 
 from events.reasons import CATALOGUE
 from events.types import Event
-from foreshock.options import TIME, TIMES, Report, event_progress, kafka_of, takes_settings
+from foreshock.options import TIME, TIMES, AsJson, Report, event_progress, kafka_of, takes_settings
 from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail, styled
+from foreshock.terminal import console, errors, fail, print_json, styled
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError, Source
 from model.datasets.sources import open_dataset
@@ -56,6 +56,7 @@ def explain(
         Path | None, typer.Option(help="Also write an HTML page with heat map, importances and counterfactuals.")
     ] = None,
     report: Report = None,
+    as_json: AsJson = False,
 ) -> None:
     """Explain why a user's score is what it is.
 
@@ -81,21 +82,24 @@ def explain(
         fail(str(error))
     except KafkaError as error:
         fail(f"{settings.bootstrap_servers or settings.stack_dir}: {error!r}; `foreshock doctor` tells what is wrong")
-    _show(user, explanation)
+    figures = _figures(user, bundle, explanation)
+    if as_json:
+        print_json(figures)
+    else:
+        _show(user, explanation)
     if out is not None:
         out.write_text(page(user, bundle.fingerprint_hex, explanation), encoding="utf-8")
-        console.print(f"wrote {out}")
+        if not as_json:
+            console.print(f"wrote {out}")
     if report is not None:
-        report.write_bytes(
-            msgspec.json.format(msgspec.json.encode(_figures(user, bundle, explanation)), indent=2) + b"\n"
-        )
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
 
 
 def _from_topics(settings: Settings, user: str) -> list[Event]:
     from stream.replay.user_events import read_events
 
     kafka = kafka_of(settings)
-    with event_progress() as progress:
+    with event_progress(errors) as progress:
         task = progress.add_task("reading topics", total=None)
         return read_events(
             kafka, settings.topics, settings.application_id, user, lambda records: progress.advance(task, records)
@@ -110,7 +114,7 @@ def _from_source(
     options = {"users": users, "months": months, "seed": seed} if source == "simulator" else {}
     dataset = open_dataset(source, path, **options)
     found: list[Event] = []
-    with event_progress() as progress:
+    with event_progress(errors) as progress:
         task = progress.add_task(f"reading {source}", total=None)
         for number, event in enumerate(dataset.events(), start=1):
             if event.user_id == user:

@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from foreshock.options import database_of, takes_settings
-from foreshock.terminal import console, fail
+from foreshock.options import AsJson, database_of, takes_settings
+from foreshock.terminal import fail, tell
 from stream.database.errors import DatabaseError
 from stream.settings import Settings
 
@@ -28,6 +28,7 @@ def export(
     *,
     settings: Settings,
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, a line of JSON for each alert.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write how cases were closed, for `train --feedback`.
 
@@ -52,4 +53,5 @@ def export(
     except OSError as error:
         fail(f"{out} cannot be written ({error.strerror})")
     told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
-    console.print(f"{counts.total():,} alerts in {out}{f': {told}' if told else ''}")
+    facts = {"alerts": counts.total(), "file": str(out), "by_outcome": dict(counts)}
+    tell(as_json, facts, f"{counts.total():,} alerts in {out}{f': {told}' if told else ''}")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from foreshock.terminal import console, fail, styled
+from foreshock.options import AsJson
+from foreshock.terminal import console, errors, fail, print_json, styled
 
 if TYPE_CHECKING:
     from bench.fuzzing.run import Outcome
@@ -51,6 +52,7 @@ def fuzz(
     report: Annotated[
         Path | None, typer.Option("--report", help="Add the figures to those in this JSON file, if there is one.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fuzz everything that reads what others may have written.
 
@@ -66,26 +68,29 @@ def fuzz(
     names = list(TARGETS) if target is TargetName.ALL else [target.value]
     if guided:
         raise typer.Exit(max(_guided(name, inputs, seed, findings) for name in names))
-    outcomes = [_mutated(name, inputs, seed, findings) for name in names]
+    outcomes = [_mutated(name, inputs, seed, findings, as_json=as_json) for name in names]
+    if as_json:
+        print_json(added({}, outcomes, seed))
     if report is not None:
         before = msgspec.json.decode(report.read_bytes()) if report.exists() else {}
         report.write_bytes(msgspec.json.format(msgspec.json.encode(added(before, outcomes, seed)), indent=1) + b"\n")
     raise typer.Exit(1 if any(outcome.findings for outcome in outcomes) else 0)
 
 
-def _mutated(name: str, inputs: int, seed: int, folder: Path) -> Outcome:
+def _mutated(name: str, inputs: int, seed: int, folder: Path, *, as_json: bool) -> Outcome:
     from bench.fuzzing.run import fuzz as run
 
-    with console.status(f"fuzzing {name} …") as status:
+    shown_on = errors if as_json else console
+    with shown_on.status(f"fuzzing {name} …") as status:
         outcome = run(name, inputs, seed, lambda tried: status.update(styled(f"fuzzing {name}: {tried:,} inputs")))
-    console.print(
+    shown_on.print(
         f"{name}: {outcome.inputs:,} inputs in {outcome.seconds:.0f} s, {len(outcome.findings)} findings, "
         f"at most {outcome.peak_mib:.0f} MiB; "
         + ", ".join(f"{count:,} {label}" for label, count in outcome.outcomes.most_common(6))
     )
     for finding in outcome.findings:
-        console.print(f"{finding.kind}: {finding.message.strip()}")
-        console.print(f"the input is in {finding.store(folder)}")
+        shown_on.print(f"{finding.kind}: {finding.message.strip()}")
+        shown_on.print(f"the input is in {finding.store(folder)}")
     return outcome
 
 

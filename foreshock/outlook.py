@@ -12,10 +12,10 @@ import msgspec
 import typer
 
 from events.calendar import DAY_MS
-from foreshock.options import Report, database_of, takes_settings
+from foreshock.options import AsJson, Report, database_of, takes_settings
 from foreshock.sources import MonthsOption, PathOption, UsersOption, data_option, open_source
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, errors, fail, print_json
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError, Source
 from stream.database.errors import DatabaseError
@@ -61,6 +61,7 @@ def outlook(
     page: Annotated[
         Path | None, typer.Option(help="Also write the back-test into the marked section of this page.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Forecast new serious delinquencies in 30, 60 and 90 days.
 
@@ -82,12 +83,15 @@ def outlook(
                 history = dataset
                 if source == "simulator":
                     history = open_source(source, None, history_users, HISTORY_MONTHS, history_seed)
-                _back_test(loaded, dataset, history, stale_days, report, page)
+                _back_test(loaded, dataset, history, stale_days, report, page, as_json=as_json)
                 return
             found = _of_source(loaded, dataset, stale_days, segment)
     except (BundleError, DatabaseError, DatasetError, ValueError) as error:
         fail(str(error))
-    _show(found)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
     _write(report, found)
 
 
@@ -107,10 +111,20 @@ def _of_source(bundle: Bundle, dataset: Dataset, stale_days: float, segment: str
 
 
 def _back_test(
-    bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float, report: Path | None, page: Path | None
+    bundle: Bundle,
+    dataset: Dataset,
+    history: Dataset,
+    stale_days: float,
+    report: Path | None,
+    page: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     result = judge(bundle, dataset, history, stale_days)
-    _show_judged(result)
+    if as_json:
+        print_json(result)
+    else:
+        _show_judged(result)
     _write(report, result)
     if page is not None:
         _write_page(page, msgspec.to_builtins(result))
@@ -132,7 +146,7 @@ def judge(bundle: Bundle, dataset: Dataset, history: Dataset, stale_days: float)
         try:
             from model.outlook.forecast import fit_forecast
         except ImportError:
-            console.print("without PyTorch there is no encoder–decoder: pip install -c constraints.txt '.[train]'")
+            errors.print("without PyTorch there is no encoder–decoder: pip install -c constraints.txt '.[train]'")
         else:
             bars.add_task("reading the history", total=None)
             if history is dataset:
@@ -175,7 +189,7 @@ def _write_page(path: Path, result: dict[str, Any]) -> None:
         path.write_text(with_section(path.read_text(), SECTION, section(result), str(path)))
     except OSError as error:
         fail(f"{error}; name a page that exists with --page")
-    console.print(f"wrote {path}")
+    errors.print(f"wrote {path}")
 
 
 def _show(found: Portfolio) -> None:

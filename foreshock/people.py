@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import msgspec
 import typer
@@ -16,14 +16,15 @@ from kafka.errors import KafkaError
 
 from events.pseudonyms import Pseudonyms
 from events.types import EVENT_TYPES, KINDS, Kind, encode_event
-from foreshock.options import Yes, database_of, event_progress, kafka_of, takes_settings
+from foreshock.options import AsJson, Yes, database_of, event_progress, kafka_of, takes_settings
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.connection import KafkaConnection
 from stream.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from stream.event_archive.erasing import Erased
+    from stream.people.places import Place
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 AsIs = Annotated[
@@ -45,6 +46,7 @@ def forget(
     archive: ArchiveFolder = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the workers.")] = 60.0,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a user: state, scores, alerts, rows of the database.
 
@@ -64,7 +66,7 @@ def forget(
     name = known_as(settings, user, as_is)
     kafka = kafka_of(settings)
     database = None if without_database else database_of(settings)
-    if not yes and not typer.confirm(f"Forget {name!r} for good?"):
+    if not yes and not typer.confirm(f"Forget {name!r} for good?", err=True):
         raise typer.Exit(1)
     try:
         # Counted before: the sink may come to a tombstone first.
@@ -77,20 +79,21 @@ def forget(
         fail(str(error))
     except KafkaError as error:
         fail(f"{kafka}: {error!r}; run the command again, a second time does no harm")
-    for relation, count in deleted.items():
-        done = "changed" if relation == "replay_runs" else "deleted"
-        console.print(f"{relation}: {max(count, before[relation]):,} rows {done}")
-    table = Table("topic", Column("what it holds of the user stays", prose=True))
-    for place in held:
-        table.add_row(place.topic, place.until)
-    console.print(table)
+    rows = {relation: max(count, before[relation]) for relation, count in deleted.items()}
+    if not as_json:
+        _show_forgotten(rows, held)
+    elif late:
+        print_json(_forgotten(name, rows, held, late))
     if late:
         fail(
             f"{name!r} is not forgotten yet: within {wait:.0f} s no worker has committed the tombstone on partitions "
             f"{sorted(late)} of {settings.topics.of_kind('profiles')}. It stays there; start the workers, and run the "
             "command again to see that it is done"
         )
-    _forget_in_archive(kafka, archive, name)
+    erased = _forget_in_archive(kafka, archive, name, as_json=as_json)
+    if as_json:
+        print_json(_forgotten(name, rows, held) | {"archive": [msgspec.to_builtins(one) for one in erased]})
+        return
     console.print(f"forgot {name!r}; the sink deletes what it has yet to write of them when it comes to the tombstones")
 
 
@@ -103,6 +106,7 @@ def export(
     as_is: AsIs = False,
     without_database: WithoutDatabase = False,
     archive: ArchiveFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write all that is held about a user as one JSON document.
 
@@ -123,7 +127,7 @@ def export(
     database = None if without_database else database_of(settings)
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
-        with _written(out) as file, event_progress() as progress:
+        with _written(out) as file, event_progress(errors) as progress:
             task = progress.add_task("reading", total=None)
             counts = write(
                 file, name, settings, kafka, database, bundle, archive,
@@ -133,7 +137,9 @@ def export(
         fail(str(error))
     except KafkaError as error:
         fail(f"{kafka}: {error!r}; is the broker up? `foreshock doctor` tells")
-    if out is not None:
+    if out is not None and as_json:
+        print_json({"user": name, "file": str(out), "found": dict(counts)})
+    elif out is not None:
         found = ", ".join(f"{place} {count:,}" for place, count in counts.items())
         console.print(f"wrote {out}: {found or 'nothing is held'}")
 
@@ -172,7 +178,24 @@ def pseudonym(
             file.write(line)
 
 
-def _forget_in_archive(kafka: KafkaConnection, folder: Path | None, user_id: str) -> None:
+def _show_forgotten(rows: Mapping[str, int], held: Iterable[Place]) -> None:
+    for relation, count in rows.items():
+        console.print(f"{relation}: {count:,} rows {'changed' if relation == 'replay_runs' else 'deleted'}")
+    table = Table("topic", Column("what it holds of the user stays", prose=True))
+    for place in held:
+        table.add_row(place.topic, place.until)
+    console.print(table)
+
+
+def _forgotten(
+    user_id: str, rows: Mapping[str, int], held: Iterable[Place], late: Iterable[int] = ()
+) -> dict[str, Any]:
+    """JSON-ready: `waits_for_partitions` are those whose workers have not forgotten the user yet."""
+    topics = {place.topic: place.until for place in held}
+    return {"user": user_id, "rows": dict(rows), "topics": topics, "waits_for_partitions": sorted(late)}
+
+
+def _forget_in_archive(kafka: KafkaConnection, folder: Path | None, user_id: str, *, as_json: bool) -> Sequence[Erased]:
     """Erase a user in an archive, or say that archives keep them."""
     from stream.event_archive.manifest import ArchiveError
     from stream.kafka.provisioning import ProvisioningError
@@ -180,14 +203,19 @@ def _forget_in_archive(kafka: KafkaConnection, folder: Path | None, user_id: str
     from stream.people.archived import erase_in_archive
 
     if folder is None:
-        console.print("archives of topics (`foreshock archive`) keep their records: --archive FOLDER erases them there")
-        return
+        shown_on = errors if as_json else console
+        shown_on.print(
+            "archives of topics (`foreshock archive`) keep their records: --archive FOLDER erases them there"
+        )
+        return ()
     try:
         with _progress(shown=True) as on_progress:
             erased = erase_in_archive(kafka, folder, user_id, on_progress)
     except (ArchiveError, TopicUnreadable, ProvisioningError, KafkaError) as error:
         fail(f"{error}; the archive may still hold records of {user_id!r}: run `foreshock archive forget` again")
-    print_erased(erased, folder)
+    if not as_json:
+        print_erased(erased, folder)
+    return erased
 
 
 def print_erased(erased: Sequence[Erased], folder: Path) -> None:
@@ -260,6 +288,6 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
     if not shown:
         yield lambda _done, _total: None
         return
-    with event_progress() as progress:
+    with event_progress(errors) as progress:
         task = progress.add_task("reading", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

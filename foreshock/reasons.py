@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from foreshock.options import Report, takes_settings
+from foreshock.options import AsJson, Report, takes_settings
 from foreshock.sources import PathOption, SourceOption, data_option
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, fail, print_json, tell
 from model.bundle import Bundle, BundleError
 from model.datasets.dataset import Dataset, DatasetError
 from model.datasets.sources import open_dataset
@@ -37,6 +37,7 @@ def measure(
     months: Months = 14,
     seed: Annotated[int, data_option("Seed of simulation and draw; give another than in calibration.")] = 2_001,
     report: Report = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure whether the reasons of alerts are true.
 
@@ -59,9 +60,12 @@ def measure(
         }
     except (BundleError, DatasetError, PolicyError) as error:
         fail(str(error))
-    _show(figures)
+    content = {"model": bundle.fingerprint_hex, "source": source, "seed": seed, **figures}
+    if as_json:
+        print_json(content)
+    else:
+        _show(figures)
     if report is not None:
-        content = {"model": bundle.fingerprint_hex, "source": source, "seed": seed, **figures}
         report.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 
 
@@ -75,6 +79,7 @@ def calibrate(
     users: Users = 2_500,
     months: Months = 14,
     seed: Annotated[int, data_option("Seed of simulation and draw.")] = 31,
+    as_json: AsJson = False,
 ) -> None:
     """Learn what each reason weighs, and write it into the bundle.
 
@@ -96,9 +101,13 @@ def calibrate(
         fail(f"{source} raised no alert under {settings.bundle}, which stays as it is; take more --users or --months")
     changed = settings.bundle
     bundle = Bundle.load(changed)
-    console.print(f"learnt from {learned:,} alerts; {changed} is now bundle {bundle.fingerprint_hex}")
-    if settings.bundle_public_key is not None:
-        console.print(f"its manifest has changed: sign it again (`foreshock bundle sign {changed}`)")
+    is_unsigned = settings.bundle_public_key is not None
+    tell(
+        as_json,
+        {"alerts": learned, "bundle": str(changed), "model": bundle.fingerprint_hex, "to_be_signed": is_unsigned},
+        f"learnt from {learned:,} alerts; {changed} is now bundle {bundle.fingerprint_hex}",
+        *([f"its manifest has changed: sign it again (`foreshock bundle sign {changed}`)"] if is_unsigned else []),
+    )
 
 
 def _dataset(source: Any, path: Path | None, users: int, months: int, seed: int) -> Dataset:

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from foreshock.options import LateOption, TwiceOption, event_progress, kafka_failure, kafka_of, takes_settings
-from foreshock.terminal import console, fail
+from foreshock.options import AsJson, LateOption, TwiceOption, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.terminal import console, errors, fail, tell
 from model.datasets.dataset import DatasetError
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
@@ -32,6 +32,7 @@ def simulate(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many events.")] = None,
     late: LateOption = 0.0,
     twice: TwiceOption = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Publish the events of simulated borrowers to the input topics.
 
@@ -47,20 +48,22 @@ def simulate(
         fail(str(error))
     arrivals, pseudonyms = arrivals_of(dataset, late, twice, seed), settings.pseudonyms
     events = itertools.islice(arrivals if pseudonyms is None else pseudonyms.put_on_all(arrivals), limit)
+    shown_on = errors if as_json else console
     if out is not None:
-        with out.open("wb") as file, event_progress() as progress:
+        number = 0
+        with out.open("wb") as file, event_progress(shown_on) as progress:
             task = progress.add_task("writing", total=limit)
             for number, (kind, _, value, _) in enumerate(events, start=1):
                 file.write(b'{"topic":"%s","event":%s}\n' % (settings.topics.of_kind(kind).encode(), value))
                 if number % 1_000 == 0:
                     progress.update(task, completed=number)
-        console.print(f"wrote {out}")
+        tell(as_json, {"events": number, "file": str(out)}, f"wrote {out}")
         return
     kafka = kafka_of(settings)
     require_rights(kafka, publisher_rights(settings))
 
     async def publish() -> int:
-        with event_progress() as progress:
+        with event_progress(shown_on) as progress:
             task = progress.add_task("publishing", total=limit)
             async with open_publisher(kafka, settings.topics) as publisher:
                 return await publisher.publish(events, lambda sent, _: progress.update(task, completed=sent))
@@ -69,4 +72,4 @@ def simulate(
         published = asyncio.run(publish())
     except KafkaError as error:
         fail(kafka_failure(error, kafka))
-    console.print(f"published {published:,} events")
+    tell(as_json, {"events": published}, f"published {published:,} events")

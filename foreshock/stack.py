@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from foreshock import trial_desk
-from foreshock.options import require_desk, takes_settings
-from foreshock.terminal import console, fail, styled
+from foreshock.options import AsJson, require_desk, takes_settings
+from foreshock.terminal import console, errors, fail, print_json, styled, tell
 from stream.database import migration
 from stream.database.errors import DatabaseError
 from stream.embedded import stack
@@ -24,6 +24,7 @@ def up(
     desk: Annotated[
         bool, typer.Option("--desk", help="Start the desk over it, too, and make a first account.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start an embedded Kafka and PostgreSQL that keep running.
 
@@ -34,7 +35,7 @@ def up(
     if desk:
         require_desk()
     try:
-        with console.status("starting Kafka and PostgreSQL …") as status:
+        with (errors if as_json else console).status("starting Kafka and PostgreSQL …") as status:
             address = stack.up(
                 settings.stack_dir, progress=lambda server, doing: status.update(styled(f"{server}: {doing} …"))
             )
@@ -46,6 +47,13 @@ def up(
                 account, found = trial_desk.first_account(address.database), trial_desk.start(settings)
     except (EmbeddedError, ProvisioningError, DatabaseError) as error:
         fail(str(error))
+    if as_json:
+        told: dict[str, Any] = {"bootstrap_servers": address.bootstrap_servers, "database_url": address.database_url}
+        if desk:
+            name, password = (None, None) if account is None else account
+            told |= {"desk": found, "account": name, "password": password}
+        print_json(told)
+        return
     console.print(f"Kafka       {address.bootstrap_servers}")
     console.print(f"PostgreSQL  {address.database_url}")
     console.print("            (psql takes this address, too; the password stands in the file that it names)")
@@ -63,7 +71,7 @@ def up(
 
 
 @takes_settings("stack_dir")
-def down(*, settings: Settings) -> None:
+def down(*, settings: Settings, as_json: AsJson = False) -> None:
     """Stop the embedded stack that `up` started.
 
     Its data stays in the stack's folder, and `foreshock up` goes on with it.
@@ -73,4 +81,4 @@ def down(*, settings: Settings) -> None:
         stopped = stack.down(settings.stack_dir)
     except EmbeddedError as error:
         fail(str(error))
-    console.print("stopped" if stopped else f"nothing runs in {settings.stack_dir}")
+    tell(as_json, {"stopped": stopped}, "stopped" if stopped else f"nothing runs in {settings.stack_dir}")

@@ -79,6 +79,15 @@ def print_json(value: Any, *, one_line: bool = False) -> None:
     sys.stdout.flush()
 
 
+def tell(as_json: bool, facts: Any, *lines: str) -> None:
+    """Print what a command has to say: `facts` as JSON, or the lines."""
+    if as_json:
+        print_json(facts)
+        return
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
 def print_plain(text: str) -> None:
     """Print a line as it is, for programs to read: neither wrapped nor styled. `text` is our own, nobody else's."""
     sys.stdout.write(f"{text}\n")

@@ -12,8 +12,9 @@ from rich.progress import Progress
 
 from events.feedback import Feedback, FeedbackError, feedback_of
 from foreshock.evaluation import show_metrics
+from foreshock.options import AsJson
 from foreshock.sources import MonthsOption, PathOption, SourceOption, UsersOption, open_source
-from foreshock.terminal import console, fail
+from foreshock.terminal import console, fail, print_json
 from foreshock.training_options import (
     AlignmentOption,
     ArchitectureOption,
@@ -80,6 +81,7 @@ def train(
     feedback: FeedbackOption = None,
     restart: RestartOption = False,
     tensorboard: TensorboardOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model and write its bundle.
 
@@ -132,6 +134,10 @@ def train(
         )
     except (BundleError, CheckpointError, DatasetError, TrainingError, ExportError, ValueError) as error:
         fail(str(error))
+    if as_json:
+        model = Bundle.load(out).fingerprint_hex
+        print_json({"model": model, "bundle": str(out), "curves": str(out / CURVES_FILE), "metrics": metrics})
+        return
     show_metrics({name: value for name, value in metrics.items() if name not in ("history", "options", "feedback")})
     if "feedback" in metrics:
         console.print(_decision(metrics["feedback"]))

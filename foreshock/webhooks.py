@@ -25,7 +25,7 @@ from foreshock.options import (
     utc_ms,
 )
 from foreshock.tables import Column, Table
-from foreshock.terminal import console, fail, print_json
+from foreshock.terminal import console, fail, print_json, tell
 from stream.case_records import CASE_ACTIONS
 from stream.database.errors import DatabaseError
 from stream.database.webhook_tables import DELIVERY_STATES
@@ -135,7 +135,7 @@ def list_(*, settings: Settings, as_json: AsJson = False) -> None:
 
 @webhooks_app.command("remove")
 @takes_settings("database_url", "stack_dir")
-def remove(*, settings: Settings, name: NameArgument, yes: Yes = False) -> None:
+def remove(*, settings: Settings, name: NameArgument, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a webhook, with what it is still to be told.
 
     Needs PostgreSQL.
@@ -146,12 +146,12 @@ def remove(*, settings: Settings, name: NameArgument, yes: Yes = False) -> None:
         receivers.find(database_of(settings), name)
         confirmed(f"Remove webhook {name}, with all that it is still to be told?", yes=yes)
         pending = receivers.remove(database_of(settings), name)
-    console.print(f"webhook {name} is removed; {pending:,} messages were pending")
+    tell(as_json, {"name": name, "pending": pending}, f"webhook {name} is removed; {pending:,} messages were pending")
 
 
 @webhooks_app.command("disable")
 @takes_settings("database_url", "stack_dir")
-def disable(*, settings: Settings, name: NameArgument) -> None:
+def disable(*, settings: Settings, name: NameArgument, as_json: AsJson = False) -> None:
     """Stop telling a webhook; what it is to be told is kept.
 
     Needs PostgreSQL.
@@ -160,12 +160,13 @@ def disable(*, settings: Settings, name: NameArgument) -> None:
     """
     with _failures():
         receivers.set_state(database_of(settings), name, "disabled")
-    console.print(f"webhook {name} is disabled; `foreshock webhooks enable {name}` tells it what came meanwhile")
+    line = f"webhook {name} is disabled; `foreshock webhooks enable {name}` tells it what came meanwhile"
+    tell(as_json, {"name": name, "state": "disabled"}, line)
 
 
 @webhooks_app.command("enable")
 @takes_settings("database_url", "stack_dir")
-def enable(*, settings: Settings, name: NameArgument) -> None:
+def enable(*, settings: Settings, name: NameArgument, as_json: AsJson = False) -> None:
     """Tell a webhook again that was disabled, or has said that it is gone.
 
     Needs PostgreSQL.
@@ -174,7 +175,7 @@ def enable(*, settings: Settings, name: NameArgument) -> None:
     """
     with _failures():
         receivers.set_state(database_of(settings), name, "active")
-    console.print(f"webhook {name} is active")
+    tell(as_json, {"name": name, "state": "active"}, f"webhook {name} is active")
 
 
 @webhooks_app.command("rotate")
@@ -201,7 +202,7 @@ def rotate(
 
 @webhooks_app.command("reseal")
 @takes_settings("database_url", "stack_dir")
-def reseal(*, settings: Settings) -> None:
+def reseal(*, settings: Settings, as_json: AsJson = False) -> None:
     """Encrypt all secrets with the first key of `webhook_key`.
 
     After a new key was put before the former ones, which may go afterwards. Needs PostgreSQL.
@@ -210,7 +211,8 @@ def reseal(*, settings: Settings) -> None:
     """
     with _failures():
         changed = receivers.reseal(database_of(settings), sealing_keys(settings))
-    console.print(f"the secrets of {changed} webhooks were encrypted anew; former keys may leave webhook_key")
+    line = f"the secrets of {changed} webhooks were encrypted anew; former keys may leave webhook_key"
+    tell(as_json, {"changed": changed}, line)
 
 
 @webhooks_app.command("deliveries")
@@ -269,6 +271,7 @@ def replay(
         dt.datetime | None,
         typer.Option(formats=TIMES, metavar=TIME, help="And before then, UTC.", show_default=False),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell a webhook again: by id, by time, or what was given up.
 
@@ -296,7 +299,7 @@ def replay(
     missing = len(set(message_id or [])) - told if message_id else 0
     if missing > 0:
         fail(f"{missing} of these messages are not kept of webhook {name} (any more); {told} are told again")
-    console.print(f"{told:,} messages are told again to webhook {name}")
+    tell(as_json, {"name": name, "messages": told}, f"{told:,} messages are told again to webhook {name}")
 
 
 @webhooks_app.command("run")

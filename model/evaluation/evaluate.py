@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from events.calendar import DAY_MS, UTC, Calendar
@@ -209,7 +210,7 @@ def load_sequences(
 
 @contextmanager
 def progress_bars(shown: bool) -> Iterator[Progress]:
-    """Progress bars on the terminal, or none."""
+    """Progress bars on the terminal, or none. They go to standard error: the other output may be for a program."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, disable=not shown) as bars:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
         yield bars

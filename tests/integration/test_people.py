@@ -153,8 +153,11 @@ def test_without_a_worker_it_is_said_that_nobody_is_forgotten_yet(
     monkeypatch.setenv("FORESHOCK_BOOTSTRAP_SERVERS", deployment.kafka.bootstrap_servers)
     for name, value in deployment.options.items():
         monkeypatch.setenv(f"FORESHOCK_{name.upper()}", str(value))
-    result = CliRunner().invoke(app, ["forget", USER, "--yes", "--without-database", "--wait", "0"])
+    result = CliRunner().invoke(app, ["forget", USER, "--yes", "--without-database", "--wait", "0", "--json"])
     assert result.exit_code == 1
-    assert "is not forgotten yet" in result.output
+    assert "is not forgotten yet" in result.stderr
+    told = json.loads(result.stdout)
+    assert (told["user"], told["rows"], told["waits_for_partitions"]) == (USER, {}, [0])
+    assert deployment.topics.scores in told["topics"]
     (tombstone,) = deployment.records(deployment.topics.of_kind("profiles"))
     assert (tombstone.key, tombstone.value) == (USER.encode(), None)

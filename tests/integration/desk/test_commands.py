@@ -33,7 +33,8 @@ def test_an_account_from_its_making_to_its_end(desk_database: DatabaseConnection
     assert "there is an account ann" in run(desk_database, "account", "create", "ann", "--role", "lead", code=1)
     run(desk_database, "account", "password", "ann", given="another horse of colours\n")
     assert accounts.sign_in(engine, "ann", "another horse of colours", NOW).name == "ann"
-    run(desk_database, "account", "disable", "ann")
+    told = json.loads(run(desk_database, "account", "disable", "ann", "--json"))
+    assert told == {"name": "ann", "active": False}
     (listed,) = json.loads(run(desk_database, "account", "list", "--json"))
     assert (listed["active"], listed["products"], listed["signs_in_by"]) == (False, ["card", "loan"], ["password"])
     assert "disabled" in run(desk_database, "account", "list")
@@ -73,9 +74,14 @@ def test_a_token_is_printed_once(desk_database: DatabaseConnection) -> None:
     listed = run(desk_database, "token", "list")
     assert text.split("_")[1] in listed
     assert text.split("_", 2)[2] not in run(desk_database, "token", "list", "--json")
-    run(desk_database, "token", "revoke", text.split("_")[1])
+    told = json.loads(run(desk_database, "token", "revoke", text.split("_")[1], "--json"))
+    assert told == {"token_id": text.split("_")[1], "state": "revoked"}
     with engine.begin() as connection, pytest.raises(NotSignedIn):
         tokens.principal_of(connection, text, NOW)
+    another = json.loads(run(desk_database, "token", "create", "other", "--role", "reader", "--json"))
+    assert (another["name"], another["products"]) == ("other", None)
+    with engine.begin() as connection:
+        assert tokens.principal_of(connection, another["token"], NOW).name == "other"
     assert "no token has the id" in run(desk_database, "token", "revoke", "nothing", code=1)
     assert "names no product" in run(desk_database, "token", "create", "x", "--role", "lead", "--products", ",", code=2)
 
