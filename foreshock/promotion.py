@@ -17,7 +17,7 @@ from stream.topics import shadow_application
 
 def _name(text: str) -> str:
     if not is_shadow_name(text):
-        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores")
+        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores, no dot or dash first")
     return text
 
 

@@ -24,7 +24,7 @@ shadow_app = typer.Typer(help="A model that scores all events beside the live on
 
 def _name(text: str) -> str:
     if not is_shadow_name(text):
-        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores")
+        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores, no dot or dash first")
     return text
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from faust.types import TP
@@ -178,7 +179,8 @@ def require_standing(group: str, committed: Mapping[TP, Committed], leader: Lead
         if leader is None:
             raise OtherLineage(
                 f"application_id {group} follows {other} (in partition {partition}, for instance), which publishes "
-                f"what is live: start this worker with `--follow {other}`, or hand over: `foreshock replay promote`"
+                f"what is live: start this worker with `--follow {quote(other)}`, or hand over: `foreshock replay "
+                "promote`"
             )
         if other != leader.application_id:
             logger.warning("%s followed %s before, and now follows %s", group, other, leader.application_id)
@@ -191,7 +193,7 @@ def require_standing(group: str, committed: Mapping[TP, Committed], leader: Lead
     if leader is not None or len(partitions) == len({tp.partition for tp in standings}):
         raise HandedOver(
             f"application_id {group} was handed over to {named}, whose workers score now: stop these workers. To "
-            f"go back to this model: `foreshock worker --follow {sorted(map(str, takers))[0]}` here, then `foreshock "
+            f"go back to this model: `foreshock worker --follow {quote(min(map(str, takers)))}` here, then `foreshock "
             "replay rollback`"
         )
     logger.warning(

@@ -74,6 +74,9 @@ def test_an_operators_hand_over(visit: Visit, site: Site, commits: Any) -> None:
     shadow = shadow_application(live, "may")
     commits(live, {0: (100, ""), 1: (50, "")})
     commits(shadow, {0: (90, f"following={live}"), 1: (50, f"following={live}")})
+    # Who may commit at the brokers calls groups as they like. The page names commands, for people to run as they stand.
+    for made_up in ("$(reboot)", "may; reboot", "--insecure", "-h", "may\nreboot", "<b>may</b>", "`reboot`", ".."):
+        commits(shadow_application(live, made_up), {0: (90, f"following={live}"), 1: (50, f"following={live}")})
 
     # Who registered a model does not approve it; a second person does.
     first, second = visit("ops", expect_errors=True), visit("oki")
@@ -96,6 +99,7 @@ def test_an_operators_hand_over(visit: Visit, site: Site, commits: Any) -> None:
     hand_over = second.locator("#hand_over")
     hand_over.scroll_into_view_if_needed()
     expect(hand_over).to_contain_text("The shadow leads in 0 of 2 partitions.")
+    expect(hand_over.locator("h3")).to_have_text(["may"])
     expect(hand_over).to_contain_text(f"{shadow} is 40 events behind")
     expect(hand_over.locator("code")).to_have_text("foreshock replay promote may")
     commits(live, {0: (100, f"handed-over={shadow}")})

@@ -63,6 +63,14 @@ def test_what_stands_against_it_is_said() -> None:
     assert one.command == ""
 
 
+def test_what_others_have_written_is_no_part_of_a_command() -> None:
+    """The names in what groups have committed are whatever those wrote who may commit."""
+    one = shown(offsets("handed-over=`reboot`\x1b[2J\u202e"), offsets("following=f"))
+    assert one.command == ""
+    assert "over to `reboot`" in one.against
+    assert one.against.isprintable()
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("seen", [Seen(AT, asked=False), Seen(AT, failed=True), Seen(AT)])
 def test_that_nothing_is_known_is_said_in_every_language(seen: Seen, language: str) -> None:

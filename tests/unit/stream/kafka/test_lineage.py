@@ -90,6 +90,8 @@ def test_who_follows_must_not_lead_and_who_was_relieved_is_told(caplog: pytest.L
         require_standing("app", offsets("", mark), Leader("a", "a-order"))
     with pytest.raises(HandedOver, match="handed over to b, whose workers score now: stop these workers"):
         require_standing("app", offsets("handed-over=b", "handed-over=b"), None)
+    with pytest.raises(HandedOver, match=r"--follow 'b; reboot'`"):
+        require_standing("app", offsets("handed-over=b; reboot"), None)
     require_standing("app", offsets("handed-over=b", "handed-over=b"), Leader("b", "b-order"))
     with pytest.raises(HandedOver, match="handed over to b"):
         require_standing("app", offsets("handed-over=b", ""), Leader("c", "c-order"))

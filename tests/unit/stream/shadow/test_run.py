@@ -10,8 +10,9 @@ from stream.topics import Topics, transactional_id
 
 @pytest.mark.parametrize(
     ("name", "is_one"),
-    [("may", True), ("May-2_v1.0", True), ("x" * 100, True), ("x" * 101, False), ("", False), ("a b", False),
-     ("a/b", False), ("ä", False), ("may\n", False)],
+    [("may", True), ("May-2_v1.0", True), ("_may", True), ("x" * 100, True), ("x" * 101, False), ("", False),
+     ("a b", False), ("a/b", False), ("ä", False), ("may\n", False), ("--insecure", False), ("-h", False),
+     ("..", False)],
 )  # fmt: skip
 def test_names(name: str, is_one: bool) -> None:
     assert is_shadow_name(name) is is_one
