@@ -18,7 +18,7 @@ from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseUnavailable
 from stream.outputs import encode_output
 from stream.settings import load_settings
-from stream.webhooks import receivers
+from stream.webhooks import deliverer, deliveries, receivers
 from stream.webhooks.addresses import AddressRules
 from stream.webhooks.deliverer import Deliverer
 from stream.webhooks.deliveries import Claimed, DeliveryTable, Told
@@ -280,6 +280,56 @@ def test_what_is_old_and_who_is_forgotten_is_cleared_away(table: DeliveryTable, 
     assert person.count(database, "user-2") == {"webhook_deliveries": 1}
     person.forget(database, "user-2")
     assert table.listed(None, None, 10) == []
+
+
+async def test_what_was_settled_long_ago_is_cleared_away_meanwhile_in_parts(
+    table: DeliveryTable, database: DatabaseConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is still to be told stays, however old it is, and so does what was settled of late."""
+    for module in (deliveries, deliverer):
+        monkeypatch.setattr(module, "PRUNED_AT_ONCE", 2)
+    monkeypatch.setattr(deliverer, "LOOK_EVERY_S", 0.01)
+    add_messages(table, [a_message(f"user-{user}", 0) for user in range(5)], "crm")
+    *settled, pending = table.claim("crm", 5, lease_s=60)
+    for number, claimed in enumerate(settled):
+        answer = Answer(204) if number < 3 else Answer(400)
+        assert table.settle(claimed, answer, most_attempts=1, chance=0.5) in (Outcome.DELIVERED, Outcome.REFUSED)
+    kept = {settled[0].message_id, pending.message_id}
+    receivers.set_state(database, "crm", "disabled")
+
+    def age(*message_ids: str) -> None:
+        older = "UPDATE webhook_deliveries SET created_at = created_at - interval '31 days', "
+        older += "settled_at = settled_at - interval '31 days' WHERE message_id = ANY(%s)"
+        table._do(lambda connection: connection.execute(older.encode(), (list(message_ids),)))
+
+    def left() -> set[str]:
+        return {row.message_id for row in table.listed("crm", None, 10)}
+
+    age(*(one.message_id for one in settled[1:]), pending.message_id)
+    now_s, own, stopping = [1_000.0], DeliveryTable(database), asyncio.Event()
+    async with Sender(AddressRules(), 2) as sender:
+        made = Deliverer(load_settings(), own, KEYS, sender, WebhookFigures(), monotonic=lambda: now_s[0])
+        running = asyncio.create_task(made.run(stopping))
+
+        async def wait_for(expected: set[str]) -> None:
+            async with asyncio.timeout(20):
+                while await asyncio.to_thread(left) != expected:
+                    await asyncio.sleep(0.01)
+
+        await wait_for(kept)
+        # Then it looks again after a while only.
+        age(settled[0].message_id)
+        looked = made._figures.waiting
+        now_s[0] += deliverer.FIGURES_EVERY_S
+        async with asyncio.timeout(20):
+            while made._figures.waiting is looked:
+                await asyncio.sleep(0.01)
+        assert left() == kept
+        now_s[0] += deliverer.PRUNE_EVERY_S
+        await wait_for({pending.message_id})
+        stopping.set()
+        await running
+    own.close()
 
 
 def test_secrets_are_kept_encrypted_rotated_and_sealed_anew(table: DeliveryTable, database: DatabaseConnection) -> None:
