@@ -34,6 +34,10 @@ from stream.embedded.server import ServerProcess, free_ports
 READS_PER_S = 200
 EVENTS_PER_S = 1_000
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
+LATE = "late_p99"
+"""What 99 of 100 requests were sent late by at most: of the delay the part of who asks, who has no processor of their
+own here."""
+
 WARM_UP_SHARE = 0.2
 WORKER_WARM_UP_S = 3.0
 """A worker has scored for so long, and a broker that is new has taken it, before somebody asks."""
@@ -79,7 +83,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         "users": bench.sizes.users,
         "seconds_of_each": bench.seconds,
         "delay_ms": {
-            name: {at: float(np.median([each[at] for each in rounds])) for at in PERCENTILES}
+            name: {at: float(np.median([each[at] for each in rounds])) for at in (*PERCENTILES, LATE)}
             for name, rounds in found.items()
         },
         "rounds_ms": found,
@@ -151,7 +155,8 @@ def _load(plan: Plan) -> Answers:
 
 
 def _percentiles(answers: Answers) -> dict[str, float]:
-    return {name: float(np.percentile(answers.delays_ms, at)) for name, at in PERCENTILES.items()}
+    found = {name: float(np.percentile(answers.delays_ms, at)) for name, at in PERCENTILES.items()}
+    return found | {LATE: float(np.percentile(answers.late_ms, 99))}
 
 
 @contextmanager

@@ -1,24 +1,30 @@
 """Asks for paths over HTTP at a fixed rate, whether or not answers keep up, from a process of its own.
 
 A delay runs from the time at which a request was due, not from the time at which it was sent: a server that stalls
-makes all the requests late that fell due meanwhile. As a program: reads a plan from its standard input, writes the
-delays.
+makes all the requests late that fell due meanwhile. Who asks shares the machine with who answers, so it does little:
+one thread, sockets, `select`, which waits to the microsecond. How late it sent is told beside the delays: that part of
+them is its own. As a program: reads a plan from its standard input, writes the answers.
 """
 
 from __future__ import annotations
 
-import asyncio
+import gc
+import select
+import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
-import uvloop
 
 CONNECTIONS = 32
 LEAD_S = 0.2
 ANSWER_LIMIT_S = 30.0
+"""No answer for so long is the end of it."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+_CHUNK_BYTES = 65_536
 
 
 class Plan(msgspec.Struct):
@@ -33,68 +39,116 @@ class Plan(msgspec.Struct):
 
 
 class Answers(msgspec.Struct):
-    """Delays in milliseconds, in the order in which requests were due, and how many had which status; 0 for none."""
+    """Delays in milliseconds, in the order in which requests were due, how late each was sent, which is part of its
+    delay, and how many had which status; 0 for none."""
 
     delays_ms: list[float]
+    late_ms: list[float]
     statuses: dict[int, int]
 
 
-class _Pool:
-    """Open connections; a request takes one and gives it back."""
+class _Connection:
+    """A connection, and the request that waits for its answer on it."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        self.number = -1
+        self._received = bytearray()
+        self._open()
 
-    async def open(self) -> None:
-        for _ in range(CONNECTIONS):
-            self._free.put_nowait(await asyncio.open_connection(self._plan.host, self._plan.port))
+    def _open(self) -> None:
+        self.socket = socket.create_connection((self._plan.host, self._plan.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received.clear()
 
-    async def ask(self, request: bytes) -> int:
-        reader, writer = await self._free.get()
+    def ask(self, number: int, request: bytes) -> None:
+        """Send a request; what the server has closed meanwhile is opened anew."""
+        self.number = number
         try:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            lines = head.split(b"\r\n")
-            lengths = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"content-length:")]
-            if lengths and int(lengths[0]):
-                await reader.readexactly(int(lengths[0]))
-            self._free.put_nowait((reader, writer))
-            return int(lines[0].split(b" ")[1])
-        except (OSError, EOFError, asyncio.LimitOverrunError):
-            writer.close()
-            self._free.put_nowait(await asyncio.open_connection(self._plan.host, self._plan.port))
+            self.socket.sendall(request)
+        except OSError:
+            self._reopen()
+            self.socket.sendall(request)
+
+    def status(self) -> int | None:
+        """Read what has come: the status of the answer, None while it is not whole, 0 where none comes any more."""
+        try:
+            found = self.socket.recv(_CHUNK_BYTES)
+        except OSError:
+            found = b""
+        if not found:
+            self._reopen()
             return 0
+        self._received += found
+        head, ended, body = bytes(self._received).partition(_END_OF_HEAD)
+        if not ended or len(body) < _length(head):
+            return None
+        self._received.clear()
+        return int(head.split(b" ", 2)[1])
 
-    async def close(self) -> None:
-        while not self._free.empty():
-            self._free.get_nowait()[1].close()
+    def close(self) -> None:
+        self.socket.close()
+
+    def _reopen(self) -> None:
+        self.socket.close()
+        self._open()
 
 
-async def load(plan: Plan) -> Answers:
+def _length(head: bytes) -> int:
+    """Bytes of the body that a head tells of."""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def load(plan: Plan) -> Answers:
     """Ask as planned; returns once all have answered. Raises `TimeoutError` when that takes too long."""
+    connections = [_Connection(plan) for _ in range(CONNECTIONS)]
+    try:
+        return _asked(plan, connections)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _asked(plan: Plan, connections: Sequence[_Connection]) -> Answers:
     requests = [_request(plan, path) for path in plan.paths]
-    pool = _Pool(plan)
-    await pool.open()
     count = round(plan.rate_per_s * plan.seconds)
-    delays_ms = [0.0] * count
+    found = Answers([0.0] * count, [0.0] * count, {})
     statuses: Counter[int] = Counter()
-
-    async def ask(number: int, due_s: float) -> None:
-        statuses[await pool.ask(requests[number % len(requests)])] += 1
-        delays_ms[number] = (time.perf_counter() - due_s) * 1000
-
+    free = list(connections)
+    waiting: dict[socket.socket, _Connection] = {}
     start_s = time.perf_counter() + LEAD_S
-    tasks: list[asyncio.Task[None]] = []
-    for number in range(count):
-        due_s = start_s + number / plan.rate_per_s
-        if (early_s := due_s - time.perf_counter()) > 0:
-            await asyncio.sleep(early_s)
-        tasks.append(asyncio.create_task(ask(number, due_s)))
-    async with asyncio.timeout(ANSWER_LIMIT_S):
-        await asyncio.gather(*tasks)
-    await pool.close()
-    return Answers(delays_ms, dict(statuses))
+    sent = answered = 0
+    while answered < count:
+        now_s = time.perf_counter()
+        while sent < count and free and now_s >= (due_s := start_s + sent / plan.rate_per_s):
+            connection = free.pop()
+            connection.ask(sent, requests[sent % len(requests)])
+            waiting[connection.socket] = connection
+            found.late_ms[sent] = (now_s - due_s) * 1000
+            sent += 1
+            now_s = time.perf_counter()
+        pause_s = ANSWER_LIMIT_S
+        if sent < count and free:
+            pause_s = max(0.0, start_s + sent / plan.rate_per_s - now_s)
+        readable, _, _ = select.select(list(waiting), [], [], pause_s)
+        if not readable and pause_s == ANSWER_LIMIT_S:
+            raise TimeoutError(f"{len(waiting)} requests were not answered within {ANSWER_LIMIT_S:g} s")
+        for each in readable:
+            connection = waiting[each]
+            if (status := connection.status()) is None:
+                continue
+            del waiting[each]
+            statuses[status] += 1
+            number = connection.number
+            found.delays_ms[number] = (time.perf_counter() - start_s - number / plan.rate_per_s) * 1000
+            free.append(connection)
+            answered += 1
+    found.statuses = dict(statuses)
+    return found
 
 
 def _request(plan: Plan, path: str) -> bytes:
@@ -106,9 +160,9 @@ def _request(plan: Plan, path: str) -> bytes:
 def main(_arguments: Sequence[str]) -> None:
     """Read the plan, ask, write the answers."""
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        answers = runner.run(load(plan))
-    sys.stdout.buffer.write(msgspec.json.encode(answers))
+    gc.freeze()
+    gc.disable()  # nothing here refers to itself, and a collection would come between two requests
+    sys.stdout.buffer.write(msgspec.json.encode(load(plan)))
 
 
 if __name__ == "__main__":

@@ -303,9 +303,10 @@ def _hand_over_table(result: Result) -> tuple[Row, list[Row]]:
 
 
 def _api_table(result: Result) -> tuple[Row, list[Row]]:
-    names = ("p50", "p99", "p99.9")
+    titles = {"p50": "p50, ms", "p99": "p99, ms", "p99.9": "p99.9, ms", "late_p99": "of it sent late, p99, ms"}
+    names = [name for name in titles if all(name in each for each in result["delay_ms"].values())]
     rows: list[Row] = [(where, *(f"{each[name]:.1f}" for name in names)) for where, each in result["delay_ms"].items()]
-    return (f"{_count(result['requests_per_second'])} requests/s", *(f"{name}, ms" for name in names)), rows
+    return (f"{_count(result['requests_per_second'])} requests/s", *(titles[name] for name in names)), rows
 
 
 def _desk_table(result: Result) -> tuple[Row, list[Row]]:
