@@ -166,6 +166,7 @@ def life_section() -> str:
         every = "any" if len(of) == len(CASE_STATUSES) else "not `closed`" if len(of) == len(CASE_STATUSES) - 1 else ""
         to = "" if rule.to is None else f"`{rule.to}`"
         who = {"anybody": "who works cases", "lead": "leads", "foreshock": "itself"}[rule.by]
+        who += ", signed in" if rule.signed_in else ""
         says = ", ".join(need.replace("_", " ") for need in rule.needs)
         lines.append(f"| `{action}` | {every or ', '.join(of)} | {to} | {who} | {says} | {rule.means} |")
     return "\n".join(lines)

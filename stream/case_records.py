@@ -55,6 +55,9 @@ CASE_ACTIONS: tuple[CaseAction, ...] = (
 FORESHOCK = "foreshock"
 """The actor of what happens by itself: an alert opened, a snooze ended, a promise was broken."""
 
+TOKEN_ACTOR = "token:"
+"""With it the actor of what was done with a token begins, before the token's name; no account's name holds a colon."""
+
 
 class PromisedPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A payment that the borrower promised: so much by the end of a day. Without `contract_id`, on any contract."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from desk.access.roles import Permission, may
+from stream.case_records import TOKEN_ACTOR
 from stream.database.access_tables import PrincipalKind
 from stream.desk_roles import DeskRole
 
@@ -31,7 +32,7 @@ class Principal:
     @property
     def actor(self) -> str:
         """What stands in the records of what was done: the account's name, or `token:` and the token's name."""
-        return self.name if self.kind == "account" else f"token:{self.name}"
+        return self.name if self.kind == "account" else f"{TOKEN_ACTOR}{self.name}"
 
     def may(self, permission: Permission) -> bool:
         """Whether the role has a permission."""

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from events.types import AMOUNT_LIMIT
-from stream.case_records import CASE_STATUSES, FORESHOCK, CaseAction, CaseStatus, Disposition, PromisedPayment
+from stream.case_records import (
+    CASE_STATUSES,
+    FORESHOCK,
+    TOKEN_ACTOR,
+    CaseAction,
+    CaseStatus,
+    Disposition,
+    PromisedPayment,
+)
 from stream.outputs import LEVELS, Level
 
 By: TypeAlias = Literal["anybody", "lead", "foreshock"]
@@ -38,7 +46,8 @@ class Rule:
     """One row of the table: from which statuses, to which (None: as it was, or as `after` says), by whom.
 
     `touches`: a person takes the case up with it. `anyone`: also on a case that is assigned to somebody else.
-    `during_review`: also while a second person has to confirm. `means` is for documents and pages.
+    `during_review`: also while a second person has to confirm. `signed_in`: not with a token, behind which anybody may
+    be, also who is the other of the two. `means` is for documents and pages.
     """
 
     from_statuses: frozenset[CaseStatus]
@@ -49,6 +58,7 @@ class Rule:
     touches: bool = False
     anyone: bool = False
     during_review: bool = False
+    signed_in: bool = False
 
 
 RULES: dict[CaseAction, Rule] = {
@@ -116,6 +126,7 @@ RULES: dict[CaseAction, Rule] = {
         "a second person is to confirm that it is closed so",
         ("disposition", "reason"),
         touches=True,
+        signed_in=True,
     ),
     "confirm": Rule(
         _NOT_CLOSED,
@@ -124,6 +135,7 @@ RULES: dict[CaseAction, Rule] = {
         "the second person confirms, and it is closed",
         anyone=True,
         during_review=True,
+        signed_in=True,
     ),
     "reject": Rule(
         _NOT_CLOSED,
@@ -242,6 +254,10 @@ def _require_person(state: CaseState, act: Act, rule: Rule) -> None:
     """What holds of people and not of Foreshock itself."""
     if rule.by == "foreshock":
         raise IllegalAction(f"{act.action} happens by itself; nobody does it")
+    if rule.signed_in and act.actor.startswith(TOKEN_ACTOR):
+        raise IllegalAction(
+            f"{act.action} is one of two people's, and a token does not say whose: sign in at the desk for it"
+        )
     if rule.by == "lead" and not act.leads:
         raise IllegalAction(f"{act.action} is for leads; ask one")
     if state.review_of is not None and not rule.during_review:
@@ -251,6 +267,11 @@ def _require_person(state: CaseState, act: Act, rule: Rule) -> None:
         )
     if act.action == "confirm" and act.actor == state.review_by:
         raise IllegalAction("whoever asked for the review cannot confirm it; another person has to")
+    if act.action == "confirm" and (state.review_by or "").startswith(TOKEN_ACTOR):
+        raise IllegalAction(
+            f"{state.review_by} asked for the review, and a token does not say who that was: reject it, and have "
+            "somebody who is signed in ask"
+        )
     if act.action == "reject" and not act.leads and act.actor != state.review_by:
         raise IllegalAction("only a lead, or who asked for the review, rejects it")
     if act.action == "assign" and act.assignee != act.actor and not act.leads:

@@ -76,7 +76,9 @@ def decide(
         raise NotDecided(422, say.t("case.refused", why=say.t("case.long_reason", most=LONGEST_REASON)))
     _require_standing(_known(desk, fingerprint), standing, say)
     try:
-        return registry.take_step(desk.database, fingerprint, step, Decider(actor, reason), desk.settings.approval)
+        return registry.take_step(
+            desk.database, fingerprint, step, Decider(actor, reason, signed_in=True), desk.settings.approval
+        )
     except RegistryError as error:
         now = _known(desk, fingerprint)
         _require_standing(now, standing, say)

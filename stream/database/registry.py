@@ -44,7 +44,10 @@ WHERE fingerprint = %(fingerprint)s
 _STANDS = "UPDATE registered_models SET status = %s, alias = %s WHERE fingerprint = %s"
 _MODELS = """
 SELECT fingerprint, name, bundle, manifest_sha256, signature, signed_by, metrics, card, card_sha256, status, alias,
-    registered_by, registered_at
+    registered_by, registered_at, (
+        SELECT database_user FROM model_decisions AS noted
+        WHERE noted.fingerprint = registered_models.fingerprint AND decision = 'registered' ORDER BY number LIMIT 1
+    ) AS registered_as
 FROM registered_models ORDER BY registered_at, fingerprint
 """
 _DECISIONS = """
@@ -74,12 +77,14 @@ class NewModel:
 
 @dataclass(frozen=True)
 class RegisteredModel(NewModel):
-    """A model of the registry."""
+    """A model of the registry. `registered_by` is who said to have registered it, `registered_as` the user of the
+    database that was connected then."""
 
     status: ModelStatus
     alias: ModelAlias | None
     registered_by: str
     registered_at: dt.datetime
+    registered_as: str
 
     @property
     def standing(self) -> str:
@@ -102,10 +107,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decider:
-    """Who decides, and why. Without `actor` it is the user of the database."""
+    """Who decides, and why. Without `actor` it is the user of the database. `signed_in`: a password or an identity
+    provider has said that it is `actor`; without it, only who is connected to the database is sure."""
 
     actor: str | None = None
     reason: str = ""
+    signed_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,7 @@ class _Turn:
 
     connection: Connection
     actor: str
+    login: str
     models: list[RegisteredModel]
 
 
@@ -162,8 +170,10 @@ def take_step(
 
 
 def is_registrar(model: RegisteredModel, actor: str) -> bool:
-    """Whether this is who registered the model, in whatever case the name is written."""
-    return actor.strip().casefold() == model.registered_by.strip().casefold()
+    """Whether this is who registered the model, by the name that was given or by the user of the database, in whatever
+    case it is written."""
+    names = {name.strip().casefold() for name in (model.registered_by, model.registered_as)}
+    return actor.strip().casefold() in names
 
 
 def register(database: DatabaseConnection, model: NewModel, by: Decider) -> tuple[RegisteredModel, bool]:
@@ -199,7 +209,7 @@ def register(database: DatabaseConnection, model: NewModel, by: Decider) -> tupl
 
 def approve(database: DatabaseConnection, name: str, by: Decider, approval: Approval = "single") -> RegisteredModel:
     """Approve a registered model. Raises `RegistryError`: when it is not, or, under `four-eyes`, when who registered it
-    is to approve it, too."""
+    may be the one to approve it: by their name, or by the user of the database unless the approver is signed in."""
     with _turn(database, by, approval) as turn:
         model = _find(turn.models, name)
         if model.status != "registered":
@@ -208,6 +218,12 @@ def approve(database: DatabaseConnection, name: str, by: Decider, approval: Appr
             raise RegistryError(
                 f"model {model.fingerprint} was registered by {model.registered_by}, and approval is four-eyes: "
                 "another person must approve it (--actor names who does)"
+            )
+        if approval == "four-eyes" and not by.signed_in and turn.login == model.registered_as:
+            raise RegistryError(
+                f"model {model.fingerprint} was registered as {model.registered_as}, the user of the database that is "
+                "connected now, and approval is four-eyes: approve it on the desk's page Operations, signed in, or as "
+                "another user of the database"
             )
         return _stands(turn, model, "approved", None)
 
@@ -273,11 +289,11 @@ def _turn(database: DatabaseConnection, by: Decider, approval: Approval | None =
         actor = (by.actor or "").strip()
         found = connection.execute(
             "SELECT set_config('foreshock.reason', %s, true), set_config('foreshock.approval', %s, true), "
-            "set_config('foreshock.actor', coalesce(nullif(%s, ''), session_user), true)",
+            "set_config('foreshock.actor', coalesce(nullif(%s, ''), session_user), true), session_user::text",
             (by.reason, approval or "", actor),
         ).fetchone()
         assert found is not None
-        yield _Turn(connection, str(found[2]), _models(connection))
+        yield _Turn(connection, str(found[2]), str(found[3]), _models(connection))
 
 
 def _models(connection: Connection) -> list[RegisteredModel]:

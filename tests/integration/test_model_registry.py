@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
+from psycopg import sql
 from typer.testing import CliRunner
 
 from foreshock import app
@@ -44,6 +46,20 @@ def database(database: DatabaseConnection) -> DatabaseConnection:
     return database
 
 
+@pytest.fixture
+def bobs(database: DatabaseConnection) -> Iterator[DatabaseConnection]:
+    """The same database as another user of it."""
+    parts = urlsplit(database.url)
+    name = f"bob-{parts.path.strip('/')}"[:63]
+    role = sql.Identifier(name)
+    with database.connect() as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} SUPERUSER LOGIN PASSWORD 'bobs'").format(role))
+    host = parts.netloc.rpartition("@")[2]
+    yield DatabaseConnection(f"postgresql://{quote(name)}@{host}{parts.path}", "bobs")
+    with database.connect() as connection:
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
 def standings(database: DatabaseConnection) -> dict[str, str]:
     return {model.fingerprint: model.standing for model in registry.registered(database)}
 
@@ -69,8 +85,9 @@ def test_the_steps_that_are_offered_are_those_that_can_be_taken(database: Databa
         assert found.standing == standing
         offered = registry.steps(found, actor, cast(Approval, approval))
         decide = partial(
-            registry.take_step, database, found.fingerprint, step, Decider(actor, "so"), cast(Approval, approval)
-        )
+            registry.take_step, database, found.fingerprint, step, Decider(actor, "so", signed_in=True),
+            cast(Approval, approval),
+        )  # fmt: skip
         if step in offered:
             assert decide().standing != standing
         elif step == standing:
@@ -126,11 +143,26 @@ def test_four_eyes_are_two_persons(database: DatabaseConnection) -> None:
     for actor in ("ann", " Ann "):
         with pytest.raises(RegistryError, match="another person must approve"):
             registry.approve(database, ONE, Decider(actor, "mine"), "four-eyes")
-    assert registry.approve(database, ONE, BOB, "four-eyes").standing == "approved"
+    signed_in = replace(BOB, signed_in=True)
+    assert registry.approve(database, ONE, signed_in, "four-eyes").standing == "approved"
     assert [one.approval for one in registry.decisions(database, ONE)] == [None, "four-eyes"]
     registry.register(database, a_model(2), ANN)
     registry.approve(database, TWO, ANN)
     assert [one.approval for one in registry.decisions(database, TWO)] == [None, "single"]
+
+
+def test_another_name_makes_nobody_a_second_person(database: DatabaseConnection, bobs: DatabaseConnection) -> None:
+    """Who decides by a command says so themselves; who is connected to the database is sure."""
+    model, _ = registry.register(bobs, a_model(), ANN)
+    login = model.registered_as
+    for decider in (BOB, ANN, Decider("carl")):
+        with pytest.raises(RegistryError, match="another person" if decider is ANN else f"registered as {login}"):
+            registry.approve(bobs, ONE, decider, "four-eyes")
+    # Nor does the desk let in who registered it under another name than that of their role.
+    assert registry.steps(model, login.upper(), "four-eyes") == ("retire",)
+    with pytest.raises(RegistryError, match="another person must approve"):
+        registry.approve(database, ONE, Decider(login, signed_in=True), "four-eyes")
+    assert registry.approve(database, ONE, BOB, "four-eyes").standing == "approved"
 
 
 Act = Callable[[DatabaseConnection], object]
@@ -245,6 +277,8 @@ def test_the_commands(models: Callable[..., Any], tmp_path: Path, monkeypatch: p
     shutil.copy(PRETRAINED_BUNDLE / "MODEL_CARD.md", bundle)
     assert models("register", str(bundle), "--actor", "bob")["card"] == str(bundle / "MODEL_CARD.md")
     assert "another person" in models("approve", fingerprint, "--actor", "ann", "--reason", "good", fails=True)
+    assert "the user of the database" in models("approve", fingerprint, "--actor", "bob", "--reason", "so", fails=True)
+    monkeypatch.setenv("FORESHOCK_APPROVAL", "single")
     assert models("approve", fingerprint[:6], "--actor", "bob", "--reason", "good")["status"] == "approved"
     assert models("alias", fingerprint, "challenger", "--reason", "shadow")["alias"] == "challenger"
     assert models("alias", "challenger", "none", "--reason", "no")["alias"] is None
@@ -255,7 +289,7 @@ def test_the_commands(models: Callable[..., Any], tmp_path: Path, monkeypatch: p
     ]  # fmt: skip
     assert [each["fingerprint"] for each in models("list")] == [fingerprint]
     said = models("show", "champion", as_json=False)
-    for words in (fingerprint, "approved (four-eyes)", "test, 90 days", "auc 0.90908", "named (champion)"):
+    for words in (fingerprint, "approved (single)", "test, 90 days", "auc 0.90908", "named (champion)"):
         assert words in said
     assert "champion" in models("list", as_json=False)
     assert "no-such-bundle" in models("register", "no-such-bundle", fails=True)

@@ -515,12 +515,33 @@ def test_one_clerk_works_at_a_time(engine: Engine, clock: SetClock) -> None:
     second.stop()
 
 
-def test_a_token_is_no_second_person(connection: Connection, new_borrower: Callable[..., Borrower]) -> None:
+def test_a_token_is_neither_of_two_people(connection: Connection, new_borrower: Callable[..., Borrower]) -> None:
+    """Whoever has asked with it could confirm with their account, and the other way round."""
     borrower = new_borrower(levels=("HIGH",))
-    do(connection, borrower, "request_review", LEAD, disposition="false_alarm", reason="paid in cash")
-    service = Principal("eve", "token", "lead")
-    with pytest.raises(IllegalAction, match="a token may be the same person's"):
+    service = Principal("service of eve", "token", "lead", token_id="0123456789ab")
+    asked = {"disposition": "false_alarm", "reason": "paid in cash"}
+    with pytest.raises(IllegalAction, match="sign in at the desk"):
+        do(connection, borrower, "request_review", service, **asked)
+    do(connection, borrower, "request_review", LEAD, **asked)
+    with pytest.raises(IllegalAction, match="sign in at the desk"):
         do(connection, borrower, "confirm", service)
-    with pytest.raises(IllegalAction):
+    with pytest.raises(IllegalAction, match="whoever asked"):
         do(connection, borrower, "confirm", LEAD)
+    # What a token may still do is say no.
+    do(connection, borrower, "reject", service, reason="call them first")
+    do(connection, borrower, "request_review", LEAD, **asked)
     assert do(connection, borrower, "confirm", Principal("lou", "account", "lead")).status_to == "closed"
+
+
+def test_what_was_asked_for_with_a_token_is_not_confirmed(
+    connection: Connection, new_borrower: Callable[..., Borrower]
+) -> None:
+    """As a database may hold it that another program has written to."""
+    borrower = new_borrower(levels=("HIGH",))
+    connection.execute(
+        text("UPDATE cases SET review_of = 'false_alarm', review_by = 'token:of ann' WHERE alert_id = :alert_id"),
+        {"alert_id": borrower.alert_id},
+    )
+    with pytest.raises(IllegalAction, match="reject it, and have somebody who is signed in ask"):
+        do(connection, borrower, "confirm", LEAD)
+    assert do(connection, borrower, "reject", LEAD, reason="who asks?").status_to == "open"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -90,6 +91,11 @@ def test_a_high_alert_is_a_false_alarm_only_by_two_people() -> None:
         done(high, "request_review", disposition="cured")
 
     asked = done(high, "request_review", disposition="false_alarm")
+    for action in ("request_review", "confirm"):
+        with pytest.raises(IllegalAction, match="sign in at the desk"):
+            done(high if action == "request_review" else asked, action, "token:ann", leads=True)  # type: ignore[arg-type]
+    with pytest.raises(IllegalAction, match="reject it"):
+        done(replace(asked, review_by="token:ann"), "confirm", "bob", leads=True)
     for action in ("start", "snooze", "close", "request_review"):
         with pytest.raises(IllegalAction, match="confirm or reject that first"):
             done(asked, action)  # type: ignore[arg-type]
