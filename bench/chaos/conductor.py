@@ -164,6 +164,13 @@ class Conductor:
     def _stop(self) -> None:
         self.counts["stops"] += self._crew.stop(self._some_worker())
 
+    def _rolling_restart(self) -> None:
+        """As for a release: the next worker is stopped when the one before it is at work again."""
+        for name in self._crew.scorers:
+            self.counts["stops"] += self._crew.stop(name)
+            self._crew.revive()
+            self._crew.await_words(name, AT_WORK, WAIT_FOR_WORK_S)
+
     def _commit_step(self) -> None:
         """Put a worker in place of another that ends at some step, and wait for its end, if it comes."""
         step = self._chance.choice(list(STEPS))

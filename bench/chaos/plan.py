@@ -40,6 +40,7 @@ FAULTS: dict[str, Fault] = {
     "kill": Fault("a worker is killed, anywhere", "worker"),
     "freeze": Fault("a worker is frozen past its session, and wakes up", "worker"),
     "stop": Fault("a worker leaves, and another joins", "worker"),
+    "rolling_restart": Fault("all workers are stopped and started again, one after the other", "worker"),
     "commit_step": Fault("a worker is killed at a step of recovery or commit", "worker"),
     "send_fails": Fault("a record batch cannot be sent, or its acknowledgement is lost", "worker"),
     "transaction_timeout": Fault("a worker is frozen until the broker has ended its transactions", "worker"),
@@ -72,7 +73,8 @@ ALWAYS = ("kill", "freeze", "stop")
 """What every seed has; which others it has, it draws."""
 
 COSTLY = frozenset(kind for kind, fault in FAULTS.items() if fault.needs in ("broker", "shadow")) | {
-    "transaction_timeout"
+    "transaction_timeout",
+    "rolling_restart",
 }
 """Faults that take long: few of them in a run."""
 

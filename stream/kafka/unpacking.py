@@ -23,12 +23,15 @@ from aiokafka.record._crecords import default_records as compiled
 from stream.kafka.record import MOST_UNPACKED_BYTES, TOO_LARGE_HEADER
 from stream.kafka.varint import encode_varint
 
-LZ4_RATIO, ZSTD_RATIO = 255, 1 << 15
+LZ4_RATIO, ZSTD_RATIO, GZIP_RATIO = 255, 1 << 15, 1_032
 """How many times its size a batch may have unpacked, at most. Snappy tells, and gzip can be asked for so much."""
 
 FIRST_ROOM_RATIO, ROOM_GROWS = 8, 4
 GZIP = 31
 """For zlib: data in the format of gzip."""
+
+WORTH_BYTES = 1 << 16
+"""From so many unpacked bytes on, to unpack gzip at once into as much room as it takes is faster: 8 times of 10 MB."""
 
 
 class BatchTooLarge(ValueError):
@@ -38,8 +41,25 @@ class BatchTooLarge(ValueError):
         super().__init__(f"a record batch has more than {MOST_UNPACKED_BYTES:,} bytes when it is unpacked")
 
 
-def gzip_decode(payload: Any) -> bytes:
+def gzip_decode(payload: Any) -> bytes | bytearray:
     """All members of a gzip stream."""
+    return _gzip_at_once(payload) or _gzip_in_parts(payload)
+
+
+def _gzip_at_once(payload: Any) -> bytearray | None:
+    """A gzip stream of one member, at whose end its size stands. None where that does not hold, or it is small."""
+    size = int.from_bytes(payload[-4:], "little")
+    if not WORTH_BYTES <= size <= min(MOST_UNPACKED_BYTES, GZIP_RATIO * len(payload)):
+        return None
+    unpacked = bytearray(size)
+    try:
+        filled = cramjam.gzip.decompress_into(payload, unpacked)
+    except cramjam.DecompressionError:
+        return None
+    return unpacked if filled == size else None
+
+
+def _gzip_in_parts(payload: Any) -> bytes:
     parts: list[bytes] = []
     room, rest = MOST_UNPACKED_BYTES, bytes(payload)
     while rest:

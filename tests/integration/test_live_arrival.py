@@ -5,6 +5,7 @@ The short form of `make chaos`, and beside it kills at steps of a commit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,12 @@ from bench.chaos.oracle import Published, judge
 from bench.chaos.plan import ALWAYS, SESSION_S, Plan
 from bench.chaos.run import run
 from bench.chaos.servers import Servers
+from model.datasets.sources import open_dataset
+from stream.database import migration
+from stream.database.connection import DatabaseConnection
 from stream.kafka.connection import KafkaConnection
 from stream.settings import load_settings
+from tests import forked
 from tests.forked import ForkedProcess
 
 Deploy = Callable[..., Any]
@@ -93,3 +98,32 @@ def test_a_worker_that_hangs_gives_its_partitions_up(deploy: Deploy) -> None:
         deployment.wait_until_scored(worker)
     verdict = judge(Published.read(deployment.kafka, deployment.settings), deployment.settings)
     assert verdict.is_right, verdict
+
+
+def test_waits_that_the_clock_ended_are_replayed_as_they_were(
+    deploy: Deploy, database: DatabaseConnection, tmp_path: Path
+) -> None:
+    """Topics lag behind each other and nobody waits, so that events are taken in another order than that of their time:
+    a replay takes them in the same one."""
+    migration.upgrade(database)
+    deployment = deploy(watchdog=False, merge_idle_ms=0, batch_max_records=50)
+    events = list(open_dataset("simulator", users=40, months=8, seed=14).events())
+    deployment.publish(events)
+    with deployment.running("worker") as worker:
+        deployment.wait_until_scored(worker)
+    assert deployment.differences() != "", "a wait for a topic that lags was ended by the clock"
+    verdict = judge(Published.read(deployment.kafka, deployment.settings), deployment.settings)
+    assert verdict.is_right, verdict
+
+    report = tmp_path / "replay.json"
+    of_deployment = [
+        "--bootstrap-servers", str(deployment.kafka), "--topic-prefix", deployment.topics.prefix,
+        "--application-id", deployment.settings.application_id, "--database-url", database.url,
+    ]  # fmt: skip
+    asked = ["replay", "run", "lagged", "--from", "2000-01-01", "--to", "2100-01-01"]
+    for command in (asked, ["replay", "diff", "lagged", "--report", str(report)]):
+        done = forked.run([*command, *of_deployment])
+        assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(report.read_text())
+    assert figures["differs"] is False
+    assert figures["compared_scores"] == figures["identical_scores"] == len(events)

@@ -164,7 +164,7 @@ def _rows() -> Check:
 
 # Compressed record batches
 
-_UNPACK: tuple[Callable[[bytes], bytes], ...] = (
+_UNPACK: tuple[Callable[[bytes], bytes | bytearray], ...] = (
     unpacking.gzip_decode,
     unpacking.snappy_decode,
     unpacking.lz4_decode,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,27 @@ def test_snappy_without_blocks_and_gzip_of_several_members() -> None:
         unpacking.gzip_decode(gzip.compress(bytes(LIMIT)) + gzip.compress(b"b"))
     with pytest.raises(EOFError):
         unpacking.gzip_decode(gzip.compress(b"abc" * 100)[:-9])
+
+
+@given(
+    st.lists(st.integers(0, 3 * unpacking.WORTH_BYTES).map(bytes) | st.binary(max_size=100), min_size=1, max_size=3),
+    st.sampled_from([b"", b"\0\0"]),
+)
+def test_gzip_of_any_size_and_number_of_members(contents: list[bytes], end: bytes) -> None:
+    assert unpacking.gzip_decode(memoryview(b"".join(map(gzip.compress, contents)) + end)) == b"".join(contents)
+
+
+@pytest.mark.parametrize("size", [100, 2 * unpacking.WORTH_BYTES])
+def test_gzip_that_is_damaged_at_its_end_is_an_error(size: int) -> None:
+    packed = bytearray(gzip.compress(bytes(size)))
+    for place, error in ((-1, zlib.error), (-6, zlib.error), (slice(-3, None), EOFError)):
+        damaged = bytearray(packed)
+        if isinstance(place, slice):
+            del damaged[place]
+        else:
+            damaged[place] ^= 1
+        with pytest.raises(error):
+            unpacking.gzip_decode(bytes(damaged))
 
 
 @pytest.mark.parametrize("codec", CODECS)
