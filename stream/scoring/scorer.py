@@ -26,7 +26,7 @@ from events.columns import (
     numeric_inputs,
 )
 from events.contract_columns import contract_columns
-from events.contracts import currency_of, find_contract, id_words
+from events.contracts import currency_code, currency_of, find_contract, id_words, places_used
 from events.credit_limits import STATES_LIMITS, StatedLimits, apply_limits, credit_limits
 from events.repayments import RepaymentColumns, apply_repayments, repayment_columns
 from events.types import KINDS, Event, Kind
@@ -286,27 +286,36 @@ class Scorer:
 
     def _first_in_doubt(self, taken: Sequence[Taken], touched: NDArray[np.int64], begin: int) -> int:
         """Position of the first event whose currency may not be that of its contract; the number of events for none."""
-        seen: dict[tuple[int, str | None], str] = {}
         events: list[Any] = [item.event for item in taken]
-        stating = [number for number, event in enumerate(events) if event.currency is not None]
-        for number in stating:
-            if number < begin:
-                continue
-            event = events[number]
-            row, currency = int(touched[number]), event.currency
-            known = seen.get((row, event.contract_id)) or self._currency_of(taken[number], row)
-            if known is not None and known != currency:
-                return number
+        stating = [number for number in range(begin, len(events)) if events[number].currency is not None]
+        if not stating:
+            return len(taken)
+        row, contract_ids = touched[stating], [events[number].contract_id for number in stating]
+        stated = np.array([currency_code(events[number].currency) for number in stating])
+        known = self._known_currencies(row, contract_ids)
+        others = np.flatnonzero((known != 0) & (known != stated))
+        end = int(others[0]) if others.size else len(stating)
+        # Of these contracts the rows know no currency: the first event that states one decides.
+        seen: dict[tuple[int, str | None], str] = {}
+        for position in np.flatnonzero(known[:end] == 0).tolist():
+            event, contract = events[stating[position]], (int(row[position]), contract_ids[position])
+            if seen.get(contract, event.currency) != event.currency:
+                return stating[position]
             if event.KIND == "repayments":
-                seen[row, event.contract_id] = currency
-        return len(taken)
+                seen[contract] = event.currency
+        return stating[end] if others.size else len(taken)
+
+    def _known_currencies(self, row: NDArray[np.int64], contract_ids: Sequence[str | None]) -> NDArray[np.uint32]:
+        """Codes of the currencies of contracts `[n]`, 0 where none is known; `row` int64 `[n]` are their users'."""
+        standing = take_records(self._slab.rows["standing"], row)
+        found, place = find_contract(standing, id_words(contract_ids), places_used(standing))
+        return np.where(found, standing["currency"][np.arange(len(place)), place], 0)
 
     def _currency_of(self, item: Taken, row: int) -> str | None:
         """The currency of the event's contract, None where it is not known."""
         event: Any = item.event
-        standing = self._slab.rows["standing"][row : row + 1]
-        found, place = find_contract(standing, id_words([event.contract_id]))
-        return currency_of(int(standing["currency"][0, place[0]])) if found[0] else None
+        (code,) = self._known_currencies(np.array([row]), [event.contract_id]).tolist()
+        return currency_of(code)
 
     def _forget(self, taken: Sequence[Taken]) -> Scored:
         """Forget users, and tell whoever keeps their scores and alerts, whether or not a row was held."""

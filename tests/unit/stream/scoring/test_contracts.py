@@ -202,6 +202,29 @@ def test_another_currency_is_refused_wherever_the_stream_is_cut() -> None:
     assert len(scores_of(at_once)) == 3
 
 
+@settings(max_examples=40)
+@given(st.data())
+def test_any_currencies_are_judged_alike_at_once_and_one_by_one(data: st.DataObject) -> None:
+    events: list[Event] = []
+    for number in range(data.draw(st.integers(2, 12))):
+        user_id, contract = data.draw(st.sampled_from(["ann", "bob"])), data.draw(st.sampled_from([None, "A", "B"]))
+        currency = data.draw(st.sampled_from([None, "EUR", "SEK"]))
+        if data.draw(st.booleans()):
+            kind = data.draw(st.sampled_from(["due", "paid", "closed"]))
+            events.append(repayment(contract, kind, number, number, user_id=user_id, currency=currency, balance=9.0))
+        else:
+            when = BEGIN + dt.timedelta(days=number)
+            common: Any = {"event_id": f"t{number}", "user_id": user_id, "occurred_at": when}
+            events.append(Transaction(amount=1.0, contract_id=contract, currency=currency, **common))
+    taken = take(events)
+    (whole, whole_slab), (single, single_slab) = scorer_with(), scorer_with()
+    at_once, one_by_one = whole.score(taken), [single.score([item]) for item in taken]
+    assert outputs([at_once]) == outputs(one_by_one)
+    assert list(whole_slab.items()) == list(single_slab.items())
+    refused = [letter for each in one_by_one for letter in each.dead_letters]
+    assert at_once.dead_letters == refused
+
+
 @pytest.mark.parametrize(
     ("rates", "exposure"),
     [({}, None), ({"EUR": 1.0}, None), ({"EUR": 1.0, "SEK": 0.1}, 1_100.0)],
