@@ -23,6 +23,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.net.compat import KafkaNetClient
 from kafka.record import default_records
 
+import stream.kafka.closed_connections  # which makes aiokafka see them
 import stream.kafka.header_names  # which makes the libraries read any header name
 import stream.kafka.unpacking  # noqa: F401  # and any codec, up to a limit
 from stream.kafka.connection import BrokerAddress, KafkaConnection

@@ -1,12 +1,14 @@
 """Pauses between attempts to reach brokers, and measures how long none has answered.
 
-By itself, aiokafka repeats a failed metadata update at once, as fast as connections are refused. This replaces one
-method of one aiokafka client and knows nothing of the client's user.
+By itself, aiokafka repeats a failed metadata update at once, as fast as connections are refused, and never again where
+one ended with an error that it did not expect. This replaces one method of one aiokafka client and knows nothing of the
+client's user.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +20,8 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 """Pauses double from the first to the longest. Each is shortened at random by up to half, so that many clients do not
 retry at the same time."""
+
+logger = logging.getLogger("foreshock.kafka")
 
 
 class BrokersUnreachable(ToldInFull):
@@ -49,7 +53,13 @@ class Reconnection:
         return 0.0 if since_s is None else self._monotonic() - since_s
 
     async def _update_patiently(self, *arguments: Any) -> bool:
-        if await self._update(*arguments):
+        try:
+            updated = await self._update(*arguments)
+        except Exception as error:
+            # It would end the task that makes all updates of this client, which would never see a broker again.
+            logger.warning("brokers could not be asked for metadata, trying again: %r", error)
+            updated = False
+        if updated:
             self._failures, self._since_s = 0, None
             return True
         if self._since_s is None:

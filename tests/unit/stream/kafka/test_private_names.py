@@ -19,6 +19,7 @@ import kafka.record.default_records
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -35,6 +36,7 @@ LIBRARIES = ("aiokafka", "faust", "kafka", "mode")
 
 METHODS: dict[type[Any], dict[str, str]] = {
     AIOKafkaClient: {"_metadata_update": "self cluster_metadata topics", "force_metadata_update": "self"},
+    AIOKafkaConnection: {"send": "self request expect_response", "_send_sasl_token": "self payload expect_response"},
     Fetcher: {"_proc_fetch_request": "self assignment node_id request", "seek_to": "self tp offset"},
     PartitionRecords: {"_consumer_record": "self tp record", "_unpack_records": "self"},
     _DefaultRecordBatchPy: {"_maybe_uncompress": "self", "_read_msg": "self decode_varint"},
@@ -140,6 +142,7 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
 MODULES: dict[str, dict[str, str | None]] = {
     "aiokafka.abc": {"AbstractTokenProvider": None},
     "aiokafka.client": {"AIOKafkaClient": None},
+    "aiokafka.conn": {"AIOKafkaConnection": None, "CloseReason": None},
     "aiokafka.codec": {
         "_detect_xerial_stream": "payload",
         "lz4_encode": "payload level",

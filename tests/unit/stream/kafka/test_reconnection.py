@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,12 +13,15 @@ from stream.kafka.reconnection import FIRST_PAUSE_S, LONGEST_PAUSE_S, Reconnecti
 class Client:
     """A client of which each metadata update ends as `answers` says."""
 
-    def __init__(self, answers: list[bool]) -> None:
-        self.answers = answers
+    def __init__(self, answers: Sequence[bool | Exception]) -> None:
+        self.answers = list(answers)
         self.forced = 0
 
     async def _metadata_update(self, cluster: object, topics: object) -> bool:  # noqa: ARG002
-        return self.answers.pop(0)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def force_metadata_update(self) -> None:
         self.forced += 1
@@ -58,3 +62,13 @@ async def test_a_failed_update_is_repeated_and_a_good_one_is_not() -> None:
         await client._metadata_update(None, None)
         await asyncio.sleep(0)
         assert client.forced == forced
+
+
+async def test_an_update_that_ends_with_any_error_is_repeated_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    client, clock = Client([RuntimeError("the handler is closed"), True]), Clock()
+    Reconnection(client, monotonic=clock.monotonic, sleep=clock.sleep)
+    assert not await client._metadata_update(None, None)
+    await asyncio.sleep(0)
+    assert client.forced == 1
+    assert await client._metadata_update(None, None)
+    assert "the handler is closed" in caplog.text
