@@ -181,13 +181,16 @@ class Transactions:
         return self._submit(self._deliver(outgoing, [self._pairs[each.partition] for each in outgoing]))
 
     async def _deliver(self, outgoing: Sequence[Outgoing], pairs: Sequence[_Pair]) -> list[int]:
-        deliveries = []
-        for each, pair in zip(outgoing, pairs, strict=True):
-            async with pair.lock:
-                if pair.open is None:
-                    pair.open = await self._begin(each.partition, pair)
-                deliveries.append(pair.open.queue(each.topic, each.records, each.headers))
-        return await asyncio.gather(*deliveries)
+        # Each in a task of its own, as in `_cut`: tasks begin in the order in which they are made, so that a partition
+        # never waits for another one before it queues, while a cut that was asked for later comes first.
+        return await asyncio.gather(*map(self._deliver_one, outgoing, pairs))
+
+    async def _deliver_one(self, outgoing: Outgoing, pair: _Pair) -> int:
+        async with pair.lock:
+            if pair.open is None:
+                pair.open = await self._begin(outgoing.partition, pair)
+            delivery = pair.open.queue(outgoing.topic, outgoing.records, outgoing.headers)
+        return await delivery
 
     async def cut(self, partitions: Collection[int]) -> dict[int, Transaction]:
         """The open transactions of these partitions; what is sent from here on belongs to the next ones.
@@ -200,11 +203,13 @@ class Transactions:
         return found
 
     async def _cut(self, pairs: Mapping[int, _Pair]) -> dict[int, Transaction]:
-        found: dict[int, Transaction] = {}
-        for partition, pair in pairs.items():
-            async with pair.lock:
-                found[partition] = pair.open or await self._begin(partition, pair)
-                pair.open, pair.turn = None, (pair.turn + 1) % PRODUCERS_PER_PARTITION
+        found = await asyncio.gather(*(self._cut_one(partition, pair) for partition, pair in pairs.items()))
+        return dict(zip(pairs, found, strict=True))
+
+    async def _cut_one(self, partition: int, pair: _Pair) -> Transaction:
+        async with pair.lock:
+            found = pair.open or await self._begin(partition, pair)
+            pair.open, pair.turn = None, (pair.turn + 1) % PRODUCERS_PER_PARTITION
         return found
 
     async def stop(self) -> None:

@@ -27,6 +27,9 @@ class Producer:
         self.fenced = False
         self.refuses = False
         self.offsets: Mapping[TopicPartition, OffsetAndMetadata] = {}
+        self.may_begin = asyncio.Event()
+        """While this is not set, the transaction before is being completed."""
+        self.may_begin.set()
 
     async def start(self) -> None:
         if self.refuses:
@@ -39,6 +42,7 @@ class Producer:
             raise ProducerFenced
 
     async def begin_transaction(self) -> None:
+        await self.may_begin.wait()
         self.log.append(f"begin {self.name}")
 
     async def send_offsets_to_transaction(self, offsets: Any, group: str) -> None:
@@ -132,6 +136,27 @@ async def test_records_keep_their_order_and_belong_to_the_transaction_that_was_o
     ]
     assert [line for line in worker.log if line.startswith("send app-0-1")] == [
         "send app-0-1 scores 0 [(b'u', b'next')]"
+    ]
+
+
+@pytest.mark.parametrize("partitions", [{1}, {0, 1}, {1, 2}])
+async def test_what_was_sent_before_a_cut_is_in_it_though_another_partition_waits(
+    worker: Worker, partitions: set[int]
+) -> None:
+    """Or its scores would be committed with the next cut, and its states and offsets with this one."""
+    await worker.transactions.own({0, 1, 2})
+    for name in ("app-0-0", "app-1-0"):
+        worker.producers[name].may_begin.clear()
+    sent = worker.transactions.send([Outgoing("scores", number, [(b"u", b"%d" % number)]) for number in (0, 1, 2)])
+    cutting = asyncio.ensure_future(worker.transactions.cut(partitions))
+    for name in ("app-1-0", "app-0-0"):
+        await asyncio.sleep(0.01)
+        worker.producers[name].may_begin.set()
+    found = await cutting
+    await sent
+    assert {number: len(cut.deliveries) for number, cut in found.items()} == dict.fromkeys(partitions, 1)
+    assert sorted(line for line in worker.log if line.startswith("send")) == [
+        f"send app-{number}-0 scores {number} [(b'u', b'{number}')]" for number in (0, 1, 2)
     ]
 
 
