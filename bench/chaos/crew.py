@@ -26,7 +26,8 @@ from stream.embedded.server import EmbeddedError, ServerProcess
 from stream.topics import shadow_application
 
 HANDED_OVER = "was handed over to"
-SAID_WHY = ("state_dir:", "no Kafka broker answers", "the Kafka broker", HANDED_OVER)
+ASKED_IN_VAIN = "`foreshock doctor` tells what is wrong"
+SAID_WHY = ("state_dir:", "no Kafka broker answers", "the Kafka broker", HANDED_OVER, ASKED_IN_VAIN)
 OWN_REASONS = ("Fenced", "BrokersUnreachable", "ArchiveError", "ProvisioningError")
 """A process that ended by itself has one of these in its log, or an error of Kafka's by name: any other end is a fault
 of the program."""
