@@ -20,6 +20,7 @@ from foreshock.options import (
     Yes,
     confirmed,
     event_progress,
+    interruptible,
     kafka_failure,
     kafka_of,
     takes_settings,
@@ -83,7 +84,7 @@ def export(
         foreshock archive export /archive --topics repayments --to 2024-01-01
     """
     kafka = kafka_of(settings)
-    with _failures(kafka):
+    with _failures(kafka), interruptible("what is exported is in the archive, and the same command goes on behind it"):
         reports = _export_into(
             settings, kafka, folder, _named(topics), ExportRange(_ms(from_), _ms(to), accept_loss), as_json=as_json
         )
@@ -117,7 +118,7 @@ def check(*, settings: Settings, folder: Folder, as_json: AsJson = False) -> Non
 
         foreshock archive check /archive
     """
-    with _failures(), _progress("checking", as_json=as_json) as on_progress:
+    with _failures(), interruptible("it has changed nothing"), _progress("checking", as_json=as_json) as on_progress:
         found = list(checked(Archive.open(folder), on_progress))
     faults = [fault for partition in found for fault in partition.faults]
     if as_json:
@@ -167,7 +168,7 @@ def import_(
     if append and keep_offsets:
         fail("--append and --keep-offsets exclude each other", code=2)
     kafka, named = kafka_of(settings), _named(topics)
-    with _failures(kafka):
+    with _failures(kafka), interruptible("the same command goes on behind what is published"):
         archive = Archive.open(folder)
         of = archive.description
         manifests = archive.manifests()
@@ -233,7 +234,8 @@ def forget(
     name = known_as(settings, user, as_is)
     confirmed(f"Erase {name!r} in {folder} for good?", yes=yes)
     kafka = None if without_kafka else kafka_of(settings)
-    with _failures(kafka), _progress("erasing", as_json=as_json) as on_progress:
+    stays = interruptible("the user is not erased yet; the same command goes on with it")
+    with _failures(kafka), stays, _progress("erasing", as_json=as_json) as on_progress:
         erased = erase_in_archive(kafka, folder, name, on_progress)
     if as_json:
         _print_json({"partitions": erased})

@@ -9,7 +9,8 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,6 +190,15 @@ def kafka_failure(error: Exception, kafka: KafkaConnection) -> str:
     from stream.kafka.rights import denial
 
     return str(denial(error, kafka) or f"{kafka}: {error!r}; `foreshock doctor` tells what is wrong")
+
+
+@contextmanager
+def interruptible(then: str) -> Iterator[None]:
+    """A command that takes long: where it is interrupted (Ctrl-C), it ends with what becomes `then` of what it did."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(f"interrupted; {then}", code=130)
 
 
 def confirmed(question: str, *, yes: bool) -> None:

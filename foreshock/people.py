@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from events.pseudonyms import Pseudonyms
 from events.types import EVENT_TYPES, KINDS, Kind, encode_event
-from foreshock.options import AsJson, Yes, database_of, event_progress, kafka_of, takes_settings
+from foreshock.options import AsJson, Yes, database_of, event_progress, interruptible, kafka_of, takes_settings
 from foreshock.tables import Column, Table
 from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.connection import KafkaConnection
@@ -69,12 +69,14 @@ def forget(
     if not yes and not typer.confirm(f"Forget {name!r} for good?", err=True):
         raise typer.Exit(1)
     try:
-        # Counted before: the sink may come to a tombstone first.
-        before = Counter() if database is None else person.count(database, name)
-        offsets = send_tombstones(kafka, settings, name)
-        late = wait_for_workers(kafka, settings, offsets, wait)
-        deleted = {} if database is None else person.forget(database, name)
-        held = places(kafka, settings)
+        with interruptible(f"{name!r} is not forgotten yet; the same command goes on with it"):
+            # Counted before: the sink may come to a tombstone first.
+            before = Counter() if database is None else person.count(database, name)
+            offsets = send_tombstones(kafka, settings, name)
+            with errors.status("waiting for the workers to forget …"):
+                late = wait_for_workers(kafka, settings, offsets, wait)
+            deleted = {} if database is None else person.forget(database, name)
+            held = places(kafka, settings)
     except (NotForgotten, ProvisioningError, DatabaseError) as error:
         fail(str(error))
     except KafkaError as error:
@@ -127,7 +129,8 @@ def export(
     database = None if without_database else database_of(settings)
     try:
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
-        with _written(out) as file, event_progress(errors) as progress:
+        again = interruptible("nothing was written; the same command begins anew")
+        with again, _written(out) as file, event_progress(errors) as progress:
             task = progress.add_task("reading", total=None)
             counts = write(
                 file, name, settings, kafka, database, bundle, archive,
@@ -209,7 +212,8 @@ def _forget_in_archive(kafka: KafkaConnection, folder: Path | None, user_id: str
         )
         return ()
     try:
-        with _progress(shown=True) as on_progress:
+        stays = interruptible("the archive may still hold the user's records: run `foreshock archive forget`")
+        with stays, _progress(shown=True) as on_progress:
             erased = erase_in_archive(kafka, folder, user_id, on_progress)
     except (ArchiveError, TopicUnreadable, ProvisioningError, KafkaError) as error:
         fail(f"{error}; the archive may still hold records of {user_id!r}: run `foreshock archive forget` again")
@@ -270,16 +274,25 @@ def known_as(settings: Settings, user: str, as_is: bool) -> str:
 
 @contextmanager
 def _written(out: Path | None) -> Iterator[BinaryIO]:
-    """The file, which only its owner may read, or the standard output."""
+    """The file, which only its owner may read, whole or not at all; or the standard output."""
     if out is None:
         yield sys.stdout.buffer
         return
+    is_special = out.exists() and not out.is_file()  # a pipe, for instance
+    draft = out if is_special else out.with_name(f"{out.name}.part")
     try:
-        file = os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        file = os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
     except OSError as error:
         fail(f"{out} cannot be written: {error.strerror}")
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    except BaseException:
+        if not is_special:
+            draft.unlink(missing_ok=True)
+        raise
+    if not is_special:
+        draft.replace(out)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import AsJson, event_progress, kafka_failure, kafka_of, takes_settings
+from foreshock.options import AsJson, event_progress, interruptible, kafka_failure, kafka_of, takes_settings
 from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.topic_reader import TopicReader, TopicUnreadable
 from stream.settings import Settings
@@ -29,6 +29,7 @@ Wait = Annotated[float, typer.Option("--wait", min=1, metavar="SECONDS", help="W
 Shorter = Annotated[
     bool, typer.Option("--with-shorter-history", help="Also where retention has taken the beginning of the events.")
 ]
+INTERRUPTED = "partitions that were handed over stay so, and the same command goes on with the others"
 _SETTINGS = ("bootstrap_servers", "topic_prefix", "application_id", "stack_dir", "log_format")
 
 
@@ -93,7 +94,8 @@ def _hand_over(
             partitions = reader.partitions(settings.topics.inputs[0])
         if not shorter:
             require_history(kafka, settings.topics, partitions)
-        with event_progress(errors if as_json else console) as progress:
+        shown_on = errors if as_json else console
+        with interruptible(INTERRUPTED), event_progress(shown_on) as progress:
             task = progress.add_task("partitions handed over", total=partitions)
 
             def show(found: Situation) -> None:

@@ -22,6 +22,7 @@ from foreshock.options import (
     Report,
     database_of,
     event_progress,
+    interruptible,
     kafka_failure,
     kafka_of,
     takes_settings,
@@ -111,7 +112,7 @@ def plan(
         foreshock replay plan march --from 2023-03-01 --to 2023-04-01
     """
     kafka = kafka_of(settings)
-    with _failures(kafka):
+    with _failures(kafka), interruptible("it has changed nothing"):
         replayed = _range(_one_name(name, None), from_, to, users)
         loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         found = _plan(kafka, settings, replayed, archives, errors if as_json else console)
@@ -167,7 +168,7 @@ def run(
     """
     name = _one_name(name, name_option)
     kafka, database = kafka_of(settings), database_of(settings)
-    with _failures(kafka):
+    with _failures(kafka), interruptible("the same command goes on with what is done"):
         replayed = _range(name, from_, to, users)
         loaded = Bundle.load(settings.bundle, settings.bundle_public_key)
         settings.alert_policy(loaded.thresholds)
@@ -308,7 +309,7 @@ def diff(
         foreshock replay diff march --report diff.json --html diff.html
     """
     kafka, database = kafka_of(settings), database_of(settings)
-    with _failures(kafka):
+    with _failures(kafka), interruptible("nothing of it is kept, and the same command compares anew"):
         bundle = Bundle.load(settings.bundle, settings.bundle_public_key)
         recorded = replay_runs.find(database, name)
         if recorded is None:

@@ -11,9 +11,9 @@ import typer
 from kafka.errors import KafkaError
 
 from foreshock.doctor import print_finding
-from foreshock.options import AsJson, Yes, confirmed, kafka_failure, kafka_of, takes_settings
+from foreshock.options import AsJson, Yes, confirmed, interruptible, kafka_failure, kafka_of, takes_settings
 from foreshock.tables import Column, Table, bytes_text
-from foreshock.terminal import console, fail, print_json, styled
+from foreshock.terminal import console, errors, fail, print_json, styled
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.provisioning import DAY_MS, UNLIMITED, ConfigChange, ProvisioningError, change_configs
 from stream.retention.plan import PlannedChange, PlannedTopic, RetentionPlan
@@ -55,7 +55,8 @@ def apply(*, settings: Settings, yes: Yes = False, as_json: AsJson = False) -> N
         foreshock retention apply --config production.toml
     """
     kafka = kafka_of(settings)
-    with _failures(kafka):
+    shown_on = errors if as_json else console
+    with _failures(kafka), interruptible("changes that it has told of are made, and the same command makes the others"):
         found = make_plan(kafka, settings, _now_ms())
         changes = found.changes
         if not as_json:
@@ -63,15 +64,11 @@ def apply(*, settings: Settings, yes: Yes = False, as_json: AsJson = False) -> N
                 _show_changes(topic)
         if changes:
             confirmed(f"Make {len(changes)} changes?", yes=yes)
-            change_configs(kafka, changes, lambda change: None if as_json else _tell(change))
+            change_configs(kafka, changes, lambda change: shown_on.print(f"changed {_words(change)}"))
     if as_json:
         print_json({"changed": changes, "withheld": [_change_json(each) for each in _withheld(found)]})
     elif not changes:
         console.print("nothing to change")
-
-
-def _tell(change: ConfigChange) -> None:
-    console.print(f"changed {_words(change)}")
 
 
 def _show(found: RetentionPlan) -> None:

@@ -12,7 +12,18 @@ import typer
 from kafka.errors import KafkaError
 
 from foreshock.comparison_tables import Segments, deciles_table, segments_tables
-from foreshock.options import TIME, TIMES, AsJson, Report, event_progress, kafka_failure, kafka_of, takes_settings, utc
+from foreshock.options import (
+    TIME,
+    TIMES,
+    AsJson,
+    Report,
+    event_progress,
+    interruptible,
+    kafka_failure,
+    kafka_of,
+    takes_settings,
+    utc,
+)
 from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.topic_reader import TopicUnreadable
@@ -108,7 +119,9 @@ def report(
 
     kafka = kafka_of(settings)
     try:
-        with event_progress(errors if as_json else console) as progress:
+        shown_on = errors if as_json else console
+        again = "nothing of it is kept, and the same command compares anew"
+        with interruptible(again), event_progress(shown_on) as progress:
             task = progress.add_task("comparing", total=None)
             topics = settings.topics
             found = compare_outputs(
