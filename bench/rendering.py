@@ -29,13 +29,13 @@ class RenderingError(RuntimeError):
 
 
 def render(results_dir: Path, docs_dir: Path) -> list[Path]:
-    """Write pictures and the generated sections of `performance.md` and `scaling.md`; returns what was written.
+    """Write pictures and the generated sections of the documents in `SECTIONS`; returns what was written.
 
     Raises `RenderingError` when there are no results or no document, `SectionError` when a document lacks its section.
     """
     results = read_results(results_dir)
     written = [path for result in results.values() for path in draw(result, results_dir)]
-    for name, section in (("performance.md", performance_section), ("scaling.md", scaling_section)):
+    for name, section in SECTIONS.items():
         path = docs_dir / name
         if not path.is_file():
             raise RenderingError(f"{path} does not exist; name the folder of the documents with --docs-dir")
@@ -75,6 +75,26 @@ def performance_section(results: dict[str, Result]) -> str:
         parts.append(_markdown(*TABLES[name](result)))
         parts.append(f"{_where(result)}\n")
     return "\n".join(parts)
+
+
+def replay_section(results: dict[str, Result]) -> str:
+    """The generated section of `replay.md`: what a replay's worker comes to, and what is kept for it."""
+    result = results.get("replay")
+    if result is None:
+        return _not_measured("replay")
+    return f"{_markdown(*_replay_table(result))}\n{_where(result)}"
+
+
+def hand_over_section(results: dict[str, Result]) -> str:
+    """The generated section of `models-in-production.md`: the pause, and what a shadow costs."""
+    result = results.get("hand-over")
+    if result is None:
+        return _not_measured("hand-over")
+    return f"{_markdown(*_hand_over_table(result))}\n{_where(result)}"
+
+
+def _not_measured(name: str) -> str:
+    return f"Not measured yet: `foreshock bench {name} --report-dir bench/results`, then `foreshock bench report`."
 
 
 def scaling_section(results: dict[str, Result]) -> str:
@@ -385,3 +405,10 @@ PICTURES: dict[str, Callable[[Result], str]] = {
     "users": _cost_picture("Cost of an event as users grow", "users"),
     "overload": _overload_picture,
 }
+SECTIONS: dict[str, Callable[[dict[str, Result]], str]] = {
+    "performance.md": performance_section,
+    "scaling.md": scaling_section,
+    "replay.md": replay_section,
+    "models-in-production.md": hand_over_section,
+}
+"""The documents that have a generated section, and what makes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 
 from bench.environment import Environment
 from bench.rendering import (
+    SECTIONS,
     TABLES,
     TITLES,
     RenderingError,
     draw,
+    hand_over_section,
     performance_section,
     read_results,
     render,
+    replay_section,
     scaling_section,
 )
 from bench.suite import MEASUREMENTS, result_bytes
@@ -157,7 +161,7 @@ def test_the_documents_are_written_from_the_results(tmp_path: Path) -> None:
     folder, docs = tmp_path / "results", tmp_path / "docs"
     folder.mkdir()
     docs.mkdir()
-    for name in ("performance.md", "scaling.md"):
+    for name in SECTIONS:
         (docs / name).write_text((DOCS / name).read_text())
     for name, result in results().items():
         (folder / f"{name}.json").write_bytes(result_bytes(result))
@@ -172,6 +176,8 @@ def test_the_documents_are_written_from_the_results(tmp_path: Path) -> None:
     assert "and more" not in text
     assert "cut short at 100 events" in text
     assert "10,000,000 users" in (docs / "scaling.md").read_text()
+    assert "| replay to live |" in (docs / "replay.md").read_text()
+    assert "| longest pause between committed scores, s |" in (docs / "models-in-production.md").read_text()
     assert render(folder, docs) == written  # writing again changes nothing
     assert (docs / "performance.md").read_text() == text
 
@@ -188,6 +194,14 @@ def test_scaling_names_what_was_not_measured() -> None:
     some = results()
     del some["recovery"]
     assert "Not measured yet: recovery." in scaling_section(some)
+
+
+@pytest.mark.parametrize(("name", "section"), [("replay", replay_section), ("hand-over", hand_over_section)])
+def test_a_document_of_one_measurement_says_how_to_take_it(name: str, section: Callable[..., str]) -> None:
+    some = results()
+    del some[name]
+    assert f"`foreshock bench {name} --report-dir bench/results`" in section(some)
+    assert "| what |" in section(results())
 
 
 def test_no_results_and_no_documents(tmp_path: Path) -> None:
