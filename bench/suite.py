@@ -43,7 +43,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "api": Measurement(api.measure, Sizes(events=0, users=100_000, seconds=15.0, rounds=3)),
     "desk": Measurement(desk.measure, Sizes(events=100_000, users=1_000_000, seconds=0.0, rounds=50), broker=False),
     "overload": Measurement(overload.measure, Sizes(events=150_000, users=10_000, seconds=8.0, rounds=3)),
-    "replay": Measurement(replay.measure, Sizes(events=150_000, users=6_250, seconds=0.0, rounds=3)),
+    "replay": Measurement(replay.measure, Sizes(events=150_000, users=6_250, seconds=0.0, rounds=2)),
     "hand-over": Measurement(hand_over.measure, Sizes(events=0, users=6_000, seconds=60.0, rounds=2)),
 }
 
