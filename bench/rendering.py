@@ -306,6 +306,12 @@ def _replay_table(result: Result) -> tuple[Row, list[Row]]:
         ("archive, bytes per record", _count(result["archive_bytes_per_record"])),
         ("topics, bytes per record", _count(result["topic_bytes_per_record"])),
     ]
+    memory = result["greatest_rss_mib"]
+    sizes = " and ".join(_count(float(events)) for events in memory)
+    rows += [
+        (f"{title}, MiB at most, over {sizes} events", " and ".join(_count(of[name]) for of in memory.values()))
+        for name, title in (("worker", "replay's worker"), ("plan", "`replay plan`"), ("diff", "`replay diff`"))
+    ]
     return ("what", "measured"), rows
 
 

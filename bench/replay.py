@@ -2,6 +2,7 @@
 
 On one backlog, one after the other: a live worker, a replay of what it has scored, an export of it to an archive, the
 archive checked, read, replayed and imported again. So all figures of a round are of the same events and machine.
+Memory is looked at over a part of the events, too, of the same users: it is not to grow with the length of the past.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 
 from bench.arena import Arena, BenchError, Lap
 from bench.options import Bench
+from bench.replay_memory import Task, Work, peak_mib
 from bench.workload import Workload
 from stream.embedded.server import ServerProcess
 from stream.event_archive.archive import Archive, Description
@@ -34,18 +36,44 @@ from stream.replay.range import ReplayRange
 from stream.replay.run import Assignment, prepare_topics
 
 LIMIT_S = 600.0
+MEMORY_PART = 5
+"""Memory is looked at over the first so many parts of the events, and over all."""
 WHOLE = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Medians over the rounds, and the figures of each; rates are per second."""
+    """Medians over the rounds, and the figures of each; rates are per second. `greatest_rss_mib` has, by number of
+    events, the most memory of a replay's worker, of its plan and of its comparison."""
     workload = bench.workload()
-    rounds = [_round(bench, number, workload) for number in range(1, bench.rounds + 1)]
+    part = Workload(workload.users, workload.records[: len(workload) // MEMORY_PART])
+    memory = {str(len(part)): _memory_of_part(bench, part)}
+    whole = memory[str(len(workload))] = {}
+    rounds = [_round(bench, number, workload, whole) for number in range(1, bench.rounds + 1)]
     medians = {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
-    return {"events": len(workload), "users": workload.users, **medians, "rounds": rounds}
+    sizes = {"events": len(workload), "users": workload.users}
+    return {**sizes, **medians, "greatest_rss_mib": memory, "rounds": rounds}
 
 
-def _round(bench: Bench, number: int, workload: Workload) -> dict[str, float]:
+def _memory_of_part(bench: Bench, part: Workload) -> dict[str, float]:
+    with bench.arena("replay-part") as arena:
+        bench.tell(f"memory over {len(part):,} events")
+        arena.race(arena.worker(), arena.topics.scores, arena.publish(part), LIMIT_S)
+        return _memory(arena, _replay(arena, "topics"))
+
+
+def _memory(arena: Arena, replayed: Lap) -> dict[str, float]:
+    """Of a replay that was run."""
+
+    def peak(work: Work) -> float:
+        names = arena.settings.topic_prefix, arena.settings.application_id
+        task = Task(work, ReplayRange("topics", *WHOLE), arena.kafka.bootstrap_servers, *names)
+        return peak_mib(task, arena.folder)
+
+    return {"worker": replayed.rss_mib, "plan": peak("plan"), "diff": peak("diff")}
+
+
+def _round(bench: Bench, number: int, workload: Workload, memory: dict[str, float]) -> dict[str, float]:
+    """Figures of a round; `memory` gets those of the first one."""
     with bench.arena(f"replay{number}") as arena:
 
         def tell(what: str) -> None:
@@ -58,6 +86,9 @@ def _round(bench: Bench, number: int, workload: Workload) -> dict[str, float]:
             calibration = calibrate(reader, arena.settings, bench.bundle, arena.settings.partitions)
         tell("a replay of the topics")
         replayed = _replay(arena, "topics")
+        if not memory:
+            tell("memory")
+            memory.update(_memory(arena, replayed))
         rates = _of_archive(arena, tell)
         tell("a replay of the archive")
         from_archive = _replay(arena, "archive", _folder(arena))

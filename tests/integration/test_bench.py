@@ -227,6 +227,9 @@ def test_replay(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> No
     (figures,) = result["rounds"]
     assert all(value > 0 for value in figures.values()), figures
     assert result["archive_bytes_per_record"] < result["topic_bytes_per_record"]
+    part, whole = result["greatest_rss_mib"].values()
+    assert list(result["greatest_rss_mib"]) == ["300", "1500"]
+    assert all(part[name] > 0 < whole[name] < 2 * part[name] for name in ("worker", "plan", "diff"))
     assert all_are_deleted(kafka, run_ids)
 
 

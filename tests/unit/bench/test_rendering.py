@@ -128,6 +128,10 @@ def results() -> dict[str, dict[str, Any]]:
             "journal_bytes_per_event": 1.2,
             "archive_bytes_per_record": 32.0,
             "topic_bytes_per_record": 229.0,
+            "greatest_rss_mib": {
+                "30000": {"worker": 210.0, "plan": 90.0, "diff": 110.0},
+                "150000": {"worker": 215.0, "plan": 90.0, "diff": 112.0},
+            },
         },
         "hand-over": {
             name: {"800": 0.8, "5000": 1.4}
@@ -177,6 +181,7 @@ def test_the_documents_are_written_from_the_results(tmp_path: Path) -> None:
     assert "cut short at 100 events" in text
     assert "10,000,000 users" in (docs / "scaling.md").read_text()
     assert "| replay to live |" in (docs / "replay.md").read_text()
+    assert "| `replay diff`, MiB at most, over 30,000 and 150,000 events | 110 and 112 |" in text
     assert "| longest pause between committed scores, s |" in (docs / "models-in-production.md").read_text()
     assert render(folder, docs) == written  # writing again changes nothing
     assert (docs / "performance.md").read_text() == text
