@@ -31,6 +31,7 @@ from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
 from stream.logs import logs_json, set_up_logging, told
 from stream.settings import Settings, SettingsError, load_settings
+from stream.shadow.names import is_shadow_name
 
 if TYPE_CHECKING:
     from stream.database.connection import DatabaseConnection
@@ -217,6 +218,13 @@ def require_desk() -> None:
         import desk.serving  # noqa: F401
     except ImportError as error:
         fail(f"{error}: the desk is extra, install it with pip install -c constraints.txt '.[desk]'")
+
+
+def shadow_name(text: str) -> str:
+    """A shadow's name as an argument of a command."""
+    if not is_shadow_name(text):
+        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores, no dot or dash first")
+    return text
 
 
 def utc(at: dt.datetime) -> dt.datetime:

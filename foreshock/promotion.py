@@ -7,21 +7,23 @@ from typing import Annotated, Any
 import typer
 from kafka.errors import KafkaError
 
-from foreshock.options import AsJson, event_progress, interruptible, kafka_failure, kafka_of, takes_settings
+from foreshock.options import (
+    AsJson,
+    event_progress,
+    interruptible,
+    kafka_failure,
+    kafka_of,
+    shadow_name,
+    takes_settings,
+)
 from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.topic_reader import TopicReader, TopicUnreadable
 from stream.settings import Settings
-from stream.shadow.names import is_shadow_name
 from stream.topics import shadow_application
 
-
-def _name(text: str) -> str:
-    if not is_shadow_name(text):
-        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores, no dot or dash first")
-    return text
-
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the shadow.", parser=_name, show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the shadow.", parser=shadow_name, show_default=False)
+]
 MostBehind = Annotated[
     int, typer.Option(min=0, metavar="N", help="Begin when the one to take over is at most so many events behind.")
 ]

@@ -68,9 +68,12 @@ def worker(
     from stream.least_rights import follower_rights, worker_rights
     from stream.scoring.order_journal import UnreadableOrder
     from stream.shadow.run import followed
+    from stream.topics import is_part_of_names
 
     if follow is None:
         run_worker(settings, admitting(settings, worker_rights(settings), settings.application_id))
+    if not follow or not is_part_of_names(follow):
+        raise typer.BadParameter("use letters, digits, dots, dashes and underscores", param_hint="--follow")
     if follow == settings.application_id:
         raise typer.BadParameter("name another application than this one (application_id)", param_hint="--follow")
     kafka = admitting(settings, follower_rights(settings, follow), settings.application_id)

@@ -21,6 +21,7 @@ from foreshock.options import (
     interruptible,
     kafka_failure,
     kafka_of,
+    shadow_name,
     takes_settings,
     utc,
 )
@@ -28,18 +29,12 @@ from foreshock.tables import Column, Table, facts_table
 from foreshock.terminal import console, errors, fail, print_json
 from stream.kafka.topic_reader import TopicUnreadable
 from stream.settings import Settings
-from stream.shadow.names import is_shadow_name
+from stream.shadow.names import fits
 
 shadow_app = typer.Typer(help="A model that scores all events beside the live one, unseen.", no_args_is_help=True)
 
 
-def _name(text: str) -> str:
-    if not is_shadow_name(text):
-        raise typer.BadParameter("use up to 100 letters, digits, dots, dashes and underscores, no dot or dash first")
-    return text
-
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Names the shadow and its topics.", parser=_name)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Names the shadow and its topics.", parser=shadow_name)]
 
 
 @shadow_app.command("run")
@@ -70,6 +65,8 @@ def run(*, settings: Settings, name: Name) -> None:
     from stream.scoring.order_journal import UnreadableOrder
     from stream.shadow.run import as_partitioned, followed, prepare_topics, shadow_settings
 
+    if not fits(settings.application_id, name):
+        raise typer.BadParameter("is too long beside application_id, for names of topics", param_hint="NAME")
     kafka = admitting(settings, shadow_rights(settings, name), shadow_settings(settings, name).application_id)
     try:
         settings = as_partitioned(kafka, settings)

@@ -11,9 +11,9 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -24,11 +24,20 @@ from stream.alerts.policy import AlertPolicy, Thresholds
 from stream.desk_roles import DeskRole
 from stream.portfolio import PortfolioRules
 from stream.settings_file import SettingsFileError, line_of, read_settings_file
-from stream.topics import Topics
+from stream.topics import LONGEST_NAME, LONGEST_PART, Topics, is_part_of_names
 
 DEFAULT_CONFIG = "foreshock.toml"
 PRETRAINED_BUNDLE = Path(__file__).resolve().parent.parent / "model" / "pretrained"
 
+
+def _part_of_names(text: str) -> str:
+    if not is_part_of_names(text):
+        raise ValueError("use letters (a-z, A-Z), digits, dots, dashes and underscores: it stands in names of topics")
+    return text
+
+
+NamePart = Annotated[str, AfterValidator(_part_of_names)]
+LONGEST_APPLICATION = LONGEST_NAME - len(Topics().changelog(""))
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
@@ -101,15 +110,21 @@ class Settings(BaseSettings):
         "platforms mount them.",
     )
     stack_dir: Path = Field(Path(".foreshock"), description="Folder of the embedded stack: data, logs and addresses.")
-    topic_prefix: str = Field("", description="Put before every topic name, e.g. `risk.` for `risk.scores`.")
+    topic_prefix: NamePart = Field(
+        "", max_length=LONGEST_PART, description="Put before every topic name, e.g. `risk.` for `risk.scores`."
+    )
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of every topic that `topics create` makes.")
     replication_factor: int = Field(1, ge=1, le=9, description="Replicas of every topic that `topics create` makes.")
-    application_id: str = Field(
-        "foreshock", min_length=1, description="Consumer group of the workers; names the changelog."
+    application_id: NamePart = Field(
+        "foreshock",
+        min_length=1,
+        max_length=LONGEST_APPLICATION,
+        description="Consumer group of the workers; names the changelog.",
     )
-    readers_id: str | None = Field(
+    readers_id: NamePart | None = Field(
         None,
         min_length=1,
+        max_length=LONGEST_APPLICATION,
         description="What the consumer groups of sink and webhooks begin with; unset means `application_id`. Set it to "
         "the `application_id` of before when that changes, as after a hand-over: they go on where they are.",
     )

@@ -5,6 +5,7 @@ Creating and checking topics on a broker is `stream.kafka.provisioning`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from events.types import KINDS, Kind
@@ -19,7 +20,20 @@ CHANGELOG_TOMBSTONE_DAYS = 30
 have missed one, and must not be gone on from."""
 
 
+LONGEST_NAME = 249
+"""Letters that Kafka takes for the name of a topic."""
+
+LONGEST_PART = 100
+"""Letters of what goes into names of topics beside other parts: a prefix, the name of a replay or a shadow."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]*")
+
 _ORDER = "-order"
+
+
+def is_part_of_names(text: str) -> bool:
+    """Whether a text may be in the name of a topic: letters, digits, dots, dashes and underscores."""
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

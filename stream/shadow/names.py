@@ -6,12 +6,15 @@ quotes there, and is not taken for an option.
 
 from __future__ import annotations
 
-import re
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+from stream.topics import LONGEST_NAME, LONGEST_PART, Topics, is_part_of_names, shadow_application
 
 
 def is_shadow_name(text: str) -> bool:
     """Whether a shadow may be called so: up to 100 letters, digits, dots, dashes and underscores, no dot or dash at
     the beginning."""
-    return _NAME.fullmatch(text) is not None
+    return 0 < len(text) <= LONGEST_PART and is_part_of_names(text) and not text.startswith((".", "-"))
+
+
+def fits(application_id: str, shadow: str) -> bool:
+    """Whether Kafka takes the names that the topics of a shadow of this application get."""
+    return len(Topics().changelog(shadow_application(application_id, shadow))) <= LONGEST_NAME

@@ -181,6 +181,15 @@ def test_insecure_holds_for_the_processes_of_a_command_too() -> None:
     assert load_settings().insecure
 
 
+@pytest.mark.parametrize("key", ["application_id", "readers_id", "topic_prefix"])
+@pytest.mark.parametrize("value", ["a b", "a,b", "a=b", "a/b", "é", "a\n", "x" * 229])
+def test_what_stands_in_names_of_topics_has_letters_that_kafka_takes(key: str, value: str) -> None:
+    """A comma or an equals sign would end what is kept with offsets of who follows whom."""
+    with pytest.raises(SettingsError, match=key):
+        load_settings(**{key: value})
+    assert getattr(load_settings(**{key: "Risk-1_a."}), key) == "Risk-1_a."
+
+
 def test_readers_go_by_the_application_unless_they_have_an_id_of_their_own() -> None:
     assert Settings(application_id="new").readers == "new"
     assert Settings(application_id="new", readers_id="old").readers == "old"
