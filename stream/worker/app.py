@@ -216,7 +216,8 @@ class WorkerApp:
         return sum(records for tp, records in self.lag().items() if self._is_due(tp))
 
     def _is_due(self, tp: TP) -> bool:
-        if tp.topic == self._order_topic and tp.partition not in (self.restoration.owned or ()):
+        owned = self.restoration.owned
+        if tp.topic == self._order_topic and owned is not None and tp.partition not in owned:
             return False  # of a journal that no other worker of the group follows any more
         role = self.roles[tp.partition]
         if role is Role.FOLLOWS and self._order_topic is not None:

@@ -128,6 +128,8 @@ def test_what_others_have_not_taken_yet_is_no_work_of_who_follows_them(bundle: B
         if order_topic:
             give_consumer(worker, {TP("profiles", 0): 3, TP("live-order", 0): 1})
             assert standing_of(worker).work
+            worker.restoration.owned = frozenset({1})
+            assert not standing_of(worker).work, "a journal of a partition that others have"
 
 
 def test_states_that_are_being_read_make_it_unready_and_excuse_it(standing: WorkerApp) -> None:
