@@ -80,6 +80,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,  # an address that is not there is an error, also for who forgot what it is called
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # of addresses, which hold users' ids
         lifespan=lifespan,
     )
     app.state.desk = desk

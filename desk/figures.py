@@ -11,6 +11,7 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,6 +68,8 @@ class ProcessFigures:
         kept = bytearray(_PART_BYTES) if memory is None else memory
         self._head: NDArray[np.void] = np.frombuffer(kept, _HEAD, count=1)
         self._requests: NDArray[np.void] = np.frombuffer(kept, _REQUESTS, offset=_HEAD.itemsize)
+        self._buckets: NDArray[np.int64] = self._requests["buckets"]
+        self._total_s: NDArray[np.float64] = self._requests["total_s"]
         self._lock = threading.Lock()
         self._places: dict[RequestKind, int] = {}
 
@@ -84,13 +87,13 @@ class ProcessFigures:
 
     def note_request(self, kind: RequestKind, seconds: float) -> None:
         """A request was answered."""
-        bucket = int(np.searchsorted(DESK_REQUEST_SECONDS.bounds, seconds))
+        bucket = bisect_left(DESK_REQUEST_SECONDS.bounds, seconds)
         with self._lock:
             place = self._places.get(kind)
             if place is None:
                 place = self._place_of(kind)
-            self._requests["buckets"][place, bucket] += 1
-            self._requests["total_s"][place] += seconds
+            self._buckets[place, bucket] += 1
+            self._total_s[place] += seconds
 
     def _place_of(self, kind: RequestKind) -> int:
         """A new place, or the last one, where there is no more."""
@@ -171,7 +174,7 @@ class ProcessFigures:
     def requests(self) -> Iterator[tuple[RequestKind, NDArray[np.int64], float]]:
         """Of each kind of request how many are in each bucket of seconds, `[buckets]`, and how many seconds in all."""
         for place, kind in enumerate(self._kinds()):
-            yield kind, self._requests["buckets"][place].copy(), float(self._requests["total_s"][place])
+            yield kind, self._buckets[place].copy(), float(self._total_s[place])
 
 
 class DeskFigures:

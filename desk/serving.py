@@ -35,6 +35,7 @@ from fastapi import FastAPI
 from desk.app import create_app
 from desk.context import Desk
 from desk.figures import DeskFigures, ProcessFigures
+from desk.http import BoundedHttp
 from desk.telemetry import Endpoint
 from stream.database.connection import DatabaseConnection
 from stream.kafka.stall import StallWatch
@@ -207,6 +208,7 @@ def _serve(settings: Settings, listening: socket.socket, made: FastAPI) -> int:
         server_header=False,
         proxy_headers=settings.desk_behind_proxy,
         forwarded_allow_ips=settings.desk_trusted_proxies,
+        http=BoundedHttp,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         log_level="warning",

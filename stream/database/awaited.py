@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 
 from stream.database.connection import CONNECT_TIMEOUT_S, AsyncConnection, DatabaseConnection
 from stream.database.errors import DatabaseUnavailable, translated
@@ -74,6 +76,7 @@ class AwaitedStatements:
     async def _opened(self) -> AsyncConnection:
         connection = await self._database.connect_async(self._application_name)
         try:
+            set_json_loads(msgspec.json.decode, connection)
             await connection.execute(f"SET statement_timeout = {round(self._statement_timeout_s * 1000)}".encode())
         except BaseException:
             await _closed(connection)
