@@ -33,6 +33,9 @@ from stream.embedded.server import ServerProcess, free_ports
 
 READS_PER_S = 200
 EVENTS_PER_S = 1_000
+LINGER_S = 0.005
+"""What falls due within it goes in one request, as Kafka's own producers have it by default (`linger.ms`)."""
+
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 LATE = "late_p99"
 """What 99 of 100 requests were sent late by at most: of the delay the part of who asks, who has no processor of their
@@ -59,6 +62,7 @@ FROM generate_series(1, $1::int) AS number
 def measure(bench: Bench) -> dict[str, Any]:
     """Percentiles of the delay without a worker and beside one; of each percentile the median over the rounds."""
     found: dict[str, list[dict[str, float]]] = {"alone": [], "beside a worker": []}
+    went_before = False
     server = EmbeddedPostgres(bench.folder / "postgres")
     workload = bench.workload(round(EVENTS_PER_S * (WORKER_WARM_UP_S + bench.seconds + 1)) + 1)
     try:
@@ -68,7 +72,9 @@ def measure(bench: Bench) -> dict[str, Any]:
         with _desk(bench, database) as port:
             plan = _plan(bench, port, token)
             bench.tell("warming up")
-            _load(msgspec.structs.replace(plan, seconds=max(1.0, bench.seconds * WARM_UP_SHARE)))
+            went_before = _load(
+                msgspec.structs.replace(plan, seconds=max(1.0, bench.seconds * WARM_UP_SHARE))
+            ).went_before
             for number in range(1, bench.rounds + 1):
                 bench.tell(f"round {number} of {bench.rounds}: {READS_PER_S} requests per second, alone")
                 found["alone"].append(_percentiles(_load(plan)))
@@ -82,6 +88,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         "events_per_second": EVENTS_PER_S,
         "users": bench.sizes.users,
         "seconds_of_each": bench.seconds,
+        "who_asks_goes_before": went_before,
         "delay_ms": {
             name: {at: float(np.median([each[at] for each in rounds])) for at in (*PERCENTILES, LATE)}
             for name, rounds in found.items()
@@ -171,7 +178,8 @@ def _fed_worker(bench: Bench, workload: Workload, number: int) -> Iterator[None]
             fed_s = WORKER_WARM_UP_S + bench.seconds + 1
             records = workload.records[1 : 1 + round(EVENTS_PER_S * fed_s)]
             feeding = threading.Thread(
-                target=lambda: run_loop(feed_each(arena.kafka, arena.topics, records, EVENTS_PER_S)), name="feed"
+                target=lambda: run_loop(feed_each(arena.kafka, arena.topics, records, EVENTS_PER_S, LINGER_S)),
+                name="feed",
             )
             feeding.start()
             time.sleep(WORKER_WARM_UP_S)

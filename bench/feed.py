@@ -52,8 +52,14 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
         gc.unfreeze()
 
 
-async def feed_each(kafka: KafkaConnection, topics: Topics, records: Sequence[KeyedEvent], rate_per_s: float) -> None:
-    """Publish each event within `PACE_S` after it is due; returns once all are acknowledged.
+async def feed_each(
+    kafka: KafkaConnection,
+    topics: Topics,
+    records: Sequence[KeyedEvent],
+    rate_per_s: float,
+    pace_s: float = PACE_S,
+) -> None:
+    """Publish each event within `pace_s` after it is due; returns once all are acknowledged.
 
     Everything is encoded before the first event is due. Publisher and worker share the machine; a client that encoded
     event by event meanwhile would use so much of it that the measurement would show the client.
@@ -66,7 +72,7 @@ async def feed_each(kafka: KafkaConnection, topics: Topics, records: Sequence[Ke
         await client.set_topics(topics.inputs)
         partitions = len(client.cluster.partitions_for_topic(topics.inputs[0]) or ())
         start_s = time.time() + LEAD_S + len(records) * ENCODING_S_PER_EVENT
-        requests = timetable(topics, records, partitions, _leaders(client), start_s, rate_per_s)
+        requests = timetable(topics, records, partitions, _leaders(client), start_s, rate_per_s, pace_s)
         for node in {node for _, node, _ in requests}:
             if not await client.ready(node):
                 raise BenchError(f"broker {node} of {kafka} does not answer")
@@ -91,10 +97,11 @@ def timetable(
     leader_of: Callable[[str, int], int],
     start_s: float,
     rate_per_s: float,
+    pace_s: float = PACE_S,
 ) -> list[tuple[float, int, ProduceRequest]]:
     """The requests in order, each with the time to send it (seconds since 1970-01-01) and the broker that gets it.
 
-    An event is sent at the first whole multiple of `PACE_S` from `start_s` on at which it is due.
+    An event is sent at the first whole multiple of `pace_s` from `start_s` on at which it is due.
     `leader_of` names the broker that leads a topic's partition.
     """
     together: dict[tuple[int, int], dict[tuple[str, int], list[tuple[int, bytes, bytes]]]] = {}
@@ -104,9 +111,9 @@ def timetable(
         if partition is None:
             partition = partition_by_key[key] = partition_of(key, partitions)
         topic, after_s = topics.of_kind(kind), number / rate_per_s
-        by_target = together.setdefault((int(after_s / PACE_S) + 1, leader_of(topic, partition)), {})
+        by_target = together.setdefault((int(after_s / pace_s) + 1, leader_of(topic, partition)), {})
         by_target.setdefault((topic, partition), []).append((int((start_s + after_s) * 1000), key, value))
-    return [(start_s + tick * PACE_S, node, _request(by_target)) for (tick, node), by_target in together.items()]
+    return [(start_s + tick * pace_s, node, _request(by_target)) for (tick, node), by_target in together.items()]
 
 
 def _request(by_target: Mapping[tuple[str, int], Sequence[tuple[int, bytes, bytes]]]) -> ProduceRequest:
