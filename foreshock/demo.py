@@ -230,7 +230,8 @@ def _show(figures: DemoReport, summary: Summary, *, own: bool, prefix: str, kept
         console.print(f"    foreshock up --desk --stack-dir {kept}")
     else:
         console.print(
-            "everything has been stopped; `foreshock up --desk` starts a stack that stays, and the desk over it"
+            "everything has been stopped, and nothing is kept; `foreshock demo --keep FOLDER` keeps it, and "
+            "`foreshock up --desk --stack-dir FOLDER` opens the desk over it"
         )
 
 

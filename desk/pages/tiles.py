@@ -28,7 +28,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the page: a chart, a table, or `later`, the address of what comes after the page."""
+    """A part of the page: a chart, a table, or `later`, the address of what comes after the page; `link` stands below
+    the note."""
 
     title: str
     heads: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Tile:
     chart: Markup | None = None
     note: str = ""
     later: str = ""
+    link: Link | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from desk.access import tokens
-from desk.api.reference import describe, operations
+from desk.api.reference import coded, describe, operations
 from desk.app import create_app
 from desk.problems import TITLES
 from stream.database.connection import DatabaseConnection
@@ -140,6 +140,11 @@ def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
     assert set(schemas) <= named | {"ProblemDetails"}, "described, and used nowhere"
 
 
+def test_code_is_told_from_text_and_markup_is_text() -> None:
+    assert coded("a `<b>` & `c`") == "a <code>&lt;b&gt;</code> &amp; <code>c</code>"
+    assert coded("an odd ` <i>") == "an odd ` &lt;i&gt;"
+
+
 def test_the_page_shows_everything_and_runs_nothing(described: dict[str, Any]) -> None:
     with TestClient(nobody(), base_url="http://localhost") as client:
         answer = client.get("/docs/api")
@@ -148,6 +153,8 @@ def test_the_page_shows_everything_and_runs_nothing(described: dict[str, Any]) -
             assert f'id="{one.anchor}"' in answer.text
         for name in described["components"]["schemas"]:
             assert f'id="schema-{name}"' in answer.text
+        assert "`" not in answer.text
+        assert "<code>foreshock token create</code>" in answer.text
         assert not re.search(r"<script|<style|\son\w+=|style=|https?://", answer.text)
         policy = answer.headers["content-security-policy"]
         assert "unsafe" not in policy

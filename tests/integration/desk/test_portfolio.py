@@ -18,14 +18,14 @@ from starlette.testclient import TestClient
 
 from desk.access.principals import Principal
 from desk.cases.actions import Asked, act
-from desk.cases.portfolio import AGES_DAYS, figures
+from desk.cases.portfolio import AGES_DAYS, figures, latest_opening
 from desk.cases.rules import CaseRules
 from desk.context import Desk
 from stream.case_records import PromisedPayment
 from stream.database import replay_runs
 from stream.database.connection import DatabaseConnection
 from tests.desk_data import DAY, Borrower, portfolio, scores_of, write_portfolio
-from tests.integration.desk.conftest import NOON, PASSWORD, new_account
+from tests.integration.desk.conftest import NOON, PASSWORD, SetClock, new_account
 
 LEAD = Principal("eve", "account", "lead")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -102,6 +102,38 @@ def test_a_day_is_the_lenders(connection: Connection) -> None:
         day = opened_at(one).astimezone(ZoneInfo(zone)).date()
         assert found.per_day[one.levels[-1]][found.days.index(day)] >= 1
         assert sum(map(sum, found.per_day.values())) == found.opened
+
+
+def test_figures_of_earlier_days_leave_out_what_opened_later(connection: Connection) -> None:
+    last = max(opened_at(one) for one in alerted(None))
+    until = last - dt.timedelta(seconds=1)
+    found = figures(connection, LEAD, SINCE, NOON, zone="UTC", serious_days=SERIOUS_DAYS, until=until)
+    earlier = [one for one in alerted(None) if SINCE <= opened_at(one) <= until]
+    assert 0 < found.opened == len(earlier) == sum(map(sum, found.per_day.values()))
+    assert found.days[-1] == until.date()
+    now = figures(connection, LEAD, SINCE, NOON, zone="UTC", serious_days=SERIOUS_DAYS)
+    assert (found.open, found.ages) == (now.open, now.ages), "what is open is open now"
+    assert latest_opening(connection, LEAD, NOON) == last
+    assert latest_opening(connection, LEAD, until) == max(map(opened_at, earlier))
+    assert latest_opening(connection, replace(LEAD, products=frozenset()), NOON) is None
+
+
+@pytest.mark.usefixtures("engine")
+def test_who_finds_no_alert_is_led_to_the_last_ones(client: TestClient, desk: Desk, clock: SetClock) -> None:
+    name = new_account(desk.engine, "lead")
+    last = max(opened_at(one) for one in alerted(None)).date()
+    assert "up to the last one" not in signed_in(client, name).get("/portfolio").text
+    clock.move(days=200)
+    lead = signed_in(client, name)
+    (link,) = re.findall(r'href="(/portfolio\?days=7&amp;until=[^"]+)"', lead.get("/portfolio?days=7").text)
+    assert link.endswith(str(last))
+    page = lead.get(link.replace("&amp;", "&")).text
+    assert "No alert was opened in this time." not in page
+    assert f"/portfolio?days=90&amp;until={last}" in page
+    assert ">Up to today</a>" in page
+    assert lead.get("/portfolio?until=9999-12-31").status_code == 200
+    for wrong in ("1000-01-01", "yesterday"):
+        assert lead.get(f"/portfolio?until={wrong}").status_code == 422
 
 
 def test_what_people_did_is_told_as_a_funnel(connection: Connection) -> None:
