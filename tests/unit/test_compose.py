@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,12 @@ COMPOSE: dict[str, Any] = yaml.safe_load(AS_IS)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "foreshock"}
 RUNNING = ("worker", "sink", "webhooks", "desk")
+CADDY_OPTIONS = {
+    "--access-log", "--change-host-header", "--debug", "--disable-redirects", "--from", "--header-down", "--header-up",
+    "--insecure", "--internal-certs", "--to",
+}  # fmt: skip
+"""What `caddy reverse-proxy` takes, of 2.7 and newer."""
+
 KNOWN = {
     "build", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "ports", "read_only",
     "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
@@ -203,6 +210,30 @@ def test_each_waits_for_what_it_needs() -> None:
     assert all("healthcheck" in SERVICES[name] for name in ("kafka", "postgres", "desk"))
 
 
+def test_what_is_waited_for_comes() -> None:
+    """Nothing waits in a circle, for an end that does not come, or for a health that nobody asks for."""
+    waits = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+    assert list(TopologicalSorter({name: set(others) for name, others in waits.items()}).static_order())
+    for others in waits.values():
+        for other, how in others.items():
+            ends = SERVICES[other].get("restart") in (None, "no", "on-failure")
+            assert how["condition"] in ("service_healthy", "service_completed_successfully")
+            assert ends == (how["condition"] == "service_completed_successfully")
+            assert ends or "healthcheck" in SERVICES[other]
+
+
+def test_a_published_port_is_published_once() -> None:
+    published = [port.rsplit(":", 1)[0] for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(published) == len(set(published))
+
+
+def test_read_only_parts_write_to_what_they_are_given() -> None:
+    for service in OURS.values():
+        assert service["read_only"] is True
+        assert service["tmpfs"] == ["/tmp"]
+        assert "state_dir" not in {name.removeprefix("FORESHOCK_").lower() for name in service["environment"]}
+
+
 def test_the_desk_is_served_by_https_through_the_proxy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, proxy = SERVICES["desk"], SERVICES["proxy"]
     for variable, value in desk["environment"].items():
@@ -211,6 +242,11 @@ def test_the_desk_is_served_by_https_through_the_proxy_alone(monkeypatch: pytest
     require_safe(settings)
     assert "ports" not in desk
     command = proxy["command"]
+    assert command[:2] == ["caddy", "reverse-proxy"], "the image has no entry point"
+    assert {word for word in command if word.startswith("-")} <= CADDY_OPTIONS
+    assert {"--internal-certs", "--disable-redirects"} <= set(command), "port 80 is not published"
+    assert tuple(map(int, proxy["image"].partition(":")[2].split(".")[:2])) >= (2, 7)
+    assert proxy["volumes"] == ["proxy:/data"], "where it keeps its authority"
     assert command[command.index("--to") + 1] == f"desk:{settings.desk_port}"
     (published,) = proxy["ports"]
     _, outside, inside = published.split(":")

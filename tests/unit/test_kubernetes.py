@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +300,14 @@ def built(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in found if one is not settings}, settings
 
 
+def require_valid(objects: Iterable[dict[str, Any]]) -> None:
+    """As Kubernetes checks objects, those of KEDA left out. Raises `kubernetes_validate.ValidationError`."""
+    for one in objects:
+        if not one["apiVersion"].startswith("keda.sh/"):
+            for version in VERSIONS:
+                kubernetes_validate.validate(one, version, strict=True)
+
+
 def pods_of(objects: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in objects.values() if "template" in one.get("spec", {})]
 
@@ -314,6 +322,7 @@ def test_kustomize_builds_it() -> None:
         for pod in pods_of(objects)
     }
     assert named == {settings["metadata"]["name"]}
+    require_valid([*objects.values(), settings])
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
@@ -327,6 +336,7 @@ def test_the_overlay_of_the_guide_builds(tmp_path: Path) -> None:
     assert {one["metadata"]["namespace"] for one in objects.values()} == {"risk"}
     images = {pod["spec"]["template"]["spec"]["containers"][0]["image"] for pod in pods_of(objects)}
     assert images == {"registry.bank.example/foreshock:2026-12-01"}
+    require_valid([*objects.values(), settings])
     most = objects["ScaledObject/foreshock-worker"]["spec"]["maxReplicaCount"]
     assert str(most) == settings["data"]["FORESHOCK_PARTITIONS"] == "16"
     assert settings["data"].keys() > SETTINGS.keys()
