@@ -94,6 +94,8 @@ class Deployment:
             "application_id": prefix.rstrip("."),
             "commit_interval_s": 0.3,
             "session_timeout_s": 6.0,
+            # As few as two workers can share: each of a dozen topics has so many, and each partition its transactions.
+            "partitions": 2,
             # Else a busy machine may end a wait for a topic, and events are taken in another order than `undisturbed`.
             "merge_idle_ms": 30_000,
             **settings,

@@ -88,9 +88,7 @@ class Page(html.parser.HTMLParser):
 def live(deploy_shared: Deploy) -> Any:
     """A portfolio whose events came in part late and in part twice, scored while the watchdog adds missed ones."""
     deployment = deploy_shared()
-    deployment.publish_records(
-        arrivals_of(open_dataset("simulator", users=150, months=8, seed=23), 0.05, 0.05, seed=23)
-    )
+    deployment.publish_records(arrivals_of(open_dataset("simulator", users=80, months=8, seed=23), 0.05, 0.05, seed=23))
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
         deployment.wait_until_scored(worker)

@@ -237,7 +237,7 @@ def test_a_policy_is_planned_replayed_compared_handed_over_and_taken_back(
     taker = shadow_application(giver, "strict")
     strict = {"alert_cure_days": 5.0, "alert_dpd_backstop": 3.0, "alert_cooldown_days": 1.0}
     environment = os.environ | {f"FORESHOCK_{name.upper()}": str(value) for name, value in strict.items()}
-    events = list(keyed(open_dataset("simulator", users=80, months=10, seed=12).events()))
+    events = list(keyed(open_dataset("simulator", users=40, months=10, seed=12).events()))
     parts = [events[start : start + len(events) // 4 + 1] for start in range(0, len(events), len(events) // 4 + 1)]
     whole = ("--from", "2000-01-01", "--to", "2100-01-01")
 

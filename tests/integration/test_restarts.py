@@ -34,7 +34,7 @@ def test_whatever_happens_to_workers(
         session_timeout_s=2.0,
         heartbeat_interval_s=0.5,
     )
-    published = deployment.publish(open_dataset("simulator", users=200, months=8, seed=seed).events())
+    published = deployment.publish(open_dataset("simulator", users=120, months=8, seed=seed).events())
     disks = [
         {"state_dir": tmp_path / name, "resident_users": 60, "state_memory_mib": 8} if on_disk else {}
         for name in ("one", "two")

@@ -27,9 +27,9 @@ def stored(deployment: Any) -> bool:
     return bool(deployment.committed(group, outputs) == deployment.size(*outputs))
 
 
-def scored(deploy: Deploy, database: DatabaseConnection, **settings: Any) -> Any:
+def scored(deploy: Deploy, database: DatabaseConnection, users: int, **settings: Any) -> Any:
     deployment = deploy(database_url=database.url, watchdog=False, **settings)
-    deployment.publish(open_dataset("simulator", users=150, months=8, seed=11).events())
+    deployment.publish(open_dataset("simulator", users=users, months=5, seed=11).events())
     deployment.send_raw("activity", [(b"u", b"not an event")])
     # As people write lists, and with a first broker that is dead.
     addresses = f" 127.0.0.1:1 , {deployment.kafka} ,"
@@ -67,7 +67,7 @@ def products_are_those_of_the_latest_profiles(deployment: Any, database: Databas
 
 
 def test_tables_hold_what_the_topics_hold(deploy: Deploy, database: DatabaseConnection) -> None:
-    deployment = scored(deploy, database)
+    deployment = scored(deploy, database, users=120)
     migration.upgrade(database)
     with deployment.running("sink", bootstrap_servers=f"127.0.0.1:1,{deployment.kafka}") as sink:
         deployment.wait(lambda: stored(deployment), "storing", sink)
@@ -94,7 +94,7 @@ def test_an_outage_delays_and_loses_nothing(
     deploy: Deploy, database: DatabaseConnection, server_database: DatabaseConnection
 ) -> None:
     """The database refuses connections while the sink runs, then takes them again."""
-    deployment = scored(deploy, database, sink_retry_s=0.2)
+    deployment = scored(deploy, database, users=30, sink_retry_s=0.2)
     migration.upgrade(database)
     name = sql.Identifier(urlsplit(database.url).path[1:])
     with server_database.connect() as operator:

@@ -29,10 +29,10 @@ def simulated(users: int, months: int, seed: int = 5) -> list[Event]:
 
 @pytest.mark.no_cover
 def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) -> None:
-    """2,000 users: what the worker published against PyTorch over each user's events in one pass."""
+    """400 users: what the worker published against PyTorch over each user's events in one pass."""
     torch_scores = pytest.importorskip("model.training.forward_pass").score_histories
     deployment = deploy()
-    events = simulated(2_000, 4)
+    events = simulated(400, 4)
     deployment.publish(events)
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
@@ -68,7 +68,7 @@ def test_scores_equal_one_forward_pass_over_the_whole_history(deploy: Deploy) ->
 def test_sigkill_loses_nothing_and_changes_nothing(deploy: Deploy) -> None:
     """Killed twice in the middle: final states bit for bit those of a run in one piece, every score there."""
     deployment = deploy(watchdog=False, batch_max_records=250)
-    published = deployment.publish(simulated(200, 8))
+    published = deployment.publish(simulated(100, 8))
     for share in (0.2, 0.6):
         with deployment.running("worker") as worker:
             deployment.wait(
@@ -91,7 +91,7 @@ def test_sigkill_with_users_on_disk_reads_only_the_tail(deploy: Deploy, tmp_path
     deployment = deploy(
         watchdog=False, batch_max_records=200, state_dir=tmp_path / "state", resident_users=20, state_memory_mib=8
     )
-    published = deployment.publish(simulated(500, 4))
+    published = deployment.publish(simulated(300, 4))
     with deployment.running("worker", "killed") as worker:
         deployment.wait(lambda: deployment.size(deployment.topics.scores) > published // 2, "first scores", worker)
         deployment.kill(worker)
@@ -128,7 +128,7 @@ ChangelogReader.read = fail_after_two
 def test_a_worker_has_its_users_back(deploy: Deploy, fault: str) -> None:
     """Whether or not the changelog can be read in whole blocks to its end: no row is lost, none is old."""
     deployment = deploy(watchdog=False)
-    events = simulated(300, 4)
+    events = simulated(120, 4)
     deployment.publish(events[: len(events) // 2])
     with deployment.running("worker", "first") as worker:
         deployment.wait_until_scored(worker)
@@ -160,7 +160,7 @@ def test_nothing_is_read_before_it_can_be_taken(deploy: Deploy) -> None:
     """Between the end of recovery and the return of the flow, however long that takes: Faust then empties the queue of
     the agent, and what lay there would never be scored."""
     deployment = deploy(watchdog=False, batch_max_records=100)
-    published = deployment.publish(simulated(200, 4))
+    published = deployment.publish(simulated(100, 4))
     with deployment.running("worker", "first", fault=SLOW_TO_BEGIN) as first:
         deployment.wait(lambda: deployment.size(deployment.topics.scores) > 0, "first scores", first)
         with deployment.running("worker", "second", fault=SLOW_TO_BEGIN):
@@ -175,7 +175,7 @@ def test_two_workers_share_the_partitions(deploy: Deploy, standby_replicas: int,
     """A second worker joins in the middle and the first leaves: every event is scored, each user's in order."""
     disks = [{"state_dir": tmp_path / name, "resident_users": 30} if on_disk else {} for name in ("one", "two")]
     deployment = deploy(watchdog=False, batch_max_records=250, standby_replicas=standby_replicas)
-    events = simulated(150, 8)
+    events = simulated(80, 8)
     half = len(events) // 2
     deployment.publish(events[:half])
     with deployment.running("worker", "first", **disks[0]) as first:
