@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench import fork_server
 from stream.embedded.server import Identity, ServerProcess
 
 MODULES = (
@@ -60,18 +61,29 @@ class ForkServer:
     def __init__(self, modules: Sequence[str] = MODULES) -> None:
         # A pool of threads, as NumPy would start, is lost in a fork.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[bytes] | _Copy = subprocess.Popen(
             [sys.executable, "-m", "bench.fork_server", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
             start_new_session=True,
         )
+        self._begin()
+
+    def _begin(self) -> None:
         # Each thread that starts processes must be told of its own.
         self._turn = threading.Lock()
         self._unread = b""
         self._started: dict[int, float] = {}
         self._codes: dict[int, int] = {}
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """One that forks from what this process is now, with what it has imported. Before this has a second thread."""
+        server = cls.__new__(cls)
+        server._process = _Copy()
+        server._begin()
+        return server
 
     def start(self, command: Sequence[str], output: Path, errors: Path, environment: Mapping[str, str]) -> Identity:
         """Forks a process that does what `python COMMAND…` does, in the current folder; returns at once."""
@@ -142,6 +154,29 @@ class ForkServer:
             else:
                 self._codes[reply["ended"]] = reply["code"]
         return True
+
+
+class _Copy:
+    """A copy of this process that serves forks; what `ForkServer` uses of a `subprocess.Popen`."""
+
+    def __init__(self) -> None:
+        requests, asked = os.pipe()
+        told, replies = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            os.dup2(requests, 0)
+            os.dup2(replies, 1)
+            for number in (requests, asked, told, replies):
+                os.close(number)
+            fork_server.main(())
+            sys.exit()
+        os.close(requests)
+        os.close(replies)
+        self.stdin, self.stdout = os.fdopen(asked, "wb"), os.fdopen(told, "rb")
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 class ForkedProcess(ServerProcess):

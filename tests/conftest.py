@@ -47,9 +47,24 @@ hypothesis.settings.register_profile("foreshock", deadline=None)
 hypothesis.settings.load_profile("foreshock")
 
 
+EXPORTS = "files that export bundles"
+TOGETHER = {
+    "integration/pages/": "integration/pages/",
+    "unit/model/training/": EXPORTS,
+    "unit/model/networks/": EXPORTS,
+    "unit/model/test_bundle.py": EXPORTS,
+    "unit/model/comparison/test_served.py": EXPORTS,
+    "unit/model/datasets/test_recipe.py": EXPORTS,
+    "unit/foreshock/test_comparison.py": EXPORTS,
+}
+"""Files and folders that one worker of pytest-xdist takes as if they were one file, by a name for them: what is slow to
+begin is begun once, a browser over a portfolio, and PyTorch's exporter."""
+
 LONGEST_FIRST = (
     "integration/test_worker.py",
     "integration/test_security.py",
+    "integration/pages/",
+    *(start for start, name in TOGETHER.items() if name is EXPORTS),
     "integration/test_bench.py",
     "integration/test_live_arrival.py",
     "integration/test_hand_over.py",
@@ -63,10 +78,6 @@ LONGEST_FIRST = (
     "integration/test_demo.py",
     "integration/test_sink.py",
     "integration/",
-    "unit/model/training/",
-    "unit/foreshock/test_comparison.py",
-    "unit/model/test_bundle.py",
-    "unit/model/networks/",
     "unit/model/comparison/",
     "unit/model/datasets/",
     "unit/model/baselines/",
@@ -109,6 +120,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return next((n for n, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, what stands in `TOGETHER` goes to workers as one file."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            path = file.removeprefix("tests/")
+            return next((name for start, name in TOGETHER.items() if path.startswith(start)), file)
+
+    return Together(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -35,7 +35,20 @@ def close() -> None:
         _servers.pop().close()
 
 
-def _may_fork() -> bool:
+REPLAYS = "from tests.forked import fork_workers_of_replays\nfork_workers_of_replays()\n"
+"""What a forked command runs first that replays: else each of its workers is started as ever."""
+
+
+def fork_workers_of_replays() -> None:
+    """Have this process fork workers of replays from itself."""
+    from foreshock import replay_run
+
+    forking = ForkServer.of_this_process()
+    replay_run.ServerProcess = forking.process  # type: ignore[assignment,misc]
+
+
+def may_fork() -> bool:
+    """Whether processes are forked here, and not started as ever."""
     return "COVERAGE_PROCESS_CONFIG" not in os.environ
 
 
@@ -47,7 +60,7 @@ class ForkedProcess(forks.ForkedProcess):
 
     def start(self) -> None:
         """Forks the process and returns at once."""
-        if _may_fork():
+        if may_fork():
             super().start()
         else:
             ServerProcess.start(self)
@@ -59,13 +72,15 @@ def run(
     """What `foreshock COMMAND…` writes and its exit code; `environment` is that of this process where none is given."""
     environment = os.environ if environment is None else environment
     arguments = ["-m", "foreshock", *command]
-    if not _may_fork():
+    if not may_fork():
         return subprocess.run(
             [sys.executable, *arguments],
             env=dict(environment), capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
+        if list(command[:2]) == ["replay", "run"]:
+            arguments = ["-c", f"{REPLAYS}from foreshock import main\nmain()", *command]
         identity = server().start(arguments, output, errors, environment)
         code = server().await_end(identity, timeout_s)
         if code is None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     NotCoordinatorError,
+    UnknownTopicOrPartitionError,
 )
 
 from bench import quick_java
@@ -41,7 +42,7 @@ from stream.state.row import blank_row, row_dtype
 from stream.state.slab import Slab
 from stream.topics import Topics
 from tests import shared
-from tests.forked import ForkedProcess
+from tests.forked import REPLAYS, ForkedProcess, may_fork
 from tests.untraced import untraced
 
 SHOWN_IDS = 5
@@ -120,7 +121,9 @@ class Deployment:
         admin = open_admin(self.kafka, request_timeout_ms=PATIENCE_MS, bootstrap_timeout_ms=PATIENCE_MS)
         try:
             names = [name for name in admin.list_topics() if self.owns(name)]
-            admin.delete_topics(names, timeout_ms=PATIENCE_MS)
+            # The broker still lists what another deployment of this application has just deleted.
+            with suppress(UnknownTopicOrPartitionError):
+                admin.delete_topics(names, timeout_ms=PATIENCE_MS)
         finally:
             admin.close()
 
@@ -184,7 +187,8 @@ class Deployment:
         self, command: str, name: str | None = None, *, fault: str = "", **options: Any
     ) -> Iterator[ServerProcess]:
         """A `foreshock worker`, `sink` or the like with the deployment's settings; `fault` is Python run first."""
-        start = f"{fault}\nfrom foreshock import main\nmain()"
+        first = REPLAYS if command.startswith("replay run") and may_fork() else ""
+        start = f"{first}{fault}\nfrom foreshock import main\nmain()"
         process = ForkedProcess(
             name or command, [sys.executable, "-c", start, *command.split()], self.folder / f"{name or command}.log"
         )
@@ -331,6 +335,14 @@ def _quick_java(server_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     with ExitStack() as used:
         with shared.one_at_a_time(shared.session_folder(tmp_path_factory), "classes"):
             used.enter_context(quick_java.used(server_folder / "recorded"))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_replays() -> Iterator[None]:
+    """Workers of replays that a test runs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foreshock.replay_run.ServerProcess", ForkedProcess)
         yield
 
 

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stream.embedded.server import Identity
@@ -40,6 +41,39 @@ def test_a_command_and_one_that_is_wrong() -> None:
     assert done.returncode == 0
     assert "Score events until stopped" in done.stdout
     assert forked.run(["no-such-command"]).returncode == 2
+
+
+COPIES = """
+import os, sys
+from pathlib import Path
+from bench.forks import ForkServer
+sys.marker = "kept"
+with ForkServer.of_this_process() as server:
+    inner = ["import os, sys; print(sys.marker, sys.argv[1:], flush=True); sys.exit(int(sys.argv[1]))"]
+    for code in (0, 3):
+        started = server.start(["-c", *inner, str(code)], Path("inner"), Path("inner"), os.environ)
+        print(server.await_end(started, 30), flush=True)
+    sleeper = server.start(["-c", "import time; time.sleep(60)"], Path("inner"), Path("inner"), os.environ)
+    print(sleeper.pid, flush=True)
+    if sys.argv[1:]:
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["is killed"]], ids=["it ends", "it is killed"])
+def test_a_process_forks_from_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    """What it forks has what it has, and ends with it."""
+    monkeypatch.chdir(tmp_path)
+    outer = tmp_path / "outer"
+    started = forked.server().start(["-c", COPIES, *more], outer, outer, os.environ)
+    assert forked.server().await_end(started, 30) == (-signal.SIGKILL if more else 0), outer.read_text()
+    *codes, sleeper = outer.read_text().splitlines()
+    assert codes == ["0", "3"]
+    assert (tmp_path / "inner").read_text() == "kept ['0']\nkept ['3']\n"
+    deadline_s = time.monotonic() + 10
+    while psutil.pid_exists(int(sleeper)):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 def test_one_is_killed_and_one_is_stopped(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -102,9 +103,13 @@ def modules(root: Path) -> dict[str, Path]:
     return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def imports(root: Path) -> Iterator[Import]:
+@functools.cache
+def imports(root: Path) -> tuple[Import, ...]:
     """Every import of one of the project's modules; of `from package import module`, the module."""
-    known = modules(root)
+    return tuple(_imports(root, modules(root)))
+
+
+def _imports(root: Path, known: dict[str, Path]) -> Iterator[Import]:
     for importer, path in known.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []

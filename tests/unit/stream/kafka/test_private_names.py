@@ -7,6 +7,7 @@ code uses is listed. Who raises an upper bound in `pyproject.toml` reads here wh
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -236,10 +237,15 @@ def _set_on_instances(owner: type[Any]) -> set[str]:
         names |= set(vars(base).get("__annotations__", {})) | set(vars(base).get("__slots__", ()))
         names |= {
             node.attr
-            for node in ast.walk(ast.parse(inspect.getsource(inspect.getmodule(base) or base)))
+            for node in _nodes(inspect.getsource(inspect.getmodule(base) or base))
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
         }
     return names
+
+
+@functools.cache
+def _nodes(source: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(source)))
 
 
 def _is_private(name: str) -> bool:

@@ -208,7 +208,7 @@ def test_batches_between_the_pieces_of_checkpoints(tmp_path_factory: pytest.Temp
                 model.rows[0, key] = row(sequence)
             model.touched += located.tolist()
 
-        for checkpoint_no in range(40):
+        for checkpoint_no in range(12):
             touched, model.touched = sorted(set(model.touched)), []
             slab.freeze(np.array(touched, dtype=np.int64))
             sent: Pairs = []
