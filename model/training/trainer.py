@@ -165,7 +165,8 @@ class Trainer:
         if checkpoints is not None and snapshot is not None:
             self._restore(snapshot)
             if not bars.disable:
-                bars.console.print(f"going on after epoch {snapshot.epochs}, from {checkpoints.folder}")
+                line = f"going on after epoch {snapshot.epochs}, from {checkpoints.folder}"
+                bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         elif self.fine_tuning:
             self._best_score = self._judged(self._validation(selection), np.inf)
             self._best = copy.deepcopy(self.model.state_dict())

@@ -101,6 +101,8 @@ PRINTS = (
 APART = {
     "foreshock/terminal.py": "the console itself",
     "stream/embedded/tether.py": "a program of its own, whose output another program reads",
+    "bench/replay_memory.py": "a program of its own, whose output another program reads",
+    "model/evaluation/evaluate.py": "progress bars, without markup; `model` knows nothing of the commands' console",
 }
 
 

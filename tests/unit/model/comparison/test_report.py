@@ -158,7 +158,7 @@ def test_a_log_file_gets_a_line_per_trial(
 ) -> None:
     with progress_bars(True) as shown:
         found = compare(simulated, {"rough": candidates["rough"]}, tmp_path, shown, seed=3, resamples=2)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "validation AUC" in line]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "validation AUC" in line]
     auc = found["rows"][0]["validation_auc"]
     assert re.fullmatch(rf"out of time, simulator, rough: \d+ s, validation AUC {auc:.4f}", line.strip())
 
@@ -169,7 +169,7 @@ def test_it_says_beforehand_how_long_it_takes_and_what_is_kept(
     def said(*names: str) -> list[str]:
         with progress_bars(True) as shown:
             compare(simulated, {name: candidates[name] for name in names}, tmp_path, shown, seed=3, resamples=2)
-        return [line.strip() for line in capsys.readouterr().out.splitlines() if "to run" in line]
+        return [line.strip() for line in capsys.readouterr().err.splitlines() if "to run" in line]
 
     first, after_one = said("rough", "lightgbm")
     assert re.fullmatch(r"2 trials to run, about .*; interrupt at will: the same command .*", first)
