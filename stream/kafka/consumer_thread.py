@@ -358,3 +358,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         self._stop_reading()
         await super().on_thread_stop()
+
+    def _stopped_set(self) -> None:
+        try:
+            super()._stopped_set()
+        except RuntimeError:
+            # The thread has crashed already, and closed its loop: nobody in it waits for this any more.
+            if not self.thread_loop.is_closed():
+                raise
+            self._stopped.set()

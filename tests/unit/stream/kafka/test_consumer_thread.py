@@ -204,3 +204,11 @@ async def test_what_is_committed_while_ends_are_asked_is_not_behind_the_end() ->
     thread._spans = lambda tps: ConsumerThread._spans(thread, tps)
     assert await ConsumerThread._seek_to_committed(thread) == {INPUT: 11}
     assert consumer.sought == {INPUT: 11}
+
+
+async def test_a_thread_that_has_crashed_and_closed_its_loop_can_be_stopped() -> None:
+    app = faust_app(load_settings(), KafkaConnection.parse("nowhere:9092"), "test-transport")
+    thread = consumer_of(app)._thread
+    thread.thread_loop.close()
+    thread._stopped_set()
+    assert thread._stopped.is_set()

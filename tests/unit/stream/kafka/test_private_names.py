@@ -50,6 +50,7 @@ METHODS: dict[type[Any], dict[str, str]] = {
         "_create_worker_consumer": "self transport",
         "_ensure_consumer": "self",
         "_fetch_records": "self consumer active_partitions timeout max_records",
+        "_stopped_set": "self",
         "on_start": "self",
         "on_thread_stop": "self",
         "seek_to_committed": "self",
@@ -135,7 +136,7 @@ ATTRIBUTES: dict[type[Any], set[str]] = {
     Recovery: {"_generation_id", "signal_recovery_start"},
     SubscriptionState: {"subscription"},
     TopicPartitionState: {"has_valid_position", "lso", "position"},
-    driver.AIOKafkaConsumerThread: {"_consumer"},
+    driver.AIOKafkaConsumerThread: {"_consumer", "_stopped"},
     driver.Consumer: {"_thread", "_unacked_messages", "_waiting_for_ack"},
 }
 """Attributes and properties that are read or set."""
