@@ -1,4 +1,4 @@
-"""Commands `dead-letters list`, `dead-letters show` and `dead-letters send-back`."""
+"""Commands `dead-letters list`, `dead-letters show` and `dead-letters replay`."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def show(
     console.print(shortened(_text(letter.value, indented=True), MOST_SHOWN), soft_wrap=True)
 
 
-@dead_letters_app.command("send-back")
+@dead_letters_app.command("replay")
 @takes_settings("bootstrap_servers", "topic_prefix", "stack_dir")
 def send_back(
     *,
@@ -171,7 +171,7 @@ def send_back(
     it. A letter is sent once, whatever happens: the command may be interrupted, killed and run again. What cannot be
     sent is named; repeats (`duplicate_event_id`) never are sent. Needs Kafka.
 
-        foreshock dead-letters send-back --reason in_the_future --dry-run
+        foreshock dead-letters replay --reason in_the_future --dry-run
     """
     wanted = _filter(settings, reason, topic, user, as_is, since, until)
     kafka = kafka_of(settings)

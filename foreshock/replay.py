@@ -105,9 +105,9 @@ def plan(
 ) -> None:
     """Say what a replay would read, take and miss.
 
-    Shows partitions, offsets, the time and the disk that are expected, and what retention has taken. The time is by
-    scoring the first events here with the bundle, the disk by what live topics hold. Changes nothing. Needs Kafka with
-    the input topics.
+    Shows partitions, offsets, records, the time and the disk that are expected, and what retention has taken. The time
+    is by scoring the first events here with the bundle, the disk by what live topics hold, the records in the range by
+    looking at some. Changes nothing. Needs Kafka with the input topics.
 
         foreshock replay plan march --from 2023-03-01 --to 2023-04-01
     """

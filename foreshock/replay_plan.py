@@ -24,6 +24,8 @@ def plan_report(
     return {
         "partitions": found.partitions,
         "offsets": found.offsets,
+        "records_at_most": found.offsets,
+        "records_in_range": _records_in_range(found, expected),
         "archived_offsets": found.archived,
         "inputs": {topic: [msgspec.to_builtins(span) for span in spans] for topic, spans in found.inputs.items()},
         "order_journal": found.order_topic,
@@ -46,10 +48,12 @@ def plan_rows(
 ) -> list[tuple[str, str]]:
     """Figures and what they are called."""
     archived = [("of them from archives", f"{found.archived:,}")] if found.archives else []
+    in_range = _records_in_range(found, expected)
     return [
         ("partitions", f"{found.partitions:,}"),
-        ("offsets to be read", f"{found.offsets:,}"),
+        ("records to be read, at most", f"{found.offsets:,}: as many offsets, ends of transactions among them"),
         *archived,
+        ("of them in the range", UNKNOWN if in_range is None else f"about {in_range:,}"),
         *(
             (topic, ", ".join(f"{span.begin:,}–{span.end:,}" for span in spans))
             for topic, spans in found.inputs.items()
@@ -59,6 +63,11 @@ def plan_rows(
         ("expected time", _time(found, workers, calibration)),
         ("expected on the brokers' disks", _disk(found, expected)),
     ]
+
+
+def _records_in_range(found: ReplayPlan, expected: ExpectedBytes) -> int | None:
+    """About how many events the scores of which will be published, were all users in the range."""
+    return None if expected.published is None else round(found.offsets * expected.published)
 
 
 def _time(found: ReplayPlan, workers: int, calibration: Calibration | None) -> str:

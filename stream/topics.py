@@ -107,7 +107,7 @@ class Topics:
 
     @property
     def sent_back(self) -> str:
-        """Which dead letters were sent back: the book of `foreshock dead-letters send-back`, which makes the topic.
+        """Which dead letters were sent back: the book of `foreshock dead-letters replay`, which makes the topic.
         Also the transactional id of the command, so that one of it runs at a time."""
         return f"{self.dead_letters}.sent-back"
 

@@ -1,28 +1,32 @@
-"""Reads the names out of PromQL: which metrics and labels an expression is about. Knows no more of the language."""
+"""Reads PromQL: which metrics and labels an expression is about. What Prometheus would refuse raises `ValueError`."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_MATCHERS = re.compile(r"\{([^{}]*)\}")
-_GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^()]*)\)")
-_DURATION = re.compile(r"\[[^\]]*\]|\boffset\s+\S+")
-_NAME = re.compile(r"[a-zA-Z_:][\w:]*")
-_WORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset"}
+from promql_parser import AggregateExpr, BinaryExpr, Expr, VectorSelector, parse, walk
 
 
 def metrics(expression: str) -> set[str]:
     """Names of the time series that an expression selects."""
-    text = _STRING.sub('""', expression)
-    for part in (_MATCHERS, _GROUPING, _DURATION):
-        text = part.sub(" ", text)
-    return {name[0] for name in re.finditer(r"[a-zA-Z_:][\w:]*(?!\s*\()\b(?!\s*\()", text)} - _WORDS
+    return {part.name for part in _parts(expression) if isinstance(part, VectorSelector) and part.name}
 
 
 def labels(expression: str) -> set[str]:
     """Names of the labels that an expression matches or groups by."""
-    text = _STRING.sub('""', expression)
-    matched = {part.strip() for found in _MATCHERS.findall(text) for part in re.split(r'[=!~]+""', found)}
-    grouped = {name for found in _GROUPING.findall(text) for name in _NAME.findall(found)}
-    return {name.strip(" ,") for name in matched} - {""} | grouped
+    found: set[str] = set()
+    for part in _parts(expression):
+        if isinstance(part, VectorSelector):
+            found |= {matcher.name for matcher in part.matchers.matchers}
+        elif isinstance(part, AggregateExpr) and part.modifier is not None:
+            found |= set(part.modifier.labels)
+        elif isinstance(part, BinaryExpr) and part.modifier is not None:
+            found |= set(part.modifier.group_labels or ())
+            found |= set(part.modifier.matching.labels if part.modifier.matching is not None else ())
+    return found
+
+
+def _parts(expression: str) -> Iterator[Expr]:
+    found: list[Expr] = []
+    walk(parse(expression), found.append)
+    yield from found

@@ -174,7 +174,7 @@ class Sender:
                     on_sent(sent)
         except ProducerFenced as error:
             raise SendingFailed(
-                f"{sent:,} letters were sent; then another `dead-letters send-back` of these topics began, and goes on "
+                f"{sent:,} letters were sent; then another `dead-letters replay` of these topics began, and goes on "
                 "with the rest of what it was asked for"
             ) from error
         except KafkaError as error:

@@ -102,14 +102,14 @@ def test_each_is_sent_once_though_the_command_is_killed_or_overtaken(
     listed = json.loads(command(deployment, "list", "--json").stdout)
     assert listed["letters"] == LETTERS
     assert [(group["reason"], group["sent_back"]) for group in listed["groups"]] == [("in_the_future", 0)]
-    planned = json.loads(command(deployment, "send-back", "--dry-run", "--json").stdout)
+    planned = json.loads(command(deployment, "replay", "--dry-run", "--json").stdout)
     assert (planned["to_send"][0]["records"], planned["sent"]) == (LETTERS, 0)
     arrived = deployment.topics.of_kind("activity")
     assert deployment.records(arrived) == []
 
     start = IN_THE_SECOND.format(killed=killed, folder=tmp_path)
     first = subprocess.Popen(
-        [sys.executable, "-c", start, *arguments(deployment, "send-back", "--yes")],
+        [sys.executable, "-c", start, *arguments(deployment, "replay", "--yes")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -118,16 +118,16 @@ def test_each_is_sent_once_though_the_command_is_killed_or_overtaken(
             first.communicate(timeout=60)
         else:
             deployment.wait((tmp_path / "waiting").exists, "the first run's second transaction")
-        once = json.loads(command(deployment, "send-back", "--yes", "--json").stdout)
+        once = json.loads(command(deployment, "replay", "--yes", "--json").stdout)
         (tmp_path / "go-on").touch()
         said, _ = first.communicate(timeout=60)
     finally:
         first.kill()
     assert first.returncode == (-signal.SIGKILL if killed else 1)
-    assert (b"another `dead-letters send-back` of these topics began" in said) == (not killed)
+    assert (b"another `dead-letters replay` of these topics began" in said) == (not killed)
     assert 0 < once["sent_before"] < LETTERS, "the first transaction counts"
     assert once["sent"] == LETTERS - once["sent_before"]
-    again = json.loads(command(deployment, "send-back", "--yes", "--json").stdout)
+    again = json.loads(command(deployment, "replay", "--yes", "--json").stdout)
     assert (again["sent"], again["sent_before"]) == (0, LETTERS)
 
     expected = Counter(
@@ -150,7 +150,7 @@ def test_what_was_sent_back_is_judged_as_any_record(deploy: Deploy) -> None:
     refuse(deployment, [ahead], Intake("activity"))
     with deployment.running("worker") as worker:
         deployment.wait_until_scored(worker)
-        sent = json.loads(command(deployment, "send-back", "--yes", "--json").stdout)
+        sent = json.loads(command(deployment, "replay", "--yes", "--json").stdout)
         assert {entry["reason"]: entry["records"] for entry in sent["to_send"]} == {
             "unknown_kind": 1,
             "in_the_future": 1,

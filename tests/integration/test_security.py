@@ -63,7 +63,7 @@ Deploy = Callable[..., Any]
 
 PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay", "least-shadow")
-OPERATORS = ("least-status", "least-send-back", "least-promote", "least-retention")
+OPERATORS = ("least-status", "least-letters", "least-promote", "least-retention")
 HEIR = "shadow that is to be promoted"
 WATCHER = "least-desk"
 WATCHES = "desk that shows hand-overs"
@@ -422,7 +422,7 @@ def test_the_least_rights_are_enough(
     looked = foreshock(looks, "status", "--interval", "0", "--json")
     assert looked.returncode == 0, said(looked)
     assert {lag["records"] for lag in json.loads(looked.stdout)["lag"]} == {0}
-    sent = foreshock(sends, "dead-letters", "send-back", "--yes", "--json")
+    sent = foreshock(sends, "dead-letters", "replay", "--yes", "--json")
     assert sent.returncode == 0, said(sent)
     assert json.loads(sent.stdout)["sent"] == 1
 
@@ -461,7 +461,7 @@ def test_the_page_lists_what_the_parts_ask_for() -> None:
     parts = {
         "worker": worker_rights(settings), "sink": sink_rights(settings), "replay": replay_rights(settings, "r"),
         "desk": desk_rights(settings), "webhooks": webhook_rights(settings), "shadow": shadow_rights(settings, "s"),
-        "status": status_rights(settings), "send-back": send_back_rights(settings),
+        "status": status_rights(settings), "dead-letters replay": send_back_rights(settings),
         "promote": hand_over_rights(settings, "foreshock", "foreshock-shadow-s"),
         HEIR: promotable_shadow_rights(settings), "retention": retention_rights(settings),
     }  # fmt: skip

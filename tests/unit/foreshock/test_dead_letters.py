@@ -17,7 +17,7 @@ from foreshock.dead_letters import _as_json, _moment, _text
         (("--since", "yesterday"), "yesterday"),
     ],
 )
-@pytest.mark.parametrize("command", ["list", "send-back"])
+@pytest.mark.parametrize("command", ["list", "replay"])
 def test_a_wrong_filter_is_named_before_anything_is_asked(command: str, arguments: tuple[str, ...], said: str) -> None:
     where = ("--topic-prefix", "risk.", "--bootstrap-servers", "127.0.0.1:1")
     result = CliRunner().invoke(app, ["dead-letters", command, *arguments, *where])
