@@ -23,6 +23,7 @@ from model.bundle import Bundle, BundleError
 from model.datasets.dataset import DatasetError
 from model.datasets.delivery import arrivals_of
 from model.datasets.sources import open_dataset
+from model.progress import LongWork
 from stream.database import migration
 from stream.database.connection import DatabaseConnection
 from stream.database.errors import DatabaseError
@@ -174,7 +175,7 @@ def _interruptible() -> Iterator[_Interrupt]:
 
 
 def _progress() -> Progress:
-    return Progress(
+    return LongWork(
         SpinnerColumn(),
         TextColumn("{task.description:<18}", markup=False),
         BarColumn(),

@@ -219,7 +219,8 @@ class Demo:
                 alerts += [alert for alert, _ in read_alerts.of(reader.values(topics.alerts, partition))]
                 refused = dead_letters(reader.each(topics.dead_letters, partition), topics.dead_letters, foreign)
                 letters.update(letter.reason for letter in refused)
-            self._progress("read", report.scores_in_topic, total)
+            # Not of `total`, which counts ends of transactions, too.
+            self._progress("read", report.scores_in_topic, report.scores_in_topic)
         foreign.tell()
         report.dead_letters = letters.total()
         report.dead_letters_by_reason = dict(letters.most_common())

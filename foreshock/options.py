@@ -27,6 +27,7 @@ from rich.progress import (
 )
 
 from foreshock.terminal import console, fail
+from model.progress import LongWork
 from stream.kafka.connection import KafkaConnection
 from stream.kafka.refusal import BrokerRefuses
 from stream.logs import logs_json, set_up_logging, told
@@ -251,8 +252,8 @@ def done_by(actor: str | None = None) -> str:
 
 
 def event_progress(shown_on: Console = console) -> Progress:
-    """A progress bar that counts events; on `errors` where the standard output is for a program to read."""
-    return Progress(
+    """How many events of how many; on `errors` where the standard output is for a program to read."""
+    return LongWork(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -24,6 +24,10 @@ QUIET_LOGGERS = ("aiokafka", "alembic", "faust", "mode", "kafka", "pixeltable_pg
 REPEAT_PASSWORDS = ("aiokafka.conn", "kafka")
 """Loggers of libraries that write whole requests and configurations at the level `debug`, with passwords and tokens."""
 
+INTERNAL_LOGGERS = ("kafka.net.selector",)
+"""Loggers of libraries whose warnings are for who develops them: that a step of kafka-python's own event loop took a tenth
+of a second, as on any busy machine. Their errors are logged."""
+
 REPEATED_EVERY_S = 10.0
 """A message that a library repeats, for example while no broker can be reached, is logged once in this time."""
 
@@ -195,6 +199,8 @@ def set_up_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
     for name in REPEAT_PASSWORDS:
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.WARNING)
+    for name in INTERNAL_LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO if debug else logging.ERROR)
 
 
 def logs_json() -> bool:

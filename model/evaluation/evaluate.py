@@ -24,6 +24,7 @@ from model.histories.arrears import judged_events
 from model.histories.backing import Backing
 from model.histories.labels import NEVER_MS, Truth, truth_of, within_horizons
 from model.histories.sequences import SequenceBuilder, Sequences, Vocabularies
+from model.progress import LongWork
 from model.statistics.metrics import roc_auc, summary
 
 GRACE_DAYS = 3.0
@@ -210,7 +211,7 @@ def load_sequences(
 
 @contextmanager
 def progress_bars(shown: bool) -> Iterator[Progress]:
-    """Progress bars on the terminal, or none. They go to standard error: the other output may be for a program."""
+    """How far it is, or nothing. Goes to standard error: the other output may be for a program."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
+    with LongWork(*columns, console=Console(stderr=True), disable=not shown) as bars:
         yield bars

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -23,6 +24,8 @@ from stream.kafka.record import Header
 from stream.kafka.record_batches import Outgoing, send_records
 from stream.logs import ToldInFull
 from stream.topics import transactional_id
+
+T = TypeVar("T")
 
 PRODUCERS_PER_PARTITION = 2
 
@@ -50,6 +53,12 @@ def in_words(error: BaseException) -> BaseException:
     return fenced
 
 
+def _told_by_commit(sent: asyncio.Future[T]) -> asyncio.Future[T]:
+    """Of many that fail for one reason the first is told of and ends the worker; asyncio is to tell of no other."""
+    sent.add_done_callback(lambda ended: None if ended.cancelled() else ended.exception())
+    return sent
+
+
 class NotSent(RuntimeError):
     """Records of a transaction were given up before they were sent, so that it cannot be committed."""
 
@@ -75,7 +84,7 @@ class Transaction:
         What is returned is done when all replicas have them; its result is the offset of the last record batch, which
         is that of the batch's first record.
         """
-        return self.submit(self._queued(topic, records, headers))
+        return _told_by_commit(self.submit(self._queued(topic, records, headers)))
 
     async def _queued(self, topic: str, records: Pairs, headers: Sequence[list[Header]] | None) -> int:
         return await self.queue(topic, records, headers)
@@ -178,7 +187,8 @@ class Transactions:
         is returned is done when all replicas have them; its results are those of `Transaction.send`. Raises `KeyError`
         for a partition that is not owned.
         """
-        return self._submit(self._deliver(outgoing, [self._pairs[each.partition] for each in outgoing]))
+        pairs = [self._pairs[each.partition] for each in outgoing]
+        return _told_by_commit(self._submit(self._deliver(outgoing, pairs)))
 
     async def _deliver(self, outgoing: Sequence[Outgoing], pairs: Sequence[_Pair]) -> list[int]:
         # Each in a task of its own, as in `_cut`: tasks begin in the order in which they are made, so that a partition

@@ -136,6 +136,7 @@ def test_the_guide_leads_there_and_back(deploy: Deploy, database: DatabaseConnec
             guide.ask(guide.inline("models alias"))
             takes(parts[2][: len(parts[2]) // 2], taker)
             live.wait(lambda: not before.alive, "the workers of before to end")
+            assert "never retrieved" not in before.log_text()
             with live.running("worker", "once-more") as once_more:
                 live.wait(lambda: not once_more.alive, "it to end")
                 assert f"was handed over to {taker}" in once_more.log_text()

@@ -99,6 +99,15 @@ def test_requests_with_passwords_are_never_logged(level: str) -> None:
     assert logging.getLogger("aiokafka.client").isEnabledFor(logging.DEBUG) == (level == "debug")
 
 
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_what_only_developers_of_a_library_can_act_on_is_logged_at_debug(level: str) -> None:
+    set_up_logging(load_settings(log_level=level))
+    of_its_loop = logging.getLogger("kafka.net.selector")
+    assert of_its_loop.isEnabledFor(logging.WARNING) == (level == "debug")
+    assert of_its_loop.isEnabledFor(logging.ERROR)
+    assert logging.getLogger("kafka.net.manager").isEnabledFor(logging.WARNING)
+
+
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(load_settings(log_format="text"))
     assert not logs_json()

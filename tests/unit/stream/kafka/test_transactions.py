@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -238,6 +239,24 @@ async def test_what_is_not_acknowledged_is_not_committed(
     with pytest.raises(error):
         await cut.commit({TP("activity", 0): 7}, "app", "changelog")
     assert not any(line.startswith("commit") for line in worker.log)
+
+
+async def test_what_fails_and_is_waited_for_by_nobody_is_no_error_of_its_own_in_the_log(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One fence fails all that is on its way: the worker says so once, and ends."""
+    await worker.transactions.own({0})
+    worker.lost = ProducerFenced()
+    sent = [worker.transactions.send([Outgoing("scores", 0, [(b"u", b"1")])]) for _ in range(3)]
+    (cut,) = (await worker.transactions.cut({0})).values()
+    sent.append(cut.send("changelog", [(b"u", b"row")]))
+    with pytest.raises(Fenced):
+        await cut.commit({TP("activity", 0): 7}, "app", "changelog")
+    await asyncio.wait(sent)
+    sent.clear()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
 
 
 async def test_partitions_that_stay_get_new_producers_as_well(worker: Worker) -> None:
