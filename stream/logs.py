@@ -25,7 +25,7 @@ REPEAT_PASSWORDS = ("aiokafka.conn", "kafka")
 """Loggers of libraries that write whole requests and configurations at the level `debug`, with passwords and tokens."""
 
 INTERNAL_LOGGERS = ("kafka.net.selector",)
-"""Loggers of libraries whose warnings are for who develops them: that a step of kafka-python's own event loop took a tenth
+"""Loggers of libraries whose warnings are for their developers: that a step of the event loop of kafka-python took a tenth
 of a second, as on any busy machine. Their errors are logged."""
 
 REPEATED_EVERY_S = 10.0
