@@ -25,8 +25,8 @@ REPEAT_PASSWORDS = ("aiokafka.conn", "kafka")
 """Loggers of libraries that write whole requests and configurations at the level `debug`, with passwords and tokens."""
 
 INTERNAL_LOGGERS = ("kafka.net.selector",)
-"""Loggers of libraries whose warnings are for their developers: that a step of the event loop of kafka-python took a tenth
-of a second, as on any busy machine. Their errors are logged."""
+"""Loggers of libraries whose warnings are for their developers: that a step of the event loop of kafka-python took a
+tenth of a second, as on any busy machine. Their errors are logged."""
 
 REPEATED_EVERY_S = 10.0
 """A message that a library repeats, for example while no broker can be reached, is logged once in this time."""
