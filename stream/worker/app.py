@@ -20,6 +20,7 @@ from stream.kafka.earlier_records import EarlierRecords
 from stream.kafka.failure import Failure
 from stream.kafka.faust_app import faust_app
 from stream.kafka.lineage import HandedOver, changelog_offset_in, committed_by, examine
+from stream.kafka.log_end import log_ends
 from stream.kafka.poll import Poll, PollSchema
 from stream.kafka.provisioning import ProvisioningError, largest_record_bytes
 from stream.kafka.record_batches import Outgoing
@@ -131,6 +132,7 @@ class WorkerApp:
                 "slab": self.slab,
                 "own": self._own,
                 "committed_rows": self._committed_rows,
+                "log_ends": self._log_ends,
                 "read_again": self._read_again,
                 "on_failure": self.failure,
                 "restoration": self.restoration,
@@ -263,6 +265,9 @@ class WorkerApp:
         if forgotten and self.roles.following is None:
             await asyncio.to_thread(self._require_lead, forgotten)
         return found
+
+    async def _log_ends(self, changelogs: Sequence[TP]) -> Mapping[TP, int]:
+        return await asyncio.to_thread(log_ends, self.app.connection, changelogs)
 
     async def _is_in_force(self, partition: int, record: OrderRecord) -> bool:
         """Whether who hands over has ended where this record says, and has not led since: of a shadow whose name was

@@ -41,9 +41,10 @@ class SlabStore(SerializedStore[bytes, bytes]):
 
     `options` of the table: `slab`; `own`, awaited with the input partitions assigned, before their changelogs are read;
     `committed_rows`, awaited with them after that, which tells by partition how far the changelog was when offsets were
-    committed; `read_again`, called with a changelog partition and the offset to go on at; `on_failure`, called with
-    the exception when a changelog holds what this worker cannot use (raising would not do: Faust's recovery logs an
-    exception as a warning and goes on with an empty table); and, if somebody is to see it, a `Restoration`.
+    committed; `log_ends`, awaited with changelog partitions that other workers own, which tells where they end, open
+    transactions included; `read_again`, called with a changelog partition and the offset to go on at; `on_failure`,
+    called with the exception when a changelog holds what this worker cannot use (raising would not do: Faust's recovery
+    logs an exception as a warning and goes on with an empty table); and, if somebody is to see it, a `Restoration`.
     """
 
     def __init__(self, url: Any, app: Any, table: Any, **kwargs: Any) -> None:
@@ -52,6 +53,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
         self._slab: Slab = options["slab"]
         self._own: Callable[[frozenset[int]], Awaitable[None]] = options["own"]
         self._committed_rows: Callable[[frozenset[int]], Awaitable[Mapping[int, int]]] = options["committed_rows"]
+        self._log_ends: Callable[[Sequence[TP]], Awaitable[Mapping[TP, int]]] = options["log_ends"]
         self._read_again: Callable[[TP, int], None] = options["read_again"]
         self._on_failure: Callable[[Exception], None] = options["on_failure"]
         self._offsets: dict[TP, int] = {}
@@ -145,7 +147,7 @@ class SlabStore(SerializedStore[bytes, bytes]):
             # who own its partitions since, have added.
             ends = await self.app.consumer.highwaters(*sorted(self._assigned)) if self._assigned else {}
             committed = await self._committed_rows(owned)
-            self._open(ends)
+            await self._open(ends, owned)
         except Exception as error:
             self._on_failure(error)
             return
@@ -161,9 +163,15 @@ class SlabStore(SerializedStore[bytes, bytes]):
         if tp in self._required:
             self.restoration.remaining[tp.partition] = max(self._required[tp] - self.persisted_offset(tp), 0)
 
-    def _open(self, ends: Mapping[TP, int]) -> None:
+    async def _open(self, ends: Mapping[TP, int], owned: frozenset[int]) -> None:
         """Begin with what memory and disk have of partitions, unless that is more than their changelogs have."""
         on_disk = {tp: self._slab.open_partition(tp.partition) for tp in sorted(ends)}
+        known = {tp: self._offsets.get(tp, found) for tp, found in on_disk.items()}
+        # Where this worker owns a partition, `own` has seen to it that no transaction is under way. Where it only stands
+        # by, the marker of a commit, perhaps its own last one, may be still to come: readers see an earlier end so long.
+        ahead = [tp for tp, at in known.items() if at is not None and at >= ends[tp] and tp.partition not in owned]
+        if ahead:
+            ends = {**ends, **await self._log_ends(ahead)}
         for tp, found in on_disk.items():
             held = self._offsets.get(tp)
             offset = found if held is None else held

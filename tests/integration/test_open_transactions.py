@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from faust.types import TP
 
 from events.types import Activity, Event, Transaction, keyed
 from stream.kafka.clients import aiokafka_producer, started
+from stream.kafka.log_end import log_ends
 from stream.kafka.publisher import partition_of
+from stream.kafka.topic_reader import TopicReader
 from stream.outputs import Score
 
 Deploy = Callable[..., Any]
@@ -32,6 +35,20 @@ def scored(deployment: Any) -> list[str]:
         msgspec.json.decode(record.value, type=Score).event_id
         for record in deployment.records(deployment.topics.scores)
     ]
+
+
+async def test_a_log_ends_behind_what_an_open_transaction_has_written(deploy: Deploy) -> None:
+    """Readers of committed records are told an earlier end."""
+    deployment = deploy(partitions=1)
+    topic = deployment.topics.of_kind("activity")
+    producer = aiokafka_producer(deployment.kafka, transactional_id=f"{deployment.topics.prefix}open")
+    with TopicReader(deployment.kafka) as reader:
+        async with started(producer), producer.transaction():
+            await producer.send_and_wait(topic, b"value", key=b"key", partition=0)
+            assert await asyncio.to_thread(reader.span, topic, 0) == (0, 0)
+            assert await asyncio.to_thread(log_ends, deployment.kafka, [TP(topic, 0)]) == {TP(topic, 0): 1}
+        deployment.wait(lambda: reader.span(topic, 0) == (0, 2), "the marker")
+        assert log_ends(deployment.kafka, [TP(topic, 0)]) == {TP(topic, 0): 2}
 
 
 async def send(producer: Any, deployment: Any, *events: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.end = 0
+        self.log_end = 0
         self.fails = False
         self.committed: dict[int, int] = {}
         self.log: list[str] = []
@@ -46,6 +48,10 @@ class Broker:
 
     def read_again(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
+
+    async def log_ends(self, tps: Sequence[TP]) -> dict[TP, int]:
+        self.log.append(f"log ends of {','.join(str(tp.partition) for tp in tps)}")
+        return dict.fromkeys(tps, self.log_end)
 
     async def highwaters(self, *tps: TP) -> dict[TP, int]:
         self.log.append("highwaters")
@@ -72,6 +78,7 @@ class Worker:
                 "slab": self.slab,
                 "own": self.broker.own,
                 "committed_rows": self.broker.committed_rows,
+                "log_ends": self.broker.log_ends,
                 "read_again": self.broker.read_again,
                 "on_failure": self.failures.append,
             },
@@ -82,6 +89,11 @@ class Worker:
         """A rebalance, when the changelog ended there and offsets were committed with these rows."""
         self.broker.end, self.broker.committed = end, committed or {}
         await self.table.on_rebalance({TAIL, TP("transactions", 0)}, set(), set())
+
+    async def stand_by(self, end: int, log_end: int) -> None:
+        """A rebalance after which another worker owns the partition, with a transaction that may not be completed."""
+        self.broker.end, self.broker.log_end = end, log_end
+        await self.table.on_rebalance({TAIL, TP("transactions", 1)}, set(), set())
 
     def restore(self, offset: int, *pairs: tuple[bytes, bytes | None], start: int | None = None, tp: TP = TAIL) -> None:
         """A block up to `offset`, from `start` or from where the one before it ended."""
@@ -320,6 +332,48 @@ async def test_a_block_that_leaves_something_out_is_read_again_from_there(folder
     assert dict(worker.table.data._iteritems()) == {b"u": row(1)}
     worker.restore(7, (b"w", row(2)), (b"v", row(1)), start=5)
     assert worker.table.persisted_offset(TAIL) == 7
+    worker.archives.close_all()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_who_stands_by_keeps_what_it_committed_before_its_marker_is_written(
+    folder: Path, restarted: bool
+) -> None:
+    """A commit is confirmed first: for a moment, the end that readers of committed records see lies before it."""
+    worker = Worker(folder)
+    await worker.assign()
+    worker.slab.locate(0, [b"u"])
+    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    if restarted:
+        worker.archives.close_all()
+        worker = Worker(folder)
+    await worker.stand_by(end=7, log_end=9)
+    assert worker.failures == []
+    assert worker.broker.log[-1] == "log ends of 0"
+    assert worker.table.persisted_offset(TAIL) == 7
+    worker.archives.close_all()
+
+
+async def test_who_stands_by_and_has_more_than_the_changelog_holds_stops(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    worker.slab.locate(0, [b"u"])
+    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    await worker.stand_by(end=3, log_end=7)
+    assert [type(failure) for failure in worker.failures] == [IncompleteState]
+    assert "ahead of its changelog: it stands for offset 7" in str(worker.failures[0])
+    worker.archives.close_all()
+
+
+async def test_what_is_owned_has_no_transaction_under_way(folder: Path) -> None:
+    worker = Worker(folder)
+    await worker.assign()
+    worker.slab.locate(0, [b"u"])
+    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    worker.broker.log_end = 9
+    await worker.assign(7)
+    assert [type(failure) for failure in worker.failures] == [IncompleteState]
+    assert "log ends of 0" not in worker.broker.log
     worker.archives.close_all()
 
 
