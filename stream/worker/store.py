@@ -167,8 +167,9 @@ class SlabStore(SerializedStore[bytes, bytes]):
         """Begin with what memory and disk have of partitions, unless that is more than their changelogs have."""
         on_disk = {tp: self._slab.open_partition(tp.partition) for tp in sorted(ends)}
         known = {tp: self._offsets.get(tp, found) for tp, found in on_disk.items()}
-        # Where this worker owns a partition, `own` has seen to it that no transaction is under way. Where it only stands
-        # by, the marker of a commit, perhaps its own last one, may be still to come: readers see an earlier end so long.
+        # Where this worker owns a partition, `own` has seen to it that no transaction is under way. Where it only
+        # stands by, the marker of a commit, maybe its own last one, can be still to come: until then readers see an
+        # earlier end.
         ahead = [tp for tp, at in known.items() if at is not None and at >= ends[tp] and tp.partition not in owned]
         if ahead:
             ends = {**ends, **await self._log_ends(ahead)}
