@@ -54,6 +54,7 @@ def section(report: Mapping[str, Any]) -> str:
     wrong = faults(sums)
     found = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in wrong.items())
     found = found or "lag that stayed, or processes that ended without a word"
+    commits = list(dict.fromkeys(outcome["commit"] for outcome in report["outcomes"] if outcome.get("commit")))
     times = f"{disturbances.get('kills', 0):,} kills, {disturbances.get('freezes', 0):,} freezes"
     sentences = (
         f"The last report ([{RESULTS}]({RESULTS})) has {report['runs']} runs, seeds {seeds[0]} to {seeds[-1]}, with "
@@ -64,6 +65,7 @@ def section(report: Mapping[str, Any]) -> str:
             if report["right"] == report["runs"]
             else f"the others had {found}."
         )
+        + (f"\nCommits: {', '.join(commits)}." if commits else "")
     )
     rows = list(_rows(report["outcomes"]))
     if not rows:

@@ -20,6 +20,7 @@ from bench.chaos.progress import Followed, Progress
 from bench.chaos.servers import Servers
 from bench.chaos.succession import judge_succession
 from bench.chaos.tables import wrong_rows
+from bench.environment import commit
 from stream.embedded.server import ServerProcess
 from stream.settings import Settings
 from stream.topics import shadow_application, sink_group
@@ -34,7 +35,8 @@ class Outcome:
     `settled` is False when lag stayed; `lag` is what stayed then. `disturbances` counts faults by kind, and `kills`,
     `freezes` and `stops` of them; `ends` what processes ended of. `recovery_s` has, by kind, the seconds from a fault
     until all was committed that stood in the topics when it began. `unexplained` are the last words of processes that
-    ended by themselves and did not say why. `phases_s` says what the `seconds` of the run went into.
+    ended by themselves and did not say why. `phases_s` says what the `seconds` of the run went into, and `commit` which
+    version of Foreshock it was.
     """
 
     plan: Plan
@@ -48,6 +50,7 @@ class Outcome:
     largest_rss_mib: float
     phases_s: dict[str, float]
     seconds: float
+    commit: str | None
     logs: str = ""
 
     @property
@@ -144,6 +147,7 @@ def run(
         round(crew.largest_rss_mib, 1),
         phases.spent_s,
         round(time.monotonic() - phases.begun_s, 1),
+        commit(Path(__file__).parent),
         logs,
     )
     if outcome.is_right:

@@ -37,6 +37,12 @@ def test_the_section_says_what_went_wrong() -> None:
     assert "1 of 2 runs were right: the others had 3 lost." in section(summary([outcome(7), outcome(8, lost=3)]))
 
 
+def test_the_section_says_of_which_versions_the_runs_are() -> None:
+    runs = [outcome(number) | {"commit": version} for number, version in ((7, "abc"), (8, "abc"), (9, "def"))]
+    assert section(summary(runs)).splitlines()[2] == "Commits: abc, def."
+    assert "Commits" not in section(summary([outcome(7)]))
+
+
 def test_the_table_has_each_fault_with_the_seed_that_shows_it_best() -> None:
     rows = [line for line in section(summary([outcome(7), outcome(8)])).splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[1:] for row in rows] == [
