@@ -59,14 +59,20 @@ ENDINGS = ("Crashed reason=", "We experienced a crash!")
 """What Faust's lines hold when it ends."""
 
 
+OF_FENCES = "ProducerFenced"
+"""Name of aiokafka's error. One producer that is fenced ends the worker, which says so; the error also stands in
+futures of aiokafka for which nobody waits."""
+
+
 class Echoed(logging.Filter):
-    """Leaves out Faust's lines on an end of which a line of our own has told why. One with a traceback stays: then
-    something failed that nobody has told of yet."""
+    """Leaves out lines on an end of which a line of our own has told why: Faust's, unless they have a traceback (then
+    something failed that nobody has told of yet), and asyncio's on what aiokafka leaves behind in a fenced producer."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        is_ending = any(ending in str(record.msg) for ending in ENDINGS)
-        has_traceback = bool(record.exc_info) and isinstance(record.exc_info, tuple) and record.exc_info[1] is not None
-        return not is_ending or has_traceback
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if record.name == "asyncio" and type(error).__name__ == OF_FENCES and "never retrieved" in str(record.msg):
+            return False
+        return error is not None or not any(ending in str(record.msg) for ending in ENDINGS)
 
 
 class ToldInFull(RuntimeError):

@@ -64,6 +64,7 @@ Deploy = Callable[..., Any]
 PASSWORD = "correct-horse-battery"
 ROLES = ("least-worker", "least-sink", "least-replay", "least-shadow")
 OPERATORS = ("least-status", "least-letters", "least-promote", "least-retention")
+NAMES = {"least-letters": "dead-letters replay"}
 HEIR = "shadow that is to be promoted"
 WATCHER = "least-desk"
 WATCHES = "desk that shows hand-overs"
@@ -351,7 +352,7 @@ def listed(role: str) -> Iterator[tuple[ResourceType, str, ACLOperation]]:
 
 def granted(user: str, topic_prefix: str, application_id: str, role: str | None = None) -> Iterator[ACL]:
     """The page names topics without a prefix and the application as it is called by default; `*` ends a prefix."""
-    for kind, name, operation in listed(role or user.removeprefix("least-")):
+    for kind, name, operation in listed(role or NAMES.get(user, user.removeprefix("least-"))):
         whole = name.replace("foreshock", application_id)
         if kind in (ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID) and whole == name:
             whole = topic_prefix + name

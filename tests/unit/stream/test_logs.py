@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import datetime as dt
+import gc
 import inspect
 import json
 import logging
@@ -16,6 +17,7 @@ import mode
 import msgspec
 import psycopg
 import pytest
+from aiokafka.errors import KafkaTimeoutError, ProducerFenced
 
 from stream.kafka.refusal import BrokerRefuses
 from stream.logs import (
@@ -90,6 +92,22 @@ def test_what_faust_says_of_an_end_that_was_told_is_left_out(caplog: pytest.LogC
     except ValueError:
         line.exc_info = sys.exc_info()
     assert Echoed().filter(line)
+
+
+@pytest.mark.parametrize(("error", "shown"), [(ProducerFenced(), False), (KafkaTimeoutError(), True)])
+def test_what_a_fenced_producer_leaves_behind_is_left_out(
+    error: Exception, shown: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the words of asyncio, which may change."""
+
+    async def leave() -> None:
+        asyncio.get_running_loop().create_future().set_exception(error)
+        gc.collect()
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    (line,) = caplog.records
+    assert Echoed().filter(line) == shown
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
