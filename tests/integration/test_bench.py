@@ -225,6 +225,8 @@ def test_overload(kafka: KafkaConnection, tmp_path: Path) -> None:
 def test_replay(kafka: KafkaConnection, tmp_path: Path, run_ids: set[str]) -> None:
     result = measured(kafka, tmp_path, "replay")
     (figures,) = result["rounds"]
+    # A difference of two times, which can be anything where both are of a few events on a busy machine.
+    assert isinstance(figures.pop("rest_to_intake"), float)
     assert all(value > 0 for value in figures.values()), figures
     assert result["archive_bytes_per_record"] < result["topic_bytes_per_record"]
     part, whole = result["greatest_rss_mib"].values()
