@@ -141,6 +141,8 @@ def _lap(bench: Bench, arena: Arena, contender: Contender, network: Path, publis
         window_model=str(network) if contender.windowed else None,
         folder=str(folder),
     )
+    if contender.name == "idiomatic_faust":
+        arena.changelog(f"{task.group}-windows-changelog")
     python = str(bench.peers_python) if contender.peer else sys.executable
     variant = [] if contender.variant is None else [contender.variant]
     command = launch(python, contender.module, *variant, msgspec.json.encode(task).decode())
