@@ -252,7 +252,10 @@ def done_by(actor: str | None = None) -> str:
 
 
 def event_progress(shown_on: Console = console) -> Progress:
-    """How many events of how many; on `errors` where the standard output is for a program to read."""
+    """How many events of how many; on `errors` where the standard output is for a program to read.
+
+    Nothing there where the log is JSON: then all that goes to standard error is.
+    """
     return LongWork(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -261,4 +264,5 @@ def event_progress(shown_on: Console = console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=shown_on,
+        disable=shown_on.stderr and logs_json(),
     )

@@ -24,7 +24,6 @@ def plan_report(
     return {
         "partitions": found.partitions,
         "offsets": found.offsets,
-        "records_at_most": found.offsets,
         "records_in_range": _records_in_range(found, expected),
         "archived_offsets": found.archived,
         "inputs": {topic: [msgspec.to_builtins(span) for span in spans] for topic, spans in found.inputs.items()},

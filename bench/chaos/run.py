@@ -6,6 +6,7 @@ import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ class Outcome:
         return found
 
 
+@cache
+def _version() -> str | None:
+    """Commit of the code that runs, asked for once: the checkout may change while many runs follow one another."""
+    return commit(Path(__file__).parent)
+
+
 class _Phases:
     """What time goes into, one phase after the other."""
 
@@ -91,7 +98,7 @@ def run(
     `new_process` is what workers, sinks and commands are made by. The run's files are left in `folder` only where it
     went wrong.
     """
-    phases = _Phases()
+    phases, version = _Phases(), _version()
     kafka = servers.kafka
     with ExitStack() as opened:
         arena = opened.enter_context(
@@ -147,7 +154,7 @@ def run(
         round(crew.largest_rss_mib, 1),
         phases.spent_s,
         round(time.monotonic() - phases.begun_s, 1),
-        commit(Path(__file__).parent),
+        version,
         logs,
     )
     if outcome.is_right:

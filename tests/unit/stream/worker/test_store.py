@@ -90,6 +90,12 @@ class Worker:
         self.broker.end, self.broker.committed = end, committed or {}
         await self.table.on_rebalance({TAIL, TP("transactions", 0)}, set(), set())
 
+    async def own_and_commit(self, offset: int) -> None:
+        """A user's row stands in the changelog at this offset, by this worker."""
+        await self.assign()
+        self.slab.locate(0, [b"u"])
+        self.table.data.archive(TAIL, [(b"u", row(1))], offset)
+
     async def stand_by(self, end: int, log_end: int) -> None:
         """A rebalance after which another worker owns the partition, with a transaction that may not be completed."""
         self.broker.end, self.broker.log_end = end, log_end
@@ -341,9 +347,7 @@ async def test_who_stands_by_keeps_what_it_committed_before_its_marker_is_writte
 ) -> None:
     """A commit is confirmed first: for a moment, the end that readers of committed records see lies before it."""
     worker = Worker(folder)
-    await worker.assign()
-    worker.slab.locate(0, [b"u"])
-    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    await worker.own_and_commit(7)
     if restarted:
         worker.archives.close_all()
         worker = Worker(folder)
@@ -356,9 +360,7 @@ async def test_who_stands_by_keeps_what_it_committed_before_its_marker_is_writte
 
 async def test_who_stands_by_and_has_more_than_the_changelog_holds_stops(folder: Path) -> None:
     worker = Worker(folder)
-    await worker.assign()
-    worker.slab.locate(0, [b"u"])
-    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    await worker.own_and_commit(7)
     await worker.stand_by(end=3, log_end=7)
     assert [type(failure) for failure in worker.failures] == [IncompleteState]
     assert "ahead of its changelog: it stands for offset 7" in str(worker.failures[0])
@@ -367,9 +369,7 @@ async def test_who_stands_by_and_has_more_than_the_changelog_holds_stops(folder:
 
 async def test_what_is_owned_has_no_transaction_under_way(folder: Path) -> None:
     worker = Worker(folder)
-    await worker.assign()
-    worker.slab.locate(0, [b"u"])
-    worker.table.data.archive(TAIL, [(b"u", row(1))], 7)
+    await worker.own_and_commit(7)
     worker.broker.log_end = 9
     await worker.assign(7)
     assert [type(failure) for failure in worker.failures] == [IncompleteState]
